@@ -1,0 +1,323 @@
+"""The command line: each command parses, calls its recipe, shows the result; torch comes later."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gancomp import __version__, console
+from gancomp.options import OPTIONS, Option, gather
+
+app = typer.Typer(
+    name="gancomp",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Makes GANs small: distils a cheap student generator with the help of the teacher's "
+    "discriminator, proves how good and how fast it is, and exports it.\n\n"
+    "Try it without any data: [bold]gancomp demo[/bold]",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Where the result goes.")]
+Size = Annotated[int | None, typer.Option("--size", help="Height and width in pixels.")]
+Part = Annotated[
+    str | None, typer.Option("--part", help="Network of a multi-network checkpoint, e.g. G_B.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+) -> None:
+    """Handles the options that come before a command."""
+    if show:
+        typer.echo(f"gancomp {__version__}")
+        raise typer.Exit
+
+
+def training_command(name: str, *, distils: bool, example: str) -> Callable[[Any], Any]:
+    """Registers a command whose options are the rows of `OPTIONS`.
+
+    Typer reads a function's signature; ours is built from the table, so that an option stands in
+    one place only.
+    """
+
+    def register(function: Callable[[dict[str, Any], bool], None]) -> Callable[..., None]:
+        def command(json: bool = False, **typed: Any) -> None:
+            function(typed, json)
+
+        rows = [option for option in OPTIONS if distils or not option.distil_only]
+        parameters = [_parameter(option) for option in rows]
+        parameters.append(
+            inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
+        )
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # any function takes one
+        command.__annotations__ = {item.name: item.annotation for item in parameters}
+        command.__doc__ = f"{inspect.getdoc(function)}\n\nExample: {example}"
+        app.command(name)(command)
+        return command
+
+    return register
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    declared = typer.Option(
+        option.flag, help=option.help, show_default=option.default, rich_help_panel=option.panel
+    )
+    annotation = Annotated[option.kind | None, declared]  # type: ignore[name-defined]  # built at run time
+    return inspect.Parameter(
+        option.parameter, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
+
+
+@training_command("pretrain", distils=False, example="gancomp pretrain --dataset horse2zebra")
+def pretrain(typed: dict[str, Any], json: bool) -> None:
+    """Train the teacher alone: CycleGAN for unpaired data, pix2pix for paired data."""
+    from gancomp.recipes.pretrain import pretrain as recipe
+
+    _show_training(recipe(_given(typed), console.ConsoleView()), json)
+
+
+@training_command(
+    "distill", distils=True, example="gancomp distill --dataset horse2zebra --ratio 0.25"
+)
+def distill(typed: dict[str, Any], json: bool) -> None:
+    """Train a small student under its teacher's discriminator."""
+    from gancomp.recipes.distill import distill as recipe
+
+    _show_training(recipe(_given(typed), console.ConsoleView()), json)
+
+
+def _given(typed: dict[str, Any]) -> Any:
+    from gancomp.recipes.plan import Given
+
+    return Given(**gather(typed))
+
+
+def _show_training(result: Any, json: bool) -> None:
+    if json:
+        console.print_json(result.to_json())
+        return
+    from gancomp.recipes.profile import profile_table
+
+    profile_table(result.generators())
+    console.say(f"run: {result.run}  steps: {result.outcome.step}")
+    for path in result.generators():
+        console.say(f"written: {path}")
+    if result.grid:
+        console.say(f"samples (source, teacher, student by row): {result.grid}")
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A model file, or a run (its student).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
+    format: Annotated[
+        str | None, typer.Option("--format", help="safetensors; by default from the suffix.")
+    ] = None,
+    part: Part = None,
+    json: Json = False,
+) -> None:
+    """Write a generator as one self-describing file.
+
+    Example: gancomp export runs/latest -o student.safetensors
+    """
+    from gancomp.recipes.export import export as recipe
+
+    result = recipe(model, out, format=format, part=part)
+    if json:
+        console.print_json(result)
+    else:
+        console.print_table(["file", "format", "bytes"], [[result["file"], result["format"], str(result["bytes"])]])
+
+
+@app.command()
+def profile(
+    models: Annotated[list[Path] | None, typer.Argument(help="Model files or runs.")] = None,
+    macs: Annotated[bool, typer.Option("--macs", help="Count MACs and parameters (the default).")] = True,
+    arch: Annotated[str | None, typer.Option("--arch", help="A network by name instead of a file.")] = None,
+    width: Annotated[int, typer.Option("--width", help="Its width (ngf or ndf).")] = 64,
+    norm: Annotated[str | None, typer.Option("--norm", help="instance or batch; by default the network's own.")] = None,
+    in_channels: Annotated[int, typer.Option("--in-channels", help="Its input channels.")] = 3,
+    size: Size = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Images per pass.")] = 1,
+    part: Part = None,
+    json: Json = False,
+) -> None:
+    """Count MACs (true, and by torchprofile's rule as papers print them), parameters and bytes.
+
+    Without a model: the latest run's teacher and student, else the default preset's pair.
+
+    Example: gancomp profile --arch mobile-resnet9 --width 16 --macs
+    """
+    from gancomp.recipes.profile import named_network, profile_document, show_profile
+
+    if arch is not None and models:
+        raise _conflict("--arch", "a model file")
+    network = named_network(arch, width=width, norm=norm, in_channels=in_channels) if arch else None
+    document = profile_document(models or [], network=network, size=size, batch_size=batch_size, part=part)
+    console.print_json(document) if json else show_profile(document)
+
+
+@app.command("eval-fid")
+def eval_fid(
+    model: Annotated[Path | None, typer.Argument(help="A model file or a run; by default the latest run.")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="By default the model's own.")] = None,
+    real: Annotated[list[Path] | None, typer.Option("--real", help="Folder of real images or STATS.npz; repeatable.")] = None,
+    fake: Annotated[Path | None, typer.Option("--fake", help="Folder of generated images, instead of a model.")] = None,
+    real_split: Annotated[str, typer.Option("--real-split", help="all (train and test) or test.", show_default="all unpaired, test paired")] = "auto",
+    size: Size = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Images per Inception pass.")] = 50,
+    save_stats: Annotated[Path | None, typer.Option("--save-stats", help="Write the reals' statistics (.npz).")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image.")] = False,
+    device: Device = "auto",
+    part: Part = None,
+    json: Json = False,
+) -> None:
+    """Score a model, or a folder of images, by FID, with the protocol of the published tables.
+
+    Example: gancomp eval-fid --real data/testB --fake translated
+    """
+    from gancomp.recipes.eval_fid import FidRequest, eval_fid as recipe, show_fid
+
+    request = FidRequest(
+        model=model,
+        dataset=dataset,
+        real=tuple(real or ()),
+        fake=fake,
+        real_split=real_split,
+        size=size,
+        batch_size=batch_size,
+        save_stats=save_stats,
+        strict=strict,
+        device=device,
+        part=part,
+    )
+    score = recipe(request, console.say)
+    console.print_json(score) if json else show_fid(score)
+
+
+@app.command()
+def translate(
+    model: Annotated[Path, typer.Argument(help="A model file, or a run (its student).")],
+    inputs: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the PNG results.")],
+    size: Annotated[int | None, typer.Option("--size", help="Resize to this first.", show_default="native size")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image.")] = False,
+    device: Device = "auto",
+    part: Part = None,
+    json: Json = False,
+) -> None:
+    """Run a generator on images of any size.
+
+    Example: gancomp translate runs/latest photos/ -o translated
+    """
+    from gancomp.recipes.translate import translate as recipe
+
+    result = recipe(model, inputs, out, size=size, strict=strict, device=device, part=part, say=console.say)
+    if json:
+        console.print_json(result)
+    else:
+        console.say(f"{len(result['written'])} written to {out}, {len(result['failed'])} failed")
+    if result["failed"] and not result["written"]:
+        raise typer.Exit(2)
+
+
+data_app = typer.Typer(no_args_is_help=True, help="Known datasets: list, fetch, check.")
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("list")
+def data_list(json: Json = False) -> None:
+    """List the datasets that gancomp knows by name.
+
+    Example: gancomp data list
+    """
+    from gancomp.recipes.data import list_datasets
+
+    rows = list_datasets()
+    if json:
+        console.print_json({"datasets": rows})
+    else:
+        console.print_table(["name", "task", "MB", "images", "notes"], [[str(value) for value in row.values()] for row in rows])
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="A known name.")],
+    out: Annotated[Path | None, typer.Option("--out", help="By default the user's cache.")] = None,
+    json: Json = False,
+) -> None:
+    """Download a known dataset, resuming where it stopped, and verify it.
+
+    Example: gancomp data fetch horse2zebra
+    """
+    from gancomp.recipes.data import fetch_dataset
+
+    folder = fetch_dataset(name, out, console.say)
+    console.print_json({"folder": str(folder)}) if json else console.stdout.print(str(folder))
+
+
+@data_app.command("check")
+def data_check(
+    folder: Annotated[str, typer.Argument(help="A folder or a known name.")],
+    task: Annotated[str | None, typer.Option("--task", help="unpaired or paired, where in doubt.")] = None,
+    json: Json = False,
+) -> None:
+    """Read every image of a dataset and say what is wrong with it.
+
+    Example: gancomp data check my_photos
+    """
+    from gancomp.recipes.data import check_dataset, show_check
+
+    report = check_dataset(folder, task)
+    console.print_json(report) if json else show_check(report)
+    if report["problems"]:
+        raise typer.Exit(2)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for dataset, runs and picture.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option("--seed", help="Seed of dataset and training.")] = 0,
+    device: Device = "auto",
+    max_steps: Annotated[int | None, typer.Option("--max-steps", help="Shorten both trainings (for a quick look).")] = None,
+    json: Json = False,
+) -> None:
+    """Do the whole job on an embedded dataset, without any download, in about two minutes.
+
+    Example: gancomp demo
+    """
+    from gancomp.recipes.demo import demo as recipe, show_demo
+
+    result = recipe(out, seed=seed, device=device, max_steps=max_steps, view=console.ConsoleView())
+    console.print_json(result) if json else show_demo(result)
+
+
+@app.command()
+def methods(json: Json = False) -> None:
+    """List the distillation methods with their papers, and the presets.
+
+    Example: gancomp methods
+    """
+    from gancomp.recipes.methods import list_methods, list_presets
+
+    if json:
+        console.print_json({"methods": list_methods(), "presets": list_presets()})
+        return
+    console.print_table(["method", "paper"], [list(row.values()) for row in list_methods()])
+    rows = [[str(value or "") for value in row.values()] for row in list_presets()]
+    console.print_table(["preset", "command", "dataset", "task", "networks", "reported", "source"], rows)
+
+
+def _conflict(first: str, second: str) -> Exception:
+    from gancomp.errors import ConfigError
+
+    return ConfigError(f"{first}: cannot be combined with {second}; give one of them")

@@ -1,0 +1,306 @@
+"""One frozen settings object per concern; every mistake reported at once; JSON and TOML round trip."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from gancomp.errors import ConfigError
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+def setting(default: Any, flag: str | None = None, **limits: Any) -> Any:
+    """A dataclass field with its command line flag and the limits its value must keep.
+
+    Limits: `above` (exclusive minimum), `least` (inclusive minimum), `most` (inclusive maximum).
+    """
+    metadata = {"flag": flag, **limits}
+    if default is dataclasses.MISSING:
+        return field(metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which images, and how they are cut: sizes in pixels, batch size in images."""
+
+    dataset: str = setting(dataclasses.MISSING, "--dataset")
+    task: Literal["unpaired", "paired"] = setting("unpaired", "--task")
+    direction: Literal["AtoB", "BtoA"] = setting("AtoB", "--direction")
+    size: int = setting(256, "--size", least=8, most=4096)
+    load_size: int = setting(286, "--load-size", least=8, most=8192)
+    batch_size: int = setting(1, "--batch-size", least=1, most=4096)
+    flip: bool = setting(True, "--flip")
+    strict: bool = setting(False, "--strict")
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What the registry needs to build one network; `layers` is for discriminators only."""
+
+    arch: str = setting(dataclasses.MISSING, "--arch")
+    width: int = setting(64, "--width", least=1, most=4096)
+    norm: Literal["instance", "batch"] = setting("instance", "--norm")
+    in_channels: int = setting(3, "--in-channels", least=1, most=1024)
+    out_channels: int | None = setting(None, None, least=1, most=1024)
+    dropout: float | None = setting(None, None, least=0.0, most=0.999)
+    layers: int | None = setting(None, "--d-layers", least=1, most=8)
+    channels: tuple[int, ...] | None = setting(None, None)
+
+    def arguments(self) -> Json:
+        """The keyword arguments for the registry's factory: all that was set, less the name."""
+        values = dataclasses.asdict(self)
+        del values["arch"]
+        return {key: value for key, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class AdversarialSettings:
+    """The task's own objective (CycleGAN: cycle, identity; pix2pix: L1), before any distillation.
+
+    Sources: CycleGAN (Zhu et al. 2017) section 4 and its released code; pix2pix (Isola et al. 2017).
+    """
+
+    gan: Literal["lsgan", "hinge", "vanilla"] = setting("lsgan", "--gan")
+    lambda_cycle: float = setting(10.0, "--lambda-cycle", least=0.0)
+    lambda_identity: float = setting(0.5, "--lambda-identity", least=0.0)
+    lambda_l1: float = setting(100.0, "--lambda-l1", least=0.0)
+    pool_size: int = setting(50, "--pool-size", least=0, most=100_000)
+
+
+@dataclass(frozen=True)
+class OptimiserSettings:
+    """Adam for every phase."""
+
+    lr: float = setting(2e-4, "--lr", above=0.0, most=10.0)
+    beta1: float = setting(0.5, None, least=0.0, most=0.9999)
+    beta2: float = setting(0.999, None, least=0.0, most=0.99999)
+
+
+@dataclass(frozen=True)
+class ScheduleSettings:
+    """`epochs` at a constant rate, then `decay_epochs` linearly to zero; cut short by the limits."""
+
+    epochs: int = setting(100, "--epochs", least=0, most=1_000_000)
+    decay_epochs: int = setting(100, "--decay-epochs", least=0, most=1_000_000)
+    max_steps: int | None = setting(None, "--max-steps", least=1)
+    max_seconds: float | None = setting(None, "--max-time", above=0.0)
+
+
+@dataclass(frozen=True)
+class PerceptualSettings:
+    """Where the perceptual loss takes its features from; `none` is a choice, never a fallback."""
+
+    source: Literal["vgg16", "random", "none"] = setting("vgg16", "--perceptual")
+    file: str | None = setting(None, "--vgg")
+    normalise: bool = setting(False, "--perceptual-normalise")
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """The method's registry name and its own options, which the method itself validates."""
+
+    name: str = setting("dcd", "--method")
+    preset: str = setting("dcd", "--preset")
+    options: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How the run is carried out; nothing here changes what a step computes but seed and precision."""
+
+    seed: int = setting(0, "--seed", least=0, most=2**63 - 1)
+    device: str = setting("auto", "--device")
+    precision: Literal["auto", "fp32", "bf16"] = setting("auto", "--precision")
+    workers: int = setting(2, "--workers", least=0, most=256)
+    checkpoint_every: int = setting(1000, "--checkpoint-every", least=1)
+    keep_checkpoints: int = setting(2, "--keep-checkpoints", least=1, most=1000)
+    sample_every: int = setting(500, "--sample-every", least=1)
+    log_every: int = setting(10, "--log-every", least=1)
+    tensorboard: bool = setting(False, "--tensorboard")
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """Where the teacher comes from: trained online, or started from (or frozen at) a file or run."""
+
+    network: NetworkSettings
+    source: str | None = setting(None, "--teacher")
+    freeze: bool = setting(False, "--freeze-teacher")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a run; written to `config.json` as it was resolved."""
+
+    command: Literal["pretrain", "distill"]
+    data: DataSettings
+    teacher: TeacherSettings
+    student: NetworkSettings | None
+    discriminator: NetworkSettings
+    adversarial: AdversarialSettings
+    optimiser: OptimiserSettings
+    schedule: ScheduleSettings
+    perceptual: PerceptualSettings
+    method: MethodSettings
+    run: RunSettings
+
+    def to_json(self) -> Json:
+        """A JSON-able copy that `read(Settings, …)` turns back into an equal object."""
+        plain: Json = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+
+# What a continued run may change: its length, its conduct, never what a step computes.
+FREE_ON_RESUME = {
+    "run": {
+        "workers",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "sample_every",
+        "log_every",
+        "tensorboard",
+        "device",
+    },
+    "schedule": {"max_steps", "max_seconds"},
+    "data": {"strict"},
+}
+
+
+def read(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
+    """Builds settings of `kind` from nested mappings and checks every value.
+
+    Args:
+        kind: a settings dataclass of this module, or a method's own options dataclass.
+        values: field name to value; missing fields take their defaults.
+        where: dotted prefix for messages, such as `method.options`.
+
+    Raises:
+        ConfigError: naming all unknown names and impossible values at once.
+    """
+    problems: list[str] = []
+    result = _read(kind, values, where, problems)
+    if problems:
+        raise ConfigError("; ".join(problems))
+    assert result is not None
+    return result
+
+
+def _read(kind: type[T], values: Mapping[str, Any], where: str, problems: list[str]) -> T | None:
+    hints = typing.get_type_hints(kind)
+    known = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]  # T is always one of our dataclasses
+    for name in values.keys() - known.keys():
+        problems.append(f"{_join(where, name)}: no such setting{_meant(name, list(known))}")
+    before = len(problems)
+    chosen: Json = {}
+    for name, item in known.items():
+        if name in values:
+            label = item.metadata.get("flag") or _join(where, name)
+            chosen[name] = _value(hints[name], values[name], _join(where, name), label, problems)
+            problems.extend(_limits(chosen[name], item.metadata, label))
+        elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+            problems.append(f"{item.metadata.get('flag') or _join(where, name)}: is needed")
+    return kind(**chosen) if len(problems) == before else None
+
+
+def _value(hint: Any, value: Any, where: str, label: str, problems: list[str]) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        (hint,) = [option for option in arguments if option is not type(None)]
+        return _value(hint, value, where, label, problems)
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return _read(typing.cast(type, hint), value, where, problems)
+    if origin is Literal:
+        if value not in arguments:
+            allowed = ", ".join(str(option) for option in arguments)
+            problems.append(f"{label} {value}: not one of {allowed}")
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_value(arguments[0], item, where, label, problems) for item in value)
+    if origin is dict and isinstance(value, Mapping):
+        return dict(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(hint, type) or not isinstance(value, hint) or (
+        isinstance(value, bool) and hint is not bool
+    ):
+        wanted = getattr(hint, "__name__", str(hint))
+        problems.append(f"{label} {value!r}: should be of type {wanted}")
+    return value
+
+
+def _limits(value: Any, limits: Mapping[str, Any], label: str) -> list[str]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return []
+    above, least, most = limits.get("above"), limits.get("least"), limits.get("most")
+    if value != value or value in (float("inf"), float("-inf")):
+        return [f"{label} {value}: must be a finite number"]
+    if above is not None and not value > above:
+        return [f"{label} {value}: must be greater than {above:g}"]
+    if least is not None and value < least:
+        return [f"{label} {value}: must be at least {least:g}"]
+    if most is not None and value > most:
+        return [f"{label} {value}: must be at most {most:g}"]
+    return []
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _meant(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else f" (known: {', '.join(sorted(known))})"
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Json:
+    """`base` with `changes` laid over it, mapping by mapping; neither argument is altered."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        result[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def read_toml(path: Path) -> Json:
+    """The nested tables of a `--config` file.
+
+    Raises:
+        ConfigError: if the file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path}: is not valid TOML ({error})") from error
+
+
+def changed_on_resume(saved: Settings, wanted: Settings) -> list[str]:
+    """The settings that a continued run may not change but would, as `name: old -> new`."""
+    return _differences(saved.to_json(), wanted.to_json(), "")
+
+
+def _differences(saved: Json, wanted: Json, where: str) -> list[str]:
+    found: list[str] = []
+    for name in sorted(saved.keys() | wanted.keys()):
+        if name in FREE_ON_RESUME.get(where, set()):
+            continue
+        old, new = saved.get(name), wanted.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found.extend(_differences(old, new, _join(where, name)))
+        elif old != new:
+            found.append(f"{_join(where, name)}: {old} -> {new}")
+    return found

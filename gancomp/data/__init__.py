@@ -1,0 +1,1 @@
+"""Readers for each dataset layout, transforms, downloads and the embedded demo set."""

@@ -1,0 +1,243 @@
+"""Decodes a dataset file by file and says everything that is wrong or odd about it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gancomp.data.images import file_mode, list_images, load_image
+from gancomp.data.layout import check_side_by_side, scan
+from gancomp.errors import DataError
+
+GREY_MODES = ("1", "L", "LA", "I", "F")
+TEST_FOLDERS = ("test", "val")
+
+
+@dataclass(frozen=True)
+class FolderReport:
+    """What one folder holds.
+
+    Attributes:
+        num_images: files that look like images by name.
+        num_unreadable: of them, those that cannot be decoded.
+        num_greyscale: of them, those without colour, however they are stored.
+        sizes: "WIDTHxHEIGHT" to number of files, the most frequent first.
+        modes: how Pillow names the stored pixels ("RGB", "L", "CMYK") to number of files.
+    """
+
+    num_images: int
+    num_unreadable: int
+    num_greyscale: int
+    sizes: dict[str, int]
+    modes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check_folder` found.
+
+    Attributes:
+        root: the dataset's folder.
+        task: "unpaired", "paired", or None where the layout is not understood.
+        folders: by name, those that hold images.
+        problems: what must or should be mended, one line each; empty for a sound dataset.
+        notes: what is odd but handled.
+    """
+
+    root: Path
+    task: str | None
+    folders: dict[str, FolderReport]
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it in types that `json.dumps` takes."""
+        return asdict(self) | {"root": str(self.root)}
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One decoded file, or why it could not be."""
+
+    path: Path
+    error: str | None = None
+    mode: str = ""
+    size: tuple[int, int] = (0, 0)
+    grey: bool = False
+    digest: bytes = b""
+
+
+def check_folder(
+    root: Path,
+    task: str | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Reads every image of the dataset in `root` to its last byte and reports on it.
+
+    Args:
+        root: the dataset's folder.
+        task: "unpaired" or "paired" where the folders leave a doubt.
+        progress: is told (files read, files in all).
+
+    Raises:
+        DataError: if `root` is no folder.
+        ConfigError: if `task` is unknown.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder")
+    problems: list[str] = []
+    found_task: str | None = None
+    side_by_side = False
+    try:
+        files = scan(root, task=task, warn=_nobody)
+    except DataError as error:
+        problems.append(str(error))
+    else:
+        found_task, side_by_side = files.task, files.train.side_by_side is not None
+    by_folder = _read_all(_folders_of_images(root), progress)
+    for seen in (one for many in by_folder.values() for one in many):
+        problems.extend(_problems_of(seen, side_by_side))
+    if found_task == "paired" and not side_by_side:
+        problems.extend(_unequal_pairs(by_folder))
+    folders = {name: _summary(many) for name, many in by_folder.items()}
+    notes = _notes(by_folder, folders) + _shared_by_train_and_test(by_folder)
+    return Report(root, found_task, folders, problems, notes)
+
+
+def _nobody(message: str) -> None:
+    """Takes the scan's warnings: the full decode below names the same files again."""
+
+
+def _folders_of_images(root: Path) -> dict[str, tuple[Path, ...]]:
+    names = sorted(e.name for e in root.iterdir() if e.is_dir() and not e.name.startswith("."))
+    listings = {name: list_images(root / name) for name in names}
+    return {name: paths for name, paths in listings.items() if paths}
+
+
+def _read_all(
+    listings: dict[str, tuple[Path, ...]], progress: Callable[[int, int], None] | None
+) -> dict[str, list[_Seen]]:
+    total, done = sum(map(len, listings.values())), 0
+    by_folder: dict[str, list[_Seen]] = {}
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # decoders release the GIL
+        for name, paths in listings.items():
+            by_folder[name] = []
+            for seen in pool.map(_read, paths):
+                by_folder[name].append(seen)
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+    return by_folder
+
+
+def _read(path: Path) -> _Seen:
+    try:
+        mode, image = file_mode(path), load_image(path)
+    except DataError as error:
+        return _Seen(path, error=str(error))
+    pixels = np.asarray(image)
+    digest = hashlib.blake2b(f"{image.size}".encode(), digest_size=16)
+    digest.update(pixels.tobytes())
+    return _Seen(path, None, mode, image.size, _is_grey(image, mode), digest.digest())
+
+
+def _is_grey(image: Image.Image, mode: str) -> bool:
+    if mode.startswith(GREY_MODES):
+        return True
+    red, green, blue = image.split()
+    return red.tobytes() == green.tobytes() == blue.tobytes()
+
+
+def _problems_of(seen: _Seen, side_by_side: bool) -> list[str]:
+    if seen.error is not None:
+        return [seen.error]
+    if side_by_side:
+        try:
+            check_side_by_side(seen.path)
+        except DataError as error:
+            return [str(error)]
+    return []
+
+
+def _is_test(folder: str) -> bool:
+    return folder.lower().startswith(TEST_FOLDERS)
+
+
+def _shared_by_train_and_test(by_folder: dict[str, list[_Seen]]) -> list[str]:
+    """A note, not a problem: published sets have such twins too (horse2zebra one)."""
+    train = {
+        seen.digest: f"{name}/{seen.path.name}"
+        for name, many in by_folder.items()
+        for seen in many
+        if not _is_test(name) and seen.error is None
+    }
+    notes: list[str] = []
+    for name, many in by_folder.items():
+        twins = [seen for seen in many if seen.error is None and seen.digest in train]
+        if _is_test(name) and twins:
+            first = twins[0]
+            notes.append(
+                f"{name}/: {len(twins)} of {len(many)} pictures are in the training data too, "
+                f"which flatters scores; e.g. {first.path.name} is {train[first.digest]}"
+            )
+    return notes
+
+
+def _unequal_pairs(by_folder: dict[str, list[_Seen]]) -> list[str]:
+    problems: list[str] = []
+    for name, many in by_folder.items():
+        if not name.endswith("A"):
+            continue
+        partners = {seen.path.stem: seen for seen in by_folder.get(name[:-1] + "B", [])}
+        for seen in many:
+            partner = partners.get(seen.path.stem)
+            if partner is None or seen.error is not None or partner.error is not None:
+                continue
+            if seen.size != partner.size:
+                problems.append(
+                    f"{seen.path}: {_size(seen)} pixels, its partner {partner.path.name} has "
+                    f"{_size(partner)}"
+                )
+    return problems
+
+
+def _summary(many: list[_Seen]) -> FolderReport:
+    readable = [seen for seen in many if seen.error is None]
+    return FolderReport(
+        num_images=len(many),
+        num_unreadable=len(many) - len(readable),
+        num_greyscale=sum(seen.grey for seen in readable),
+        sizes=dict(Counter(_size(seen) for seen in readable).most_common()),
+        modes=dict(Counter(seen.mode for seen in readable).most_common()),
+    )
+
+
+def _size(seen: _Seen) -> str:
+    return f"{seen.size[0]}x{seen.size[1]}"
+
+
+def _notes(by_folder: dict[str, list[_Seen]], folders: dict[str, FolderReport]) -> list[str]:
+    notes: list[str] = []
+    for name, report in folders.items():
+        num_readable = report.num_images - report.num_unreadable
+        if 0 < report.num_greyscale < num_readable:
+            notes.append(f"{name}/: {report.num_greyscale} of {num_readable} have no colour")
+        if len(report.sizes) > 1:
+            common, count = next(iter(report.sizes.items()))
+            notes.append(
+                f"{name}/: {len(report.sizes)} different sizes, most often {common} ({count})"
+            )
+        digests = Counter(seen.digest for seen in by_folder[name] if seen.error is None)
+        if twice := sum(count - 1 for count in digests.values()):
+            notes.append(f"{name}/: {twice} pictures occur more than once")
+    return notes

@@ -1,0 +1,261 @@
+"""Fetches a known dataset: resumed after any interruption, verified, and in place whole or not."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import http.client
+import os
+import re
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from gancomp.data.images import Warn, list_images, one_line, warn_on_stderr
+from gancomp.data.registered import KnownDataset
+from gancomp.data.unpack import unpack
+from gancomp.errors import DataError
+from gancomp.files import FULL_DISK
+
+CHUNK_BYTES = 1 << 20
+RETRIED_STATUSES = (408, 416, 425, 429)  # of the 4xx: the others will not change by asking again
+
+Progress = Callable[[int, int | None], None]
+
+
+class _MismatchError(Exception):
+    """The file arrived, but it is not the one on record."""
+
+
+def fetch(
+    dataset: KnownDataset,
+    destination: Path,
+    *,
+    progress: Progress | None = None,
+    warn: Warn = warn_on_stderr,
+    attempts: int = 3,
+    timeout_s: float = 30.0,
+    pause_s: float = 1.0,
+) -> Path:
+    """`destination`, holding the dataset: at once if it is there, else downloaded and unpacked.
+
+    It can be killed at any moment: the archive grows in a hidden `.part` file beside
+    `destination`, which the next call continues; the verified archive is unpacked aside and
+    renamed in one step. A lock makes a second process wait for the first.
+
+    Args:
+        dataset: what to fetch.
+        destination: the folder to be made; its parents are made too.
+        progress: is told (bytes so far, bytes in all or None) about once per MiB.
+        warn: is told when another process holds the lock.
+        attempts: tries without any progress before giving up.
+        timeout_s: of a silent connection.
+        pause_s: before the second try; doubled for each one after.
+
+    Raises:
+        DataError: if no address answers, the file is not the one on record, the archive is unsafe
+            or incomplete, the disk is full, or `destination` holds something else.
+    """
+    parent, name = destination.parent, destination.name
+    part, aside = parent / f".{name}.part", parent / f".{name}.unpacking"
+    with _reporting_disk_errors(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+    with _locked(parent / f".{name}.lock", warn):
+        if not destination.exists():
+            _Download(dataset, part, progress, timeout_s).run(attempts, pause_s)
+            _install(dataset, part, aside, destination)
+        elif wrong := _wrong_counts(dataset, destination):
+            raise DataError(
+                f"{destination}: {wrong}; move the folder away and fetch again, or give it as a "
+                "path to use it as it is"
+            )
+        shutil.rmtree(aside, ignore_errors=True)
+        part.unlink(missing_ok=True)
+    return destination
+
+
+class _Download:
+    """One archive on its way into one `.part` file."""
+
+    def __init__(
+        self, dataset: KnownDataset, part: Path, progress: Progress | None, timeout_s: float
+    ) -> None:
+        self.dataset = dataset
+        self.part = part
+        self.progress = progress
+        self.timeout_s = timeout_s
+
+    def run(self, attempts: int, pause_s: float) -> None:
+        """Ends with the verified archive in `part`, or raises DataError."""
+        urls = list(self.dataset.urls)
+        failures: dict[str, str] = {}
+        most_bytes, fruitless = self._size(), 0
+        while urls and fruitless < attempts:
+            if fruitless:
+                time.sleep(pause_s * 2 ** (fruitless - 1))
+            for url in tuple(urls):
+                resumed = self._size() > 0
+                try:
+                    self._transfer(url)
+                    self._verify()
+                except _MismatchError as error:
+                    self.part.unlink(missing_ok=True)
+                    failures[url] = str(error)
+                    if not resumed:  # a resumed one may have been glued together from two versions
+                        urls.remove(url)
+                except urllib.error.HTTPError as error:
+                    failures[url] = f"HTTP {error.code} {error.reason}"
+                    if 400 <= error.code < 500 and error.code not in RETRIED_STATUSES:
+                        urls.remove(url)
+                except (OSError, http.client.HTTPException) as error:
+                    failures[url] = _network_reason(error)
+                else:
+                    return
+            fruitless = 0 if self._size() > most_bytes else fruitless + 1
+            most_bytes = max(most_bytes, self._size())
+        raise DataError(self._failure(failures))
+
+    def _failure(self, failures: dict[str, str]) -> str:
+        name = self.dataset.name
+        reasons = "; ".join(f"{url}: {reason}" for url, reason in failures.items())
+        kept = f" What has arrived ({self._size()} bytes) is kept." if self._size() else ""
+        return (
+            f"dataset {name} cannot be downloaded ({reasons}).{kept} Put its unpacked folder at "
+            f"$GANCOMP_DATA/{name} or give its path. To try without data: gancomp demo"
+        )
+
+    def _size(self) -> int:
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def _transfer(self, url: str) -> None:
+        """Appends to `part` what it lacks; raises OSError if the connection ends too early."""
+        have = self._size()
+        if have and have == self.dataset.num_bytes:
+            return
+        headers = {"User-Agent": "gancomp"} | ({"Range": f"bytes={have}-"} if have else {})
+        request = urllib.request.Request(url, headers=headers)
+        try:
+            response = urllib.request.urlopen(request, timeout=self.timeout_s)
+        except urllib.error.HTTPError as error:
+            if error.code != 416 or not have:
+                raise
+            if _total_in(error.headers.get("Content-Range")) != have:
+                self.part.unlink()  # longer than the file there: not a part of it
+                raise
+            return
+        with response:
+            if response.status != 206 or _first_in(response.headers["Content-Range"]) != have:
+                have = 0
+            length = response.headers["Content-Length"]
+            total = have + int(length) if length else None
+            expected = self.dataset.num_bytes
+            if total is not None and expected is not None and total != expected:
+                # a login page, say; the part we have may be good, so it is left alone
+                raise ConnectionError(f"offers {total} bytes, {expected} are on record")
+            self._append(response, have, total)
+        if total is not None and self._size() < total:
+            raise ConnectionError(f"the connection ended after {self._size()} of {total} bytes")
+
+    def _append(self, response: IO[bytes], have: int, total: int | None) -> None:
+        limit = self.dataset.num_bytes or total
+        with _reporting_disk_errors(self.part):
+            file = self.part.open("ab" if have else "wb")
+        with file:
+            while chunk := response.read(CHUNK_BYTES):
+                with _reporting_disk_errors(self.part):
+                    file.write(chunk)
+                    file.flush()
+                have += len(chunk)
+                if limit is not None and have > limit:
+                    raise _MismatchError(f"sent more than the {limit} bytes on record")
+                if self.progress is not None:
+                    self.progress(have, total or self.dataset.num_bytes)
+
+    def _verify(self) -> None:
+        expected_bytes = self.dataset.num_bytes
+        if expected_bytes is not None and self._size() != expected_bytes:
+            raise _MismatchError(f"has {self._size()} bytes, {expected_bytes} are on record")
+        for kind, expected in (("sha256", self.dataset.sha256), ("md5", self.dataset.md5)):
+            if expected is None:
+                continue
+            # not for security, says hashlib: md5 must also work on a machine with FIPS
+            new_digest = partial(hashlib.new, kind, usedforsecurity=False)
+            with self.part.open("rb") as file:
+                found = hashlib.file_digest(file, new_digest).hexdigest()
+            if found != expected:
+                raise _MismatchError(f"damaged: {kind} {found}, {expected} is on record")
+
+
+def _first_in(content_range: str | None) -> int | None:
+    match = re.match(r"bytes (\d+)-", content_range or "")
+    return int(match[1]) if match else None
+
+
+def _total_in(content_range: str | None) -> int | None:
+    match = re.search(r"/(\d+)$", content_range or "")
+    return int(match[1]) if match else None
+
+
+def _network_reason(error: Exception) -> str:
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    return one_line(reason) if isinstance(reason, Exception) else str(reason)
+
+
+def _install(dataset: KnownDataset, part: Path, aside: Path, destination: Path) -> None:
+    shutil.rmtree(aside, ignore_errors=True)  # left by a process that was killed
+    max_bytes = (1 << 30) + 4 * part.stat().st_size
+    try:
+        unpack(part, aside, max_bytes=max_bytes)
+        inner = aside / dataset.folder
+        folder = inner if inner.is_dir() else aside
+        if wrong := _wrong_counts(dataset, folder):
+            raise DataError(f"{part}: the archive's {wrong}; nothing was installed")
+        os.sync()  # the rename below must not reach the disk before the files do
+        with _reporting_disk_errors(destination):
+            folder.rename(destination)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _wrong_counts(dataset: KnownDataset, folder: Path) -> str | None:
+    for name, expected in dataset.counts.items():
+        found = len(list_images(folder / name)) if (folder / name).is_dir() else 0
+        if found != expected:
+            return f"{name}/ has {found} images, {dataset.name} has {expected}"
+    return None
+
+
+@contextmanager
+def _locked(path: Path, warn: Warn) -> Iterator[None]:
+    with _reporting_disk_errors(path):
+        file = path.open("w")
+    with file:
+        with _reporting_disk_errors(path):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                warn(f"{path.parent}: another process is fetching this dataset; waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _reporting_disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            raise DataError(
+                f"{path}: the disk is full; free some space, or choose another with "
+                "XDG_CACHE_HOME, then start again (what has arrived is kept)"
+            ) from error
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror}); choose another cache with "
+            "XDG_CACHE_HOME, or give the dataset's folder as a path"
+        ) from error

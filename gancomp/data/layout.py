@@ -1,0 +1,289 @@
+"""Understands a dataset's folders: which files are source, target, training and test images."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import get_args
+
+from gancomp.data.images import (
+    Warn,
+    image_size,
+    is_stored_sideways,
+    list_images,
+    warn_on_stderr,
+)
+from gancomp.data.registered import find_known, known_names
+from gancomp.data.splits import DatasetFiles, Half, Split, Task, other_half
+from gancomp.errors import ConfigError, DataError
+
+DIRECTIONS = ("AtoB", "BtoA")
+NUM_NAMED = 10  # a longer list of files is cut: `gancomp data check` prints it whole
+LAYOUTS = (
+    "unpaired data needs trainA/, trainB/ (and testA/, testB/); paired data train/ (and val/ or "
+    "test/) of images side by side, or trainA/, trainB/ with equal names"
+)
+
+
+def locate(name_or_path: str) -> Path:
+    """The folder of a dataset given by path or name, downloaded if it is a known one.
+
+    An existing folder; else `$GANCOMP_DATA/X`; else X in the user's cache; else, for a known
+    name, a verified download into that cache.
+
+    Raises:
+        DataError: if there is no such dataset, or the download fails.
+    """
+    if not name_or_path.strip():
+        raise DataError(f"--dataset is empty: give a folder or one of {known_names()}")
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise DataError(
+            f"--dataset {name_or_path}: is a file; give the folder that holds {LAYOUTS}"
+        )
+    known = find_known(name_or_path)
+    names = (name_or_path,) if known is None else (name_or_path, known.name, *known.aliases)
+    own = os.environ.get("GANCOMP_DATA")
+    roots = [cache_folder()] if not own else [Path(own).expanduser(), cache_folder()]
+    for root in roots:
+        for name in names:
+            if (root / name).is_dir():
+                return root / name
+    if known is not None:
+        from gancomp.data.download import fetch  # pulls in urllib's client only when needed
+
+        return fetch(known, cache_folder() / known.name)
+    searched = f"neither a folder nor in $GANCOMP_DATA ({own})" if own else "no such folder"
+    raise DataError(
+        f"--dataset {name_or_path}: {searched}. Known names: {known_names()}. "
+        "To try without data: gancomp demo"
+    )
+
+
+def cache_folder() -> Path:
+    """Where downloads go: `$XDG_CACHE_HOME/gancomp/data`, by default below `~/.cache`.
+
+    A folder in it is complete: downloads are renamed to their place once they are verified.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "gancomp" / "data"
+
+
+def scan(
+    root: Path,
+    *,
+    task: str | None = None,
+    direction: str = "AtoB",
+    strict: bool = False,
+    warn: Warn = warn_on_stderr,
+) -> DatasetFiles:
+    """The files of the dataset in `root` by role; only headers are read.
+
+    `trainA/ trainB/` with equal names, and `train/` of images side by side, are paired; other
+    `trainA/ trainB/` are unpaired. The test split comes from `test…`, else from `val…`, and holds
+    every readable file.
+
+    Args:
+        root: the dataset's folder.
+        task: "unpaired" or "paired" where the folders leave a doubt.
+        direction: "BtoA" swaps source and target.
+        strict: raise at a file that is no image instead of skipping it.
+        warn: is told the names of skipped files, once per folder.
+
+    Raises:
+        DataError: if folders are missing, empty or one-sided, pairs are incomplete, the layout
+            does not fit the task, or no file is readable.
+        ConfigError: if `task` or `direction` is unknown.
+    """
+    if direction not in DIRECTIONS:
+        raise ConfigError(f"--direction {direction}: use AtoB or BtoA")
+    if task is not None and task not in get_args(Task):
+        raise ConfigError(f"--task {task}: datasets of folders are unpaired or paired")
+    if not root.is_dir():
+        raise DataError(f"--dataset {root}: no such folder")
+    scanner = _Scanner(root, swap=direction == "BtoA", strict=strict, warn=warn)
+    two_folders = scanner.has("trainA") or scanner.has("trainB")
+    if two_folders and scanner.has("train") and task is None:
+        raise DataError(
+            f"--dataset {root}: holds both trainA/, trainB/ and train/; --task unpaired takes the "
+            "first, --task paired the second"
+        )
+    if scanner.has("train") and not (two_folders and task == "unpaired"):
+        return scanner.side_by_side(task)
+    if two_folders:
+        return scanner.two_folders(task)
+    raise DataError(f"--dataset {root}: {_what_is_there(root)}; {LAYOUTS}. {_hint(root)}")
+
+
+@dataclass
+class _Scanner:
+    """One scan: where it looks, what it does about unreadable files, and those it met."""
+
+    root: Path
+    swap: bool
+    strict: bool
+    warn: Warn
+    skipped: list[Path] = field(default_factory=list)
+
+    def has(self, name: str) -> bool:
+        return (self.root / name).is_dir()
+
+    def two_folders(self, task: str | None) -> DatasetFiles:
+        train_a, train_b = self._listing("trainA"), self._listing("trainB")
+        paired = task == "paired" or (task is None and self._names_are_equal(train_a, train_b))
+        read = self._pairs if paired else self._piles
+        train = read(train_a, train_b)
+        test = None
+        for a, b in (("testA", "testB"), ("valA", "valB")):
+            if self.has(a) or self.has(b):
+                test = read(self._listing(a), self._listing(b))
+                break
+        return self._dataset("paired" if paired else "unpaired", train, test)
+
+    def side_by_side(self, task: str | None) -> DatasetFiles:
+        if task == "unpaired":
+            raise DataError(
+                f"--dataset {self.root}: has train/ but no trainA/, trainB/, which --task unpaired "
+                "needs; leave --task out if train/ holds images side by side"
+            )
+        train = self._halves("train")
+        test = next((self._halves(name) for name in ("test", "val") if self.has(name)), None)
+        return self._dataset("paired", train, test)
+
+    def _dataset(self, task: Task, train: Split, test: Split | None) -> DatasetFiles:
+        name = self.root.resolve().name
+        return DatasetFiles(name, self.root, task, train, test, tuple(self.skipped))
+
+    def _listing(self, name: str) -> tuple[Path, ...]:
+        folder = self.root / name
+        if not folder.is_dir():
+            other = name[:-1] + ("B" if name.endswith("A") else "A")
+            raise DataError(
+                f"--dataset {self.root}: found {other}/ ({len(list_images(self.root / other))} "
+                f"images) but no {name}/; {LAYOUTS}. To try without data: gancomp demo"
+            )
+        paths = list_images(folder)
+        if not paths:
+            raise DataError(
+                f"--dataset {self.root}: {name}/ has no images; {_what_is_there(folder)}"
+            )
+        return paths
+
+    def _names_are_equal(self, a: Sequence[Path], b: Sequence[Path]) -> bool:
+        stems_a, stems_b = {path.stem for path in a}, {path.stem for path in b}
+        if stems_a == stems_b:
+            return True
+        num_shared = len(stems_a & stems_b)
+        if 2 * num_shared < min(len(stems_a), len(stems_b)):
+            return False
+        raise DataError(
+            f"--dataset {self.root}: trainA/ ({len(a)} images) and trainB/ ({len(b)}) share "
+            f"{num_shared} names but not all, e.g. {_some(stems_a ^ stems_b)}; complete the pairs, "
+            "or use --task unpaired"
+        )
+
+    def _piles(self, a: Sequence[Path], b: Sequence[Path]) -> Split:
+        sources = tuple(self._readable(a, image_size))
+        targets = tuple(self._readable(b, image_size))
+        return Split(targets, sources) if self.swap else Split(sources, targets)
+
+    def _pairs(self, a: Sequence[Path], b: Sequence[Path]) -> Split:
+        by_stem_a, by_stem_b = self._by_stem(a), self._by_stem(b)
+        lonely = by_stem_a.keys() ^ by_stem_b.keys()
+        if lonely:
+            raise DataError(
+                f"--dataset {self.root}: {a[0].parent.name}/ ({len(a)} images) and "
+                f"{b[0].parent.name}/ ({len(b)}) are no pairs: {len(lonely)} names are in one of "
+                f"them only, e.g. {_some(lonely)}; complete them, or use --task unpaired"
+            )
+
+        def check(path: Path) -> None:
+            image_size(path)
+            image_size(by_stem_b[path.stem])
+
+        sources = tuple(self._readable(a, check))
+        targets = tuple(by_stem_b[path.stem] for path in sources)
+        return Split(targets, sources) if self.swap else Split(sources, targets)
+
+    def _by_stem(self, paths: Sequence[Path]) -> dict[str, Path]:
+        twice = {stem for stem, n in Counter(path.stem for path in paths).items() if n > 1}
+        if twice:
+            raise DataError(
+                f"--dataset {self.root}: {paths[0].parent.name}/ has several files of one name, "
+                f"e.g. {_some(twice)}; pairs need one each"
+            )
+        return {path.stem: path for path in paths}
+
+    def _halves(self, name: str) -> Split:
+        paths = tuple(self._readable(self._listing(name), check_side_by_side))
+        half: Half = "left"
+        return Split(paths, paths, side_by_side=other_half(half) if self.swap else half)
+
+    def _readable(self, paths: Sequence[Path], check: Callable[[Path], object]) -> list[Path]:
+        """The files that pass `check`; the others are named in one warning."""
+        readable: list[Path] = []
+        reasons: list[str] = []
+        for path in paths:
+            try:
+                check(path)
+            except DataError as error:
+                if self.strict:
+                    raise
+                self.skipped.append(path)
+                reasons.append(str(error))
+            else:
+                readable.append(path)
+        folder = paths[0].parent
+        if not readable:
+            raise DataError(
+                f"{folder}: none of {len(paths)} files is usable; the first: {reasons[0]}"
+            )
+        if reasons:
+            more = len(reasons) - NUM_NAMED
+            tail = f"; and {more} more (gancomp data check names all)" if more > 0 else ""
+            self.warn(
+                f"{folder}: skipped {len(reasons)} of {len(paths)} files: "
+                f"{'; '.join(reasons[:NUM_NAMED])}{tail}"
+            )
+        return readable
+
+
+def check_side_by_side(path: Path) -> None:
+    """Looks at the header of a file that should hold two images side by side.
+
+    Raises:
+        DataError: if it is no image, not wider than high, or of odd width.
+    """
+    width, height = image_size(path)
+    if width <= height and is_stored_sideways(path):
+        width, height = height, width
+    if width <= height or width % 2:
+        raise DataError(
+            f"{path}: {width} x {height} pixels; two images side by side are wider than high and "
+            "of even width"
+        )
+
+
+def _some(names: set[str]) -> str:
+    shown = sorted(names)[:3]
+    return ", ".join(shown) + (", ..." if len(names) > len(shown) else "")
+
+
+def _what_is_there(folder: Path) -> str:
+    num_images = len(list_images(folder))
+    folders = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    found = [f"{num_images} images"] if num_images else []
+    found += [f"{name}/" for name in folders[:6]] + (["..."] if len(folders) > 6 else [])
+    return f"found {', '.join(found)}" if found else "found neither images nor folders"
+
+
+def _hint(root: Path) -> str:
+    for folder in sorted(root.iterdir()):
+        if (folder / "trainA").is_dir() or (folder / "train").is_dir():
+            return f"Did you mean {folder}?"
+    return "To try without data: gancomp demo"

@@ -1,0 +1,269 @@
+"""Batches whose order follows from (seed, step) alone: a resumed run sees what it would have."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from gancomp.data.images import (
+    Warn,
+    load_image_as_pytorch_fid,
+    warn_on_stderr,
+)
+from gancomp.data.indexed import cut_half, load_half
+from gancomp.data.splits import Half, Split
+from gancomp.data.transforms import resize, to_tensor
+from gancomp.errors import ConfigError, DataError
+from gancomp.seeding import derive_generator
+
+Read = TypeVar("Read")
+
+
+class IndexedDataset(Protocol):
+    """What `batches` needs: `dataset[epoch, position]` is a sample, the same one every time.
+
+    Positions reach beyond `len(dataset)` when a batch is larger than the dataset.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: tuple[int, int], /) -> dict[str, Tensor]: ...
+
+
+class _Batch(NamedTuple):  # a tuple, because the loader pins those element by element
+    tensors: dict[str, Tensor]
+    unreadable: list[str]
+    error: str | None
+
+
+def steps_per_epoch(dataset: IndexedDataset, batch_size: int) -> int:
+    """Whole batches in an epoch (the rest is dropped), at least one.
+
+    Raises:
+        ConfigError: if `batch_size` is below 1.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"--batch-size {batch_size}: use at least 1")
+    return max(1, len(dataset) // batch_size)
+
+
+def batches(
+    dataset: IndexedDataset,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    workers: int = 0,
+    pin_memory: bool = False,
+    warn: Warn = warn_on_stderr,
+) -> Iterator[dict[str, Tensor]]:
+    """Endless batches `{role: (N, ...)}`; the k-th is the same for any `workers` and any start.
+
+    Each epoch is a permutation of the dataset drawn from (seed, epoch); a remainder smaller than a
+    batch is left out, a dataset smaller than a batch is gone through repeatedly. Closing the
+    iterator ends the workers.
+
+    Args:
+        dataset: read by (epoch, position).
+        batch_size: samples per batch.
+        seed: of the order.
+        start_step: batches to skip, as a resumed run does; costs nothing.
+        workers: processes that read ahead; 0 reads in this one. They ignore SIGINT and SIGTERM:
+            this process saves first and then ends them.
+        pin_memory: page-locked tensors for faster copies to a GPU; ignored without CUDA.
+        warn: is told once about each unreadable file.
+
+    Raises:
+        ConfigError: if `batch_size` is below 1 or `workers` or `start_step` below 0.
+        DataError: from the dataset, in one line, whichever process read the file.
+    """
+    steps_per_epoch(dataset, batch_size)
+    if workers < 0:
+        raise ConfigError(f"--workers {workers}: use 0 (read in the main process) or more")
+    if start_step < 0:
+        raise ConfigError(f"start step {start_step}: use 0 or more")
+    loader = DataLoader[dict[str, Tensor] | DataError](
+        _Reader(dataset),
+        batch_sampler=_Order(len(dataset), batch_size, seed, start_step),
+        num_workers=workers,
+        collate_fn=_collate,
+        worker_init_fn=_start_worker,
+        pin_memory=pin_memory and torch.cuda.is_available(),
+        # without one the loader draws a seed from the global generator
+        generator=derive_generator(seed, "workers"),
+    )
+    return _checked(loader, warn)
+
+
+def _checked(
+    loader: DataLoader[dict[str, Tensor] | DataError], warn: Warn
+) -> Iterator[dict[str, Tensor]]:
+    named: set[str] = set()
+    for batch in loader:
+        for message in batch.unreadable:
+            if message not in named:
+                named.add(message)
+                warn(message)
+        if batch.error is not None:
+            raise DataError(batch.error)
+        yield batch.tensors
+
+
+class _Order:
+    """Endless lists of (epoch, position), from `start_step` on."""
+
+    def __init__(self, length: int, batch_size: int, seed: int, start_step: int) -> None:
+        self.length = length
+        self.batch_size = batch_size
+        self.seed = seed
+        self.start_step = start_step
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        steps = max(1, self.length // self.batch_size)
+        epoch, step = divmod(self.start_step, steps)
+        while True:
+            generator = derive_generator(self.seed, "order", epoch)
+            order = torch.randperm(self.length, generator=generator).tolist()
+            for first in range(step * self.batch_size, steps * self.batch_size, self.batch_size):
+                yield [
+                    # the k-th time round a small dataset has positions of its own: new crops
+                    (epoch, order[i % self.length] + i // self.length * self.length)
+                    for i in range(first, first + self.batch_size)
+                ]
+            epoch, step = epoch + 1, 0
+
+
+class _Reader(Dataset[dict[str, Tensor] | DataError]):
+    """Hands a DataError on as a value: raised in a worker it would arrive as a traceback's text."""
+
+    def __init__(self, dataset: IndexedDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: tuple[int, int]) -> dict[str, Tensor] | DataError:
+        try:
+            return self.dataset[index]
+        except DataError as error:
+            return error
+
+
+def _collate(samples: list[dict[str, Tensor] | DataError]) -> _Batch:
+    read: list[dict[str, Tensor]] = []
+    unreadable: list[str] = []
+    for sample in samples:
+        if isinstance(sample, DataError):
+            return _Batch({}, unreadable, str(sample))
+        read.append(sample)
+        unreadable.extend(getattr(sample, "unreadable", ()))
+    return _Batch(
+        {role: torch.stack([s[role] for s in read]) for role in read[0]}, unreadable, None
+    )
+
+
+def _start_worker(worker: int) -> None:
+    del worker
+    torch.set_num_threads(1)
+    # Ctrl-C and a scheduler's SIGTERM reach the whole process group; the parent must outlive them
+    # long enough to save, so its readers must too. They end when it closes the loader, or dies.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def evaluation_batches(
+    files: Split | Sequence[Path],
+    *,
+    size: int,
+    batch_size: int,
+    half: Half | None = None,
+    warn: Warn = warn_on_stderr,
+    strict: bool = False,
+) -> Iterator[tuple[list[str], Tensor]]:
+    """Names and images `(N, 3, size, size)` in [-1, 1] of every readable file, in order.
+
+    Bicubic resize straight to `size` x `size`, no crop, no flip; the last batch may be smaller.
+
+    Args:
+        files: a split, whose sources are read, or paths.
+        size: height and width.
+        batch_size: images per batch.
+        half: for paths of two images side by side, the half to read.
+        warn: is told about each unreadable file, which is left out.
+        strict: raise instead.
+
+    Raises:
+        DataError: at an unreadable file if `strict`; if not one file is readable.
+
+    Source: the test transform of CycleGAN and its descendants. Their released compression code
+    leaves out the last file of each folder; this reads all.
+    """
+    if isinstance(files, Split):
+        paths, half = files.source, files.side_by_side
+    else:
+        paths = tuple(files)
+    names: list[str] = []
+    tensors: list[Tensor] = []
+    for path, tensor in _readable(
+        paths, lambda path: to_tensor(resize(load_half(path, half), size)), warn, strict
+    ):
+        names.append(path.name)
+        tensors.append(tensor)
+        if len(names) == batch_size:
+            yield names, torch.stack(tensors)
+            names, tensors = [], []
+    if names:
+        yield names, torch.stack(tensors)
+
+
+def uint8_folder(
+    paths: Sequence[Path],
+    *,
+    warn: Warn = warn_on_stderr,
+    strict: bool = False,
+    half: Half | None = None,
+) -> Iterator[NDArray[np.uint8]]:
+    """`(H, W, 3)` uint8 images at native size, exactly as pytorch-fid reads the files.
+
+    Neither EXIF rotation nor transparency is looked at, since pytorch-fid does not either.
+
+    Args:
+        paths: image files.
+        warn: is told about each unreadable file, which is left out.
+        strict: raise instead.
+        half: for files of two images side by side, the half to read.
+
+    Raises:
+        DataError: at an unreadable file if `strict`; if not one file is readable.
+    """
+
+    def read(path: Path) -> NDArray[np.uint8]:
+        image = load_image_as_pytorch_fid(path)
+        return np.array(image if half is None else cut_half(image, half, path))
+
+    for _, pixels in _readable(paths, read, warn, strict):
+        yield pixels
+
+
+def _readable(
+    paths: Sequence[Path], read: Callable[[Path], Read], warn: Warn, strict: bool
+) -> Iterator[tuple[Path, Read]]:
+    num_read = 0
+    for path in paths:
+        try:
+            result = read(path)
+        except DataError as error:
+            if strict:
+                raise
+            warn(f"{error}; skipped")
+            continue
+        num_read += 1
+        yield path, result
+    if not num_read:
+        where = f"{paths[0].parent}: " if paths else ""
+        raise DataError(f"{where}none of {len(paths)} files is a readable image")

@@ -1,0 +1,291 @@
+"""The one training loop: batches in, phases in turn, checkpoints, samples and metrics out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gancomp.config import OptimiserSettings, RunSettings, ScheduleSettings
+from gancomp.engine.checkpoint import Checkpoint, save_checkpoint
+from gancomp.engine.device import autocast, peak_memory_mb
+from gancomp.engine.phases import Phase, Progress, Step, Trainable
+from gancomp.engine.run import RunFolder
+from gancomp.engine.schedule import decay_factor
+from gancomp.engine.stopping import Interrupted, StopWish
+from gancomp.errors import CheckpointError, TrainingError
+
+Batch = dict[str, Tensor]
+
+
+class View(Protocol):
+    """What the loop tells the person who is waiting."""
+
+    def start(self, total_steps: int, step: int) -> None:
+        """Training begins at `step` of `total_steps`."""
+
+    def advance(self, record: dict[str, Any]) -> None:
+        """A step was logged."""
+
+    def say(self, message: str) -> None:
+        """One line about something that happened."""
+
+    def finish(self) -> None:
+        """Training ended."""
+
+
+@dataclass
+class Outcome:
+    """How far a run came: finished steps, seconds and images over all its sittings."""
+
+    step: int = 0
+    seconds: float = 0.0
+    num_images: int = 0
+    losses: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def images_per_second(self) -> float:
+        """Mean rate over all sittings, without the time for start-up."""
+        return self.num_images / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass
+class Loop:
+    """Everything that one call of `fit` works with.
+
+    Attributes:
+        method: phases and losses; already on `device`.
+        run: where checkpoints and metrics go.
+        settings: how often to log, sample and save.
+        schedule: epochs and limits.
+        optimiser: the base learning rate.
+        device: where batches are sent.
+        steps_per_epoch: of the training data.
+        batches: endless batches from a given step on.
+        sample: draws sample images after a step.
+        saved: told the step after each checkpoint.
+        view: shows the progress.
+        loggers: told each metrics record.
+    """
+
+    method: Trainable
+    run: RunFolder
+    settings: RunSettings
+    schedule: ScheduleSettings
+    optimiser: OptimiserSettings
+    device: torch.device
+    steps_per_epoch: int
+    batches: Callable[[int], Iterator[Batch]]
+    sample: Callable[[int], None]
+    saved: Callable[[int], object]
+    view: View
+    loggers: list[Callable[[dict[str, Any]], None]] = field(default_factory=list)
+
+    def total_steps(self) -> int:
+        """The steps of the whole schedule, or `max_steps` if that is less."""
+        epochs = self.method.num_epochs(self.schedule.epochs + self.schedule.decay_epochs)
+        return min(epochs * self.steps_per_epoch, self.schedule.max_steps or 2**62)
+
+    def progress(self, step: int) -> Progress:
+        """Where the run stands after `step` steps."""
+        return Progress(step=step, epoch=step // self.steps_per_epoch)
+
+
+def fit(loop: Loop, *, checkpoint: Checkpoint | None, stop: StopWish) -> Outcome:
+    """Trains from `checkpoint` (or the start) to the schedule's end, a limit or a stop wish.
+
+    Always leaves a checkpoint of the last finished step behind, unless a term or a parameter is
+    non-finite or the disk is full: then the last good one stays.
+
+    Raises:
+        TrainingError: if a loss term or parameter became non-finite, with its name.
+        Interrupted: after a signal, when the state was saved.
+        RunError: if the disk is full.
+    """
+    outcome = Outcome()
+    if checkpoint is not None:
+        outcome = restore(loop.method, checkpoint)
+        loop.run.forget_metrics_after(outcome.step)
+    total = loop.total_steps()
+    loop.view.start(total, outcome.step)
+    try:
+        _train(loop, outcome, total, stop)
+    finally:
+        loop.view.finish()
+    if stop:
+        assert stop.signal is not None
+        raise Interrupted(f"stopped by {stop.signal.name} after step {outcome.step}; saved in {loop.run.path}")
+    return outcome
+
+
+def _train(loop: Loop, outcome: Outcome, total: int, stop: StopWish) -> None:
+    settings, saved_at = loop.settings, outcome.step
+    clock = Clock(loop, outcome)
+    if outcome.step < total and not stop:
+        for batch in loop.batches(outcome.step):
+            losses = run_step(loop, outcome.step, batch)
+            clock.count(len(next(iter(batch.values()))))
+            if outcome.step % settings.log_every == 0 or outcome.step == 1:
+                clock.log(losses)
+            ends = bool(stop) or outcome.step >= total or clock.is_over()
+            if ends:
+                outcome.losses = _to_floats(losses)
+            if outcome.step % settings.sample_every == 0 or (ends and not stop):
+                loop.sample(outcome.step)
+            if ends:
+                break
+            if outcome.step % settings.checkpoint_every == 0:
+                save(loop, outcome)
+                saved_at = outcome.step
+    if outcome.step > saved_at:
+        save(loop, outcome)
+
+
+def run_step(loop: Loop, index: int, batch: Batch) -> dict[str, Tensor]:
+    """One training step: each phase that has its turn; returns all weighted terms, detached.
+
+    Raises:
+        TrainingError: if a term is not finite; nothing of that phase has been changed then.
+    """
+    progress = loop.progress(index)
+    epoch = loop.method.schedule_epoch(progress.epoch)
+    factor = decay_factor(epoch, epochs=loop.schedule.epochs, decay_epochs=loop.schedule.decay_epochs)
+    step = Step(index, {key: value.to(loop.device, non_blocking=True) for key, value in batch.items()})
+    logged: dict[str, Tensor] = {}
+    phases = loop.method.phases()
+    for phase in phases:
+        if not phase.takes_part(progress):
+            continue
+        for group in phase.optimizer.param_groups:
+            group["lr"] = loop.optimiser.lr * factor
+        only_these_require_grad(phase, phases)
+        with autocast(loop.device, loop.settings.precision):
+            losses = loop.method.losses(phase.name, step)
+        refuse_non_finite(phase.name, losses, index)
+        phase.optimizer.zero_grad(set_to_none=True)
+        torch.stack([term.float() for term in losses.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
+        phase.optimizer.step()
+        logged |= {f"{phase.name}/{name}": term.detach() for name, term in losses.items()}
+    return logged
+
+
+def only_these_require_grad(phase: Phase, phases: list[Phase]) -> None:
+    """Turns gradients on for what `phase` changes (or hands on with its graph), off for the rest."""
+    wanted = {id(item) for module in (phase.module, *phase.keeps_graph_of) for item in module.parameters()}
+    for other in phases:
+        for parameter in other.module.parameters():
+            parameter.requires_grad_(id(parameter) in wanted)
+
+
+def refuse_non_finite(phase: str, losses: dict[str, Tensor], index: int) -> None:
+    """Raises TrainingError with the names of the terms that are not finite."""
+    if bool(torch.isfinite(torch.stack([term.detach().float() for term in losses.values()])).all()):
+        return
+    bad = ", ".join(f"{phase}/{name} = {term.item()}" for name, term in losses.items() if not torch.isfinite(term))
+    raise TrainingError(
+        f"step {index + 1}: {bad}; stopped, the last good checkpoint stays. "
+        "Try a lower --lr or --precision fp32, then go on with --resume"
+    )
+
+
+class Clock:
+    """Counts a sitting's time and images into the run's outcome and logs the rate."""
+
+    def __init__(self, loop: Loop, outcome: Outcome) -> None:
+        self.loop, self.outcome = loop, outcome
+        self.started = self.last = time.perf_counter()
+        self.logged_at, self.logged_images = self.started, outcome.num_images
+
+    def count(self, num_images: int) -> None:
+        """A step is done."""
+        now = time.perf_counter()
+        self.outcome.step += 1
+        self.outcome.num_images += num_images
+        self.outcome.seconds += now - self.last
+        self.last = now
+
+    def is_over(self) -> bool:
+        """Whether this sitting's time limit has passed."""
+        limit = self.loop.schedule.max_seconds
+        return limit is not None and self.last - self.started >= limit
+
+    def log(self, losses: dict[str, Tensor]) -> None:
+        """Writes one line of metrics and shows it."""
+        outcome, images = self.outcome, self.outcome.num_images - self.logged_images
+        record = {
+            "step": outcome.step,
+            "epoch": self.loop.progress(outcome.step).epoch,
+            "losses": _to_floats(losses),
+            "lr": {phase.name: phase.optimizer.param_groups[0]["lr"] for phase in self.loop.method.phases()},
+            "images_per_second": images / max(self.last - self.logged_at, 1e-9),
+            "seconds": outcome.seconds,
+            "memory_mb": peak_memory_mb(self.loop.device),
+        }
+        self.logged_at, self.logged_images = self.last, outcome.num_images
+        self.loop.run.append_metrics(record)
+        for logger in self.loop.loggers:
+            logger(record)
+        self.loop.view.advance(record)
+
+
+def _to_floats(losses: dict[str, Tensor]) -> dict[str, float]:
+    return {name: float(value) for name, value in losses.items()}
+
+
+def save(loop: Loop, outcome: Outcome) -> None:
+    """Writes a checkpoint of `outcome.step`.
+
+    Raises:
+        TrainingError: if a network holds non-finite numbers; the last good checkpoint stays.
+    """
+    for name, network in loop.method.networks().items():
+        refuse_non_finite_parameters(name, network, outcome.step)
+    state = {
+        "networks": {name: network.state_dict() for name, network in loop.method.networks().items()},
+        "optimizers": {phase.name: phase.optimizer.state_dict() for phase in loop.method.phases()},
+        "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
+        "outcome": {"seconds": outcome.seconds, "num_images": outcome.num_images},
+    }
+    save_checkpoint(loop.run.checkpoints, outcome.step, state, keep=loop.settings.keep_checkpoints)
+    loop.saved(outcome.step)
+
+
+def refuse_non_finite_parameters(name: str, network: nn.Module, step: int) -> None:
+    """Raises TrainingError if a parameter or buffer of `network` is not finite."""
+    for key, value in network.state_dict().items():
+        if isinstance(value, Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise TrainingError(
+                f"step {step}: {name}.{key} became non-finite; stopped without saving, the last "
+                "good checkpoint stays. Try a lower --lr or --precision fp32"
+            )
+
+
+def restore(method: Trainable, checkpoint: Checkpoint) -> Outcome:
+    """Puts networks, optimisers and random state back exactly as `checkpoint` holds them.
+
+    Raises:
+        CheckpointError: if the checkpoint is of another make-up than the method.
+    """
+    state = checkpoint.state
+    try:
+        load_networks(method.networks(), state["networks"])
+        for phase in method.phases():
+            phase.optimizer.load_state_dict(state["optimizers"][phase.name])
+        torch.set_rng_state(state["rng"]["cpu"])
+        if state["rng"]["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["rng"]["cuda"])
+        outcome = state["outcome"]
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{checkpoint.path}: does not fit this run's networks ({reason})") from error
+    return Outcome(step=checkpoint.step, seconds=outcome["seconds"], num_images=outcome["num_images"])
+
+
+def load_networks(networks: dict[str, nn.Module], states: dict[str, Any]) -> None:
+    """Loads each named state into its network; all names must be there."""
+    for name, network in networks.items():
+        network.load_state_dict(states[name])

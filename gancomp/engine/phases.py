@@ -1,0 +1,89 @@
+"""A training step as data: a list of phases, each one optimiser's turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: `step` counts finished steps, `epoch` the passes over the data so far."""
+
+    step: int
+    epoch: int
+
+
+def always(progress: Progress) -> bool:
+    """The phase takes part in every step."""
+    return True
+
+
+@dataclass
+class Phase:
+    """One optimiser's turn within a training step.
+
+    Attributes:
+        name: prefix of its log keys, such as `student`.
+        module: exactly what this phase may change.
+        optimizer: steps over the parameters of `module`.
+        keeps_graph_of: networks that this phase runs once for itself and for a later phase: their
+            parameters require grad here too, so that the later phase need not run them again.
+        every: takes part in each `every`-th step (16 for lazy R1).
+        active: further condition, such as the blocks of a schedule.
+    """
+
+    name: str
+    module: nn.Module
+    optimizer: Optimizer
+    keeps_graph_of: tuple[nn.Module, ...] = ()
+    every: int = 1
+    active: Callable[[Progress], bool] = always
+
+    def takes_part(self, progress: Progress) -> bool:
+        """Whether this phase has its turn in the step after `progress`."""
+        return progress.step % self.every == 0 and self.active(progress)
+
+
+@dataclass
+class Step:
+    """One training step: its batch, and what earlier phases already computed.
+
+    Attributes:
+        index: number of the step, from 0.
+        batch: `source` and `target`, each `(N, 3, H, W)` in [-1, 1].
+        shared: results by name, so that no forward pass is repeated within the step.
+    """
+
+    index: int
+    batch: dict[str, Tensor]
+    shared: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """The value called `name`: computed by the first phase that asks, handed to the others."""
+        if name not in self.shared:
+            self.shared[name] = compute()
+        return self.shared[name]
+
+
+class Trainable(Protocol):
+    """What the loop needs of a method."""
+
+    def phases(self) -> list[Phase]:
+        """The phases in their order; the same objects at every call."""
+
+    def losses(self, phase: str, step: Step) -> dict[str, Tensor]:
+        """Weighted scalar terms of `phase`; what is logged adds up to what is minimised."""
+
+    def networks(self) -> dict[str, nn.Module]:
+        """All that a checkpoint must hold, by name: trained, frozen at random, and pools."""
+
+    def schedule_epoch(self, epoch: int) -> int:
+        """The epoch that decides the learning rate; differs from `epoch` in block schedules."""
+
+    def num_epochs(self, schedule_epochs: int) -> int:
+        """How many epochs a schedule of `schedule_epochs` takes in all."""

@@ -1,0 +1,146 @@
+"""The run folder: one writer at a time, settings, metrics and samples; nothing good is overwritten."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from gancomp.errors import RunError
+from gancomp.files import reporting_disk_errors, write_text
+
+CONFIG = "config.json"
+METRICS = "metrics.jsonl"
+LATEST = Path("runs") / "latest"
+
+
+class RunFolder:
+    """A folder that holds one training run; opened for writing by `writing_run`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.samples = path / "samples"
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Records the resolved settings and the versions that the run was started with."""
+        write_text(self.path / CONFIG, json.dumps(config, indent=2) + "\n")
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Adds one line to `metrics.jsonl`; a crash leaves at most one unfinished last line."""
+        with reporting_disk_errors(self.path / METRICS), (self.path / METRICS).open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drops the lines of steps that a resumed run is about to take again."""
+        path = self.path / METRICS
+        if not path.exists():
+            return
+        lines = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
+        write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def _whole_lines(path: Path) -> list[str]:
+    lines = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError):
+            json.loads(line)
+            lines.append(line)
+    return lines
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The `config.json` of the run at `path`.
+
+    Raises:
+        RunError: if there is none or it is damaged.
+    """
+    try:
+        config: dict[str, Any] = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"{path}: is no gancomp run (no readable {CONFIG})") from error
+    except ValueError as error:
+        raise RunError(f"{path / CONFIG}: is damaged ({error})") from error
+    return config
+
+
+@contextlib.contextmanager
+def writing_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
+    """Opens (or creates) the run at `path` for writing, alone, until the block ends.
+
+    The lock belongs to the process: it is gone however the process ends.
+
+    Raises:
+        RunError: if the folder is used by another process, cannot be created, or holds a run that
+            was not asked to be continued.
+    """
+    if path.exists() and not path.is_dir():
+        raise RunError(f"--out {path}: is a file; choose a folder that does not exist yet")
+    holds_run = (path / CONFIG).exists()
+    if holds_run and not resume:
+        raise RunError(
+            f"--out {path}: already holds a run; continue it with --resume, "
+            "or choose another folder with --out"
+        )
+    if resume and not holds_run:
+        raise RunError(f"--resume: there is no run in {path} to continue; leave --resume away")
+    if path.is_dir() and not holds_run and any(not _is_own(entry) for entry in path.iterdir()):
+        raise RunError(f"--out {path}: is a folder with other files; choose a new or empty folder")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / ".lock").open("a+")
+    except OSError as error:
+        raise RunError(
+            f"--out {path}: cannot be written ({error.strerror}); choose another folder"
+        ) from error
+    with lock:
+        _take(lock, path)
+        run = RunFolder(path)
+        with reporting_disk_errors(path):
+            run.checkpoints.mkdir(exist_ok=True)
+            run.samples.mkdir(exist_ok=True)
+        yield run
+
+
+def _is_own(entry: Path) -> bool:
+    # left by a run that was stopped before it wrote its settings
+    return entry.name == ".lock" or (entry.name in ("checkpoints", "samples") and not any(entry.iterdir()))
+
+
+def _take(lock: TextIO, path: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        owner = lock.read().strip() or "unknown"
+        raise RunError(
+            f"--out {path}: process {owner} is writing this run; wait for it or choose another folder"
+        ) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+
+
+def name_latest(path: Path) -> str | None:
+    """Points `runs/latest` at the run; returns what went wrong, if anything, for a warning."""
+    aside = LATEST.with_name(f".latest.{os.getpid()}")
+    try:
+        LATEST.parent.mkdir(parents=True, exist_ok=True)
+        home = LATEST.parent.resolve()
+        inside = path.resolve().is_relative_to(home)
+        aside.symlink_to(os.path.relpath(path.resolve(), home) if inside else path.resolve())
+        aside.replace(LATEST)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        return f"{LATEST}: not updated ({error.strerror}); name the run in later commands"
+    return None
+
+
+def latest_run() -> Path | None:
+    """The newest run's folder, if `runs/latest` names one that still exists."""
+    target = LATEST.resolve() if LATEST.exists() else None
+    return target if target and (target / CONFIG).exists() else None

@@ -1,0 +1,1 @@
+"""Model files: our own self-describing format, and readers for those of others."""

@@ -1,0 +1,267 @@
+"""Opens the checkpoints of CycleGAN, pix2pix, GAN Compression, OMGD, DCD, GCC and DMAD.
+
+Which network it is follows from names and shapes alone; layouts that look alike but mean something
+else are refused by name rather than misread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gancomp.errors import CheckpointError, ConfigError
+from gancomp.export.containers import read_safetensors, read_torch, sniff
+from gancomp.export.native import describe
+from gancomp.export.weights import fill
+from gancomp.networks.base import TappedNetwork
+from gancomp.networks.resnet import FIRST_BLOCK
+from gancomp.registry import build_network
+
+State = dict[str, Tensor]
+
+COUNTERS = ("total_ops", "total_params")  # left behind by the profiler thop
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+DEFAULT_PARTS = ("G_A", "G")
+UNET_ARCHS = {8: "unet256", 7: "unet128"}
+REFUSED = {  # how a layout that cannot be opened gives itself away
+    "down_sampling.": "CAT's generator of inception-residual blocks (down_sampling.*)",
+    "features.": "CAT's generator of inception-residual blocks (features.*)",
+    "block1s.": "OMGD's discriminator for two teachers (block1s.*)",
+    "0.weight": "OMGD's channel adaptor or another bare layer (0.weight)",
+}
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a state dict turned out to be: our name, our settings, whose it is, our key names."""
+
+    arch: str
+    settings: dict[str, Any]
+    layout: str
+    state: State
+
+
+def read_foreign(path: Path, part: str | None = None) -> tuple[TappedNetwork, dict[str, Any]]:
+    """The network in `path`, in eval mode on the CPU, and a header as far as it is known.
+
+    The header has the entries of our own files, None where the checkpoint does not tell, and
+    `layout`, whose checkpoint it is. With several networks in the file, `part` says which one.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, hostile or of a layout we do not open.
+    """
+    content = read_safetensors(path)[1] if sniff(path) == "safetensors" else read_torch(path)
+    try:
+        state, part = _pick(content, part)
+        found = recognise(_cleaned(state))
+        with torch.device("meta"):
+            network = build_network(found.arch, **found.settings)
+    except (CheckpointError, ConfigError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    fill(network, _with_batch_counts(found.state, network), path)
+    size = 128 if found.arch == "unet128" else 256
+    header = describe(network, [size, size]) | {"layout": found.layout, "part": part}
+    if found.arch == "patchgan":
+        header["role"] = "discriminator"
+    return network, header
+
+
+def _pick(content: Any, part: str | None) -> tuple[Mapping[str, Tensor], str | None]:
+    """The flat state dict in `content`, which may hold several under names."""
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"holds a {type(content).__name__}, not the weights of a network; "
+            "save torch.save(network.state_dict(), FILE)"
+        )
+    parts = {str(name): value for name, value in content.items() if _is_state(value)}
+    if not parts:
+        if part is not None:
+            raise CheckpointError(f"has no part {part!r}, it holds a single network; leave it out")
+        state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+        return state, None
+    if part is None:
+        names = [name for name in DEFAULT_PARTS if name in parts] or list(parts)
+        if len(parts) > 1 and names[0] not in DEFAULT_PARTS:
+            raise CheckpointError(f"holds several networks; choose a part: {', '.join(parts)}")
+        part = names[0]
+    if part not in parts:
+        raise CheckpointError(f"has no part {part!r}; its parts: {', '.join(parts)}")
+    return parts[part], part
+
+
+def _is_state(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and len(value) > 0
+        and all(isinstance(tensor, Tensor) for tensor in value.values())
+    )
+
+
+def _cleaned(state: Mapping[str, Tensor]) -> State:
+    """Without wrapper prefixes, profiler counters and statistics that no norm of ours reads.
+
+    Before PyTorch 0.4 InstanceNorm saved running statistics it never used. A norm with statistics
+    but no weight is one of those; BatchNorm has both.
+    """
+    names = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    return {
+        name: tensor
+        for name, tensor in names.items()
+        if _leaf(name) not in COUNTERS
+        and not (_leaf(name) in STATISTICS and f"{_parent(name)}.weight" not in names)
+    }
+
+
+def recognise(state: State) -> Recognised:
+    """Which of our networks `state` belongs to, and its tensors under our names.
+
+    Args:
+        state: a flat state dict, cleaned of prefixes and leftovers.
+
+    Raises:
+        CheckpointError: for any other layout; the message has no path.
+    """
+    for beginning, meaning in REFUSED.items():
+        if any(name.startswith(beginning) for name in state):
+            raise CheckpointError(f"is {meaning}, which gancomp does not open")
+    if "model.model.0.weight" in state:
+        return _recognise_unet(state)
+    if f"model.{FIRST_BLOCK}.conv_block.1.weight" in state:
+        return _recognise_resnet(state, mobile=False)
+    if f"model.{FIRST_BLOCK}.conv_block.1.conv.0.weight" in state:
+        return _recognise_resnet(state, mobile=True)
+    if "model.0.weight" in state and "model.2.weight" in state:
+        return _recognise_patchgan(state)
+    names = ", ".join(list(state)[:3]) or "no tensors"
+    raise CheckpointError(
+        f"is of no layout that gancomp knows (it holds {names}); ResNet, mobile ResNet and U-Net "
+        "generators and PatchGAN discriminators of CycleGAN, pix2pix and their compressors are"
+    )
+
+
+def _recognise_resnet(state: State, *, mobile: bool) -> Recognised:
+    last = FIRST_BLOCK
+    while any(name.startswith(f"model.{last}.conv_block.") for name in state):
+        last += 1
+    num_blocks = last - FIRST_BLOCK
+    arch = f"{'mobile-' if mobile else ''}resnet{num_blocks}"
+    if num_blocks not in (6, 9):
+        raise CheckpointError(f"is a ResNet of {num_blocks} blocks; gancomp knows those of 6 and 9")
+    without_slot = f"model.{FIRST_BLOCK}.conv_block.5.weight" in state
+    if without_slot:
+        state = {_with_dropout_slot(name): tensor for name, tensor in state.items()}
+    inner_conv = "conv_block.1.conv.2" if mobile else "conv_block.1"
+    head = last + 7
+    width, in_channels = _shape(state, "model.1.weight")[:2]
+    channels = [  # uniform or pruned; the network tells
+        width,
+        _shape(state, "model.4.weight")[0],
+        _shape(state, "model.7.weight")[0],
+        *(_shape(state, f"model.{i}.{inner_conv}.weight")[0] for i in range(FIRST_BLOCK, last)),
+        _shape(state, f"model.{last}.weight")[1],
+        _shape(state, f"model.{last + 3}.weight")[1],
+    ]
+    settings = {
+        "width": width,
+        "in_channels": in_channels,
+        "out_channels": _shape(state, f"model.{head}.weight")[0],
+        "norm": _norm(state, conv="model.1", norm="model.2"),
+        "channels": channels,
+    }
+    if mobile:
+        layout = "mobile ResNet of GAN Compression, OMGD or DCD"
+    elif without_slot:
+        layout = "ResNet of CycleGAN or pix2pix without dropout"
+    else:
+        layout = "ResNet of GAN Compression, OMGD, DCD, or pix2pix with dropout"
+    return Recognised(arch, settings, layout, state)
+
+
+def _with_dropout_slot(name: str) -> str:
+    """The name after a dropout slot moved a block's second convolution and norm up by one."""
+    for index in (5, 6):
+        if f".conv_block.{index}." in name:
+            return name.replace(f".conv_block.{index}.", f".conv_block.{index + 1}.")
+    return name
+
+
+def _recognise_unet(state: State) -> Recognised:
+    paths = ["model.model.1"]
+    while f"{paths[-1]}.model.3.model.1.weight" in state:
+        paths.append(f"{paths[-1]}.model.3")
+    num_levels = len(paths) + 1
+    if num_levels not in UNET_ARCHS:
+        raise CheckpointError(f"is a U-Net of {num_levels} levels; gancomp knows those of 7 and 8")
+    width, in_channels = _shape(state, "model.model.0.weight")[:2]
+    down = [width, *(_shape(state, f"{path}.model.1.weight")[0] for path in paths)]
+    up = [_shape(state, f"{path}.model.5.weight")[1] for path in paths[:-1]]
+    up.append(_shape(state, f"{paths[-1]}.model.3.weight")[1])
+    settings = {
+        "width": width,
+        "in_channels": in_channels,
+        "out_channels": _shape(state, "model.model.3.weight")[1],
+        "norm": _norm(state, conv="model.model.1.model.1", norm="model.model.1.model.2"),
+        "channels": [*down, *reversed(up)],
+    }
+    return Recognised(UNET_ARCHS[num_levels], settings, "U-Net of pix2pix, OMGD or DCD", state)
+
+
+def _recognise_patchgan(state: State) -> Recognised:
+    convs = [name for name, tensor in state.items() if _leaf(name) == "weight" and tensor.ndim == 4]
+    width, in_channels = _shape(state, "model.0.weight")[:2]
+    settings = {
+        "width": width,
+        "in_channels": in_channels,
+        "norm": _norm(state, conv="model.2", norm="model.3"),
+        "layers": len(convs) - 2,
+    }
+    return Recognised("patchgan", settings, "PatchGAN of CycleGAN or pix2pix", state)
+
+
+def _norm(state: State, *, conv: str, norm: str) -> str:
+    """`"batch"` or `"instance"`, told from the first normalised convolution."""
+    has_weight, has_bias = f"{norm}.weight" in state, f"{conv}.bias" in state
+    if has_weight and (has_bias or f"{norm}.running_mean" not in state):
+        raise CheckpointError(
+            f"normalises by InstanceNorm with weights ({norm}.weight), as CAT does, "
+            "which gancomp does not open"
+        )
+    if not has_weight and not has_bias:
+        raise CheckpointError(
+            f"has neither {conv}.bias nor {norm}.weight, so its norm cannot be told; "
+            "the file is damaged or of a layout that gancomp does not know"
+        )
+    return "batch" if has_weight else "instance"
+
+
+def _shape(state: State, name: str) -> list[int]:
+    """The shape of a convolution's weight: `(out, in, k, k)`, transposed ones `(in, out, k, k)`."""
+    if name not in state or state[name].ndim != 4:
+        raise CheckpointError(
+            f"has no convolution {name}; the file is damaged or of a layout that gancomp "
+            "does not know"
+        )
+    return list(state[name].shape)
+
+
+def _with_batch_counts(state: State, network: TappedNetwork) -> State:
+    """`state` with the batch counters that BatchNorm lacked before PyTorch 0.4.1."""
+    missing = [
+        name
+        for name in network.state_dict()
+        if _leaf(name) == "num_batches_tracked" and f"{_parent(name)}.running_mean" in state
+    ]
+    return dict.fromkeys(missing, torch.tensor(0)) | state
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _parent(name: str) -> str:
+    return name.rpartition(".")[0]

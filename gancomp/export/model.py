@@ -1,0 +1,52 @@
+"""Opens a model file of any known origin: ours, or a checkpoint of others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gancomp.errors import CheckpointError
+from gancomp.export.containers import read_safetensors, sniff
+from gancomp.export.foreign import read_foreign
+from gancomp.export.native import HEADER_KEY, open_native
+from gancomp.networks.base import TappedNetwork
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network out of a file and what the file says about it.
+
+    Attributes:
+        network: in eval mode, on the CPU.
+        header: the entries of our format; None where a foreign file does not tell.
+        path: the file.
+        origin: `"gancomp"`, or whose layout a foreign file has.
+    """
+
+    network: TappedNetwork
+    header: dict[str, Any]
+    path: Path
+    origin: str
+
+
+def open_model(path: str | Path, part: str | None = None) -> LoadedModel:
+    """The model in `path`, whatever its file name.
+
+    Args:
+        path: a `.safetensors` file of ours, or a checkpoint of others in either format.
+        part: which network of a file that holds several, `"G_A"`; by default G_A, then G.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, hostile or of an unknown layout.
+    """
+    path = Path(path)
+    if sniff(path) == "safetensors" and HEADER_KEY in read_safetensors(path)[0]:
+        if part is not None:
+            raise CheckpointError(
+                f"{path}: has no part {part!r}, it holds a single network; leave it out"
+            )
+        network, header = open_native(path)
+        return LoadedModel(network, header, path, "gancomp")
+    network, header = read_foreign(path, part)
+    return LoadedModel(network, header, path, header["layout"])

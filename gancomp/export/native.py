@@ -1,0 +1,136 @@
+"""Our own model files: `.safetensors` whose header says everything needed to open them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from gancomp.errors import CheckpointError, ConfigError
+from gancomp.export.containers import read_safetensors, sniff
+from gancomp.export.weights import fill
+from gancomp.files import replacing, reporting_disk_errors
+from gancomp.networks.base import TappedNetwork
+from gancomp.registry import build_network
+
+FORMAT_VERSION = 1
+HEADER_KEY = "gancomp"
+
+
+def save_model(
+    path: Path,
+    network: TappedNetwork,
+    *,
+    role: str,
+    task: str | None,
+    step: int | None,
+    method: str | None,
+    dataset: str | None,
+    input_size: int | tuple[int, int],
+    direction: str | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes `network` with its description to `path`, whole or not at all.
+
+    Equal weights and descriptions give equal bytes.
+
+    Args:
+        path: the `.safetensors` file; its folder is made if need be.
+        network: any registered network, on any device.
+        role: `"teacher"`, `"student"`, `"discriminator"`.
+        task: what it was trained for: `"unpaired"`, `"paired"`.
+        step: training steps behind it.
+        method: how it was distilled, None for a teacher trained alone.
+        dataset: name of the dataset.
+        input_size: height and width it is meant for, one number for both.
+        direction: `"AtoB"` or `"BtoA"`.
+        extra: further JSON-able header entries.
+
+    Raises:
+        RunError: if the folder cannot be written or the disk is full.
+        ValueError: if `extra` would replace an entry of ours.
+    """
+    size = [input_size, input_size] if isinstance(input_size, int) else list(input_size)
+    header = describe(network, size) | {
+        "task": task,
+        "role": role,
+        "step": step,
+        "method": method,
+        "dataset": dataset,
+        "direction": direction,
+    }
+    clash = sorted(set(extra or {}) & set(header))
+    if clash:
+        raise ValueError(f"extra header entries {clash} would replace those of the format")
+    text = json.dumps(header | dict(extra or {}), sort_keys=True, allow_nan=False)
+    tensors = {
+        key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
+    }
+    content = save(tensors, metadata={HEADER_KEY: text})
+    with reporting_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as aside:
+        aside.write_bytes(content)
+
+
+def describe(network: TappedNetwork, size: list[int]) -> dict[str, Any]:
+    """The header of a model of which only the network is known; the other entries are None."""
+    settings = network.settings()
+    return {
+        "format_version": FORMAT_VERSION,
+        "task": None,
+        "arch": network.arch,
+        "settings": settings,
+        "role": None,
+        "step": None,
+        "method": None,
+        "dataset": None,
+        "direction": None,
+        "input": {"size": size, "channels": settings["in_channels"], "range": [-1, 1]},
+    }
+
+
+def open_native(path: Path) -> tuple[TappedNetwork, dict[str, Any]]:
+    """The network in `path`, in eval mode on the CPU, and the header it was saved with.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, not ours or of a newer format.
+    """
+    metadata, tensors = read_safetensors(path) if sniff(path) == "safetensors" else ({}, {})
+    if HEADER_KEY not in metadata:
+        raise CheckpointError(f"{path}: was not written by gancomp; its header is missing")
+    header = _parse_header(path, metadata[HEADER_KEY])
+    try:
+        with torch.device("meta"):
+            network = build_network(header["arch"], **header["settings"])
+    except (ConfigError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: its header asks for a network that cannot be built ({error}); "
+            "export the model again, or update gancomp if a newer one wrote it"
+        ) from error
+    fill(network, tensors, path)
+    return network, header
+
+
+def _parse_header(path: Path, text: str) -> dict[str, Any]:
+    damaged = f"{path}: its gancomp header cannot be read; export the model again"
+    try:
+        header = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(damaged) from error
+    if not isinstance(header, dict) or not isinstance(header.get("format_version"), int):
+        raise CheckpointError(damaged)
+    if header["format_version"] > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format version {header['format_version']}, this gancomp reads up to "
+            f"{FORMAT_VERSION}; update gancomp"
+        )
+    wanted = {"arch": str, "settings": dict, "input": dict}
+    for entry, kind in wanted.items():
+        if not isinstance(header.get(entry), kind):
+            raise CheckpointError(f"{damaged} (no valid {entry!r} entry)")
+    return header

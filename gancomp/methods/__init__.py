@@ -1,0 +1,1 @@
+"""What is optimised while training: one paper, one file."""

@@ -1,0 +1,112 @@
+"""What every method is built from: the task, its optimisers, and an optional student."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gancomp.config import OptimiserSettings
+from gancomp.engine.phases import Phase, Progress, Step
+from gancomp.losses.perceptual import PerceptualFeatures
+from gancomp.networks.base import TappedNetwork
+from gancomp.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What a recipe hands to a method.
+
+    Attributes:
+        task: the adversarial objective with the teacher in it.
+        student: the generator to be distilled into; None when the teacher is trained alone.
+        perceptual: the frozen feature network, or None if the run does without.
+        optimiser: Adam's settings.
+        seed: of the run.
+    """
+
+    task: Task
+    student: TappedNetwork | None
+    perceptual: PerceptualFeatures | None
+    optimiser: OptimiserSettings
+    seed: int
+
+
+class Method(nn.Module, ABC):
+    """What is optimised while training: one paper, one subclass, one file.
+
+    Attributes:
+        Options: dataclass of the method's own knobs, read and checked by `config.read`.
+        distils: whether the method needs a student.
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+    distils: ClassVar[bool] = True
+    Options: ClassVar[type]
+
+    @staticmethod
+    def perceptual_taps(options: Any) -> tuple[str, ...]:
+        """The VGG16 taps that these options need; none means that no weights are loaded."""
+        return ()
+
+    task: Task
+
+    def check_size(self, size: int) -> None:
+        """Raises ConfigError if the networks cannot work together on images of `size` pixels."""
+        return
+
+    @abstractmethod
+    def phases(self) -> list[Phase]:
+        """The phases in their order; the same objects at every call."""
+
+    @abstractmethod
+    def losses(self, phase: str, step: Step) -> dict[str, Tensor]:
+        """Weighted scalar terms of `phase`; what is logged adds up to what is minimised."""
+
+    @abstractmethod
+    def networks(self) -> dict[str, nn.Module]:
+        """All that a checkpoint must hold, by name."""
+
+    def schedule_epoch(self, epoch: int) -> int:
+        """The epoch that decides the learning rate."""
+        return epoch
+
+    def num_epochs(self, schedule_epochs: int) -> int:
+        """How many epochs a schedule of `schedule_epochs` takes in all."""
+        return schedule_epochs
+
+
+def adam(module: nn.Module, settings: OptimiserSettings) -> torch.optim.Adam:
+    """Adam over all parameters of `module`."""
+    return torch.optim.Adam(
+        module.parameters(), lr=settings.lr, betas=(settings.beta1, settings.beta2)
+    )
+
+
+def adversarial_phases(
+    task: Task,
+    settings: OptimiserSettings,
+    *,
+    keeps_graph_of: tuple[nn.Module, ...] = (),
+    active: Callable[[Progress], bool],
+) -> list[Phase]:
+    """The teacher's phase (unless it is frozen), then the discriminator's."""
+    discriminator = task.discriminator_networks()
+    phases = [
+        Phase(
+            "discriminator",
+            discriminator,
+            adam(discriminator, settings),
+            keeps_graph_of=keeps_graph_of,
+            active=active,
+        )
+    ]
+    if not task.frozen:
+        teacher = task.teacher_networks()
+        phases.insert(0, Phase("teacher", teacher, adam(teacher, settings), active=active))
+    return phases

@@ -1,0 +1,321 @@
+"""Discriminator-Cooperated Feature Map Distillation (DCD, CVPR 2023), equations 3 to 8.
+
+The teacher's discriminator is used twice: as a feature extractor under which the generators' maps
+are compared (`L_dcd`), and as a critic that is trained against teacher and student at once
+(collaborative adversarial training). Paper and released code differ in many places; this file
+follows the paper, and the options (with the `dcd-released` preset) reach what the code does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gancomp.config import setting
+from gancomp.engine.phases import Phase, Progress, Step, always
+from gancomp.errors import ConfigError
+from gancomp.losses.feature import discriminator_concept_loss, feature_loss, style_loss
+from gancomp.methods.base import Ingredients, Method, adam, adversarial_phases
+from gancomp.methods.connectors import ConnectorKind, Connectors
+from gancomp.networks.base import TappedNetwork
+from gancomp.seeding import derive_generator
+from gancomp.tasks.base import Translation
+
+STYLE_TAPS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+
+
+@dataclass(frozen=True)
+class DcdOptions:
+    """DCD's knobs; the defaults are the paper's settings (section 4.1).
+
+    Attributes:
+        lambda_dcd: weight of eq. 6.
+        lambda_feature: weight of eq. 4.
+        lambda_style: weight of eq. 5.
+        lambda_student: weight of the student's fakes in the discriminator's loss, eq. 7.
+        student_fools_discriminator: the student's own GAN term.
+        student_in_discriminator: the discriminator is trained on the student's fakes.
+        connector: form of `f` in eq. 6.
+        train_connectors: which side's `f` is trained (the paper's ablation; `student` is DCD).
+        feature_taps: VGG16 taps of eq. 4; the released code has one, the equation sums over all.
+        style_taps: VGG16 taps of eq. 5.
+        style_reduction: `mean` over the Gram matrix as released, `sum` as eq. 5 is printed.
+        discriminator_taps: I_D in eq. 6; empty means the last hidden activation.
+        teacher_block_epochs: with `student_block_epochs`, train in turns instead of jointly.
+        student_block_epochs: epochs of the student after each block of teacher epochs.
+    """
+
+    lambda_dcd: float = setting(1.0, "--lambda-dcd", least=0.0)
+    lambda_feature: float = setting(10.0, "--lambda-feature", least=0.0)
+    lambda_style: float = setting(1e4, "--lambda-style", least=0.0)
+    lambda_student: float = setting(1.0, "--lambda-student", least=0.0)
+    student_fools_discriminator: bool = setting(True, "--student-fools-discriminator")
+    student_in_discriminator: bool = setting(True, "--student-in-discriminator")
+    connector: ConnectorKind = setting("conv-bn-relu", "--connector")
+    train_connectors: Literal["student", "teacher", "both"] = setting("student", "--train-connectors")
+    feature_taps: tuple[str, ...] = setting(("relu2_2",), None)
+    style_taps: tuple[str, ...] = setting(STYLE_TAPS, None)
+    style_reduction: Literal["mean", "sum"] = setting("mean", None)
+    discriminator_taps: tuple[str, ...] = setting((), None)
+    teacher_block_epochs: int = setting(0, "--teacher-block-epochs", least=0)
+    student_block_epochs: int = setting(0, "--student-block-epochs", least=0)
+
+
+class Dcd(Method):
+    """Teacher, discriminator (real, teacher fake, student fake), student: jointly or in blocks.
+
+    The student imitates the teacher as it was at the start of the step: its output and maps are
+    those of the one forward pass that also trains the teacher.
+    """
+
+    name = "dcd"
+    paper = "Discriminator-Cooperated Feature Map Distillation for GAN Compression, CVPR 2023"
+    Options = DcdOptions
+
+    def __init__(self, ingredients: Ingredients, options: DcdOptions) -> None:
+        super().__init__()
+        if ingredients.student is None:
+            raise ConfigError("--method dcd: needs a student; use gancomp pretrain for a teacher alone")
+        check_blocks(options)
+        if not _has_student_loss(options, ingredients.perceptual is not None):
+            raise ConfigError(
+                "the student has no loss term: give --lambda-dcd, --lambda-feature or --lambda-style "
+                "a weight (the latter two need --perceptual), or leave --no-student-gan away"
+            )
+        self.options = options
+        self.task, self.student = ingredients.task, ingredients.student
+        self.perceptual = ingredients.perceptual
+        self.discriminator_taps = options.discriminator_taps or self.task.discriminator.default_taps
+        self.teacher_connectors, self.student_connectors = self._make_connectors(ingredients.seed)
+        self.task.recorded_taps = self.teacher_connectors.taps
+        self._phases = self._make_phases(ingredients)
+
+    def check_size(self, size: int) -> None:
+        """Refuses networks whose maps differ in size, or shrink to nothing in the discriminator.
+
+        Raises:
+            ConfigError: naming the networks and the way out.
+        """
+        if self.options.lambda_dcd == 0:
+            return
+        teacher = tap_sizes(self.task.generator, self.teacher_connectors.taps, size)
+        student = tap_sizes(self.student, self.student_connectors.taps, size)
+        if teacher != student:
+            raise ConfigError(
+                f"--student-arch {self.student.arch}: its maps {student} differ in size from those "
+                f"of the teacher ({self.task.generator.arch}: {teacher}); choose networks of one family"
+            )
+        channels = self.task.discriminator.settings()["in_channels"]
+        judge = copy.deepcopy(self.task.discriminator).to("meta")
+        for height, width in teacher:
+            try:
+                with running_statistics(judge):
+                    judge.features(
+                        torch.empty(1, channels, height, width, device="meta"), self.discriminator_taps
+                    )
+            except (ValueError, RuntimeError) as error:
+                raise ConfigError(
+                    f"--size {size}: the discriminator reduces the generator's {height}x{width} map "
+                    "to less than it can normalise; use a larger --size, fewer --d-layers, "
+                    "--d-norm batch, or --lambda-dcd 0"
+                ) from error
+
+    def _make_connectors(self, seed: int) -> tuple[Connectors, Connectors]:
+        both = self.options.train_connectors == "both"
+        sides = (("teacher", self.task.generator), ("student", self.student))
+        teacher, student = (
+            Connectors(
+                generator.tap_channels,
+                self.task.discriminator.settings()["in_channels"],
+                kind=self.options.connector,
+                trained=both or self.options.train_connectors == side,
+                generator=derive_generator(seed, "init", f"{side}_connectors"),
+            )
+            for side, generator in sides
+        )
+        if len(teacher.taps) != len(student.taps):
+            raise ConfigError(
+                f"--student-arch {self.student.arch}: its taps cannot be matched with those of the "
+                f"teacher ({self.task.generator.arch}); choose networks of one family"
+            )
+        return teacher, student
+
+    def _make_phases(self, ingredients: Ingredients) -> list[Phase]:
+        trained = nn.ModuleList([self.student])
+        trained += [side for side in (self.student_connectors, self.teacher_connectors) if side.trained]
+        in_blocks = self.options.teacher_block_epochs > 0
+        shared = (self.student,) if self.options.student_in_discriminator else ()
+        phases = adversarial_phases(
+            self.task,
+            ingredients.optimiser,
+            keeps_graph_of=shared,
+            active=self._in_teacher_block if in_blocks else always,
+        )
+        student = Phase(
+            "student",
+            trained,
+            adam(trained, ingredients.optimiser),
+            active=self._in_student_block if in_blocks else always,
+        )
+        return [*phases, student]
+
+    def phases(self) -> list[Phase]:
+        """Teacher (unless frozen), discriminator, student."""
+        return self._phases
+
+    @staticmethod
+    def perceptual_taps(options: DcdOptions) -> tuple[str, ...]:
+        """The taps of those of eqs. 4 and 5 that have a weight, in the network's order."""
+        wanted = set(options.feature_taps if options.lambda_feature > 0 else ())
+        wanted |= set(options.style_taps if options.lambda_style > 0 else ())
+        return tuple(sorted(wanted))
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The task's networks, the student, and both connectors: the frozen ones are random too."""
+        return self.task.networks() | {
+            "student": self.student,
+            "teacher_connectors": self.teacher_connectors,
+            "student_connectors": self.student_connectors,
+        }
+
+    def losses(self, phase: str, step: Step) -> dict[str, Tensor]:
+        """Weighted terms: the task's for teacher and discriminator, eq. 8 for the student."""
+        if phase == "teacher":
+            return self.task.generator_losses(step)
+        if phase == "discriminator":
+            return self._discriminator_losses(step)
+        return self._student_losses(step)
+
+    def _discriminator_losses(self, step: Step) -> dict[str, Tensor]:
+        """Eq. 7, the discriminator's side."""
+        if not self.options.student_in_discriminator:
+            return self.task.discriminator_losses(step)
+        fake = self._translate(step).fake
+        return self.task.discriminator_losses(step, fake, self.options.lambda_student)
+
+    def _student_losses(self, step: Step) -> dict[str, Tensor]:
+        """Eq. 8, the student's side: what has no weight is not computed."""
+        options, teacher, student = self.options, self.task.teacher(step), self._translate(step)
+        losses: dict[str, Tensor] = {}
+        if options.student_fools_discriminator:
+            losses["gan"] = self.task.student_gan_loss(step, student.fake)
+        losses |= self._perceptual_losses(teacher.fake.detach(), student.fake)
+        if options.lambda_dcd > 0:
+            losses["dcd"] = options.lambda_dcd * self.dcd_loss(teacher.taps, student.taps)
+        return losses
+
+    def _translate(self, step: Step) -> Translation:
+        """The student's translation with its maps, computed once for both phases that need it."""
+
+        def compute() -> Translation:
+            taps = self.student_connectors.taps if self.options.lambda_dcd > 0 else ()
+            return Translation(*self.student.forward_with_taps(step.batch["source"], taps))
+
+        translation: Translation = step.once("student", compute)
+        return translation
+
+    def _perceptual_losses(self, teacher_fake: Tensor, student_fake: Tensor) -> dict[str, Tensor]:
+        """Eq. 3: weighted feature (eq. 4) and style (eq. 5) terms between the output images."""
+        if self.perceptual is None:
+            return {}
+        options, losses = self.options, {}
+        with torch.no_grad():
+            teacher = self.perceptual(teacher_fake)
+        student = self.perceptual(student_fake)
+        if options.lambda_feature > 0:
+            maps = _pick(teacher, options.feature_taps), _pick(student, options.feature_taps)
+            losses["feature"] = options.lambda_feature * feature_loss(*maps)
+        if options.lambda_style > 0:
+            maps = _pick(teacher, options.style_taps), _pick(student, options.style_taps)
+            style = style_loss(*maps, reduction=options.style_reduction)
+            losses["style"] = options.lambda_style * style
+        return losses
+
+    def dcd_loss(self, teacher_taps: Mapping[str, Tensor], student_taps: Mapping[str, Tensor]) -> Tensor:
+        """Eq. 6 with l = L1: both generators' maps, seen through connectors and discriminator.
+
+        Args:
+            teacher_taps: tap name to `(N, C_T, H, W)`; no gradient flows into them.
+            student_taps: as many maps of the same sizes, any channels.
+
+        Returns: a scalar, averaged over elements and summed over taps; 0 for identical maps under
+            identical connectors.
+
+        The discriminator is not trained here, and its BatchNorm (if any) neither sees nor keeps
+        the statistics of feature maps.
+        """
+        teacher_taps = {tap: features.detach() for tap, features in teacher_taps.items()}
+        with running_statistics(self.task.discriminator):
+            with torch.set_grad_enabled(self.teacher_connectors.trained):
+                teacher = self._concepts(self.teacher_connectors(teacher_taps))
+            student = self._concepts(self.student_connectors(student_taps))
+        return discriminator_concept_loss(
+            dict(zip(student, teacher.values(), strict=True)), student
+        )
+
+    def _concepts(self, maps: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        judge: TappedNetwork = self.task.discriminator
+        return {tap: judge.features(features, self.discriminator_taps) for tap, features in maps.items()}
+
+    def schedule_epoch(self, epoch: int) -> int:
+        """In blocks, the learning rate moves with the teacher's epochs only, as released."""
+        teacher, student = self.options.teacher_block_epochs, self.options.student_block_epochs
+        if teacher == 0:
+            return epoch
+        block, position = divmod(epoch, teacher + student)
+        return block * teacher + min(position, teacher - 1)
+
+    def num_epochs(self, schedule_epochs: int) -> int:
+        """In blocks, every `teacher_block_epochs` of the schedule bring a student block."""
+        teacher, student = self.options.teacher_block_epochs, self.options.student_block_epochs
+        return schedule_epochs + (schedule_epochs // teacher * student if teacher else 0)
+
+    def _in_teacher_block(self, progress: Progress) -> bool:
+        cycle = self.options.teacher_block_epochs + self.options.student_block_epochs
+        return progress.epoch % cycle < self.options.teacher_block_epochs
+
+    def _in_student_block(self, progress: Progress) -> bool:
+        return not self._in_teacher_block(progress)
+
+
+def _has_student_loss(options: DcdOptions, perceptual: bool) -> bool:
+    perceptual = perceptual and options.lambda_feature + options.lambda_style > 0
+    return options.student_fools_discriminator or options.lambda_dcd > 0 or perceptual
+
+
+def check_blocks(options: DcdOptions) -> None:
+    """Raises ConfigError if only one of the two block lengths is set."""
+    if (options.teacher_block_epochs > 0) != (options.student_block_epochs > 0):
+        raise ConfigError(
+            "--teacher-block-epochs and --student-block-epochs: give both (blocks) or neither (joint)"
+        )
+
+
+def tap_sizes(network: TappedNetwork, taps: Sequence[str], size: int) -> list[tuple[int, int]]:
+    """Height and width of each tap for images of `size` pixels, found without computing them."""
+    twin = copy.deepcopy(network).to("meta")
+    images = torch.empty(1, twin.settings()["in_channels"], size, size, device="meta")
+    return [(item.shape[2], item.shape[3]) for item in twin.features(images, taps).values()]
+
+
+def _pick(maps: Mapping[str, Tensor], taps: tuple[str, ...]) -> list[Tensor]:
+    return [maps[tap] for tap in taps]
+
+
+@contextlib.contextmanager
+def running_statistics(network: nn.Module) -> Iterator[None]:
+    """BatchNorm layers of `network` use and keep their running statistics within the block."""
+    norms = [item for item in network.modules() if isinstance(item, nn.BatchNorm2d) and item.training]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()

@@ -1,0 +1,41 @@
+"""No distillation: the task's own objective trains the teacher alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from gancomp.engine.phases import Phase, Step, always
+from gancomp.methods.base import Ingredients, Method, adversarial_phases
+
+
+class TeacherOnly(Method):
+    """CycleGAN or pix2pix as published: teacher, then discriminator, on one batch."""
+
+    name = "teacher-only"
+    paper = "CycleGAN (Zhu et al. 2017), pix2pix (Isola et al. 2017)"
+    distils = False
+
+    @dataclass(frozen=True)
+    class Options:
+        """This method has no knobs of its own; the task's are `adversarial` settings."""
+
+    def __init__(self, ingredients: Ingredients, options: Options) -> None:
+        super().__init__()
+        self.task = ingredients.task
+        self._phases = adversarial_phases(self.task, ingredients.optimiser, active=always)
+
+    def phases(self) -> list[Phase]:
+        """Teacher, discriminator."""
+        return self._phases
+
+    def losses(self, phase: str, step: Step) -> dict[str, Tensor]:
+        """The task's own terms."""
+        if phase == "teacher":
+            return self.task.generator_losses(step)
+        return self.task.discriminator_losses(step)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The task's networks and pools."""
+        return self.task.networks()

@@ -1,0 +1,228 @@
+"""What FID looks at: the 2048 pool3 features of pytorch-fid's Inception-v3, one row per image."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pytorch_fid import inception as pytorch_fid_inception
+from torch import Tensor, nn
+
+from gancomp.errors import DataError, WeightsError
+
+WEIGHTS_NAME = "pt_inception-2015-12-05-6726825d.pth"
+WEIGHTS_HASH_PREFIX = "6726825d"
+NUM_FEATURES = 2048
+INPUT_SIZE = 299
+
+Pixels = NDArray[np.uint8]
+Features = NDArray[np.float32]
+
+
+class InceptionFeatures(nn.Module):
+    """pytorch-fid's network up to its last average pool, frozen and in eval mode.
+
+    Args:
+        network: a `pytorch_fid.inception.InceptionV3` with its default output block.
+        weights_id: which weights these are (SHA-256 of their file); part of every cache key.
+    """
+
+    def __init__(self, network: nn.Module, weights_id: str) -> None:
+        super().__init__()
+        self.network = network
+        self.weights_id = weights_id
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, images_01: Tensor) -> Tensor:
+        """Pool3 features.
+
+        Args:
+            images_01: `(N, 3, H, W)` float32 in [0, 1]. Resized to 299x299 by the network itself:
+                bilinear, `align_corners=False`, no antialiasing.
+
+        Returns:
+            `(N, 2048)`.
+        """
+        pooled: Tensor = self.network(images_01)[0]
+        return pooled.flatten(1)
+
+
+def load_inception(
+    weights: Path | None = None, *, announce: Callable[[str], None] | None = None
+) -> InceptionFeatures:
+    """The Inception network that FID is defined with.
+
+    Args:
+        weights: a file with the state dict; otherwise the one pytorch-fid keeps in the torch hub
+            folder, downloaded there from pytorch-fid's release if it is missing.
+        announce: told, in one line and beforehand, where a download comes from; default: stderr.
+
+    Raises:
+        WeightsError: if the weights are missing, damaged, of another network, or cannot be
+            downloaded.
+    """
+    path = weights if weights is not None else _hub_file(announce or _to_stderr)
+    if not path.is_file():
+        raise WeightsError(
+            f"Inception weights {path}: no such file; needed is pytorch-fid's {WEIGHTS_NAME}, "
+            f"which is also looked for at $TORCH_HOME/hub/checkpoints/{WEIGHTS_NAME}"
+        )
+    state, digest = _read_state(path)
+    try:
+        with _pytorch_fid_given(state), torch.random.fork_rng(devices=[]):
+            network = pytorch_fid_inception.InceptionV3()
+    except (RuntimeError, TypeError) as error:
+        raise WeightsError(
+            f"{path}: not the weights of pytorch-fid's Inception-v3 ({_first_line(error)}); "
+            f"expected is {WEIGHTS_NAME}"
+        ) from error
+    return InceptionFeatures(network, digest)
+
+
+def inception_features(
+    images: Iterable[Pixels],
+    model: InceptionFeatures,
+    *,
+    batch_size: int = 50,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> Features:
+    """One row of features per image, in order, whatever the images' sizes.
+
+    Every image is resized to 299x299 on its own before it joins a batch, which is what the network
+    does to a batch of equal sizes; so memory is bounded, and the result depends on the batch size
+    by rounding only. Computed in float32 without TF32, also inside autocast.
+
+    Args:
+        images: `(H, W, 3)` uint8 RGB, read once.
+        model: from `load_inception`; moved to `device`.
+        batch_size: 50 is pytorch-fid's.
+        device: where to compute.
+        progress: called with the number of images done so far.
+
+    Returns:
+        `(N, 2048)` float32.
+
+    Raises:
+        DataError: if an image is not `(H, W, 3)` uint8.
+
+    Source: pytorch-fid 0.3.0, `get_activations`, equal to 1e-5.
+    """
+    device = torch.device(device)
+    model.to(device)
+    rows: list[Features] = []
+    num_done = 0
+    for batch in _batches(images, batch_size, device):
+        with torch.no_grad(), _full_precision(device):
+            rows.append(model(batch).cpu().numpy())
+        num_done += len(batch)
+        if progress is not None:
+            progress(num_done)
+    return np.concatenate(rows) if rows else np.empty((0, NUM_FEATURES), np.float32)
+
+
+def _batches(images: Iterable[Pixels], batch_size: int, device: torch.device) -> Iterator[Tensor]:
+    """`(<=batch_size, 3, 299, 299)` in [0, 1]."""
+    batch: list[Tensor] = []
+    for index, image in enumerate(images):
+        batch.append(_resized(image, index, device))
+        if len(batch) == batch_size:
+            yield torch.cat(batch)
+            batch = []
+    if batch:
+        yield torch.cat(batch)
+
+
+def _resized(image: Pixels, index: int, device: torch.device) -> Tensor:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise DataError(
+            f"image {index} for FID is {image.dtype} of shape {image.shape}; "
+            "needed is (height, width, 3) uint8: convert it to RGB"
+        )
+    # copied because an array straight from Pillow is read-only, which torch warns about
+    pixels = torch.from_numpy(image.copy()).to(device).permute(2, 0, 1)[None].contiguous()
+    image_01 = pixels.float().div(255)
+    # the network's own resize is then the identity: bilinear from 299 to 299 interpolates nothing
+    return F.interpolate(
+        image_01, size=(INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False
+    )
+
+
+@contextlib.contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Real float32: an FID must depend neither on the caller's autocast nor on a GPU's TF32."""
+    cudnn = torch.backends.cudnn
+    flags = cudnn.flags(
+        enabled=cudnn.enabled,
+        benchmark=cudnn.benchmark,
+        deterministic=cudnn.deterministic,
+        allow_tf32=False,
+    )
+    with torch.autocast(device.type, enabled=False), flags:
+        yield
+
+
+def _hub_file(announce: Callable[[str], None]) -> Path:
+    """pytorch-fid's weights in the torch hub folder, downloaded if they are not there."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_NAME
+    if path.is_file():
+        return path
+    url: str = pytorch_fid_inception.FID_WEIGHTS_URL
+    announce(f"downloading the FID Inception weights (91 MB) from {url} to {path}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), WEIGHTS_HASH_PREFIX, progress=False)
+    except (OSError, HTTPException, RuntimeError) as error:
+        raise WeightsError(
+            f"the FID Inception weights could not be downloaded from {url} "
+            f"({_first_line(error)}); put that file at "
+            f"$TORCH_HOME/hub/checkpoints/{WEIGHTS_NAME} (here: {path})"
+        ) from error
+    return path
+
+
+def _read_state(path: Path) -> tuple[Mapping[str, Any], str]:
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes torch.load raise almost anything
+        raise WeightsError(
+            f"{path}: not readable as weights ({_first_line(error)}); delete it to have it "
+            f"downloaded again, or put a good {WEIGHTS_NAME} there"
+        ) from error
+    if not isinstance(state, Mapping):
+        raise WeightsError(
+            f"{path}: holds {type(state).__name__}, not named weights; needed is {WEIGHTS_NAME}"
+        )
+    return state, digest
+
+
+@contextlib.contextmanager
+def _pytorch_fid_given(state: Mapping[str, Any]) -> Iterator[None]:
+    """Has pytorch-fid use `state` where it would download: its constructor takes no file."""
+    original = pytorch_fid_inception.load_state_dict_from_url
+    pytorch_fid_inception.load_state_dict_from_url = lambda url, progress: state
+    try:
+        yield
+    finally:
+        pytorch_fid_inception.load_state_dict_from_url = original
+
+
+def _to_stderr(message: str) -> None:
+    sys.stderr.write(message + os.linesep)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

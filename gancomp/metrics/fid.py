@@ -1,0 +1,251 @@
+"""The Frechet Inception distance from features or stored statistics, exact and fast."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gancomp.errors import DataError, RunError
+from gancomp.files import replacing
+
+CACHE_VERSION = 1
+ENOUGH_IMAGES = 2048
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and covariance of a set of features, as FID compares them.
+
+    Attributes:
+        mean: `(D,)`.
+        covariance: `(D, D)`, symmetric, normalised by N - 1.
+        num_images: N, or None for a file that does not say.
+        protocol: how the images were prepared, free text; empty if unknown.
+    """
+
+    mean: Array
+    covariance: Array
+    num_images: int | None = None
+    protocol: str = ""
+
+
+def statistics_of(features: ArrayLike, *, protocol: str = "") -> Statistics:
+    """Mean and covariance of features, in float64.
+
+    Args:
+        features: `(N, D)`.
+        protocol: kept with the result.
+
+    Raises:
+        DataError: if there are fewer than two images, or values that are not finite.
+
+    Source: pytorch-fid 0.3.0, `calculate_activation_statistics`.
+    """
+    rows = _rows(features)
+    covariance = np.atleast_2d(np.cov(rows, rowvar=False))
+    return Statistics(rows.mean(axis=0), covariance, len(rows), protocol)
+
+
+def fid_from_statistics(a: Statistics, b: Statistics) -> float:
+    """The squared Frechet distance of two Gaussians; symmetric, 0 for equal ones.
+
+    `|m_a - m_b|^2 + tr(S_a) + tr(S_b) - 2 tr sqrt(S_a S_b)`, where the last trace is the sum of
+    the square roots of the eigenvalues of the symmetric `R^T S_b R` with `R R^T = S_a`. No matrix
+    root of an unsymmetric product, hence no imaginary parts and no offset on the diagonal, however
+    few images there were.
+
+    Raises:
+        DataError: if their numbers of features differ.
+
+    Source: Heusel et al. 2017, eq. 6.
+    """
+
+    def product() -> Array:
+        root = _root(a.covariance)
+        return root.T @ b.covariance @ root
+
+    return _distance(a, b, product)
+
+
+def fid_from_features(fake_features: ArrayLike, real: Statistics | ArrayLike) -> float:
+    """FID between generated and real images.
+
+    With fewer images than features, the trace comes from an `(N, N)` instead of a `(D, D)` matrix:
+    `X S_real X^T / (N - 1)`, `X` the centred features, has the same non-zero eigenvalues. For 120
+    images that is a fraction of a second, so a score during training costs the features only.
+
+    Args:
+        fake_features: `(N, D)`.
+        real: statistics, or `(M, D)` features.
+
+    Raises:
+        DataError: if a side has fewer than two images, values that are not finite, or another
+            number of features.
+
+    Source: Heusel et al. 2017, eq. 6; equal to `fid_from_statistics`.
+    """
+    rows = _rows(fake_features)
+    fake = statistics_of(rows)
+    other = real if isinstance(real, Statistics) else statistics_of(real)
+    if len(rows) >= rows.shape[1]:
+        return fid_from_statistics(fake, other)
+    centred = (rows - fake.mean) / np.sqrt(len(rows) - 1)
+    return _distance(fake, other, lambda: centred @ other.covariance @ centred.T)
+
+
+def bias_warning(num_images: int) -> str | None:
+    """One line for the user if `num_images` is too small for FIDs to be compared freely."""
+    if num_images >= ENOUGH_IMAGES:
+        return None
+    return (
+        f"FID of {num_images} images: below {ENOUGH_IMAGES} it is biased upwards, the more the "
+        "fewer images; compare it only with scores from the same number of images"
+    )
+
+
+def save_statistics(path: Path, statistics: Statistics) -> None:
+    """Writes an `.npz` that pytorch-fid reads too (`mu`, `sigma`), with `n_images` and `protocol`.
+
+    Raises:
+        RunError: if the folder cannot be written; a file that was there before is then intact.
+    """
+    entries: dict[str, Any] = {
+        "mu": statistics.mean,
+        "sigma": statistics.covariance,
+        "protocol": np.array(statistics.protocol),
+    }
+    if statistics.num_images is not None:
+        entries["n_images"] = np.array(statistics.num_images)
+    with replacing(path) as aside, aside.open("wb") as file:
+        np.savez(file, **entries)
+
+
+def load_statistics(path: Path) -> Statistics:
+    """Statistics from an `.npz` of ours, of pytorch-fid or of a GAN-compression release.
+
+    Raises:
+        DataError: if the file is missing, damaged, or without a sound `mu` and `sigma`. Nothing in
+            it is ever unpickled.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            entries = {name: archive[name] for name in archive.files}
+        mean = np.asarray(entries["mu"], dtype=np.float64)
+        covariance = np.asarray(entries["sigma"], dtype=np.float64)
+        num_images = int(entries["n_images"]) if "n_images" in entries else None
+        protocol = str(entries.get("protocol", ""))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; FID statistics are an .npz") from error
+    except Exception as error:  # a damaged archive makes NumPy and zipfile raise almost anything
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DataError(
+            f"{path}: not FID statistics ({reason}); needed is an .npz with mu and sigma, "
+            "as pytorch-fid --save-stats writes"
+        ) from error
+    _check_sound(path, mean, covariance)
+    return Statistics(mean, covariance, num_images, protocol)
+
+
+def cached_statistics(
+    key_files: Sequence[Path],
+    compute: Callable[[], Statistics],
+    cache_dir: Path,
+    *,
+    weights_id: str,
+    protocol: str = "",
+) -> Statistics:
+    """`compute()`, remembered for as long as the files' contents stay what they are.
+
+    Names and order of the files do not matter. A damaged entry is computed again, and a cache that
+    cannot be written costs the next run its time but not this one its score.
+
+    Args:
+        key_files: the images the statistics are of.
+        compute: makes the statistics when they are not known yet.
+        cache_dir: made if missing.
+        weights_id: of the feature network (`InceptionFeatures.weights_id`).
+        protocol: whatever else changes the features, such as how images are resized.
+
+    Raises:
+        DataError: if a file cannot be read.
+    """
+    entry = cache_dir / f"statistics-{_cache_key(key_files, weights_id, protocol)}.npz"
+    if entry.is_file():
+        try:
+            return load_statistics(entry)
+        except DataError:
+            pass  # damaged: written again below
+    statistics = compute()
+    with contextlib.suppress(OSError, RunError):
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        save_statistics(entry, statistics)
+    return statistics
+
+
+def _cache_key(key_files: Sequence[Path], weights_id: str, protocol: str) -> str:
+    digests = []
+    for file in key_files:
+        try:
+            with file.open("rb") as stream:
+                digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read ({error.strerror})") from error
+    parts = [str(CACHE_VERSION), weights_id, protocol, *sorted(digests)]
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
+
+
+def _distance(a: Statistics, b: Statistics, product: Callable[[], Array]) -> float:
+    """The distance, given how to make a symmetric matrix with the eigenvalues of `S_a S_b`."""
+    if a.mean.shape != b.mean.shape:
+        raise DataError(
+            f"FID between {a.mean.size} and {b.mean.size} features: both sides need the same "
+            "network's (pool3 has 2048)"
+        )
+    eigenvalues = np.linalg.eigvalsh(product()).clip(min=0)  # rounding makes tiny negative ones
+    spread = np.trace(a.covariance) + np.trace(b.covariance) - 2 * np.sqrt(eigenvalues).sum()
+    distance = np.square(a.mean - b.mean).sum() + spread
+    return float(np.maximum(distance, 0.0))  # unlike max(), does not turn a NaN into a perfect 0
+
+
+def _root(covariance: Array) -> Array:
+    """A matrix `R` with `R R^T = covariance`."""
+    root: Array
+    try:
+        root = np.linalg.cholesky(covariance).astype(np.float64, copy=False)
+    except np.linalg.LinAlgError:  # singular: fewer images than features
+        values, vectors = np.linalg.eigh(covariance)
+        root = vectors * np.sqrt(values.clip(min=0))
+    return root
+
+
+def _rows(features: ArrayLike) -> Array:
+    rows = np.asarray(features, dtype=np.float64)
+    if rows.ndim != 2 or len(rows) < 2:
+        raise DataError(
+            f"features of shape {rows.shape}: FID needs (images, features) with at least 2 images"
+        )
+    if not np.isfinite(rows).all():
+        bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+        raise DataError(f"features of image {bad} are not finite: FID is undefined")
+    return rows
+
+
+def _check_sound(path: Path, mean: Array, covariance: Array) -> None:
+    if mean.ndim != 1 or covariance.shape != (mean.size, mean.size):
+        problem = f"mu has shape {mean.shape} and sigma {covariance.shape}"
+    elif not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        problem = "some values are not finite"
+    elif not np.allclose(covariance, covariance.T, rtol=1e-4, atol=1e-8 * np.trace(covariance)):
+        problem = "sigma is not symmetric"
+    else:
+        return
+    raise DataError(f"{path}: not FID statistics, {problem}; mu is (D,) and sigma (D, D)")

@@ -1,0 +1,1 @@
+"""Generators and discriminators: pure modules that declare their taps and width rule."""

@@ -1,0 +1,168 @@
+"""What every network of ours can do: name its layers, hand out taps, say how to rebuild it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Network = TypeVar("Network", bound="TappedNetwork")
+
+
+class TappedNetwork(nn.Module):
+    """A network whose intermediate activations are asked for by layer name, without hooks.
+
+    Subclasses implement `walk` and `tap_names`. No layer works in place, so a tap keeps its value.
+
+    Attributes:
+        arch: name in the registry, `"mobile-resnet9"`.
+        width: channels of the first convolution (ngf, ndf).
+        default_taps: the layers distilled when nothing else is asked for, in forward order.
+        tap_channels: channels of each default tap.
+        size_multiple: height and width of an input must be multiples of this.
+    """
+
+    arch: str
+    width: int
+    default_taps: tuple[str, ...]
+    tap_channels: dict[str, int]
+    size_multiple: int
+
+    def __init__(self, arch: str, settings: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.arch = arch
+        self._settings = dict(settings)
+
+    def settings(self) -> dict[str, Any]:
+        """The keyword arguments that rebuild this network through the registry, fit for JSON."""
+        return copy.deepcopy(self._settings)
+
+    def walk(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Runs the layers in order and yields each one's name and output as it is computed."""
+        raise NotImplementedError
+
+    def tap_names(self) -> tuple[str, ...]:
+        """Every name that `walk` yields."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The output of the last layer.
+
+        Args:
+            images: `(N, C, H, W)` in [-1, 1].
+        """
+        output = images
+        for _, value in self.walk(images):
+            output = value
+        return output
+
+    def forward_with_taps(
+        self, images: Tensor, taps: Sequence[str]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The output and, in the order of `taps`, the activation after each named layer.
+
+        Args:
+            images: `(N, C, H, W)` in [-1, 1].
+            taps: names out of `tap_names()`.
+
+        Raises:
+            ValueError: if a tap does not exist.
+        """
+        wanted = self._known(taps)
+        found: dict[str, Tensor] = {}
+        output = images
+        for name, value in self.walk(images):
+            output = value
+            if name in wanted:
+                found[name] = value
+        return output, {name: found[name] for name in taps}
+
+    def features(self, inputs: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        """Only the activations after the named layers; nothing beyond the last one is computed.
+
+        Args:
+            inputs: `(N, C, H, W)`; a discriminator takes feature maps here just as well as images.
+            taps: names out of `tap_names()`.
+
+        Raises:
+            ValueError: if a tap does not exist.
+        """
+        missing = self._known(taps)
+        found: dict[str, Tensor] = {}
+        if missing:
+            for name, value in self.walk(inputs):
+                if name in missing:
+                    found[name] = value
+                    missing.discard(name)
+                    if not missing:
+                        break
+        return {name: found[name] for name in taps}
+
+    def _known(self, taps: Sequence[str]) -> set[str]:
+        names = self.tap_names()
+        for tap in taps:
+            if tap not in names:
+                raise ValueError(f"{self.arch} has no tap {tap!r}; its taps are {', '.join(names)}")
+        return set(taps)
+
+
+class SequentialNetwork(TappedNetwork):
+    """A network that is one `nn.Sequential` called `model`; taps `model.0`, `model.1` and on."""
+
+    model: nn.Sequential
+
+    def walk(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Yields `model.{index}` and the output of that layer, in order."""
+        output = images
+        for index, layer in enumerate(self.model):
+            output = layer(output)
+            yield f"model.{index}", output
+
+    def tap_names(self) -> tuple[str, ...]:
+        """`model.0` to the last layer."""
+        return tuple(f"model.{index}" for index in range(len(self.model)))
+
+
+def initialise(network: nn.Module, generator: torch.Generator, gain: float = 0.02) -> None:
+    """Draws fresh weights: convolutions N(0, gain), BatchNorm scales N(1, gain), biases 0.
+
+    Running statistics start over too. The same generator state gives the same weights wherever
+    `network` lies, as long as the generator is on the CPU.
+
+    Source: the initialisation of CycleGAN and pix2pix, kept by OMGD and DCD.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            _draw(module.weight, 0.0, gain, generator)
+        elif isinstance(module, nn.BatchNorm2d) and module.affine:
+            _draw(module.weight, 1.0, gain, generator)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+
+
+def _draw(weight: Tensor, mean: float, std: float, generator: torch.Generator) -> None:
+    values = torch.empty(weight.shape, dtype=weight.dtype, device=generator.device)
+    with torch.no_grad():
+        weight.copy_(values.normal_(mean, std, generator=generator))
+
+
+def construct(make: Callable[[], Network]) -> Network:
+    """The network that `make` builds, with fixed initial weights and the global RNG untouched.
+
+    torch's layers draw their default weights from the global RNG; built on the meta device they
+    draw nothing. Inside `with torch.device("meta")` the result stays there, without weights.
+    """
+    device = torch.get_default_device()
+    with torch.device("meta"):
+        network = make()
+    if device.type != "meta":
+        network.to_empty(device=device)
+        initialise(network, torch.Generator("cpu").manual_seed(0))
+    return network

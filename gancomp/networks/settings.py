@@ -1,0 +1,105 @@
+"""The settings of generators and discriminators, checked once, and the norm they choose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from gancomp.errors import ConfigError
+
+NORMS = ("instance", "batch")
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """What the image-to-image generators can be asked for.
+
+    With `channels` (a pruned network) every width is explicit and `width` becomes the first one.
+
+    Raises:
+        ConfigError: for a value that no network can be built with.
+    """
+
+    width: int
+    in_channels: int
+    out_channels: int
+    norm: str
+    dropout: float
+    channels: Sequence[int] | None
+
+    def __post_init__(self) -> None:
+        if self.channels is not None:
+            widths = tuple(self.channels)
+            for width in widths:
+                check_count("channels", width)
+            object.__setattr__(self, "channels", widths)
+            object.__setattr__(self, "width", widths[0] if widths else 0)
+        check_count("--width", self.width)
+        check_count("--in-channels", self.in_channels)
+        check_count("out_channels", self.out_channels)
+        check_norm(self.norm)
+        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout {self.dropout!r}: must be at least 0 and below 1")
+
+    def as_dict(self, uniform: Sequence[int]) -> dict[str, Any]:
+        """The keyword arguments of the factory, fit for JSON.
+
+        `channels` is among them only if they are not `uniform`, what `width` gives by itself.
+        """
+        settings: dict[str, Any] = {
+            "width": self.width,
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "norm": self.norm,
+            "dropout": self.dropout,
+        }
+        if self.channels is not None and list(self.channels) != list(uniform):
+            settings["channels"] = list(self.channels)
+        return settings
+
+    def explicit_channels(self, uniform: Sequence[int], meaning: str) -> tuple[int, ...]:
+        """`channels` if given, else `uniform`, which also says how many there must be.
+
+        Raises:
+            ConfigError: if `channels` has another length; the message says what each one is.
+        """
+        if self.channels is None:
+            return tuple(uniform)
+        if len(self.channels) != len(uniform):
+            raise ConfigError(
+                f"channels: {len(self.channels)} widths given, {len(uniform)} needed: {meaning}"
+            )
+        return tuple(self.channels)
+
+
+def check_count(option: str, value: object) -> None:
+    """Refuses anything but a whole number from 1 up.
+
+    Raises:
+        ConfigError: naming `option` and `value`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{option} {value!r}: must be a whole number, 1 or more")
+
+
+def check_norm(norm: object) -> None:
+    """Refuses an unknown normalisation.
+
+    Raises:
+        ConfigError: naming the known ones.
+    """
+    if norm not in NORMS:
+        raise ConfigError(f"--norm {norm!r}: unknown; choose one of {', '.join(NORMS)}")
+
+
+def norm_layer(norm: str, channels: int) -> nn.Module:
+    """InstanceNorm without weights or running statistics, or BatchNorm with both.
+
+    A convolution before it needs a bias of its own only in the first case.
+    """
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.InstanceNorm2d(channels)

@@ -1,0 +1,162 @@
+"""The training options: one row each, with the setting it sets; imports no torch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gancomp.config import Json
+from gancomp.errors import ConfigError
+
+DATA, NETWORKS, METHOD = "Data", "Networks", "Distillation"
+OBJECTIVE, LENGTH, RUN = "Teacher's objective", "Length", "Run"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One command line option of `pretrain` and `distill`.
+
+    Attributes:
+        flag: as typed; `--a/--no-a` for a switch.
+        kind: type of its value.
+        setting: dotted path of the setting, or a bare name that `Given` has a field for.
+        help: one line.
+        default: shown in the help; the presets decide where it says so.
+        panel: group in the help.
+        distil_only: whether `pretrain` lacks it.
+    """
+
+    flag: str
+    kind: type
+    setting: str
+    help: str
+    default: str
+    panel: str
+    distil_only: bool = False
+
+    @property
+    def parameter(self) -> str:
+        """The name of the command function's parameter."""
+        return re.sub(r"\W+", "_", self.flag.split("/")[0].removeprefix("--"))
+
+
+def _option(panel: str, flag: str, kind: type, setting: str, help: str, default: str, **more: Any) -> Option:
+    return Option(flag, kind, setting, help, default, panel, **more)
+
+
+def _distil(panel: str, flag: str, kind: type, setting: str, help: str, default: str) -> Option:
+    return Option(flag, kind, setting, help, default, panel, distil_only=True)
+
+
+OPTIONS: tuple[Option, ...] = (
+    _option(DATA, "--dataset", str, "data.dataset", "A folder, or a known name (gancomp data list).", "none"),
+    _option(DATA, "--task", str, "data.task", "unpaired or paired, where the folders leave a doubt.", "as the folders say"),
+    _option(DATA, "--direction", str, "data.direction", "AtoB or BtoA.", "AtoB"),
+    _option(DATA, "--size", int, "data.size", "Training crop in pixels.", "256"),
+    _option(DATA, "--load-size", int, "data.load_size", "Pixels before the random crop.", "286 for 256, in proportion"),
+    _option(DATA, "--batch-size", int, "data.batch_size", "Images per step.", "1 unpaired, 4 paired"),
+    _option(DATA, "--flip/--no-flip", bool, "data.flip", "Mirror half of the images.", "flip"),
+    _option(DATA, "--strict/--no-strict", bool, "data.strict", "Stop at the first unreadable image instead of skipping it.", "no-strict"),
+    _option(NETWORKS, "--arch", str, "arch", "Generator of teacher and student: resnet9, resnet6, mobile-resnet9, unet256, unet128.", "the preset's"),
+    _option(NETWORKS, "--width", int, "teacher.network.width", "The teacher's width (ngf).", "64"),
+    _option(NETWORKS, "--norm", str, "teacher.network.norm", "Norm of the generators: instance or batch.", "the preset's"),
+    _option(NETWORKS, "--dropout", float, "teacher.network.dropout", "Dropout rate inside the generators.", "0"),
+    _distil(NETWORKS, "--student-arch", str, "student_arch", "Architecture of the student alone.", "the teacher's"),
+    _distil(NETWORKS, "--student-width", int, "student_width", "The student's width, instead of --ratio.", "ratio x width"),
+    _option(NETWORKS, "--d-width", int, "discriminator.width", "Width of the PatchGAN discriminator (ndf).", "64 unpaired, 128 paired"),
+    _option(NETWORKS, "--d-layers", int, "discriminator.layers", "Its strided layers; 3 see 70x70 pixels.", "3"),
+    _option(NETWORKS, "--d-norm", str, "discriminator.norm", "Its norm: instance or batch.", "the preset's"),
+    _distil(METHOD, "--ratio", float, "ratio", "The student's channels over the teacher's.", "0.25"),
+    _distil(METHOD, "--method", str, "method.name", "What is distilled, and how (gancomp methods).", "dcd"),
+    _option(METHOD, "--preset", str, "method.preset", "Row of settings: dcd as the paper has it, dcd-released as its code does.", "dcd"),
+    _option(METHOD, "--teacher", str, "teacher.source", "Start the teacher from this model file or run.", "trained online from scratch"),
+    _distil(METHOD, "--freeze-teacher/--train-teacher", bool, "teacher.freeze", "Keep the given teacher as it is.", "train-teacher"),
+    _distil(METHOD, "--lambda-dcd", float, "method.options.lambda_dcd", "Weight of DCD's eq. 6.", "1"),
+    _distil(METHOD, "--lambda-feature", float, "method.options.lambda_feature", "Weight of the VGG feature term, eq. 4.", "10"),
+    _distil(METHOD, "--lambda-style", float, "method.options.lambda_style", "Weight of the VGG style term, eq. 5.", "1e4"),
+    _distil(METHOD, "--lambda-student", float, "method.options.lambda_student", "Weight of student fakes in the discriminator's loss, eq. 7.", "1"),
+    _distil(METHOD, "--student-gan/--no-student-gan", bool, "student_gan", "Whether student and discriminator play against each other at all (L_gan of table 3).", "student-gan"),
+    _distil(METHOD, "--student-fools-discriminator/--no-student-fools-discriminator", bool, "method.options.student_fools_discriminator", "The student's own GAN term.", "on"),
+    _distil(METHOD, "--student-in-discriminator/--no-student-in-discriminator", bool, "method.options.student_in_discriminator", "Student fakes in the discriminator's loss.", "on"),
+    _distil(METHOD, "--connector", str, "method.options.connector", "Form of f in eq. 6: conv-bn-relu or conv.", "conv-bn-relu"),
+    _distil(METHOD, "--train-connectors", str, "method.options.train_connectors", "Whose f is trained: student, teacher or both.", "student"),
+    _distil(METHOD, "--teacher-block-epochs", int, "method.options.teacher_block_epochs", "Train in turns: teacher epochs per block.", "0 (joint)"),
+    _distil(METHOD, "--student-block-epochs", int, "method.options.student_block_epochs", "Train in turns: student epochs per block.", "0 (joint)"),
+    _distil(METHOD, "--perceptual", str, "perceptual.source", "vgg16, random (fixed seed) or none; recorded in the run.", "vgg16"),
+    _distil(METHOD, "--vgg", str, "perceptual.file", "VGG16 weights, .safetensors or .pth.", "$GANCOMP_VGG16, else torchvision's download"),
+    _distil(METHOD, "--perceptual-normalise/--no-perceptual-normalise", bool, "perceptual.normalise", "Feed VGG16 ImageNet-normalised images.", "no, as released"),
+    _option(OBJECTIVE, "--gan", str, "adversarial.gan", "lsgan, hinge or vanilla.", "lsgan unpaired, hinge paired"),
+    _option(OBJECTIVE, "--lambda-cycle", float, "adversarial.lambda_cycle", "Cycle weight (unpaired).", "10"),
+    _option(OBJECTIVE, "--lambda-identity", float, "adversarial.lambda_identity", "Identity weight, relative to the cycle's (unpaired).", "0.5"),
+    _option(OBJECTIVE, "--lambda-l1", float, "adversarial.lambda_l1", "L1 weight (paired).", "100"),
+    _option(OBJECTIVE, "--pool-size", int, "adversarial.pool_size", "Fakes kept to show the discriminator again.", "50 unpaired, 0 paired"),
+    _option(LENGTH, "--epochs", int, "schedule.epochs", "Epochs at a constant rate.", "the preset's"),
+    _option(LENGTH, "--decay-epochs", int, "schedule.decay_epochs", "Epochs of linear decay to zero after that.", "100"),
+    _option(LENGTH, "--max-steps", int, "schedule.max_steps", "Stop after this many steps in all.", "none"),
+    _option(LENGTH, "--max-time", str, "schedule.max_seconds", "Stop after this time, e.g. 25m or 1h30m, with a final save.", "none"),
+    _option(LENGTH, "--lr", float, "optimiser.lr", "Adam's learning rate.", "2e-4"),
+    _option(RUN, "--out", Path, "out", "The run's folder.", "runs/DATASET-METHOD-rRATIO-sSEED"),
+    _option(RUN, "--resume/--no-resume", bool, "resume", "Go on with the run in --out.", "no-resume"),
+    _option(RUN, "--config", Path, "config", "TOML file for anything without an option; options win.", "none"),
+    _option(RUN, "--seed", int, "run.seed", "Seed of all that is random.", "0"),
+    _option(RUN, "--device", str, "run.device", "auto, cpu, cuda or cuda:N.", "auto"),
+    _option(RUN, "--precision", str, "run.precision", "auto, fp32 or bf16.", "auto: fp32"),
+    _option(RUN, "--workers", int, "run.workers", "Processes that read images.", "2"),
+    _option(RUN, "--checkpoint-every", int, "run.checkpoint_every", "Steps between checkpoints.", "1000"),
+    _option(RUN, "--keep-checkpoints", int, "run.keep_checkpoints", "How many are kept.", "2"),
+    _option(RUN, "--sample-every", int, "run.sample_every", "Steps between sample grids.", "500"),
+    _option(RUN, "--log-every", int, "run.log_every", "Steps between lines of metrics.", "10"),
+    _option(RUN, "--tensorboard/--no-tensorboard", bool, "run.tensorboard", "Write TensorBoard files too.", "no-tensorboard"),
+)  # fmt: skip
+
+
+def gather(typed: dict[str, Any]) -> Json:
+    """What was typed, as the fields of `Given`: nested overrides and the few names of their own.
+
+    Args:
+        typed: parameter name to value; None for what was not typed.
+
+    Raises:
+        ConfigError: if `--max-time` is no time.
+    """
+    fields: Json = {}
+    overrides: Json = {}
+    for option in OPTIONS:
+        value = typed.get(option.parameter)
+        if value is None:
+            continue
+        if option.flag == "--max-time":
+            value = seconds(value)
+        if option.setting == "student_gan":
+            for name in ("student_fools_discriminator", "student_in_discriminator"):
+                put(overrides, f"method.options.{name}", value)
+        elif "." in option.setting:
+            put(overrides, option.setting, value)
+        else:
+            fields[option.setting] = value
+    return {**fields, "overrides": overrides}
+
+
+def put(nested: Json, path: str, value: Any) -> None:
+    """Sets `nested["a"]["b"]` for the path `a.b`, making the mappings on the way."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        nested = nested.setdefault(parent, {})
+    nested[name] = value
+
+
+def seconds(text: str) -> float:
+    """The seconds of `90`, `90s`, `25m`, `1h30m` or `1.5h`.
+
+    Raises:
+        ConfigError: if the text is no such time.
+    """
+    match = re.fullmatch(
+        r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?", text.strip()
+    )
+    if not match or not any(match.groupdict().values()):
+        raise ConfigError(f"--max-time {text}: is no time; write 90s, 25m or 1h30m")
+    hours, minutes, rest = (float(match[name] or 0) for name in ("h", "m", "s"))
+    return hours * 3600 + minutes * 60 + rest

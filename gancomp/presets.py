@@ -1,0 +1,282 @@
+"""One row per published cell: dataset, task, architecture and method -> settings and their source."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from gancomp.errors import ConfigError
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings laid over the defaults, where they come from, and what was reported with them.
+
+    Attributes:
+        name: what `--preset` calls it; rows of one name differ in dataset and architecture.
+        command: `pretrain` or `distill`.
+        method: the method's registry name.
+        task: `unpaired` or `paired`.
+        arch: architecture of teacher and student.
+        dataset: registered name, or None for any other dataset of the task.
+        settings: nested settings, as in a `--config` file.
+        source: paper and table, or the reasoning.
+        reported: the published figure, never one of ours.
+    """
+
+    name: str
+    command: str
+    method: str
+    task: str
+    arch: str
+    dataset: str | None
+    settings: Json
+    source: str
+    reported: str | None = None
+
+
+DCD = "DCD (CVPR 2023)"
+CYCLEGAN = "CycleGAN (Zhu et al. 2017) and its released code"
+PIX2PIX = "pix2pix (Isola et al. 2017); discriminator and loss as GAN-Compression, OMGD and DCD use"
+
+
+def _teacher(width: int, norm: str) -> Json:
+    return {"teacher": {"network": {"width": width, "norm": norm}}}
+
+
+def _unpaired() -> Json:
+    return {
+        **_teacher(64, "instance"),
+        "discriminator": {"width": 64, "norm": "instance", "layers": 3},
+        "adversarial": {"gan": "lsgan", "pool_size": 50},
+        "data": {"batch_size": 1},
+    }
+
+
+def _paired(norm: str) -> Json:
+    return {
+        **_teacher(64, norm),
+        "discriminator": {"width": 128, "norm": norm, "layers": 3},
+        "adversarial": {"gan": "hinge", "pool_size": 0},
+        "data": {"batch_size": 4},
+    }
+
+
+# DCD, section 4.1: 100 epochs, rate 2e-4 decaying linearly to 0 "as training goes"
+PAPER_SCHEDULE: Json = {"schedule": {"epochs": 0, "decay_epochs": 100}}
+# every released distiller: 100 epochs at a constant rate, 100 of decay
+CODE_SCHEDULE: Json = {"schedule": {"epochs": 100, "decay_epochs": 100}}
+NO_STUDENT_GAN: Json = {"student_fools_discriminator": False, "student_in_discriminator": False}
+
+
+def _blocks(teacher: int, student: int) -> Json:
+    blocks = {"teacher_block_epochs": teacher, "student_block_epochs": student}
+    return {"method": {"options": NO_STUDENT_GAN | blocks}}
+
+
+PRESETS: tuple[Preset, ...] = (
+    # the teacher alone
+    Preset(
+        "standard",
+        "pretrain",
+        "teacher-only",
+        "unpaired",
+        "mobile-resnet9",
+        None,
+        _unpaired() | CODE_SCHEDULE,
+        f"{CYCLEGAN}; the network is the online teacher of OMGD and DCD",
+    ),
+    Preset(
+        "standard",
+        "pretrain",
+        "teacher-only",
+        "unpaired",
+        "resnet9",
+        "horse2zebra",
+        _unpaired() | CODE_SCHEDULE,
+        f"{CYCLEGAN}; figure: {DCD}, table 1",
+        "FID 61.53 (65.75 for GAN-Compression's released weights)",
+    ),
+    Preset(
+        "standard",
+        "pretrain",
+        "teacher-only",
+        "unpaired",
+        "resnet9",
+        "summer2winter",
+        _unpaired() | CODE_SCHEDULE,
+        f"{CYCLEGAN}; figure: {DCD}, table 1",
+        "FID 79.12",
+    ),
+    Preset(
+        "standard",
+        "pretrain",
+        "teacher-only",
+        "paired",
+        "unet256",
+        "edges2shoes",
+        _paired("batch") | CODE_SCHEDULE,
+        f"{PIX2PIX}; figure: {DCD}, table 1",
+        "FID 34.31",
+    ),
+    Preset(
+        "standard",
+        "pretrain",
+        "teacher-only",
+        "paired",
+        "unet256",
+        None,
+        _paired("batch") | CODE_SCHEDULE,
+        PIX2PIX,
+    ),
+    Preset(
+        "standard",
+        "pretrain",
+        "teacher-only",
+        "paired",
+        "mobile-resnet9",
+        None,
+        _paired("instance") | CODE_SCHEDULE,
+        PIX2PIX,
+    ),
+    # DCD as the paper has it
+    Preset(
+        "dcd",
+        "distill",
+        "dcd",
+        "unpaired",
+        "mobile-resnet9",
+        "horse2zebra",
+        _unpaired() | PAPER_SCHEDULE,
+        f"{DCD}, section 4.1 and table 1",
+        "FID 48.24 at 1.408G MACs (torchprofile's rule), 0.137M parameters",
+    ),
+    Preset(
+        "dcd",
+        "distill",
+        "dcd",
+        "unpaired",
+        "mobile-resnet9",
+        "summer2winter",
+        _unpaired() | PAPER_SCHEDULE,
+        f"{DCD}, section 4.1 and table 1",
+        "FID 73.63 at 1.408G MACs (torchprofile's rule), 0.137M parameters",
+    ),
+    Preset(
+        "dcd",
+        "distill",
+        "dcd",
+        "paired",
+        "unet256",
+        "edges2shoes",
+        _paired("batch") | PAPER_SCHEDULE,
+        f"{DCD}, section 4.1 and table 1",
+        "FID 23.43 at 1.219G MACs (torchprofile's rule), 3.404M parameters",
+    ),
+    Preset(
+        "dcd",
+        "distill",
+        "dcd",
+        "unpaired",
+        "mobile-resnet9",
+        None,
+        _unpaired() | PAPER_SCHEDULE,
+        f"{DCD}, section 4.1, on your own data",
+    ),
+    Preset(
+        "dcd",
+        "distill",
+        "dcd",
+        "paired",
+        "unet256",
+        None,
+        _paired("batch") | PAPER_SCHEDULE,
+        f"{DCD}, section 4.1, on your own data",
+    ),
+    Preset(
+        "dcd",
+        "distill",
+        "dcd",
+        "paired",
+        "mobile-resnet9",
+        None,
+        _paired("instance") | PAPER_SCHEDULE,
+        f"{DCD}, section 4.1 with the networks of its released script",
+    ),
+    # DCD as released, its crashes fixed
+    Preset(
+        "dcd-released",
+        "distill",
+        "dcd",
+        "unpaired",
+        "mobile-resnet9",
+        "summer2winter",
+        _unpaired() | CODE_SCHEDULE | _blocks(6, 24),
+        "DCD's released code and script: blocks of 6 teacher and 24 student epochs",
+    ),
+    Preset(
+        "dcd-released",
+        "distill",
+        "dcd",
+        "unpaired",
+        "mobile-resnet9",
+        None,
+        _unpaired() | CODE_SCHEDULE | _blocks(10, 40),
+        "DCD's released code and script: blocks of 10 teacher and 40 student epochs",
+    ),
+    Preset(
+        "dcd-released",
+        "distill",
+        "dcd",
+        "paired",
+        "mobile-resnet9",
+        None,
+        _paired("instance") | CODE_SCHEDULE | {"method": {"options": NO_STUDENT_GAN}},
+        "DCD's released code and script: joint, the student without a GAN term",
+    ),
+    Preset(
+        "dcd-released",
+        "distill",
+        "dcd",
+        "paired",
+        "unet256",
+        None,
+        _paired("batch") | CODE_SCHEDULE | {"method": {"options": NO_STUDENT_GAN}},
+        "DCD's released code, completed by the connectors that it lacks for the U-Net",
+    ),
+)
+
+DEFAULT_PRESET = {"pretrain": "standard", "distill": "dcd"}
+
+
+def find_preset(
+    command: str, task: str, *, name: str | None, dataset: str, arch: str | None
+) -> Preset:
+    """The row that fits best: same dataset before any dataset, asked-for architecture before others.
+
+    Args:
+        command: `pretrain` or `distill`.
+        task: what the data is.
+        name: `--preset`, or None for the command's default.
+        dataset: the dataset's name; registered ones have rows of their own.
+        arch: the architecture asked for, or None for the row's own.
+
+    Raises:
+        ConfigError: for an unknown preset name, with the known ones.
+    """
+    name = name or DEFAULT_PRESET[command]
+    names = list(dict.fromkeys(row.name for row in PRESETS if row.command == command))
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise ConfigError(f"--preset {name}: unknown; {hint}Known for {command}: {', '.join(names)}")
+    rows = [row for row in PRESETS if (row.name, row.command, row.task) == (name, command, task)]
+
+    def fitness(row: Preset) -> tuple[bool, bool]:
+        return (row.arch == arch, row.dataset == dataset) if arch else (row.dataset == dataset, False)
+
+    rows = [row for row in rows if row.dataset in (dataset, None)]
+    return max(rows, key=fitness)  # the first of equals: the table's order is a preference

@@ -1,0 +1,1 @@
+"""What each command does, as one straight line of named steps: start reading here."""

@@ -1,0 +1,64 @@
+"""`gancomp data`: list, fetch and check datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gancomp import console
+from gancomp.config import Json
+from gancomp.data.check import check_folder
+from gancomp.data.download import fetch
+from gancomp.data.layout import cache_folder, locate
+from gancomp.data.registered import KNOWN_DATASETS, find_known, known_names
+from gancomp.errors import DataError
+
+
+def list_datasets() -> list[Json]:
+    """One row per known dataset."""
+    return [
+        {
+            "name": item.name,
+            "task": item.task,
+            "megabytes": round(item.num_bytes / 1e6) if item.num_bytes else None,
+            "images": " ".join(f"{folder} {count}" for folder, count in item.counts.items()),
+            "notes": item.notes,
+        }
+        for item in KNOWN_DATASETS
+    ]
+
+
+def fetch_dataset(name: str, out: Path | None, say: Callable[[str], None]) -> Path:
+    """Downloads and verifies a known dataset; returns its folder.
+
+    Raises:
+        DataError: for an unknown name, a failed download or a wrong checksum.
+    """
+    known = find_known(name)
+    if known is None:
+        raise DataError(f"data fetch {name}: unknown; known names: {known_names()}")
+    return fetch(known, out or cache_folder() / known.name, warn=say)
+
+
+def check_dataset(folder: str, task: str | None) -> Json:
+    """What is wrong or odd about a dataset, as `data check --json` prints it.
+
+    Raises:
+        DataError: if there is no such dataset.
+    """
+    return check_folder(locate(folder), task).to_json()
+
+
+def show_check(report: Json) -> None:
+    """Prints the report."""
+    rows = [
+        [name, str(item["num_images"]), str(item["num_unreadable"]), str(item["num_greyscale"]),
+         ", ".join(f"{size} ({count})" for size, count in list(item["sizes"].items())[:3])]
+        for name, item in report["folders"].items()
+    ]
+    console.print_table(["folder", "images", "unreadable", "greyscale", "sizes"], rows)
+    for label, key in (("problem", "problems"), ("note", "notes")):
+        for line in report[key]:
+            console.stdout.print(f"{label}: {line}", markup=False)
+    if not report["problems"]:
+        console.stdout.print(f"{report['root']}: fine, {report['task']}")

@@ -1,0 +1,56 @@
+"""`gancomp distill`: trains a small student under its teacher's discriminator."""
+
+from __future__ import annotations
+
+from gancomp.engine.device import choose_device
+from gancomp.engine.fit import View, fit
+from gancomp.engine.run import writing_run
+from gancomp.engine.stopping import listening_for_stop
+from gancomp.recipes.plan import Given, Plan, make_plan
+from gancomp.recipes.training import (
+    Result,
+    begin_or_continue,
+    describe_run,
+    load_feature_network,
+    make_loop,
+    make_method,
+    make_student,
+    make_task,
+    make_teacher,
+    save_generators,
+)
+
+
+def distill(given: Given, view: View) -> Result:
+    """Trains a student as its method says; without `--teacher` the teacher is trained beside it.
+
+    Raises:
+        GancompError: for whatever the user can mend; what was already saved stays.
+        Interrupted: after SIGINT or SIGTERM, when the state was saved.
+    """
+    return train(make_plan("distill", given, view.say), view)
+
+
+def train(plan: Plan, view: View) -> Result:
+    """The whole line, as planned; it serves `gancomp pretrain` too, whose plan has no student."""
+    settings = plan.settings
+    with listening_for_stop() as stop:
+        device = choose_device(settings.run.device)
+        perceptual = load_feature_network(plan, view)
+        teacher = make_teacher(settings)
+        task = make_task(settings, teacher)
+        student = make_student(settings)
+        method = make_method(plan, task, student, perceptual).to(device)
+        with writing_run(plan.out, resume=plan.resume) as run:
+            checkpoint = begin_or_continue(plan, run, describe_run(plan, perceptual), view)
+            loop = make_loop(plan, method, run, view, device=device)
+            outcome = fit(loop, checkpoint=checkpoint, stop=stop)
+            files = save_generators(plan, method, run, outcome.step)
+            grid = max(run.samples.glob("*.png"), default=None)
+    return Result(
+        run=plan.out,
+        outcome=outcome,
+        teacher=files["teacher"],
+        student=files.get("student"),
+        grid=grid,
+    )

@@ -1,0 +1,292 @@
+"""`gancomp eval-fid`: FID of a model on its dataset, or of two sets of images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gancomp import console
+from gancomp.config import Json, Settings, read
+from gancomp.data.images import list_images
+from gancomp.data.layout import cache_folder, locate, scan
+from gancomp.data.loader import evaluation_batches, uint8_folder
+from gancomp.data.splits import DatasetFiles, Half, other_half
+from gancomp.data.transforms import to_uint8
+from gancomp.engine.device import choose_device
+from gancomp.engine.run import read_config
+from gancomp.errors import ConfigError, DataError
+from gancomp.files import write_text
+from gancomp.metrics.features import InceptionFeatures, inception_features, load_inception
+from gancomp.metrics.fid import (
+    Statistics,
+    bias_warning,
+    cached_statistics,
+    fid_from_features,
+    load_statistics,
+    save_statistics,
+    statistics_of,
+)
+from gancomp.recipes.models import Chosen, choose
+from gancomp.recipes.translate import run_generator
+
+Say = Callable[[str], None]
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class FidRequest:
+    """What is to be scored against what; see `gancomp eval-fid --help`."""
+
+    model: Path | None = None
+    dataset: str | None = None
+    real: tuple[Path, ...] = ()
+    fake: Path | None = None
+    real_split: str = "auto"
+    size: int | None = None
+    batch_size: int = 50
+    save_stats: Path | None = None
+    strict: bool = False
+    device: str = "auto"
+    part: str | None = None
+
+
+@dataclass(frozen=True)
+class Reals:
+    """Real images: files (of which a half may count), or statistics computed before."""
+
+    label: list[str]
+    files: tuple[Path, ...] = ()
+    half: Half | None = None
+    statistics: Statistics | None = None
+
+
+def eval_fid(request: FidRequest, say: Say) -> Json:
+    """The FID and its protocol, as `eval-fid --json` prints it; kept in the run's `eval.json`.
+
+    Raises:
+        ConfigError: for options that do not go together.
+        DataError, CheckpointError, WeightsError: for images, model or Inception weights.
+    """
+    check_request(request)
+    chosen, files = None, None
+    if request.fake is None:
+        chosen = choose(request.model, request.part)
+        files = dataset_of(chosen, request, say)
+    reals = real_images(request, files)
+    fake_label, fakes = fake_images(request, chosen, files, say)
+    inception = load_inception(announce=say)
+    inception = inception.to(choose_device(request.device))
+    features = features_of(fakes, inception, request)
+    statistics = real_statistics(reals, inception, request, say)
+    if warning := bias_warning(len(features)):
+        say(f"warning: {warning}")
+    score = {
+        "fid": fid_from_features(features, statistics),
+        "n_real": statistics.num_images,
+        "n_fake": len(features),
+        "real": reals.label,
+        "fake": fake_label,
+        "weights": inception.weights_id,
+        "protocol": describe_protocol(request, chosen, files),
+    }
+    if chosen is not None and chosen.run is not None:
+        remember(chosen.run, score)
+    return score
+
+
+def check_request(request: FidRequest) -> None:
+    """Refuses contradictory options.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    if request.fake is not None and request.model is not None:
+        raise ConfigError("--fake: cannot be combined with a model; give one of them")
+    if request.fake is not None and not request.real:
+        raise ConfigError("--fake: needs --real, the folder or STATS.npz to compare it with")
+    if request.fake is not None and (request.dataset or request.size or request.part):
+        raise ConfigError("--dataset, --size, --part: have no effect with --fake; leave them away")
+    if request.real_split not in ("auto", "all", "test"):
+        raise ConfigError(f"--real-split {request.real_split}: not one of all, test")
+    if request.real and request.real_split != "auto":
+        raise ConfigError("--real-split: has no effect with --real; leave one of them away")
+    if request.batch_size < 1:
+        raise ConfigError(f"--batch-size {request.batch_size}: must be at least 1")
+    if request.size is not None and request.size < 8:
+        raise ConfigError(f"--size {request.size}: must be at least 8")
+    statistics = [path for path in request.real if path.suffix == ".npz"]
+    if statistics and len(request.real) > 1:
+        raise ConfigError(f"--real {statistics[0]}: statistics stand alone; give one .npz or folders")
+
+
+def dataset_of(chosen: Chosen, request: FidRequest, say: Say) -> DatasetFiles:
+    """The dataset the model is scored on: as asked for, its run's, or the one its header names.
+
+    Raises:
+        ConfigError: if nothing names a dataset, or the model is no generator.
+        DataError: if it cannot be found or has no test images.
+    """
+    header = chosen.model.header
+    if chosen.model.network.arch == "patchgan":
+        raise ConfigError(f"{chosen.model.path}: is a discriminator; only generators are scored")
+    task, direction, name = header["task"], header["direction"] or "AtoB", request.dataset
+    if name is None and chosen.run is not None:
+        name = _run_dataset(chosen.run)
+    name = name or header["dataset"]
+    if name is None:
+        raise ConfigError(f"{chosen.model.path}: does not say its dataset; give --dataset")
+    files = scan(locate(name), task=task, direction=direction, strict=request.strict, warn=say)
+    if files.test is None:
+        raise DataError(
+            f"{files.root}: has no test images (testA/, test/ or val/) to translate; "
+            "add some, or score a folder with --fake"
+        )
+    return files
+
+
+def _run_dataset(run: Path) -> str:
+    config = read_config(run)
+    root = Path(config["dataset"]["root"])
+    return str(root) if root.is_dir() else read(Settings, config["settings"]).data.dataset
+
+
+def real_images(request: FidRequest, files: DatasetFiles | None) -> Reals:
+    """The reals of `--real`, or by the protocol: train and test targets unpaired, test paired.
+
+    Source: GAN-Compression's statistics, which OMGD and DCD reuse, hold train and test images for
+    unpaired tasks and test images for paired ones.
+    """
+    if request.real and request.real[0].suffix == ".npz":
+        return Reals([str(request.real[0])], statistics=load_statistics(request.real[0]))
+    if request.real:
+        paths = tuple(path for folder in request.real for path in _listing("--real", folder))
+        return Reals([str(folder) for folder in request.real], files=paths)
+    assert files is not None
+    assert files.test is not None
+    split = request.real_split
+    if split == "auto":
+        split = "all" if files.task == "unpaired" else "test"
+    paths = files.test.target if split == "test" else files.train.target + files.test.target
+    half = files.test.side_by_side
+    half = other_half(half) if half else None
+    return Reals([f"{files.root} ({'train+test' if split == 'all' else 'test'} targets)"], paths, half)
+
+
+def _listing(option: str, folder: Path) -> tuple[Path, ...]:
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise DataError(f"{option} {folder}: no such folder; give a folder of images")
+    paths = list_images(folder)
+    if not paths:
+        raise DataError(f"{option} {folder}: holds no images; check the path")
+    return paths
+
+
+def fake_images(
+    request: FidRequest, chosen: Chosen | None, files: DatasetFiles | None, say: Say
+) -> tuple[str, Iterator[Pixels]]:
+    """A name for, and the pixels of, the generated images: every test image, or a folder's."""
+    if request.fake is not None:
+        paths = _listing("--fake", request.fake)
+        return str(request.fake), uint8_folder(paths, warn=say, strict=request.strict)
+    assert chosen is not None
+    assert files is not None
+    return str(chosen.model.path), translated(chosen, files, request, say)
+
+
+def translated(
+    chosen: Chosen, files: DatasetFiles, request: FidRequest, say: Say
+) -> Iterator[Pixels]:
+    """The model's outputs for all test sources: resized to its size, truncated to 8 bits."""
+    assert files.test is not None
+    network = chosen.model.network.to(choose_device(request.device))
+    size = request.size or chosen.model.header["input"]["size"][0]
+    for _, sources in evaluation_batches(
+        files.test, size=size, batch_size=1, warn=say, strict=request.strict
+    ):
+        yield from to_uint8(run_generator(network, sources))
+
+
+def features_of(images: Iterator[Pixels], inception: InceptionFeatures, request: FidRequest) -> Any:
+    """Pool3 features of all images."""
+    return inception_features(
+        images, inception, batch_size=request.batch_size, device=choose_device(request.device)
+    )
+
+
+def real_statistics(
+    reals: Reals, inception: InceptionFeatures, request: FidRequest, say: Say
+) -> Statistics:
+    """Statistics of the reals, remembered by the content of the files."""
+    if reals.statistics is not None:
+        return reals.statistics
+
+    def compute() -> Statistics:
+        images = uint8_folder(reals.files, warn=say, strict=request.strict, half=reals.half)
+        return statistics_of(features_of(images, inception, request))
+
+    statistics = cached_statistics(
+        reals.files,
+        compute,
+        cache_folder().parent / "fid",
+        weights_id=inception.weights_id,
+        protocol=f"native size, half={reals.half}",
+    )
+    if request.save_stats is not None:
+        save_statistics(request.save_stats, statistics)
+    return statistics
+
+
+def describe_protocol(request: FidRequest, chosen: Chosen | None, files: DatasetFiles | None) -> Json:
+    """Everything that a reader needs to repeat the score, beside the two sets themselves."""
+    protocol: Json = {
+        "features": "pytorch-fid InceptionV3 pool3 (2048), bilinear resize to 299",
+        "reals": "native size",
+    }
+    if chosen is None or files is None:
+        return protocol | {"fakes": "files as stored"}
+    size = request.size or chosen.model.header["input"]["size"][0]
+    return protocol | {
+        "fakes": f"all test sources, bicubic to {size}x{size}, output truncated to 8 bits",
+        "task": files.task,
+        "step": chosen.model.header["step"],
+        "selection": "last",
+    }
+
+
+def remember(run: Path, score: Json) -> None:
+    """Adds the score to the run's `eval.json`; an equal protocol's older score gives way."""
+    path = run / "eval.json"
+    try:
+        scores = json.loads(path.read_text())["scores"]
+    except (OSError, ValueError, KeyError):
+        scores = []
+    key = ("real", "fake", "protocol")
+    kept = [old for old in scores if any(old.get(name) != score[name] for name in key)]
+    write_text(path, json.dumps({"scores": [*kept, score]}, indent=2) + "\n")
+
+
+def show_fid(score: Json) -> None:
+    """Prints the score with what it was computed from."""
+    rows = [
+        ["FID", f"{score['fid']:.4f}"],
+        ["generated images", f"{score['n_fake']} ({score['fake']})"],
+        ["real images", f"{score['n_real']} ({', '.join(score['real'])})"],
+    ]
+    rows += [[name, str(value)] for name, value in score["protocol"].items()]
+    console.print_table(["", "value"], rows)
+
+
+def saved_fid(run: Path) -> Sequence[Json]:
+    """The scores kept in a run, oldest first."""
+    try:
+        scores: Sequence[Json] = json.loads((run / "eval.json").read_text())["scores"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return scores

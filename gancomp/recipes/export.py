@@ -1,0 +1,47 @@
+"""`gancomp export`: one generator as one self-describing file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from gancomp.config import Json
+from gancomp.errors import ConfigError
+from gancomp.export.native import save_model
+from gancomp.recipes.models import choose
+
+FORMATS = {".safetensors": "safetensors"}
+
+
+def export(model: Path, out: Path, *, format: str | None = None, part: str | None = None) -> Json:
+    """Writes the generator of `model` to `out`; returns file, format, bytes and SHA-256.
+
+    Raises:
+        ConfigError: if the format is unknown.
+        CheckpointError: if the model cannot be opened.
+        RunError: if `out` cannot be written.
+    """
+    chosen = format or FORMATS.get(out.suffix.lower())
+    if chosen not in FORMATS.values():
+        named = f"--format {format}" if format else f"-o {out}"
+        raise ConfigError(f"{named}: unknown format; known: {', '.join(FORMATS.values())}")
+    loaded = choose(model, part).model
+    header = loaded.header
+    save_model(
+        out,
+        loaded.network,
+        role=header["role"] or "generator",
+        task=header["task"],
+        step=header["step"],
+        method=header["method"],
+        dataset=header["dataset"],
+        direction=header.get("direction"),
+        input_size=(header["input"]["size"][0], header["input"]["size"][1]),
+    )
+    content = out.read_bytes()
+    return {
+        "file": str(out),
+        "format": chosen,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }

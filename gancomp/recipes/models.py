@@ -1,0 +1,48 @@
+"""What MODEL|RUN on a command line means: a model file, or the generator of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gancomp.engine.run import CONFIG, latest_run
+from gancomp.errors import CheckpointError, ConfigError
+from gancomp.export.model import LoadedModel, open_model
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A model and, if it lies in one, its run."""
+
+    model: LoadedModel
+    run: Path | None
+
+
+def choose(model: Path | None, part: str | None = None) -> Chosen:
+    """Opens the model file, the student (else teacher) of a run, or by default of the latest run.
+
+    Raises:
+        ConfigError: if there is neither a model nor a latest run.
+        CheckpointError: if the file cannot be opened or the run has written no generator yet.
+    """
+    path = model.expanduser() if model is not None else latest_run()
+    if path is None:
+        raise ConfigError("no model given and no latest run in runs/; give a model file or a run")
+    file = generator_of(path) if path.is_dir() else path
+    run = file.parent if (file.parent / CONFIG).exists() else None
+    return Chosen(open_model(file, part), run)
+
+
+def generator_of(run: Path) -> Path:
+    """The student's file of a run, or the teacher's where there is no student.
+
+    Raises:
+        CheckpointError: if the run has written neither.
+    """
+    for name in ("student.safetensors", "teacher.safetensors"):
+        if (run / name).exists():
+            return run / name
+    raise CheckpointError(
+        f"{run}: has neither student.safetensors nor teacher.safetensors; give a model file, or a "
+        "run that has saved at least once"
+    )

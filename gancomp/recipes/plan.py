@@ -1,0 +1,302 @@
+"""From what was typed to one validated plan: dataset, preset, teacher and student, settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gancomp.config import (
+    Json,
+    MethodSettings,
+    NetworkSettings,
+    Settings,
+    changed_on_resume,
+    merge,
+    read,
+    read_toml,
+)
+from gancomp.data.layout import locate, scan
+from gancomp.data.splits import DatasetFiles
+from gancomp.engine.run import read_config
+from collections.abc import Callable
+from gancomp.errors import ConfigError
+from gancomp.export.model import open_model
+from gancomp.presets import Preset, find_preset
+from gancomp.registry import METHODS, build_network, resolve
+from gancomp.shrink.ratio import narrowed
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command line gave: only what was really typed.
+
+    Attributes:
+        overrides: nested settings, as in `Settings.to_json()`.
+        config: a TOML file of nested settings; `overrides` win over it.
+        out: the run's folder, or None for the default name.
+        resume: continue the run in `out`.
+        arch: architecture of teacher and student at once.
+        student_arch: architecture of the student alone.
+        student_width: the student's width instead of a ratio.
+        ratio: the student's channels over the teacher's.
+    """
+
+    overrides: Json = field(default_factory=dict)
+    config: Path | None = None
+    out: Path | None = None
+    resume: bool = False
+    arch: str | None = None
+    student_arch: str | None = None
+    student_width: int | None = None
+    ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run about to start or to go on.
+
+    Attributes:
+        settings: all of it, checked.
+        options: the method's own options, of its `Options` type.
+        files: the dataset.
+        out: the run's folder.
+        resume: whether the folder holds the run's beginning.
+        preset: where the settings come from.
+    """
+
+    settings: Settings
+    options: Any
+    files: DatasetFiles
+    out: Path
+    resume: bool
+    preset: Json
+
+
+DEFAULT_RATIO = 0.25
+
+
+def make_plan(command: str, given: Given, say: Callable[[str], None]) -> Plan:
+    """Resolves and checks everything that can be known before the first step.
+
+    Raises:
+        ConfigError: for impossible or contradictory settings, all of one kind at once.
+        DataError: for a dataset that is missing or unfit.
+        CheckpointError: for a teacher that cannot be read.
+        RunError: if there is no run to resume.
+    """
+    typed = merge(read_toml(given.config) if given.config else {}, given.overrides)
+    check_options(command, typed)
+    if given.resume:
+        return _resumed(command, given, typed, say)
+    data = typed.get("data", {})
+    if not data.get("dataset"):
+        raise ConfigError("--dataset: is needed, a folder or a known name (gancomp data list). "
+                          "To try without data: gancomp demo")
+    files = scan(
+        locate(data["dataset"]),
+        task=data.get("task"),
+        direction=data.get("direction", "AtoB"),
+        strict=data.get("strict", False),
+        warn=say,
+    )
+    settings, preset = _resolve(command, given, typed, files)
+    options = check(settings)
+    out = given.out or default_out(settings, files.name, _ratio(settings))
+    reported = preset.reported if preset.arch == settings.teacher.network.arch else None
+    row = {"name": preset.name, "source": preset.source, "reported": reported}
+    return Plan(settings, options, files, out, resume=False, preset=row)
+
+
+def check_options(command: str, typed: Json) -> None:
+    """Refuses options that would have no effect, rather than ignoring them."""
+    teacher = typed.get("teacher", {})
+    if teacher.get("freeze") and not teacher.get("source"):
+        raise ConfigError("--freeze-teacher: needs --teacher FILE, the teacher to keep as it is")
+    if command == "pretrain" and "perceptual" in typed:
+        raise ConfigError("--perceptual, --vgg: pretrain has no perceptual loss; leave them away")
+
+
+def _resolve(
+    command: str, given: Given, typed: Json, files: DatasetFiles
+) -> tuple[Settings, Preset]:
+    teacher = _teacher_from(typed.get("teacher", {}).get("source"), given)
+    arch = given.arch or teacher.get("network", {}).get("arch")
+    preset = find_preset(
+        command,
+        files.task,
+        name=typed.get("method", {}).get("preset"),
+        dataset=files.name,
+        arch=arch or typed.get("teacher", {}).get("network", {}).get("arch"),
+    )
+    base: Json = {
+        "command": command,
+        "data": {"task": files.task},
+        "teacher": {"network": {"arch": arch or preset.arch}},
+        "student": None,
+        "discriminator": {"arch": "patchgan"},
+        "method": {"name": preset.method, "preset": preset.name},
+    }
+    for section in ("adversarial", "optimiser", "schedule", "perceptual", "run"):
+        base[section] = {}
+    values = merge(merge(merge(base, preset.settings), {"teacher": teacher}), typed)
+    values["data"] = _with_load_size(values["data"])
+    if command == "pretrain":
+        values["perceptual"] = {"source": "none"}
+        return read(Settings, values), preset
+    network = read(NetworkSettings, values["teacher"]["network"], "teacher.network")
+    values["student"] = _student(network, given, typed.get("student") or {}, preset)
+    return read(Settings, values), preset
+
+
+def _teacher_from(source: str | None, given: Given) -> Json:
+    """The teacher's network settings as the file says, which no option may contradict."""
+    if source is None:
+        return {}
+    if given.arch is not None:
+        raise ConfigError(
+            f"--arch {given.arch}: the architecture follows from --teacher {source}; "
+            "use --student-arch for the student's"
+        )
+    path = teacher_file(source)
+    network = open_model(path).network
+    settings = {key: value for key, value in network.settings().items() if value is not None}
+    return {"network": {"arch": network.arch, **settings}}
+
+
+def teacher_file(source: str) -> Path:
+    """The generator file of `--teacher FILE` or `--teacher RUN`."""
+    path = Path(source).expanduser()
+    return path / "teacher.safetensors" if path.is_dir() else path
+
+
+def _with_load_size(data: Json) -> Json:
+    if "size" in data and "load_size" not in data and isinstance(data["size"], int):
+        # 286 for 256, as CycleGAN and pix2pix have it
+        return data | {"load_size": round(data["size"] * 286 / 256)}
+    return data
+
+
+def _student(teacher: NetworkSettings, given: Given, typed: Json, preset: Preset) -> Json:
+    """The student's settings: the preset's kind of network, narrowed from the teacher's."""
+    if given.ratio is not None and given.student_width is not None:
+        raise ConfigError("--ratio and --student-width: give one of them")
+    arch = given.student_arch or _student_arch(teacher.arch, given, preset)
+    ratio = DEFAULT_RATIO if given.ratio is None else given.ratio
+    student: Json = narrowed(teacher, ratio, arch=arch).arguments() | {"arch": arch}
+    if given.student_width is not None:
+        student["width"] = given.student_width
+    return merge(student, typed)
+
+
+def _student_arch(teacher_arch: str, given: Given, preset: Preset) -> str:
+    # a full ResNet teacher has the same taps as the mobile one, which is the student of the tables
+    if given.arch is None and preset.arch == f"mobile-{teacher_arch}":
+        return preset.arch
+    return teacher_arch
+
+
+def check(settings: Settings) -> Any:
+    """Checks what concerns several settings; returns the method's own options.
+
+    Raises:
+        ConfigError: naming the settings that do not go together.
+    """
+    method = resolve(METHODS, "--method", settings.method.name)
+    if method.distils != (settings.command == "distill"):
+        known = ", ".join(name for name in METHODS if resolve(METHODS, "", name).distils)
+        raise ConfigError(f"--method {settings.method.name}: does not distil; known: {known}")
+    problems = []
+    schedule, data = settings.schedule, settings.data
+    if schedule.epochs + schedule.decay_epochs == 0:
+        problems.append("--epochs 0 --decay-epochs 0: there would be no training; raise one")
+    if data.load_size < data.size:
+        problems.append(f"--load-size {data.load_size}: must be at least --size {data.size}")
+    for label, network in (("--arch", settings.teacher.network), ("--student-arch", settings.student)):
+        if network is not None:
+            problems += _check_network(label, network, data.size)
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return read(method.Options, settings.method.options, "method.options")
+
+
+def _check_network(label: str, network: NetworkSettings, size: int) -> list[str]:
+    import torch
+
+    with torch.device("meta"):  # no weights are made, only shapes
+        multiple = build_network(network.arch, **network.arguments()).size_multiple
+    if network.arch == "patchgan":
+        return [f"{label} patchgan: is a discriminator; choose a generator"]
+    if size % multiple:
+        return [f"--size {size}: {network.arch} needs a multiple of {multiple}"]
+    return []
+
+
+def _ratio(settings: Settings) -> float | None:
+    if settings.student is None:
+        return None
+    return settings.student.width / settings.teacher.network.width
+
+
+def default_out(settings: Settings, dataset: str, ratio: float | None) -> Path:
+    """`runs/DATASET-METHOD-rRATIO-sSEED`; a teacher alone is `runs/DATASET-pretrain-sSEED`."""
+    if ratio is None:
+        return Path("runs") / f"{dataset}-pretrain-s{settings.run.seed}"
+    method: MethodSettings = settings.method
+    name = method.preset if method.preset.startswith(method.name) else method.name
+    return Path("runs") / f"{dataset}-{name}-r{ratio:g}-s{settings.run.seed}"
+
+
+def _resumed(command: str, given: Given, typed: Json, say: Callable[[str], None]) -> Plan:
+    out = given.out or _guess_out(command, given, typed, say)
+    config = read_config(out)
+    saved = read(Settings, config["settings"])
+    if saved.command != command:
+        raise ConfigError(f"--resume: {out} is a run of gancomp {saved.command}, not {command}")
+    for name in ("arch", "student_arch", "student_width", "ratio"):
+        if getattr(given, name) is not None and not _agrees(saved, name, getattr(given, name)):
+            raise ConfigError(
+                f"--{name.replace('_', '-')} {getattr(given, name)}: the run in {out} was started "
+                "with another; leave it away, or choose another --out"
+            )
+    # the dataset may have moved: its fingerprint, not its path, must be the same
+    moved = (typed.get("data") or {}).get("dataset")
+    wanted = read(Settings, merge(saved.to_json(), _without_dataset(typed)))
+    changed = changed_on_resume(saved, wanted)
+    if changed:
+        raise ConfigError(
+            f"--resume: would change {'; '.join(changed)}; leave these options away, "
+            "or choose another --out for a new run"
+        )
+    options = check(wanted)
+    data = wanted.data
+    root = locate(moved or data.dataset)
+    files = scan(root, task=data.task, direction=data.direction, strict=data.strict, warn=say)
+    if files.fingerprint() != config["dataset"]["fingerprint"]:
+        raise ConfigError(
+            f"--resume: the files in {root} are not those that the run was started with; "
+            "restore them, or choose another --out for a new run"
+        )
+    return Plan(wanted, options, files, out, resume=True, preset=config["preset"])
+
+
+def _without_dataset(typed: Json) -> Json:
+    data = {key: value for key, value in (typed.get("data") or {}).items() if key != "dataset"}
+    return typed | {"data": data}
+
+
+def _agrees(saved: Settings, name: str, value: Any) -> bool:
+    if name == "arch":
+        return bool(saved.teacher.network.arch == value)
+    if saved.student is None:
+        return False
+    if name == "ratio":
+        return max(1, round(saved.teacher.network.width * value)) == saved.student.width
+    return bool(getattr(saved.student, name.removeprefix("student_")) == value)
+
+
+def _guess_out(command: str, given: Given, typed: Json, say: Callable[[str], None]) -> Path:
+    if not (typed.get("data") or {}).get("dataset"):
+        raise ConfigError("--resume: give the run's folder with --out (or the options it was started with)")
+    fresh = Given(**{**given.__dict__, "resume": False})
+    return make_plan(command, fresh, say).out

@@ -1,0 +1,18 @@
+"""`gancomp pretrain`: trains the teacher alone, on the line that `distill` uses."""
+
+from __future__ import annotations
+
+from gancomp.engine.fit import View
+from gancomp.recipes.distill import train
+from gancomp.recipes.plan import Given, make_plan
+from gancomp.recipes.training import Result
+
+
+def pretrain(given: Given, view: View) -> Result:
+    """Trains a teacher as CycleGAN (unpaired data) or pix2pix (paired data) does.
+
+    Raises:
+        GancompError: for whatever the user can mend; what was already saved stays.
+        Interrupted: after SIGINT or SIGTERM, when the state was saved.
+    """
+    return train(make_plan("pretrain", given, view.say), view)

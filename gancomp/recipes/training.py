@@ -1,0 +1,297 @@
+"""The steps that pretrain and distil share; each function is one of them."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+import gancomp
+from gancomp.config import Json, Settings
+from gancomp.data.loader import batches, evaluation_batches, steps_per_epoch
+from gancomp.data.splits import DatasetFiles
+from gancomp.data.transforms import to_uint8
+from gancomp.engine.checkpoint import Checkpoint, load_newest
+from gancomp.engine.fit import Loop, Outcome, View, load_networks
+from gancomp.engine.logging import tensorboard_logger
+from gancomp.engine.run import RunFolder, name_latest, read_config
+from gancomp.errors import CheckpointError, ConfigError
+from gancomp.export.model import open_model
+from gancomp.export.native import save_model
+from gancomp.files import replacing
+from gancomp.losses.perceptual import PerceptualFeatures, load_perceptual
+from gancomp.methods.base import Ingredients, Method
+from gancomp.networks.base import TappedNetwork
+from gancomp.recipes.plan import Plan, teacher_file
+from gancomp.registry import METHODS, READERS, TASKS, resolve
+from gancomp.tasks.base import Task, new_network
+
+NUM_SAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training command reports: the run, how far it came, and the generators it wrote."""
+
+    run: Path
+    outcome: Outcome
+    teacher: Path
+    student: Path | None
+    grid: Path | None
+
+    def generators(self) -> list[Path]:
+        """The generator files, the teacher's first."""
+        return [self.teacher] if self.student is None else [self.teacher, self.student]
+
+    def to_json(self) -> Json:
+        """The shape that `distill --json` and `pretrain --json` keep."""
+        main = {"teacher": str(self.teacher)}
+        if self.student is not None:
+            main["student"] = str(self.student)
+        return {
+            "run": str(self.run),
+            "step": self.outcome.step,
+            "seconds": round(self.outcome.seconds, 3),
+            "images_per_second": round(self.outcome.images_per_second, 4),
+            **main,
+            "losses": self.outcome.losses,
+            "samples": str(self.grid) if self.grid else None,
+        }
+
+
+def load_feature_network(plan: Plan, view: View) -> PerceptualFeatures | None:
+    """The frozen network of the perceptual losses, if the method's options need one."""
+    settings = plan.settings.perceptual
+    method = resolve(METHODS, "--method", plan.settings.method.name)
+    taps = method.perceptual_taps(plan.options)
+    if not taps:
+        return None
+    file = Path(settings.file).expanduser() if settings.file else None
+    return load_perceptual(
+        settings.source, file, taps=taps, normalise=settings.normalise, announce=view.say
+    )
+
+
+def make_teacher(settings: Settings) -> TappedNetwork:
+    """The teacher generator: fresh, or with the weights of `--teacher`."""
+    teacher = new_network(settings.teacher.network, settings.run.seed, "generator")
+    if settings.teacher.source is not None:
+        given = open_model(teacher_file(settings.teacher.source)).network
+        teacher.load_state_dict(given.state_dict())
+    return teacher
+
+
+def make_task(settings: Settings, teacher: TappedNetwork) -> Task:
+    """The adversarial objective around the teacher.
+
+    Started from a run, the teacher brings its discriminators (and backward generator) along;
+    started from a file, they begin anew.
+    """
+    task: Task = resolve(TASKS, "--task", settings.data.task)(
+        teacher,
+        settings.discriminator,
+        adversarial=settings.adversarial,
+        seed=settings.run.seed,
+        frozen=settings.teacher.freeze,
+    )
+    source = Path(settings.teacher.source).expanduser() if settings.teacher.source else None
+    if source is not None and source.is_dir():
+        bring_companions(task, source)
+    return task
+
+
+def bring_companions(task: Task, run: Path) -> None:
+    """Loads the networks that were trained beside the teacher in `run` into `task`.
+
+    Raises:
+        CheckpointError: if the run has no checkpoint, or networks of another shape.
+    """
+    checkpoint = load_newest(run / "checkpoints", lambda message: None)
+    if checkpoint is None:
+        raise CheckpointError(f"--teacher {run}: has no checkpoint yet; give teacher.safetensors itself")
+    wanted = {name: net for name, net in task.networks().items() if isinstance(net, TappedNetwork)}
+    try:
+        load_networks(wanted, checkpoint.state["networks"])
+    except (RuntimeError, KeyError) as error:
+        raise CheckpointError(
+            f"--teacher {run}: its discriminators do not fit ({str(error).splitlines()[0]}); give "
+            "the same --d-width, --d-norm and --d-layers, or teacher.safetensors itself"
+        ) from error
+
+
+def make_student(settings: Settings) -> TappedNetwork | None:
+    """The freshly initialised student, if there is one."""
+    if settings.student is None:
+        return None
+    return new_network(settings.student, settings.run.seed, "student")
+
+
+def make_method(
+    plan: Plan, task: Task, student: TappedNetwork | None, perceptual: PerceptualFeatures | None
+) -> Method:
+    """The method with its connectors, optimisers and phases, checked against the image size."""
+    settings = plan.settings
+    ingredients = Ingredients(
+        task=task,
+        student=student,
+        perceptual=perceptual,
+        optimiser=settings.optimiser,
+        seed=settings.run.seed,
+    )
+    method: Method = resolve(METHODS, "--method", settings.method.name)(ingredients, plan.options)
+    method.check_size(settings.data.size)
+    return method
+
+
+def describe_run(plan: Plan, perceptual: PerceptualFeatures | None) -> Json:
+    """The content of `config.json`: settings, data, weights and versions."""
+    return {
+        "settings": plan.settings.to_json(),
+        "preset": plan.preset,
+        "seed": plan.settings.run.seed,
+        "dataset": {
+            "name": plan.files.name,
+            "root": str(plan.files.root.resolve()),
+            "fingerprint": plan.files.fingerprint(),
+        },
+        "perceptual": perceptual.describe if perceptual else {"source": "none"},
+        "versions": {
+            "gancomp": gancomp.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> Checkpoint | None:
+    """Writes a new run's settings, or finds where an older one stopped.
+
+    Raises:
+        ConfigError: if the perceptual weights are not those that the run was started with.
+        CheckpointError: if there are checkpoints but none is whole.
+    """
+    if warning := name_latest(run.path):
+        view.say(warning)
+    if not plan.resume:
+        run.write_config(config)
+        return None
+    saved = read_config(run.path)
+    if saved["perceptual"] != config["perceptual"]:
+        raise ConfigError(
+            f"--resume: the perceptual weights differ from those the run was started with "
+            f"({saved['perceptual'].get('file', saved['perceptual']['source'])}); give the same --vgg"
+        )
+    return load_newest(run.checkpoints, view.say)
+
+
+def make_loop(
+    plan: Plan, method: Method, run: RunFolder, view: View, *, device: torch.device
+) -> Loop:
+    """Everything `engine.fit` works with: data from any step on, samples, loggers."""
+    settings, files = plan.settings, plan.files
+    data = settings.data
+    reader = resolve(READERS, "--task", data.task)
+    dataset = reader(
+        files.train,
+        size=data.size,
+        load_size=data.load_size,
+        seed=settings.run.seed,
+        flip=data.flip,
+        strict=data.strict,
+    )
+
+    def batches_from(step: int) -> Iterator[dict[str, Tensor]]:
+        return batches(
+            dataset,
+            batch_size=data.batch_size,
+            seed=settings.run.seed,
+            start_step=step,
+            workers=settings.run.workers,
+            pin_memory=device.type == "cuda",
+            warn=view.say,
+        )
+
+    return Loop(
+        method=method,
+        run=run,
+        settings=settings.run,
+        schedule=settings.schedule,
+        optimiser=settings.optimiser,
+        device=device,
+        steps_per_epoch=steps_per_epoch(dataset, data.batch_size),
+        batches=batches_from,
+        sample=make_sampler(settings, files, method, run, device=device),
+        saved=partial(save_generators, plan, method, run),
+        view=view,
+        loggers=[tensorboard_logger(run.path)] if settings.run.tensorboard else [],
+    )
+
+
+def make_sampler(
+    settings: Settings, files: DatasetFiles, method: Method, run: RunFolder, *, device: torch.device
+) -> Callable[[int], None]:
+    """Draws a grid of the same images at every call: source, teacher, student, row by row."""
+    split = files.test or files.train
+    _, sources = next(
+        evaluation_batches(
+            split.source[: 2 * NUM_SAMPLES],
+            size=settings.data.size,
+            batch_size=NUM_SAMPLES,
+            half=split.side_by_side,
+            warn=lambda message: None,
+        )
+    )
+    generators = generators_of(method)
+
+    def sample(step: int) -> None:
+        method.eval()
+        with torch.no_grad():
+            shown = [sources] + [item(sources.to(device)).cpu() for item in generators.values()]
+        method.train()
+        draw_grid(torch.stack(shown, dim=1).flatten(0, 1), run.samples / f"step_{step:08d}.png", len(shown))
+
+    return sample
+
+
+def draw_grid(images: Tensor, path: Path, columns: int) -> None:
+    """Writes `images` `(N, 3, H, W)` in [-1, 1] as one PNG with that many columns."""
+    pixels = torch.from_numpy(to_uint8(images.float()))
+    rows = [torch.cat(list(row), dim=1) for row in pixels.split(columns)]
+    with replacing(path) as aside:
+        Image.fromarray(torch.cat(rows, dim=0).numpy()).save(aside, format="PNG")
+
+
+def generators_of(method: Any) -> dict[str, TappedNetwork]:
+    """The teacher and, if the method has one, the student."""
+    generators = {"teacher": method.task.generator}
+    if method.distils:
+        generators["student"] = method.student
+    return generators
+
+
+def save_generators(plan: Plan, method: Method, run: RunFolder, step: int) -> dict[str, Path]:
+    """Writes `teacher.safetensors` and `student.safetensors`, each whole or not at all."""
+    paths = {}
+    for role, network in generators_of(method).items():
+        paths[role] = run.path / f"{role}.safetensors"
+        save_model(
+            paths[role],
+            network,
+            role=role,
+            task=plan.settings.data.task,
+            step=step,
+            method=plan.settings.method.name,
+            dataset=plan.files.name,
+            direction=plan.settings.data.direction,
+            input_size=plan.settings.data.size,
+        )
+    return paths
+
+

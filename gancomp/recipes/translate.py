@@ -1,0 +1,142 @@
+"""`gancomp translate`: runs a generator on image files of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from gancomp.config import Json
+from gancomp.data.images import list_images, load_image
+from gancomp.data.transforms import resize, to_tensor, to_uint8
+from gancomp.engine.device import choose_device
+from gancomp.errors import ConfigError, DataError, GancompError
+from gancomp.files import replacing, reporting_disk_errors
+from gancomp.networks.base import TappedNetwork
+from gancomp.recipes.models import choose
+
+
+def translate(
+    model: Path,
+    inputs: list[Path],
+    out: Path,
+    *,
+    say: Callable[[str], None],
+    size: int | None = None,
+    strict: bool = False,
+    device: str = "auto",
+    part: str | None = None,
+) -> Json:
+    """Translates files and the images of folders into PNG files in `out`.
+
+    Args:
+        model: model file or run.
+        inputs: image files, or folders of them.
+        out: folder, made if missing.
+        say: told about each file that failed.
+        size: resize (bicubic, square) before; by default the native size is kept.
+        strict: stop at the first unreadable file.
+        device: as `--device`.
+        part: network of a multi-network checkpoint.
+
+    Returns: `written` and `failed`, as `translate --json` prints them.
+
+    Raises:
+        DataError: if an input does not exist or holds no images.
+        ConfigError, CheckpointError, RunError: for options, model or `out`.
+    """
+    if size is not None and size < 8:
+        raise ConfigError(f"--size {size}: must be at least 8")
+    files = list(_expand(inputs))
+    network = choose(model, part).model.network
+    if network.arch == "patchgan":
+        raise ConfigError(f"{model}: is a discriminator; only generators translate images")
+    network = network.to(choose_device(device))
+    with reporting_disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    written, failed = [], []
+    for file, target in zip(files, _targets(files, out), strict=True):
+        try:
+            _translate_file(network, file, target, size)
+            written.append(str(target))
+        except DataError as error:
+            if strict:
+                raise
+            failed.append({"file": str(file), "error": str(error)})
+            say(f"skipped: {error}")
+    return {"written": written, "failed": failed}
+
+
+def _expand(inputs: list[Path]) -> Iterator[Path]:
+    for item in inputs:
+        path = item.expanduser()
+        if path.is_dir():
+            found = list_images(path)
+            if not found:
+                raise DataError(f"{item}: holds no images; give image files or a folder of them")
+            yield from found
+        elif path.exists():
+            yield path
+        else:
+            raise DataError(f"{item}: no such file or folder; check the path")
+
+
+def _targets(files: list[Path], out: Path) -> list[Path]:
+    """One PNG per file, told apart where names are equal; never an input itself."""
+    taken: set[Path] = set()
+    inputs = {file.resolve() for file in files}
+    targets = []
+    for file in files:
+        target, number = out / f"{file.stem}.png", 2
+        while target in taken:
+            target, number = out / f"{file.stem}-{number}.png", number + 1
+        if target.resolve() in inputs:
+            raise ConfigError(f"-o {out}: would overwrite the input {target}; choose another folder")
+        taken.add(target)
+        targets.append(target)
+    return targets
+
+
+def _translate_file(network: TappedNetwork, file: Path, target: Path, size: int | None) -> None:
+    image = load_image(file)
+    if size is not None:
+        image = resize(image, size)
+    try:
+        fake = run_generator(network, to_tensor(image)[None])
+    except (RuntimeError, MemoryError) as error:
+        raise DataError(
+            f"{file}: {image.width}x{image.height} pixels are too many for the memory "
+            f"({str(error).splitlines()[0]}); use a smaller --size"
+        ) from error
+    with replacing(target) as aside:
+        Image.fromarray(to_uint8(fake)[0]).save(aside, format="PNG")
+
+
+@torch.no_grad()
+def run_generator(network: TappedNetwork, images: Tensor) -> Tensor:
+    """The generator's output for images of any size, on the network's device, cut to their size.
+
+    Args:
+        network: in eval mode.
+        images: `(N, 3, H, W)` in [-1, 1].
+
+    Returns: `(N, 3, H, W)` in [-1, 1] on the CPU. Where the network needs multiples of some size,
+        the images are extended by reflection (edge pixels where they are too small for it).
+
+    Raises:
+        GancompError: if the output is not finite.
+    """
+    height, width = images.shape[2:]
+    multiple = max(network.size_multiple, 8)
+    bottom, right = -height % multiple, -width % multiple
+    mode = "reflect" if bottom < height and right < width else "replicate"
+    device = next(network.parameters()).device
+    padded = F.pad(images.to(device), (0, right, 0, bottom), mode=mode) if bottom or right else images.to(device)
+    fake: Tensor = network(padded)[..., :height, :width].cpu()
+    if not bool(torch.isfinite(fake).all()):
+        raise GancompError("the model's output is not finite; its weights are damaged or diverged")
+    return fake

@@ -1,0 +1,75 @@
+"""The tables of what can be chosen by name; nothing is imported before it is asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from gancomp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gancomp.networks.base import TappedNetwork
+
+NETWORKS = {
+    "resnet9": "gancomp.networks.resnet:resnet9",
+    "resnet6": "gancomp.networks.resnet:resnet6",
+    "mobile-resnet9": "gancomp.networks.resnet:mobile_resnet9",
+    "mobile-resnet6": "gancomp.networks.resnet:mobile_resnet6",
+    "unet256": "gancomp.networks.unet:unet256",
+    "unet128": "gancomp.networks.unet:unet128",
+    "patchgan": "gancomp.networks.patchgan:patchgan",
+}
+
+TASKS = {
+    "unpaired": "gancomp.tasks.unpaired:UnpairedTask",
+    "paired": "gancomp.tasks.paired:PairedTask",
+}
+
+READERS = {  # task -> the dataset class that reads its training images
+    "unpaired": "gancomp.data.unpaired:UnpairedImages",
+    "paired": "gancomp.data.paired:PairedImages",
+}
+
+METHODS = {
+    "dcd": "gancomp.methods.dcd:Dcd",
+    "teacher-only": "gancomp.methods.teacher_only:TeacherOnly",
+}
+
+
+def resolve(table: Mapping[str, str], kind: str, name: str) -> Any:
+    """The object that `table` has under `name`, imported now.
+
+    Args:
+        table: name -> `"module:attribute"`.
+        kind: what the user calls these names, for the message: `"--arch"`.
+        name: the choice.
+
+    Raises:
+        ConfigError: for an unknown name, with the nearest known one and all of them.
+    """
+    if name not in table:
+        close = difflib.get_close_matches(str(name), table, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise ConfigError(f"{kind} {name}: unknown; {hint}Known: {', '.join(table)}")
+    module, _, attribute = table[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def build_network(arch: str, **settings: Any) -> TappedNetwork:
+    """The network called `arch`, with fixed initial weights; draw others with `initialise`.
+
+    Raises:
+        ConfigError: for an unknown name, a setting this network does not have, or a bad value.
+    """
+    factory = resolve(NETWORKS, "--arch", arch)
+    known = inspect.signature(factory).parameters
+    for setting in settings:
+        if setting not in known:
+            raise ConfigError(
+                f"--arch {arch} has no setting {setting!r}; it has {', '.join(known)}"
+            )
+    network: TappedNetwork = factory(**settings)
+    return network

@@ -1,0 +1,1 @@
+"""Where a student comes from: (teacher, budget) -> student."""

@@ -1,0 +1,1 @@
+"""Adversarial objectives, independent of any distillation method."""

@@ -1,0 +1,60 @@
+"""pix2pix's objective: a conditional discriminator and an L1 term to the true target."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancomp.config import NetworkSettings
+from gancomp.engine.phases import Step
+from gancomp.losses.gan import generator_loss
+from gancomp.networks.base import TappedNetwork
+from gancomp.tasks.base import Task
+from gancomp.tasks.pool import FakePool
+
+
+class PairedTask(Task):
+    """Image-to-image translation with pairs (Isola et al. 2017, eq. 4)."""
+
+    name = "paired"
+
+    @staticmethod
+    def discriminator_settings(generator: TappedNetwork, settings: NetworkSettings) -> NetworkSettings:
+        """The discriminator sees condition and image, one above the other."""
+        return replace(settings, in_channels=6)
+
+    def teacher_networks(self) -> nn.Module:
+        """The generator."""
+        return self.generator
+
+    def discriminator_networks(self) -> nn.Module:
+        """The conditional discriminator."""
+        return self.discriminator
+
+    def generator_losses(self, step: Step) -> dict[str, Tensor]:
+        """The GAN term and `lambda_l1` times the L1 distance to the target."""
+        fake = self.teacher(step).fake
+        return {
+            "gan": generator_loss(self.settings.gan, self.judge(step, fake)),
+            "l1": self.settings.lambda_l1 * F.l1_loss(fake, step.batch["target"]),
+        }
+
+    def judge(self, step: Step, images: Tensor) -> Tensor:
+        """Logits for (condition, image) pairs, stacked over channels."""
+        logits: Tensor = self.discriminator(torch.cat([step.batch["source"], images], dim=1))
+        return logits
+
+    def judge_pooled(self, step: Step, pool: FakePool, fake: Tensor) -> Tensor:
+        """Logits for pooled (condition, image) pairs: a pooled fake keeps its own condition."""
+        pair = torch.cat([step.batch["source"], fake], dim=1)
+        logits: Tensor = self.discriminator(pool.exchange(pair, step.index))
+        return logits
+
+    def discriminator_losses(
+        self, step: Step, student_fake: Tensor | None = None, lambda_student: float = 1.0
+    ) -> dict[str, Tensor]:
+        """Real pair, teacher's pair and student's pair."""
+        return self.target_discriminator_losses(step, student_fake, lambda_student)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gancomp.data.check import check_folder
+from gancomp.errors import DataError
+
+MakeImage = Callable[..., Path]
+
+
+def test_sound_dataset_has_counts_and_no_problem(unpaired_root: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    report = check_folder(unpaired_root, progress=lambda done, total: calls.append((done, total)))
+    assert report.problems == []
+    assert report.notes == []
+    assert report.task == "unpaired"
+    counts = {name: folder.num_images for name, folder in report.folders.items()}
+    assert counts == {"trainA": 5, "trainB": 3, "testA": 3, "testB": 2}
+    assert report.folders["trainA"].sizes == {"24x24": 5}
+    assert report.folders["trainA"].modes == {"RGB": 5}
+    assert calls[-1] == (13, 13)
+    assert json.loads(json.dumps(report.to_json()))["folders"]["testB"]["num_images"] == 2
+
+
+def test_damage_behind_a_sound_header_is_found_and_named(unpaired_root: Path) -> None:
+    path = unpaired_root / "testA" / "a1.png"
+    path.write_bytes(path.read_bytes()[:200])
+    report = check_folder(unpaired_root)
+    assert len(report.problems) == 1
+    assert str(path) in report.problems[0]
+    assert report.folders["testA"].num_unreadable == 1
+
+
+def test_picture_in_both_train_and_test_is_noted_even_when_stored_otherwise(
+    unpaired_root: Path,
+) -> None:
+    Image.open(unpaired_root / "trainA" / "a3.png").save(unpaired_root / "testA" / "twin.bmp")
+    (note,) = check_folder(unpaired_root).notes
+    assert "testA/: 1 of 4 pictures are in the training data too" in note
+    assert "twin.bmp is trainA/a3.png" in note
+
+
+def test_greyscale_mixed_sizes_and_repeats_are_notes(
+    unpaired_root: Path, make_image: MakeImage
+) -> None:
+    Image.new("L", (24, 24), 7).save(unpaired_root / "trainA" / "grey.png")
+    Image.new("RGB", (24, 24), (8, 8, 8)).save(unpaired_root / "trainA" / "grey_as_rgb.png")
+    make_image(unpaired_root / "trainB" / "wide.png", size=(48, 24))
+    shutil.copy(unpaired_root / "testB" / "b0.png", unpaired_root / "testB" / "again.png")
+    report = check_folder(unpaired_root)
+    assert report.problems == []
+    assert report.notes == [
+        "testB/: 1 pictures occur more than once",
+        "trainA/: 2 of 7 have no colour",
+        "trainB/: 2 different sizes, most often 24x24 (3)",
+    ]
+    assert report.folders["trainA"].modes == {"RGB": 6, "L": 1}
+
+
+def test_layout_that_is_not_understood_is_a_problem_and_files_are_still_read(
+    unpaired_root: Path,
+) -> None:
+    shutil.rmtree(unpaired_root / "trainB")
+    (unpaired_root / "testA" / "a0.png").write_bytes(b"")
+    report = check_folder(unpaired_root)
+    assert report.task is None
+    assert "no trainB/" in report.problems[0]
+    assert "a0.png" in report.problems[1]
+
+
+def test_problems_of_pairs_are_named(
+    side_by_side_root: Path, tmp_path: Path, make_image: MakeImage
+) -> None:
+    make_image(side_by_side_root / "train" / "odd.png", size=(47, 24))
+    (problem,) = check_folder(side_by_side_root).problems
+    assert "odd.png: 47 x 24 pixels" in problem
+    for side, size in (("A", (24, 24)), ("B", (16, 24))):
+        make_image(tmp_path / "two" / f"train{side}" / "0.png", size=size)
+    (problem,) = check_folder(tmp_path / "two").problems
+    assert "0.png: 24x24 pixels, its partner 0.png has 16x24" in problem
+
+
+def test_missing_folder_is_a_data_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        check_folder(tmp_path / "gone")

@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gancomp.data import download
+from gancomp.data.layout import cache_folder, locate, scan
+from gancomp.data.registered import KnownDataset
+from gancomp.errors import ConfigError, DataError
+
+MakeImage = Callable[..., Path]
+
+
+def refuse_warning(message: str) -> None:
+    raise AssertionError(f"unexpected warning: {message}")
+
+
+@pytest.fixture(autouse=True)
+def _places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("GANCOMP_DATA", str(tmp_path / "own"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+
+def names(paths: tuple[Path, ...]) -> list[str]:
+    return [f"{path.parent.name}/{path.name}" for path in paths]
+
+
+# where data comes from
+
+
+def test_existing_folder_wins_over_gancomp_data_which_wins_over_the_cache(tmp_path: Path) -> None:
+    cached, own = cache_folder() / "toy", tmp_path / "own" / "toy"
+    cached.mkdir(parents=True)
+    assert locate("toy") == cached
+    own.mkdir(parents=True)
+    assert locate("toy") == own
+    Path("toy").mkdir()
+    assert locate("toy") == Path("toy")
+
+
+def test_alias_finds_the_folder_of_the_registered_name_and_the_reverse(tmp_path: Path) -> None:
+    (tmp_path / "own" / "summer2winter_yosemite").mkdir(parents=True)
+    assert locate("summer2winter").name == "summer2winter_yosemite"
+    assert locate("summer2winter_yosemite").name == "summer2winter_yosemite"
+
+
+def test_known_name_that_is_nowhere_is_downloaded_into_the_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fake_fetch(dataset: KnownDataset, destination: Path) -> Path:
+        return destination / dataset.task
+
+    monkeypatch.setattr(download, "fetch", fake_fetch)
+    assert locate("horse2zebra") == cache_folder() / "horse2zebra" / "unpaired"
+
+
+def test_unknown_name_lists_the_known_ones_and_the_demo() -> None:
+    with pytest.raises(DataError, match=r"horse2zebra, summer2winter, edges2shoes.*gancomp demo"):
+        locate("cats2dogs")
+
+
+def test_empty_name_and_plain_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").touch()
+    with pytest.raises(DataError, match="is empty"):
+        locate("")
+    with pytest.raises(DataError, match=r"a\.zip: is a file"):
+        locate(str(tmp_path / "a.zip"))
+
+
+# unpaired
+
+
+def test_two_folders_of_unrelated_names_are_unpaired_with_every_test_image(
+    unpaired_root: Path,
+) -> None:
+    files = scan(unpaired_root, warn=refuse_warning)
+    assert (files.name, files.task) == ("toy", "unpaired")
+    assert files.test is not None
+    assert len(files.train.source) == 5
+    assert len(files.train.target) == 3
+    # the released code of this family of methods leaves out the last file of each folder
+    assert names(files.test.source) == ["testA/a0.png", "testA/a1.png", "testA/a2.png"]
+    assert names(files.test.target) == ["testB/b0.png", "testB/b1.png"]
+
+
+def test_direction_b_to_a_swaps_source_and_target(unpaired_root: Path) -> None:
+    files = scan(unpaired_root, direction="BtoA", warn=refuse_warning)
+    assert names(files.train.source)[0] == "trainB/b0.png"
+    assert names(files.train.target)[0] == "trainA/a0.png"
+    assert files.test is not None
+    assert names(files.test.source)[0] == "testB/b0.png"
+
+
+def test_val_folders_stand_in_for_missing_test_folders(unpaired_root: Path) -> None:
+    for side in "AB":
+        (unpaired_root / f"test{side}").rename(unpaired_root / f"val{side}")
+    files = scan(unpaired_root, warn=refuse_warning)
+    assert files.test is not None
+    assert names(files.test.target) == ["valB/b0.png", "valB/b1.png"]
+
+
+def test_dataset_without_test_folders_has_no_test_split(unpaired_root: Path) -> None:
+    shutil.rmtree(unpaired_root / "testA")
+    shutil.rmtree(unpaired_root / "testB")
+    assert scan(unpaired_root, warn=refuse_warning).test is None
+
+
+@pytest.mark.parametrize("lost", ["trainA", "trainB", "testA", "testB"])
+def test_one_sided_folders_are_named_with_what_is_missing(unpaired_root: Path, lost: str) -> None:
+    shutil.rmtree(unpaired_root / lost)
+    with pytest.raises(DataError, match=rf"images\) but no {lost}/.*gancomp demo"):
+        scan(unpaired_root)
+
+
+def test_empty_folder_says_what_it_holds_instead(unpaired_root: Path) -> None:
+    (unpaired_root / "trainB" / "images").mkdir()
+    for path in (unpaired_root / "trainB").glob("*.png"):
+        path.rename(unpaired_root / "trainB" / "images" / path.name)
+    with pytest.raises(DataError, match="trainB/ has no images; found images/"):
+        scan(unpaired_root)
+
+
+def test_unreadable_files_are_named_once_counted_and_skipped(unpaired_root: Path) -> None:
+    (unpaired_root / "trainA" / "a1.png").write_bytes(b"")
+    (unpaired_root / "trainA" / "zz.jpg").write_text("not an image")
+    warnings: list[str] = []
+    files = scan(unpaired_root, warn=warnings.append)
+    assert len(files.train.source) == 4
+    assert names(files.skipped) == ["trainA/a1.png", "trainA/zz.jpg"]
+    assert len(warnings) == 1
+    assert "skipped 2 of 6 files" in warnings[0]
+    assert "a1.png" in warnings[0]
+    assert "zz.jpg" in warnings[0]
+    with pytest.raises(DataError, match=r"a1\.png"):
+        scan(unpaired_root, strict=True)
+
+
+def test_folder_of_unreadable_files_only_is_an_error(unpaired_root: Path) -> None:
+    for path in (unpaired_root / "trainB").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="trainB: none of 3 files is usable"):
+        scan(unpaired_root)
+
+
+# paired
+
+
+def test_two_folders_of_equal_names_are_paired_unless_told_otherwise(
+    tmp_path: Path, make_image: MakeImage
+) -> None:
+    for index in range(3):
+        make_image(tmp_path / "trainA" / f"{index}.png")
+        make_image(tmp_path / "trainB" / f"{index}.bmp")
+    files = scan(tmp_path, warn=refuse_warning)
+    assert files.task == "paired"
+    assert files.train.side_by_side is None
+    assert [path.stem for path in files.train.source] == [p.stem for p in files.train.target]
+    assert scan(tmp_path, task="unpaired", warn=refuse_warning).task == "unpaired"
+
+
+def test_pair_with_one_unreadable_image_is_skipped_whole(
+    tmp_path: Path, make_image: MakeImage
+) -> None:
+    for index in range(3):
+        make_image(tmp_path / "trainA" / f"{index}.png")
+        make_image(tmp_path / "trainB" / f"{index}.png")
+    (tmp_path / "trainB" / "1.png").write_bytes(b"")
+    warnings: list[str] = []
+    files = scan(tmp_path, warn=warnings.append)
+    assert names(files.train.source) == ["trainA/0.png", "trainA/2.png"]
+    assert names(files.train.target) == ["trainB/0.png", "trainB/2.png"]
+    assert "trainB/1.png" in warnings[0]
+
+
+@pytest.mark.parametrize("task", ["paired", None])
+def test_incomplete_pairs_are_refused_naming_some(
+    tmp_path: Path, make_image: MakeImage, task: str | None
+) -> None:
+    for index in range(4):
+        make_image(tmp_path / "trainA" / f"{index}.png")
+    for index in range(3):
+        make_image(tmp_path / "trainB" / f"{index}.png")
+    with pytest.raises(DataError, match=r"e\.g\. 3; complete .* --task unpaired"):
+        scan(tmp_path, task=task)
+
+
+def test_two_files_of_one_name_in_a_paired_folder_are_refused(
+    tmp_path: Path, make_image: MakeImage
+) -> None:
+    for name in ("0.png", "0.bmp"):
+        make_image(tmp_path / "trainA" / name)
+    make_image(tmp_path / "trainB" / "0.png")
+    with pytest.raises(DataError, match=r"several files of one name, e\.g\. 0"):
+        scan(tmp_path)
+
+
+@pytest.mark.parametrize(("direction", "half"), [("AtoB", "left"), ("BtoA", "right")])
+def test_images_side_by_side_are_paired_and_direction_picks_the_half(
+    side_by_side_root: Path, direction: str, half: str
+) -> None:
+    files = scan(side_by_side_root, direction=direction, warn=refuse_warning)
+    assert files.task == "paired"
+    assert files.test is not None
+    assert files.train.side_by_side == files.test.side_by_side == half
+    assert len(files.train.source) == 5
+    assert files.test.source == files.test.target
+    assert names(files.test.source) == ["val/0.png", "val/1.png", "val/2.png"]
+
+
+@pytest.mark.parametrize("size", [(47, 24), (24, 24), (24, 48)])
+def test_image_that_cannot_hold_two_side_by_side_is_skipped_by_name(
+    side_by_side_root: Path, make_image: MakeImage, size: tuple[int, int]
+) -> None:
+    make_image(side_by_side_root / "train" / "odd.png", size=size)
+    warnings: list[str] = []
+    assert len(scan(side_by_side_root, warn=warnings.append).train.source) == 5
+    assert f"odd.png: {size[0]} x {size[1]} pixels" in warnings[0]
+
+
+def test_portrait_file_that_exif_turns_to_landscape_is_kept(side_by_side_root: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (24, 48)).save(side_by_side_root / "train" / "turned.jpg", exif=exif)
+    assert len(scan(side_by_side_root, warn=refuse_warning).train.source) == 6
+
+
+def test_single_images_in_train_are_refused_as_pairs(tmp_path: Path, make_image: MakeImage) -> None:
+    make_image(tmp_path / "train" / "0.png")
+    with pytest.raises(DataError, match="two images side by side are wider than high"):
+        scan(tmp_path)
+
+
+# what does not fit
+
+
+def test_both_layouts_at_once_need_the_task(unpaired_root: Path, make_image: MakeImage) -> None:
+    make_image(unpaired_root / "train" / "0.png", size=(48, 24))
+    with pytest.raises(DataError, match="holds both"):
+        scan(unpaired_root)
+    assert scan(unpaired_root, task="unpaired").task == "unpaired"
+    assert scan(unpaired_root, task="paired").train.side_by_side == "left"
+
+
+def test_unpaired_task_on_side_by_side_images_is_refused(side_by_side_root: Path) -> None:
+    with pytest.raises(DataError, match="no trainA/, trainB/"):
+        scan(side_by_side_root, task="unpaired")
+
+
+def test_parent_of_a_dataset_gets_the_right_folder_proposed(unpaired_root: Path) -> None:
+    with pytest.raises(DataError, match=r"found .*toy/; .*Did you mean .*toy\?"):
+        scan(unpaired_root.parent)
+
+
+def test_folder_of_images_only_says_so(tmp_path: Path, make_image: MakeImage) -> None:
+    make_image(tmp_path / "flat" / "0.png")
+    with pytest.raises(DataError, match="found 1 images; unpaired data needs"):
+        scan(tmp_path / "flat")
+
+
+@pytest.mark.parametrize("options", [{"task": "sr"}, {"direction": "atob"}])
+def test_unknown_task_and_direction_are_named(unpaired_root: Path, options: dict[str, str]) -> None:
+    ((name, value),) = options.items()
+    with pytest.raises(ConfigError, match=f"--{name} {value}"):
+        scan(unpaired_root, **options)
+
+
+# fingerprint
+
+
+def test_fingerprint_follows_names_sizes_and_direction_but_not_the_place(
+    unpaired_root: Path, tmp_path: Path
+) -> None:
+    first = scan(unpaired_root).fingerprint()
+    copy = tmp_path / "copy" / "toy"
+    shutil.copytree(unpaired_root, copy)
+    assert scan(copy).fingerprint() == first
+    assert first["counts"] == {
+        "train_source": 5,
+        "train_target": 3,
+        "test_source": 3,
+        "test_target": 2,
+    }
+    swapped = scan(copy, direction="BtoA").fingerprint()
+    (copy / "testB" / "b1.png").rename(copy / "testB" / "b9.png")
+    renamed = scan(copy).fingerprint()
+    assert len({f["sha256"] for f in (first, swapped, renamed)}) == 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a file system with byte names")
+def test_fingerprint_takes_file_names_that_are_not_utf8(unpaired_root: Path) -> None:
+    old = unpaired_root / "trainA" / "a0.png"
+    old.rename(os.fsdecode(bytes(unpaired_root / "trainA") + b"/caf\xe9.png"))
+    assert scan(unpaired_root, warn=refuse_warning).fingerprint()["counts"]["train_source"] == 5
+
+
+REAL_DATA = os.environ.get("GANCOMP_DATA", "")
+
+
+@pytest.mark.skipif(
+    not (Path(REAL_DATA) / "horse2zebra").is_dir() or not REAL_DATA,
+    reason="needs GANCOMP_DATA with horse2zebra/",
+)
+def test_horse2zebra_has_its_published_counts() -> None:
+    files = scan(Path(REAL_DATA) / "horse2zebra", warn=refuse_warning)
+    assert list(files.fingerprint()["counts"].values()) == [1067, 1334, 120, 140]

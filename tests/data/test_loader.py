@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from gancomp.data.layout import scan
+from gancomp.data.loader import batches, evaluation_batches, steps_per_epoch, uint8_folder
+from gancomp.data.paired import PairedImages
+from gancomp.data.transforms import to_tensor
+from gancomp.data.unpaired import UnpairedImages
+from gancomp.errors import ConfigError, DataError
+
+
+class Positions(Dataset[dict[str, Tensor]]):
+    """Yields the index it was asked for."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: tuple[int, int]) -> dict[str, Tensor]:
+        return {"index": torch.tensor(index)}
+
+
+def indices(stream: Iterator[dict[str, Tensor]], count: int) -> list[list[tuple[int, int]]]:
+    result = [
+        [(int(e), int(p)) for e, p in batch["index"]] for batch in itertools.islice(stream, count)
+    ]
+    stream.close()  # type: ignore[attr-defined]  # a generator behind the Iterator
+    return result
+
+
+lengths = st.integers(1, 12)
+sizes = st.integers(1, 15)
+
+
+@settings(max_examples=60, deadline=None)
+@given(length=lengths, batch_size=sizes, seed=st.integers(0, 99), start=st.integers(0, 40))
+def test_start_at_step_k_equals_the_rest_of_an_unbroken_run(
+    length: int, batch_size: int, seed: int, start: int
+) -> None:
+    data = Positions(length)
+    straight = indices(batches(data, batch_size=batch_size, seed=seed), start + 5)
+    resumed = batches(data, batch_size=batch_size, seed=seed, start_step=start)
+    assert indices(resumed, 5) == straight[start:]
+
+
+@settings(max_examples=60, deadline=None)
+@given(length=lengths, batch_size=sizes, seed=st.integers(0, 99))
+def test_epoch_meets_every_position_at_most_once_and_drops_less_than_a_batch(
+    length: int, batch_size: int, seed: int
+) -> None:
+    data = Positions(length)
+    steps = steps_per_epoch(data, batch_size)
+    met = indices(batches(data, batch_size=batch_size, seed=seed), 2 * steps)
+    for epoch in (0, 1):
+        drawn = [index for batch in met[epoch * steps : (epoch + 1) * steps] for index in batch]
+        assert len(set(drawn)) == steps * batch_size
+        assert {e for e, _ in drawn} == {epoch}
+        files = [position % length for _, position in drawn]
+        # a dataset smaller than the batch is gone through again and again, evenly
+        assert max(files.count(i) for i in set(files)) <= -(-batch_size // length)
+        assert len(set(files)) > length - batch_size
+        assert batch_size < length or set(files) == set(range(length))
+
+
+def test_order_differs_between_epochs_and_between_seeds() -> None:
+    data = Positions(50)
+    one = indices(batches(data, batch_size=50, seed=0), 2)
+    other = indices(batches(data, batch_size=50, seed=1), 1)
+    orders = [[position for _, position in batch] for batch in one + other]
+    assert orders[0] != orders[1]
+    assert orders[0] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
+
+
+@pytest.mark.parametrize(("length", "batch_size", "steps"), [(10, 3, 3), (9, 3, 3), (2, 5, 1)])
+def test_steps_per_epoch_are_whole_batches_and_at_least_one(
+    length: int, batch_size: int, steps: int
+) -> None:
+    assert steps_per_epoch(Positions(length), batch_size) == steps
+
+
+def test_settings_out_of_range_are_refused_at_once() -> None:
+    data = Positions(3)
+    for options, named in (
+        ({"batch_size": 0}, "--batch-size 0"),
+        ({"batch_size": 1, "workers": -1}, "--workers -1"),
+        ({"batch_size": 1, "start_step": -1}, "start step -1"),
+    ):
+        with pytest.raises(ConfigError, match=named):
+            batches(data, seed=0, **options)
+
+
+def test_two_workers_and_a_resume_give_the_batches_of_none(unpaired_root: Path) -> None:
+    data = UnpairedImages(scan(unpaired_root).train, size=16, load_size=20, seed=3)
+    straight = list(itertools.islice(batches(data, batch_size=2, seed=3), 7))
+    for workers, start in ((2, 0), (2, 3), (0, 3)):
+        stream = batches(data, batch_size=2, seed=3, workers=workers, start_step=start)
+        for expected in straight[start:]:
+            batch = next(stream)
+            assert batch.keys() == {"source", "target"}
+            for role, tensor in batch.items():
+                assert tensor.shape == (2, 3, 16, 16)
+                assert torch.equal(tensor, expected[role])
+        stream.close()  # type: ignore[attr-defined]  # a generator behind the Iterator
+
+
+def test_loading_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    indices(batches(Positions(4), batch_size=2, seed=0), 5)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_damaged_file_is_named_once_over_many_epochs(unpaired_root: Path, workers: int) -> None:
+    data = UnpairedImages(scan(unpaired_root).train, size=8, load_size=8, seed=0)
+    data.split.source[2].write_bytes(b"")
+    warnings: list[str] = []
+    stream = batches(data, batch_size=5, seed=0, workers=workers, warn=warnings.append)
+    for _ in range(6):
+        next(stream)
+    stream.close()  # type: ignore[attr-defined]  # a generator behind the Iterator
+    assert len(warnings) == 1
+    assert "a2.png" in warnings[0]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_strict_reading_raises_one_line_from_any_process(unpaired_root: Path, workers: int) -> None:
+    data = UnpairedImages(scan(unpaired_root).train, size=8, load_size=8, seed=0, strict=True)
+    data.split.source[2].write_bytes(b"")
+    stream = batches(data, batch_size=5, seed=0, workers=workers)
+    with pytest.raises(DataError, match=r"a2\.png: not a readable image") as caught:
+        next(stream)
+    assert "\n" not in str(caught.value)
+
+
+class WorkerFacts(Positions):
+    """Yields the reading process's id, its number of threads and what it does on signals."""
+
+    def __getitem__(self, index: tuple[int, int]) -> dict[str, Tensor]:
+        ignores = [signal.getsignal(s) == signal.SIG_IGN for s in (signal.SIGINT, signal.SIGTERM)]
+        return {"facts": torch.tensor([os.getpid(), torch.get_num_threads(), *map(int, ignores)])}
+
+
+def test_workers_outlive_signals_use_one_thread_and_end_with_the_iterator() -> None:
+    stream = batches(WorkerFacts(4), batch_size=1, seed=0, workers=2)
+    facts = [next(stream)["facts"][0].tolist() for _ in range(4)]
+    pids = {fact[0] for fact in facts}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+    assert {tuple(fact[1:]) for fact in facts} == {(1, 1, 1)}
+    for pid in pids:
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGTERM)
+    assert next(stream)["facts"].shape == (1, 4)
+    stream.close()  # type: ignore[attr-defined]  # a generator behind the Iterator
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_evaluation_reads_every_image_in_order_without_crop_or_flip(unpaired_root: Path) -> None:
+    split = scan(unpaired_root).test
+    assert split is not None
+    found = list(evaluation_batches(split, size=16, batch_size=2))
+    assert [name for names, _ in found for name in names] == ["a0.png", "a1.png", "a2.png"]
+    assert [tuple(images.shape) for _, images in found] == [(2, 3, 16, 16), (1, 3, 16, 16)]
+    resized = Image.open(split.source[2]).resize((16, 16), Image.Resampling.BICUBIC)
+    assert torch.equal(found[1][1][0], to_tensor(resized))
+
+
+def test_evaluation_of_pairs_reads_the_source_half(side_by_side_root: Path) -> None:
+    split = scan(side_by_side_root, direction="BtoA").test
+    assert split is not None
+    ((_, images),) = evaluation_batches(split, size=24, batch_size=9)
+    right = Image.open(split.source[0]).crop((24, 0, 48, 24))
+    assert torch.equal(images[0], to_tensor(right))
+    targets = list(uint8_folder(split.target, half="left"))
+    np.testing.assert_array_equal(
+        targets[0], np.asarray(Image.open(split.target[0]).crop((0, 0, 24, 24)))
+    )
+
+
+def test_uint8_folder_reads_what_pytorch_fid_reads(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (8, 4), (9, 99, 199)).save(tmp_path / "turned.jpg", exif=exif)
+    Image.new("RGBA", (5, 7), (10, 20, 30, 0)).save(tmp_path / "clear.png")
+    paths = sorted(tmp_path.iterdir())
+    for path, pixels in zip(paths, uint8_folder(paths), strict=True):
+        assert pixels.dtype == np.uint8
+        np.testing.assert_array_equal(pixels, np.asarray(Image.open(path).convert("RGB")))
+
+
+def test_evaluation_and_uint8_skip_by_name_or_stop_if_strict(unpaired_root: Path) -> None:
+    split = scan(unpaired_root).test
+    assert split is not None
+    split.source[0].write_bytes(b"")
+    warnings: list[str] = []
+    found = list(evaluation_batches(split, size=8, batch_size=1, warn=warnings.append))
+    assert [names for names, _ in found] == [["a1.png"], ["a2.png"]]
+    assert len(list(uint8_folder(split.source, warn=warnings.append))) == 2
+    assert len(warnings) == 2
+    assert all("a0.png" in warning for warning in warnings)
+    with pytest.raises(DataError, match=r"a0\.png"):
+        list(evaluation_batches(split, size=8, batch_size=1, strict=True))
+    with pytest.raises(DataError, match=r"a0\.png"):
+        list(uint8_folder(split.source, strict=True))
+
+
+def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    with pytest.raises(DataError, match="none of 1 files"):
+        list(uint8_folder([tmp_path / "a.png"], warn=lambda message: None))
+    with pytest.raises(DataError, match="none of 0 files"):
+        list(evaluation_batches([], size=8, batch_size=1))
+
+
+def test_pairs_smaller_than_the_batch_repeat_with_new_crops(side_by_side_root: Path) -> None:
+    data = PairedImages(scan(side_by_side_root).train, size=8, load_size=24, seed=0)
+    batch = next(batches(data, batch_size=12, seed=0))
+    assert len({image.numpy().tobytes() for image in batch["source"]}) == 12

@@ -1,0 +1,175 @@
+"""unpaired.py, paired.py and what they share."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from gancomp.data.layout import scan
+from gancomp.data.paired import PairedImages
+from gancomp.data.splits import Split
+from gancomp.data.transforms import to_tensor
+from gancomp.data.unpaired import UnpairedImages
+from gancomp.errors import ConfigError, DataError
+
+MakeImage = Callable[..., Path]
+
+
+def unpaired(root: Path, **options: int | bool) -> UnpairedImages:
+    return UnpairedImages(scan(root).train, **({"size": 24, "load_size": 24, "seed": 0} | options))
+
+
+def paired(root: Path, direction: str = "AtoB", **options: int | bool) -> PairedImages:
+    split = scan(root, direction=direction).train
+    return PairedImages(split, **({"size": 24, "load_size": 24, "seed": 0} | options))
+
+
+def test_sample_is_a_pure_function_of_seed_epoch_and_position(unpaired_root: Path) -> None:
+    dataset, again = (unpaired(unpaired_root, size=16, load_size=20) for _ in range(2))
+    first = dataset[3, 1]
+    for index in ((0, 0), (5, 2)):
+        dataset[index]
+    torch.manual_seed(99)
+    for role in ("source", "target"):
+        assert torch.equal(first[role], again[3, 1][role])
+        assert first[role].shape == (3, 16, 16)
+        assert first[role].dtype == torch.float32
+        assert first[role].abs().max() <= 1
+    other = unpaired(unpaired_root, size=16, load_size=20, seed=1)
+    assert not torch.equal(first["source"], other[3, 1]["source"])
+    assert not torch.equal(first["source"], dataset[4, 1]["source"])
+
+
+def test_reading_leaves_the_global_generator_alone(unpaired_root: Path) -> None:
+    before = torch.get_rng_state()
+    unpaired(unpaired_root)[0, 0]
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_unpaired_epoch_has_the_length_of_the_larger_pile_and_meets_all_of_it(
+    unpaired_root: Path,
+) -> None:
+    dataset = unpaired(unpaired_root, flip=False)
+    assert len(dataset) == 5
+    files = [to_tensor(Image.open(path)) for path in dataset.split.source]
+    for position in range(5):
+        assert torch.equal(dataset[0, position]["source"], files[position])
+    assert torch.equal(dataset[0, 7]["source"], files[2])
+
+
+def test_unpaired_target_is_random_and_every_file_gets_its_turn(unpaired_root: Path) -> None:
+    dataset = unpaired(unpaired_root, flip=False)
+    files = [to_tensor(Image.open(path)) for path in dataset.split.target]
+    met = [
+        next(i for i, file in enumerate(files) if torch.equal(dataset[epoch, 0]["target"], file))
+        for epoch in range(40)
+    ]
+    assert set(met) == {0, 1, 2}
+
+
+def test_half_of_the_samples_are_flipped_and_none_with_flip_off(unpaired_root: Path) -> None:
+    file = to_tensor(Image.open(scan(unpaired_root).train.source[0]))
+    flipping = unpaired(unpaired_root)
+    flipped = sum(torch.equal(flipping[e, 0]["source"], file.flip(2)) for e in range(100))
+    assert 30 < flipped < 70  # binomial: 4 standard deviations around 50
+    plain = unpaired(unpaired_root, flip=False)
+    assert all(torch.equal(plain[e, 0]["source"], file) for e in range(20))
+
+
+def test_halves_of_a_pair_get_the_same_crop_and_flip(tmp_path: Path, make_image: MakeImage) -> None:
+    image = Image.open(make_image(tmp_path / "one.png"))
+    both = Image.new("RGB", (48, 24))
+    both.paste(image, (0, 0))
+    both.paste(image, (24, 0))
+    (tmp_path / "train").mkdir()
+    both.save(tmp_path / "train" / "0.png")
+    dataset = paired(tmp_path, size=16, load_size=24)
+    crops = [dataset[epoch, 0] for epoch in range(20)]
+    assert all(torch.equal(crop["source"], crop["target"]) for crop in crops)
+    assert len({crop["source"].numpy().tobytes() for crop in crops}) > 10
+
+
+def test_direction_swaps_the_halves(side_by_side_root: Path) -> None:
+    forth, back = paired(side_by_side_root), paired(side_by_side_root, "BtoA")
+    assert len(forth) == 5
+    left = to_tensor(Image.open(forth.split.source[1]).crop((0, 0, 24, 24)))
+    sample = next(s for s in (forth[e, 1] for e in range(20)) if torch.equal(s["source"], left))
+    assert not torch.equal(sample["source"], sample["target"])
+    for epoch in range(3):
+        assert torch.equal(forth[epoch, 1]["source"], back[epoch, 1]["target"])
+        assert torch.equal(forth[epoch, 1]["target"], back[epoch, 1]["source"])
+
+
+def test_pairs_in_two_folders_equal_the_same_pairs_side_by_side(
+    side_by_side_root: Path, tmp_path: Path
+) -> None:
+    for path in (side_by_side_root / "train").iterdir():
+        for side, left in (("A", 0), ("B", 24)):
+            target = tmp_path / "two" / f"train{side}" / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.open(path).crop((left, 0, left + 24, 24)).save(target)
+    one, two = paired(side_by_side_root, size=16), paired(tmp_path / "two", size=16)
+    for position in range(5):
+        for role in ("source", "target"):
+            assert torch.equal(one[0, position][role], two[0, position][role])
+
+
+def test_file_that_turns_out_damaged_is_named_and_replaced_by_the_next(unpaired_root: Path) -> None:
+    dataset = unpaired(unpaired_root, flip=False)
+    damaged, following = dataset.split.source[4], dataset.split.source[0]
+    damaged.write_bytes(damaged.read_bytes()[:200])
+    sample = dataset[0, 4]
+    assert torch.equal(sample["source"], to_tensor(Image.open(following)))
+    assert len(sample.unreadable) == 1
+    assert str(damaged) in sample.unreadable[0]
+    assert dataset[0, 0].unreadable == ()
+    strict = UnpairedImages(dataset.split, size=24, load_size=24, seed=0, strict=True)
+    with pytest.raises(DataError, match=damaged.name):
+        strict[0, 4]
+
+
+def test_pair_with_a_damaged_half_is_replaced_whole(tmp_path: Path, make_image: MakeImage) -> None:
+    for side in "AB":
+        for index in range(3):
+            make_image(tmp_path / f"train{side}" / f"{index}.png")
+    dataset = paired(tmp_path)
+    (tmp_path / "trainB" / "1.png").write_bytes(b"")
+    sample, same_draws = dataset[0, 1], PairedImages(dataset.split, size=24, load_size=24, seed=0)
+    assert "trainB/1.png" in sample.unreadable[0]
+    shutil.copy(tmp_path / "trainA" / "2.png", tmp_path / "trainA" / "1.png")
+    shutil.copy(tmp_path / "trainB" / "2.png", tmp_path / "trainB" / "1.png")
+    for role in ("source", "target"):
+        assert torch.equal(sample[role], same_draws[0, 1][role])
+
+
+def test_dataset_that_became_unreadable_as_a_whole_is_a_data_error(unpaired_root: Path) -> None:
+    dataset = unpaired(unpaired_root)
+    for path in dataset.split.target:
+        path.unlink()
+    with pytest.raises(DataError, match="none of 3 files is a readable image"):
+        dataset[0, 0]
+
+
+def test_images_of_any_size_and_mode_come_out_as_rgb_of_the_training_size(tmp_path: Path) -> None:
+    for index, (mode, size) in enumerate([("L", (5, 90)), ("RGBA", (300, 7)), ("1", (1, 1))]):
+        for side in "AB":
+            (tmp_path / f"train{side}").mkdir(exist_ok=True)
+            Image.new(mode, size).save(tmp_path / f"train{side}" / f"{side}{index}.png")
+    dataset = unpaired(tmp_path, size=16, load_size=18)
+    assert [tuple(dataset[0, i]["source"].shape) for i in range(3)] == [(3, 16, 16)] * 3
+
+
+def test_impossible_settings_are_refused(unpaired_root: Path, side_by_side_root: Path) -> None:
+    with pytest.raises(ConfigError, match="load size 16 is below the training crop 24"):
+        unpaired(unpaired_root, load_size=16)
+    with pytest.raises(DataError, match="side by side"):
+        UnpairedImages(scan(side_by_side_root).train, size=8, load_size=8, seed=0)
+    with pytest.raises(DataError, match="5 source and 3 target"):
+        PairedImages(scan(unpaired_root).train, size=8, load_size=8, seed=0)
+    with pytest.raises(DataError, match="both need at least one"):
+        UnpairedImages(Split((), ()), size=8, load_size=8, seed=0)

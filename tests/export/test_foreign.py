@@ -1,0 +1,386 @@
+"""Checkpoints of others, written by a second implementation of their layouts, open and agree.
+
+The builders below know nothing of gancomp's networks: they follow the published key patterns with
+bare `nn.Sequential`s, in-place activations included.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from gancomp.errors import CheckpointError
+from gancomp.export.foreign import read_foreign
+
+
+class Bunch(nn.Module):
+    """Holds one child under the name that the published code gives it."""
+
+    def __init__(self, **children: nn.Module) -> None:
+        super().__init__()
+        for name, child in children.items():
+            self.add_module(name, child)
+        self.inner = next(iter(children))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return getattr(self, self.inner)(x)
+
+
+class Residual(Bunch):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv_block(x)
+
+
+class Skip(Bunch):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.model(x)], 1)  # x was activated in place meanwhile
+
+
+def normaliser(norm: str) -> Callable[[int], nn.Module]:
+    if norm == "batch":
+        return nn.BatchNorm2d
+    return lambda c: nn.InstanceNorm2d(c, track_running_stats=norm == "old-instance")
+
+
+def resnet(
+    channels: list[int],
+    *,
+    slot: bool,
+    mobile: bool = False,
+    norm: str = "instance",
+    ends: tuple[int, int] = (3, 3),
+) -> nn.Module:
+    stem, d1, d2, *inner, u1, u2 = channels
+    N, bias = normaliser(norm), norm != "batch"
+
+    def conv(a: int, b: int) -> nn.Module:
+        if not mobile:
+            return nn.Conv2d(a, b, 3, bias=bias)
+        between = nn.InstanceNorm2d(a, track_running_stats=norm == "old-instance")
+        return Bunch(conv=nn.Sequential(nn.Conv2d(a, a, 3, groups=a), between, nn.Conv2d(a, b, 1)))
+
+    def block(c: int) -> nn.Module:
+        first = [nn.ReflectionPad2d(1), conv(d2, c), N(c), nn.ReLU(True)]
+        second = [nn.ReflectionPad2d(1), conv(c, d2), N(d2)]
+        return Residual(
+            conv_block=nn.Sequential(*first, *([nn.Dropout(0.5)] if slot else []), *second)
+        )
+
+    def up(a: int, b: int) -> list[nn.Module]:
+        return [nn.ConvTranspose2d(a, b, 3, 2, 1, 1, bias=bias), N(b), nn.ReLU(True)]
+
+    layers = [
+        nn.ReflectionPad2d(3), nn.Conv2d(ends[0], stem, 7, bias=bias), N(stem), nn.ReLU(True),
+        nn.Conv2d(stem, d1, 3, 2, 1, bias=bias), N(d1), nn.ReLU(True),
+        nn.Conv2d(d1, d2, 3, 2, 1, bias=bias), N(d2), nn.ReLU(True),
+        *[block(c) for c in inner],
+        *up(d2, u1), *up(u1, u2),
+        nn.ReflectionPad2d(3), nn.Conv2d(u2, ends[1], 7), nn.Tanh(),
+    ]  # fmt: skip
+    return Bunch(model=nn.Sequential(*layers))
+
+
+def unet(
+    down: list[int], up: list[int], *, norm: str = "batch", ends: tuple[int, int] = (3, 3)
+) -> nn.Module:
+    """`up[i]` is what the level under `down[i]` hands back beside it."""
+    N, bias = normaliser(norm), norm != "batch"
+
+    def contract(a: int, b: int) -> nn.Module:
+        return nn.Conv2d(a, b, 4, 2, 1, bias=bias)
+
+    def expand(a: int, b: int) -> nn.Module:
+        return nn.ConvTranspose2d(a, b, 4, 2, 1, bias=bias)
+
+    net: nn.Module = Skip(
+        model=nn.Sequential(
+            nn.LeakyReLU(0.2, True), contract(down[-2], down[-1]),
+            nn.ReLU(True), expand(down[-1], up[-1]), N(up[-1]),
+        )
+    )  # fmt: skip
+    for i in range(len(down) - 3, -1, -1):
+        net = Skip(
+            model=nn.Sequential(
+                nn.LeakyReLU(0.2, True), contract(down[i], down[i + 1]), N(down[i + 1]), net,
+                nn.ReLU(True), expand(down[i + 1] + up[i + 1], up[i]), N(up[i]), nn.Dropout(0.5),
+            )
+        )  # fmt: skip
+    last = nn.ConvTranspose2d(down[0] + up[0], ends[1], 4, 2, 1)
+    outer = [contract(ends[0], down[0]), net, nn.ReLU(True), last, nn.Tanh()]
+    return Bunch(model=Bunch(model=nn.Sequential(*outer)))
+
+
+def patch(width: int, *, norm: str = "instance", inputs: int = 3, layers: int = 3) -> nn.Module:
+    N, bias = normaliser(norm), norm != "batch"
+    net: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1), nn.LeakyReLU(0.2, True)]
+    times = [1, 2, 4, 8, 8][: layers + 1]
+    for i in range(layers):
+        a, b, stride = width * times[i], width * times[i + 1], 1 if i == layers - 1 else 2
+        net += [nn.Conv2d(a, b, 4, stride, 1, bias=bias), N(b), nn.LeakyReLU(0.2, True)]
+    return Bunch(model=nn.Sequential(*net, nn.Conv2d(width * times[-1], 1, 4, 1, 1)))
+
+
+def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
+    """Weights and statistics large enough that every layer shows in the output."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in network.state_dict().items():
+        if value.dtype.is_floating_point:
+            spread = value.copy_(torch.randn(value.shape, generator=generator))
+            if value.ndim == 4:
+                spread.div_(value[0].numel() ** 0.5)
+            if name.endswith("running_var"):
+                spread.abs_().add_(0.5)
+    network.eval()
+    for module in network.modules():
+        if isinstance(module, nn.InstanceNorm2d):
+            module.train()  # PyTorch 0.3 never used the statistics it saved
+    return network
+
+
+PRUNED9 = [4, 7, 10, 3, 5, 6, 8, 2, 4, 9, 7, 5, 6, 3]
+WIDE9, WIDE6 = [4, 8, *[16] * 10, 8, 4], [4, 8, *[16] * 7, 8, 4]
+DOWN8, DOWN7 = [3, 6, 12, *[24] * 5], [3, 6, 12, *[24] * 4]
+
+LAYOUTS = {
+    "CycleGAN": (resnet(WIDE9, slot=False), "resnet9", {"width": 4}),
+    "CycleGAN before 0.4": (
+        resnet(WIDE9, slot=False, norm="old-instance"), "resnet9", {"norm": "instance"},
+    ),
+    "CycleGAN 6 blocks": (resnet(WIDE6, slot=False, ends=(1, 2)), "resnet6", {
+        "in_channels": 1, "out_channels": 2,
+    }),
+    "pix2pix without dropout": (
+        resnet(WIDE9, slot=False, norm="batch"), "resnet9", {"norm": "batch"},
+    ),
+    "pix2pix with dropout": (
+        resnet(WIDE9, slot=True, norm="batch"), "resnet9", {"norm": "batch"},
+    ),
+    "GAN Compression full": (resnet(WIDE9, slot=True), "resnet9", {"norm": "instance"}),
+    "dense pruned": (resnet(PRUNED9, slot=True), "resnet9", {"channels": PRUNED9}),
+    "OMGD mobile": (resnet(WIDE9, slot=True, mobile=True), "mobile-resnet9", {"width": 4}),
+    "mobile before 0.4": (
+        resnet(WIDE6, slot=True, mobile=True, norm="old-instance"), "mobile-resnet6", {},
+    ),
+    "mobile batch": (
+        resnet(WIDE6, slot=True, mobile=True, norm="batch"), "mobile-resnet6", {"norm": "batch"},
+    ),
+    "GCC pruned": (
+        resnet(PRUNED9, slot=True, mobile=True), "mobile-resnet9", {"channels": PRUNED9},
+    ),
+    "U-Net 256": (unet(DOWN8, DOWN8[:-1]), "unet256", {"width": 3, "norm": "batch"}),
+    "U-Net 128": (unet(DOWN7, DOWN7[:-1], ends=(1, 4)), "unet128", {"out_channels": 4}),
+    "U-Net instance": (
+        unet(DOWN7, DOWN7[:-1], norm="instance"), "unet128", {"norm": "instance"},
+    ),
+    "U-Net before 0.4": (
+        unet(DOWN7, DOWN7[:-1], norm="old-instance"), "unet128", {"norm": "instance"},
+    ),
+    "U-Net pruned": (
+        unet([3, 4, 5, 6, 7, 8, 9], [2, 3, 4, 5, 6, 7]), "unet128",
+        {"channels": [3, 4, 5, 6, 7, 8, 9, 7, 6, 5, 4, 3, 2]},
+    ),
+    "PatchGAN": (patch(4), "patchgan", {"width": 4, "layers": 3, "norm": "instance"}),
+    "PatchGAN before 0.4": (patch(4, norm="old-instance"), "patchgan", {"norm": "instance"}),
+    "PatchGAN conditional": (
+        patch(4, norm="batch", inputs=6), "patchgan", {"norm": "batch", "in_channels": 6},
+    ),
+    "PatchGAN 1 layer": (patch(4, layers=1), "patchgan", {"layers": 1}),
+    "PatchGAN 4 layers": (patch(4, layers=4, norm="batch"), "patchgan", {"layers": 4}),
+}  # fmt: skip
+KEYS = {
+    "CycleGAN": 48,
+    "GAN Compression full": 48,
+    "OMGD mobile": 84,
+    "U-Net 256": 82,
+    "PatchGAN": 10,
+}
+
+
+def small(name: str = "GCC pruned", seed: int = 0) -> OrderedDict[str, Tensor]:
+    return OrderedDict(randomised(LAYOUTS[name][0], seed).state_dict())
+
+
+def opens_as(tmp_path: Path, content: object, part: str | None = None, **saving: bool) -> Tensor:
+    """The output on zeros-and-ones of what `content` opens as, after a way through torch.save."""
+    torch.save(content, tmp_path / "net.pth", **saving)
+    network, _ = read_foreign(tmp_path / "net.pth", part)
+    return network.state_dict()["model.1.weight"]
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_opens_and_gives_the_output_of_its_own_code(tmp_path: Path, name: str) -> None:
+    original, arch, settings = LAYOUTS[name]
+    randomised(original)
+    torch.save(original.state_dict(), tmp_path / "latest_net_G.pth")
+    network, header = read_foreign(tmp_path / "latest_net_G.pth")
+    assert (network.arch, header["arch"]) == (arch, arch)
+    assert settings.items() <= network.settings().items()
+    assert ("channels" in network.settings()) == ("pruned" in name)
+    size = header["input"]["size"][0] if "U-Net" in name else 64
+    inputs = network.settings()["in_channels"]
+    images = torch.rand(1, inputs, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.no_grad():
+        ours, theirs = network(images), original(images)
+    assert theirs.std() > 0.05  # a constant picture would agree whatever the weights
+    assert (ours - theirs).abs().max() < 1e-4
+
+
+def test_the_second_implementation_has_the_published_numbers_of_tensors() -> None:
+    assert len(LAYOUTS) == 21
+    for name, count in KEYS.items():
+        assert len(LAYOUTS[name][0].state_dict()) == count
+    assert "model.10.conv_block.5.weight" in LAYOUTS["CycleGAN"][0].state_dict()
+    assert "model.18.conv_block.6.conv.2.bias" in LAYOUTS["OMGD mobile"][0].state_dict()
+    old = LAYOUTS["mobile before 0.4"][0].state_dict()
+    assert {"model.2.running_mean", "model.10.conv_block.1.conv.1.running_var"} <= set(old)
+
+
+def test_the_header_tells_what_is_known_and_says_none_to_the_rest(tmp_path: Path) -> None:
+    torch.save(small("U-Net 128"), tmp_path / "net.pth")
+    _, header = read_foreign(tmp_path / "net.pth")
+    assert header["input"] == {"size": [128, 128], "channels": 1, "range": [-1, 1]}
+    assert {header[k] for k in ("task", "role", "step", "method", "dataset", "part")} == {None}
+    assert header["layout"] == "U-Net of pix2pix, OMGD or DCD"
+    torch.save(small("PatchGAN"), tmp_path / "net.pth")
+    assert read_foreign(tmp_path / "net.pth")[1]["role"] == "discriminator"
+
+
+def test_a_checkpoint_of_two_directions_opens_by_part_with_its_numpy_scores(tmp_path: Path) -> None:
+    content = {
+        "G_A": small(seed=1) | {"model.1.total_ops": torch.zeros(1), "total_params": torch.ones(1)},
+        "G_B": small(seed=2),
+        "D_A": small("PatchGAN"),
+        "epoch": 3,
+        "cfg": [[4, 7], "M"],
+        "fid": np.float64(59.31),
+        "best": (np.float32(1), np.int64(2), np.bool_(True), np.zeros((2, 2)), None),
+    }
+    for legacy in (False, True):
+        way = {"_use_new_zipfile_serialization": not legacy}
+        default = opens_as(tmp_path, content, **way)
+        assert torch.equal(default, content["G_A"]["model.1.weight"])
+        second = opens_as(tmp_path, content, "G_B", **way)
+        assert torch.equal(second, content["G_B"]["model.1.weight"])
+    network, header = read_foreign(tmp_path / "net.pth", "D_A")
+    assert (network.arch, header["part"]) == ("patchgan", "D_A")
+    with pytest.raises(CheckpointError, match="no part 'G_C'; its parts: G_A, G_B, D_A$"):
+        read_foreign(tmp_path / "net.pth", "G_C")
+
+
+def test_numbers_that_numpy_1_pickled_open_too(tmp_path: Path) -> None:
+    torch.save({"G": small(), "fid": np.float64(1)}, tmp_path / "new.pth",
+               _use_new_zipfile_serialization=False)  # fmt: skip
+    content = (tmp_path / "new.pth").read_bytes()
+    assert content.count(b"numpy._core.multiarray") == 1
+    (tmp_path / "old.pth").write_bytes(
+        content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    )
+    assert read_foreign(tmp_path / "old.pth")[0].arch == "mobile-resnet9"
+
+
+def test_a_paired_checkpoint_opens_its_generator_and_several_others_must_be_chosen(
+    tmp_path: Path,
+) -> None:
+    opens_as(tmp_path, {"D": small("PatchGAN"), "G": small()})
+    opens_as(tmp_path, {"state_dict": small(), "epoch": torch.tensor(3)})
+    with pytest.raises(CheckpointError, match="choose a part: D, student"):
+        opens_as(tmp_path, {"D": small("PatchGAN"), "student": small()})
+    with pytest.raises(CheckpointError, match="no part 'G_A', it holds a single network"):
+        opens_as(tmp_path, small(), "G_A")
+
+
+def test_wrapper_prefixes_and_half_precision_are_undone(tmp_path: Path) -> None:
+    state = small()
+    wrapped = OrderedDict((f"module.{key}", value.half()) for key, value in state.items())
+    weight = opens_as(tmp_path, wrapped)
+    assert weight.dtype == torch.float32
+    assert torch.equal(weight, state["model.1.weight"].half().float())
+
+
+def test_batch_norm_without_counters_opens_with_counters_at_zero(tmp_path: Path) -> None:
+    state = small("PatchGAN conditional")
+    old = OrderedDict((k, v) for k, v in state.items() if not k.endswith("num_batches_tracked"))
+    assert len(old) == len(state) - 3
+    torch.save(old, tmp_path / "net.pth")
+    network, _ = read_foreign(tmp_path / "net.pth")
+    assert network.model[3].num_batches_tracked == 0
+    assert torch.equal(network.model[3].running_mean, state["model.3.running_mean"])
+
+
+def test_a_plain_safetensors_state_dict_opens(tmp_path: Path) -> None:
+    state = small("CycleGAN")
+    save_file(dict(state), tmp_path / "net.safetensors")
+    network, _ = read_foreign(tmp_path / "net.safetensors")
+    assert torch.equal(
+        network.model[10].conv_block[6].weight, state["model.10.conv_block.5.weight"]
+    )
+
+
+def test_weights_do_not_hang_on_the_file(tmp_path: Path) -> None:
+    save_file(dict(small()), tmp_path / "net.safetensors")
+    network, _ = read_foreign(tmp_path / "net.safetensors")
+    before = network.model[1].weight.clone()
+    size = (tmp_path / "net.safetensors").stat().st_size
+    with (tmp_path / "net.safetensors").open("r+b") as file:
+        file.write(b"\xff" * size)
+    assert torch.equal(network.model[1].weight, before)
+
+
+def affine(name: str) -> OrderedDict[str, Tensor]:
+    norm = {"CycleGAN": "model.2", "PatchGAN": "model.3", "U-Net instance": "model.model.1.model.2"}
+    return small(name) | {f"{norm[name]}.{kind}": torch.ones(8) for kind in ("weight", "bias")}
+
+
+def without(name: str, key: str) -> OrderedDict[str, Tensor]:
+    state = small(name)
+    del state[key]
+    return state
+
+
+REFUSALS = [
+    (lambda: affine("CycleGAN"), "InstanceNorm with weights"),
+    (lambda: affine("PatchGAN"), "InstanceNorm with weights"),
+    (lambda: affine("U-Net instance"), "InstanceNorm with weights"),
+    (lambda: {"down_sampling.1.weight": torch.ones(1)}, "CAT's generator"),
+    (lambda: {"features.0.res_ops.0.1.weight": torch.ones(1)}, "CAT's generator"),
+    (lambda: {"block1s.0.block.0.weight": torch.ones(1)}, "OMGD's discriminator for two teachers"),
+    (lambda: {"0.weight": torch.ones(3, 3, 1, 1), "1.weight": torch.ones(3)}, "OMGD's .*adaptor"),
+    (lambda: {"conv1.weight": torch.ones(1)}, "no layout that gancomp knows.*conv1.weight"),
+    (lambda: {}, "no layout that gancomp knows.*no tensors"),
+    (lambda: {"epoch": 3}, "no layout that gancomp knows"),
+    (lambda: [torch.ones(2)], "holds a list"),
+    (lambda: torch.ones(2), "holds a Tensor"),
+    (lambda: without("CycleGAN", "model.4.weight"), "no convolution model.4.weight"),
+    (lambda: without("CycleGAN", "model.1.bias"), "neither model.1.bias nor model.2.weight"),
+    (lambda: without("CycleGAN", "model.12.conv_block.1.bias"), "conv_block.1.bias is missing"),
+    (lambda: without("U-Net 256", "model.model.1.model.2.running_var"), "running_var is missing"),
+    (lambda: small() | {"model.99.weight": torch.ones(1)}, "model.99.weight is unknown"),
+    (lambda: small() | {"model.4.bias": torch.ones(99)}, r"model.4.bias is \[99\] instead of"),
+    (lambda: small() | {"model.1.weight": torch.ones(())}, "no convolution model.1.weight"),
+    (lambda: small() | {"model.1.weight": torch.ones(0, 3, 7, 7)}, "channels 0"),
+    (lambda: small() | {"model.1.bias": torch.ones(4, dtype=torch.int64)}, "holds torch.int64"),
+    (lambda: small() | {"model.1.bias": torch.ones(4).to_sparse()}, "not a plain tensor"),
+    (lambda: small() | {"model.1.bias": torch.ones(4, device="meta")}, "not a plain tensor"),
+    (lambda: resnet([2, 2, 2, 2, 2, 2, 2], slot=True).state_dict(), "ResNet of 2 blocks"),
+    (lambda: unet([2, 2, 2, 2], [2, 2, 2]).state_dict(), "U-Net of 4 levels"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(REFUSALS)))
+def test_what_cannot_be_opened_is_refused_in_one_line_that_names_file_and_reason(
+    tmp_path: Path, case: int
+) -> None:
+    content, message = REFUSALS[case]
+    with pytest.raises(CheckpointError, match=message) as caught:
+        opens_as(tmp_path, content())
+    assert str(caught.value).startswith(f"{tmp_path / 'net.pth'}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_not_finite_open_as_they_are(tmp_path: Path) -> None:
+    assert opens_as(tmp_path, small() | {"model.1.bias": torch.full((4,), float("nan"))}).any()

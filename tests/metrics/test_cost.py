@@ -1,0 +1,172 @@
+"""Golden numbers: published tables and an independent count, to the last operation."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from gancomp.errors import ConfigError
+from gancomp.metrics.cost import Cost, measure_cost
+from gancomp.registry import build_network
+
+# arch, settings, params, macs (true), macs_torchprofile; input 1 x in_channels x 256 x 256
+GOLDEN = [
+    ("resnet9", {}, 11_378_179, 49_551_507_456, 56_799_264_768),
+    ("resnet9", {"norm": "batch"}, 11_383_427, 49_551_507_456, 56_831_770_624),
+    ("resnet9", {"width": 16}, 715_651, 3_328_180_224, 3_781_165_056),
+    ("mobile-resnet9", {}, 1_987_075, 11_066_671_104, 18_314_428_416),
+    ("mobile-resnet9", {"width": 48}, 1_130_883, 6_488_064_000, 10_564_927_488),
+    ("mobile-resnet9", {"width": 32}, 514_307, 3_117_416_448, 4_929_355_776),
+    ("mobile-resnet9", {"width": 24}, 295_875, 1_885_077_504, 2_904_293_376),
+    ("mobile-resnet9", {"width": 16}, 137_347, 954_728_448, 1_407_713_280),
+    ("mobile-resnet9", {"width": 12}, 80_547, 602_800_128, 857_604_096),
+    ("mobile-resnet9", {"width": 8}, 38_723, 326_369_280, 439_615_488),
+    ("unet256", {}, 54_413_955, 6_048_186_368, 18_143_334_400),
+    ("unet256", {"width": 32}, 13_608_259, 1_549_795_328, 4_649_822_208),
+    ("unet256", {"width": 16}, 3_404_451, 406_323_200, 1_219_449_856),
+    ("unet256", {"width": 12}, 1_915_899, 235_634_688, 707_313_408),
+    ("unet256", {"width": 8}, 852_307, 111_017_984, 333_359_616),
+    ("patchgan", {}, 2_764_737, 3_146_809_344, 3_146_809_344),
+    ("patchgan", {"norm": "batch"}, 2_765_633, 3_146_809_344, 3_148_087_808),
+    ("patchgan", {"in_channels": 6}, 2_767_809, 3_197_140_992, 3_197_140_992),
+    ("patchgan", {"in_channels": 6, "norm": "batch"}, 2_768_705, 3_197_140_992, 3_198_419_456),
+    ("patchgan", {"width": 128}, 11_034_497, 12_471_828_480, 12_471_828_480),
+    ("patchgan", {"width": 128, "norm": "batch"}, 11_036_289, 12_471_828_480, 12_474_385_408),
+    (
+        "patchgan",
+        {"width": 128, "in_channels": 6},
+        11_040_641,
+        12_572_491_776,
+        12_572_491_776,
+    ),
+    (
+        "patchgan",
+        {"width": 128, "in_channels": 6, "norm": "batch"},
+        11_042_433,
+        12_572_491_776,
+        12_575_048_704,
+    ),
+]
+GAN_COMPRESSION = (16, 32, 128, *[64] * 3, *[128] * 3, *[128] * 3, 32, 16)
+GCC = (24, 48, 86, 72, 47, 44, 43, 43, 29, 30, 37, 36, 48, 24)
+PRUNED = [(GAN_COMPRESSION, 356_867, 2_525_233_152), (GCC, 180_566, 2_383_638_528)]
+
+
+def ghost(arch: str, **settings: object) -> nn.Module:
+    with torch.device("meta"):
+        return build_network(arch, **settings)
+
+
+def test_the_golden_table_has_all_its_rows() -> None:
+    assert len(GOLDEN) == 23
+
+
+@pytest.mark.parametrize(("arch", "settings", "params", "macs", "torchprofile"), GOLDEN)
+def test_costs_equal_the_published_counts_exactly(
+    arch: str, settings: dict[str, object], params: int, macs: int, torchprofile: int
+) -> None:
+    network = ghost(arch, **settings)
+    cost = measure_cost(network, (1, settings.get("in_channels", 3), 256, 256))
+    assert (cost.params, cost.macs, cost.macs_torchprofile) == (params, macs, torchprofile)
+    assert all(type(value) is int for value in (cost.params, cost.macs, cost.macs_torchprofile))
+
+
+@pytest.mark.parametrize(("channels", "params", "torchprofile"), PRUNED)
+def test_pruned_widths_cost_what_their_papers_report(
+    channels: tuple[int, ...], params: int, torchprofile: int
+) -> None:
+    cost = measure_cost(ghost("mobile-resnet9", channels=channels))
+    assert (cost.params, cost.macs_torchprofile) == (params, torchprofile)
+
+
+def test_the_discriminator_on_a_connector_map_costs_what_dcd_adds() -> None:
+    assert measure_cost(ghost("patchgan"), (1, 3, 64, 64)).macs == 173_309_952
+
+
+@pytest.mark.parametrize("arch", ["resnet6", "mobile-resnet6", "unet128", "patchgan"])
+def test_true_macs_are_half_of_pytorchs_own_flop_counter(arch: str) -> None:
+    network = ghost(arch, width=8)
+    with FlopCounterMode(display=False) as flops, torch.device("meta"):
+        network(torch.empty(2, 3, 128, 128))
+    assert 2 * measure_cost(network, (2, 3, 128, 128)).macs == flops.get_total_flops()
+
+
+class Mixed(nn.Module):
+    """Uses one convolution twice, a grouped transposed one, a linear and a functional one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1, groups=2)
+        self.up = nn.ConvTranspose2d(4, 6, 2, stride=2, groups=2)
+        self.norm = nn.InstanceNorm2d(6, affine=True)
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        maps = self.norm(self.up(self.conv(self.conv(inputs))))
+        maps = nn.functional.conv2d(maps, maps.new_ones(6, 6, 1, 1))
+        return self.head(maps.mean(dim=(2, 3)))
+
+
+def test_reused_grouped_linear_and_functional_layers_count_by_hand() -> None:
+    cost = measure_cost(Mixed(), (3, 4, 8, 8))
+    conv = 2 * 3 * 4 * 64 * 2 * 9
+    up_true, up_torchprofile = 3 * 4 * 64 * 3 * 4, 3 * 6 * 256 * 2 * 4
+    functional, head, norm = 3 * 6 * 256 * 6, 3 * 6 * 5, 3 * 6 * 256
+    assert cost.macs == conv + up_true + functional + head
+    assert cost.macs_torchprofile == conv + up_torchprofile + functional + head + norm
+    assert cost.params == 4 * 2 * 9 + 4 + 4 * 3 * 4 + 6 + 12 + 6 * 5 + 5
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm2d, lambda width, affine: nn.GroupNorm(2, width, affine=affine)]
+)
+def test_only_norms_with_weights_cost_one_operation_per_element(norm: type) -> None:
+    assert measure_cost(norm(4, affine=True), (2, 4, 8, 8)).macs_torchprofile == 2 * 4 * 64
+    assert measure_cost(norm(4, affine=False), (2, 4, 8, 8)).macs_torchprofile == 0
+    assert measure_cost(nn.LayerNorm(8), (2, 4, 8, 8)).macs_torchprofile == 2 * 4 * 64
+    assert measure_cost(norm(4, affine=True), (2, 4, 8, 8)).macs == 0
+
+
+def test_macs_scale_with_batch_and_area_while_params_stay() -> None:
+    network = ghost("mobile-resnet9", width=8)
+    one = measure_cost(network, (1, 3, 64, 64))
+    four = measure_cost(network, (4, 3, 64, 64))
+    large = measure_cost(network, (1, 3, 128, 128))
+    assert four.macs == large.macs == 4 * one.macs
+    assert four.params == one.params
+    assert four.input == (4, 3, 64, 64)
+
+
+def test_size_counts_parameters_and_buffers_in_their_own_types() -> None:
+    network = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3))
+    expected = 4 * (6 + 3 + 3 + 3 + 3 + 3) + 8
+    assert measure_cost(network, (1, 2, 4, 4)).size_bytes == expected
+    assert measure_cost(network.half(), (1, 2, 4, 4)).size_bytes == (expected - 8) // 2 + 8
+
+
+def test_measuring_changes_nothing_in_the_network() -> None:
+    network = build_network("unet128", width=4, dropout=0.5).train()
+    network.model.model[0].requires_grad_(False)
+    before = copy.deepcopy(network.state_dict())
+    flags = [parameter.requires_grad for parameter in network.parameters()]
+    state = torch.get_rng_state()
+    measure_cost(network, (1, 3, 128, 128))
+    assert all(module.training for module in network.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+    assert [parameter.requires_grad for parameter in network.parameters()] == flags
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_size_the_network_cannot_take_is_one_line_that_names_it() -> None:
+    with pytest.raises(ConfigError, match=r"unet256 .*\[1, 3, 200, 200\].*--size") as caught:
+        measure_cost(ghost("unet256", width=4), (1, 3, 200, 200))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cost_cannot_be_altered() -> None:
+    cost = Cost(params=1, macs=2, macs_torchprofile=3, size_bytes=4, input=(1, 3, 8, 8))
+    with pytest.raises(AttributeError):
+        cost.macs = 5  # type: ignore[misc]  # the point of the test
