@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return 0
     except Exception as error:
-        if type(error).__name__ == "Interrupted":
+        if type(error).__name__ == "InterruptedRunError":
             return fail(str(error), 130)
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             return fail(error.format_message(), 2)

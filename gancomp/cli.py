@@ -56,7 +56,9 @@ def training_command(name: str, *, distils: bool, example: str) -> Callable[[Any
         rows = [option for option in OPTIONS if distils or not option.distil_only]
         parameters = [_parameter(option) for option in rows]
         parameters.append(
-            inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
+            inspect.Parameter(
+                "json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json
+            )
         )
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # any function takes one
         command.__annotations__ = {item.name: item.annotation for item in parameters}
@@ -135,16 +137,24 @@ def export(
     if json:
         console.print_json(result)
     else:
-        console.print_table(["file", "format", "bytes"], [[result["file"], result["format"], str(result["bytes"])]])
+        console.print_table(
+            ["file", "format", "bytes"], [[result["file"], result["format"], str(result["bytes"])]]
+        )
 
 
 @app.command()
 def profile(
     models: Annotated[list[Path] | None, typer.Argument(help="Model files or runs.")] = None,
-    macs: Annotated[bool, typer.Option("--macs", help="Count MACs and parameters (the default).")] = True,
-    arch: Annotated[str | None, typer.Option("--arch", help="A network by name instead of a file.")] = None,
+    macs: Annotated[
+        bool, typer.Option("--macs", help="Count MACs and parameters (the default).")
+    ] = True,
+    arch: Annotated[
+        str | None, typer.Option("--arch", help="A network by name instead of a file.")
+    ] = None,
     width: Annotated[int, typer.Option("--width", help="Its width (ngf or ndf).")] = 64,
-    norm: Annotated[str | None, typer.Option("--norm", help="instance or batch; by default the network's own.")] = None,
+    norm: Annotated[
+        str | None, typer.Option("--norm", help="instance or batch; by default the network's own.")
+    ] = None,
     in_channels: Annotated[int, typer.Option("--in-channels", help="Its input channels.")] = 3,
     size: Size = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Images per pass.")] = 1,
@@ -162,20 +172,42 @@ def profile(
     if arch is not None and models:
         raise _conflict("--arch", "a model file")
     network = named_network(arch, width=width, norm=norm, in_channels=in_channels) if arch else None
-    document = profile_document(models or [], network=network, size=size, batch_size=batch_size, part=part)
+    document = profile_document(
+        models or [], network=network, size=size, batch_size=batch_size, part=part
+    )
     console.print_json(document) if json else show_profile(document)
 
 
 @app.command("eval-fid")
 def eval_fid(
-    model: Annotated[Path | None, typer.Argument(help="A model file or a run; by default the latest run.")] = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", help="By default the model's own.")] = None,
-    real: Annotated[list[Path] | None, typer.Option("--real", help="Folder of real images or STATS.npz; repeatable.")] = None,
-    fake: Annotated[Path | None, typer.Option("--fake", help="Folder of generated images, instead of a model.")] = None,
-    real_split: Annotated[str, typer.Option("--real-split", help="all (train and test) or test.", show_default="all unpaired, test paired")] = "auto",
+    model: Annotated[
+        Path | None, typer.Argument(help="A model file or a run; by default the latest run.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="By default the model's own.")
+    ] = None,
+    real: Annotated[
+        list[Path] | None,
+        typer.Option("--real", help="Folder of real images or STATS.npz; repeatable."),
+    ] = None,
+    fake: Annotated[
+        Path | None, typer.Option("--fake", help="Folder of generated images, instead of a model.")
+    ] = None,
+    real_split: Annotated[
+        str,
+        typer.Option(
+            "--real-split",
+            help="all (train and test) or test.",
+            show_default="all unpaired, test paired",
+        ),
+    ] = "auto",
     size: Size = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Images per Inception pass.")] = 50,
-    save_stats: Annotated[Path | None, typer.Option("--save-stats", help="Write the reals' statistics (.npz).")] = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", help="Images per Inception pass.")
+    ] = 50,
+    save_stats: Annotated[
+        Path | None, typer.Option("--save-stats", help="Write the reals' statistics (.npz).")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image.")] = False,
     device: Device = "auto",
     part: Part = None,
@@ -185,7 +217,8 @@ def eval_fid(
 
     Example: gancomp eval-fid --real data/testB --fake translated
     """
-    from gancomp.recipes.eval_fid import FidRequest, eval_fid as recipe, show_fid
+    from gancomp.recipes.eval_fid import FidRequest, show_fid
+    from gancomp.recipes.eval_fid import eval_fid as recipe
 
     request = FidRequest(
         model=model,
@@ -209,7 +242,9 @@ def translate(
     model: Annotated[Path, typer.Argument(help="A model file, or a run (its student).")],
     inputs: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the PNG results.")],
-    size: Annotated[int | None, typer.Option("--size", help="Resize to this first.", show_default="native size")] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", help="Resize to this first.", show_default="native size")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image.")] = False,
     device: Device = "auto",
     part: Part = None,
@@ -221,7 +256,9 @@ def translate(
     """
     from gancomp.recipes.translate import translate as recipe
 
-    result = recipe(model, inputs, out, size=size, strict=strict, device=device, part=part, say=console.say)
+    result = recipe(
+        model, inputs, out, size=size, strict=strict, device=device, part=part, say=console.say
+    )
     if json:
         console.print_json(result)
     else:
@@ -246,7 +283,10 @@ def data_list(json: Json = False) -> None:
     if json:
         console.print_json({"datasets": rows})
     else:
-        console.print_table(["name", "task", "MB", "images", "notes"], [[str(value) for value in row.values()] for row in rows])
+        console.print_table(
+            ["name", "task", "MB", "images", "notes"],
+            [[str(value) for value in row.values()] for row in rows],
+        )
 
 
 @data_app.command("fetch")
@@ -268,7 +308,9 @@ def data_fetch(
 @data_app.command("check")
 def data_check(
     folder: Annotated[str, typer.Argument(help="A folder or a known name.")],
-    task: Annotated[str | None, typer.Option("--task", help="unpaired or paired, where in doubt.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="unpaired or paired, where in doubt.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Read every image of a dataset and say what is wrong with it.
@@ -285,17 +327,22 @@ def data_check(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for dataset, runs and picture.")] = Path("runs/demo"),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for dataset, runs and picture.")
+    ] = Path("runs/demo"),
     seed: Annotated[int, typer.Option("--seed", help="Seed of dataset and training.")] = 0,
     device: Device = "auto",
-    max_steps: Annotated[int | None, typer.Option("--max-steps", help="Shorten both trainings (for a quick look).")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option("--max-steps", help="Shorten both trainings (for a quick look).")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Do the whole job on an embedded dataset, without any download, in about two minutes.
 
     Example: gancomp demo
     """
-    from gancomp.recipes.demo import demo as recipe, show_demo
+    from gancomp.recipes.demo import demo as recipe
+    from gancomp.recipes.demo import show_demo
 
     result = recipe(out, seed=seed, device=device, max_steps=max_steps, view=console.ConsoleView())
     console.print_json(result) if json else show_demo(result)
@@ -314,7 +361,9 @@ def methods(json: Json = False) -> None:
         return
     console.print_table(["method", "paper"], [list(row.values()) for row in list_methods()])
     rows = [[str(value or "") for value in row.values()] for row in list_presets()]
-    console.print_table(["preset", "command", "dataset", "task", "networks", "reported", "source"], rows)
+    console.print_table(
+        ["preset", "command", "dataset", "task", "networks", "reported", "source"], rows
+    )
 
 
 def _conflict(first: str, second: str) -> Exception:

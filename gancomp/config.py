@@ -1,4 +1,4 @@
-"""One frozen settings object per concern; every mistake reported at once; JSON and TOML round trip."""
+"""One frozen settings object per concern; all mistakes reported at once; JSON and TOML."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class NetworkSettings:
 class AdversarialSettings:
     """The task's own objective (CycleGAN: cycle, identity; pix2pix: L1), before any distillation.
 
-    Sources: CycleGAN (Zhu et al. 2017) section 4 and its released code; pix2pix (Isola et al. 2017).
+    Sources: CycleGAN (Zhu et al. 2017), section 4, and its code; pix2pix (Isola et al. 2017).
     """
 
     gan: Literal["lsgan", "hinge", "vanilla"] = setting("lsgan", "--gan")
@@ -89,7 +89,7 @@ class OptimiserSettings:
 
 @dataclass(frozen=True)
 class ScheduleSettings:
-    """`epochs` at a constant rate, then `decay_epochs` linearly to zero; cut short by the limits."""
+    """`epochs` at a constant rate, then `decay_epochs` linearly to zero, within the limits."""
 
     epochs: int = setting(100, "--epochs", least=0, most=1_000_000)
     decay_epochs: int = setting(100, "--decay-epochs", least=0, most=1_000_000)
@@ -117,7 +117,7 @@ class MethodSettings:
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How the run is carried out; nothing here changes what a step computes but seed and precision."""
+    """How the run is carried out; only seed and precision change what a step computes."""
 
     seed: int = setting(0, "--seed", least=0, most=2**63 - 1)
     device: str = setting("auto", "--device")
@@ -132,7 +132,7 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class TeacherSettings:
-    """Where the teacher comes from: trained online, or started from (or frozen at) a file or run."""
+    """Where the teacher comes from: from scratch, or from a file or run, frozen or not."""
 
     network: NetworkSettings
     source: str | None = setting(None, "--teacher")
@@ -233,8 +233,10 @@ def _value(hint: Any, value: Any, where: str, label: str, problems: list[str]) -
         return dict(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if not isinstance(hint, type) or not isinstance(value, hint) or (
-        isinstance(value, bool) and hint is not bool
+    if (
+        not isinstance(hint, type)
+        or not isinstance(value, hint)
+        or (isinstance(value, bool) and hint is not bool)
     ):
         wanted = getattr(hint, "__name__", str(hint))
         problems.append(f"{label} {value!r}: should be of type {wanted}")
@@ -270,7 +272,9 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Json:
     result = dict(base)
     for key, value in changes.items():
         old = result.get(key)
-        result[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        result[key] = (
+            merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        )
     return result
 
 

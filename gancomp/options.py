@@ -42,7 +42,9 @@ class Option:
         return re.sub(r"\W+", "_", self.flag.split("/")[0].removeprefix("--"))
 
 
-def _option(panel: str, flag: str, kind: type, setting: str, help: str, default: str, **more: Any) -> Option:
+def _option(
+    panel: str, flag: str, kind: type, setting: str, help: str, default: str, **more: Any
+) -> Option:
     return Option(flag, kind, setting, help, default, panel, **more)
 
 
@@ -154,7 +156,8 @@ def seconds(text: str) -> float:
         ConfigError: if the text is no such time.
     """
     match = re.fullmatch(
-        r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?", text.strip()
+        r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?",
+        text.strip(),
     )
     if not match or not any(match.groupdict().values()):
         raise ConfigError(f"--max-time {text}: is no time; write 90s, 25m or 1h30m")

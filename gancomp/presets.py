@@ -1,4 +1,4 @@
-"""One row per published cell: dataset, task, architecture and method -> settings and their source."""
+"""One row per published cell: dataset, task, network and method -> settings and source."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ DEFAULT_PRESET = {"pretrain": "standard", "distill": "dcd"}
 def find_preset(
     command: str, task: str, *, name: str | None, dataset: str, arch: str | None
 ) -> Preset:
-    """The row that fits best: same dataset before any dataset, asked-for architecture before others.
+    """The row that fits best: the dataset's own row, and the architecture asked for.
 
     Args:
         command: `pretrain` or `distill`.
@@ -272,11 +272,15 @@ def find_preset(
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        raise ConfigError(f"--preset {name}: unknown; {hint}Known for {command}: {', '.join(names)}")
+        raise ConfigError(
+            f"--preset {name}: unknown; {hint}Known for {command}: {', '.join(names)}"
+        )
     rows = [row for row in PRESETS if (row.name, row.command, row.task) == (name, command, task)]
 
     def fitness(row: Preset) -> tuple[bool, bool]:
-        return (row.arch == arch, row.dataset == dataset) if arch else (row.dataset == dataset, False)
+        return (
+            (row.arch == arch, row.dataset == dataset) if arch else (row.dataset == dataset, False)
+        )
 
     rows = [row for row in rows if row.dataset in (dataset, None)]
     return max(rows, key=fitness)  # the first of equals: the table's order is a preference

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 from gancomp.data.images import Warn, list_images, one_line, warn_on_stderr
 from gancomp.data.registered import KnownDataset
@@ -52,7 +51,7 @@ def fetch(
     Args:
         dataset: what to fetch.
         destination: the folder to be made; its parents are made too.
-        progress: is told (bytes so far, bytes in all or None) about once per MiB.
+        progress: is told (bytes so far, bytes in all or None) as they arrive.
         warn: is told when another process holds the lock.
         attempts: tries without any progress before giving up.
         timeout_s: of a silent connection.
@@ -162,15 +161,17 @@ class _Download:
         if total is not None and self._size() < total:
             raise ConnectionError(f"the connection ended after {self._size()} of {total} bytes")
 
-    def _append(self, response: IO[bytes], have: int, total: int | None) -> None:
+    def _append(self, response: http.client.HTTPResponse, have: int, total: int | None) -> None:
         limit = self.dataset.num_bytes or total
         with _reporting_disk_errors(self.part):
-            file = self.part.open("ab" if have else "wb")
+            # unbuffered: closing a buffered file on a full disk raises once more
+            file = self.part.open("ab" if have else "wb", buffering=0)
         with file:
-            while chunk := response.read(CHUNK_BYTES):
+            while chunk := response.read1(CHUNK_BYTES):  # read() would lose what precedes a stall
+                rest = memoryview(chunk)
                 with _reporting_disk_errors(self.part):
-                    file.write(chunk)
-                    file.flush()
+                    while rest:
+                        rest = rest[file.write(rest) :]
                 have += len(chunk)
                 if limit is not None and have > limit:
                     raise _MismatchError(f"sent more than the {limit} bytes on record")

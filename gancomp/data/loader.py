@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -76,8 +78,8 @@ def batches(
         batch_size: samples per batch.
         seed: of the order.
         start_step: batches to skip, as a resumed run does; costs nothing.
-        workers: processes that read ahead; 0 reads in this one. They ignore SIGINT and SIGTERM:
-            this process saves first and then ends them.
+        workers: processes that read ahead; 0 reads in this one. They ignore SIGINT, and SIGTERM
+            from anyone but this process, which is to save first and then end them.
         pin_memory: page-locked tensors for faster copies to a GPU; ignored without CUDA.
         warn: is told once about each unreadable file.
 
@@ -171,9 +173,18 @@ def _start_worker(worker: int) -> None:
     del worker
     torch.set_num_threads(1)
     # Ctrl-C and a scheduler's SIGTERM reach the whole process group; the parent must outlive them
-    # long enough to save, so its readers must too. They end when it closes the loader, or dies.
+    # long enough to save, so its readers must too
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # macOS lacks it: SIGTERM ends a worker there
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_the_parent_says_so, daemon=True).start()
+
+
+def _end_when_the_parent_says_so() -> None:
+    """Obeys SIGTERM from the parent, as multiprocessing sends it at exit, and from nobody else."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def evaluation_batches(

@@ -123,7 +123,7 @@ def load_newest(folder: Path, warn: Any) -> Checkpoint | None:
             warn(f"{error}; going back to the one before")
     if found:
         raise CheckpointError(
-            f"{folder}: none of the {len(found)} checkpoints is whole; start anew with another --out"
+            f"{folder}: none of {len(found)} checkpoints is whole; start anew with another --out"
         )
     return None
 

@@ -24,7 +24,9 @@ def choose_device(name: str) -> torch.device:
         raise ConfigError(f"--device {name}: not one of auto, cpu, cuda, cuda:N")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(number or 0) >= count:
-        raise ConfigError(f"--device {name}: this machine has {count} CUDA devices; try --device cpu")
+        raise ConfigError(
+            f"--device {name}: this machine has {count} CUDA devices; try --device cpu"
+        )
     return torch.device(name)
 
 

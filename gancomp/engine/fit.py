@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from gancomp.engine.device import autocast, peak_memory_mb
 from gancomp.engine.phases import Phase, Progress, Step, Trainable
 from gancomp.engine.run import RunFolder
 from gancomp.engine.schedule import decay_factor
-from gancomp.engine.stopping import Interrupted, StopWish
+from gancomp.engine.stopping import InterruptedRunError, StopWish
 from gancomp.errors import CheckpointError, TrainingError
 
 Batch = dict[str, Tensor]
@@ -103,7 +103,7 @@ def fit(loop: Loop, *, checkpoint: Checkpoint | None, stop: StopWish) -> Outcome
 
     Raises:
         TrainingError: if a loss term or parameter became non-finite, with its name.
-        Interrupted: after a signal, when the state was saved.
+        InterruptedRunError: after a signal, when the state was saved.
         RunError: if the disk is full.
     """
     outcome = Outcome()
@@ -118,7 +118,9 @@ def fit(loop: Loop, *, checkpoint: Checkpoint | None, stop: StopWish) -> Outcome
         loop.view.finish()
     if stop:
         assert stop.signal is not None
-        raise Interrupted(f"stopped by {stop.signal.name} after step {outcome.step}; saved in {loop.run.path}")
+        raise InterruptedRunError(
+            f"stopped by {stop.signal.name} after step {outcome.step}; saved in {loop.run.path}"
+        )
     return outcome
 
 
@@ -153,8 +155,12 @@ def run_step(loop: Loop, index: int, batch: Batch) -> dict[str, Tensor]:
     """
     progress = loop.progress(index)
     epoch = loop.method.schedule_epoch(progress.epoch)
-    factor = decay_factor(epoch, epochs=loop.schedule.epochs, decay_epochs=loop.schedule.decay_epochs)
-    step = Step(index, {key: value.to(loop.device, non_blocking=True) for key, value in batch.items()})
+    factor = decay_factor(
+        epoch, epochs=loop.schedule.epochs, decay_epochs=loop.schedule.decay_epochs
+    )
+    step = Step(
+        index, {key: value.to(loop.device, non_blocking=True) for key, value in batch.items()}
+    )
     logged: dict[str, Tensor] = {}
     phases = loop.method.phases()
     for phase in phases:
@@ -174,8 +180,10 @@ def run_step(loop: Loop, index: int, batch: Batch) -> dict[str, Tensor]:
 
 
 def only_these_require_grad(phase: Phase, phases: list[Phase]) -> None:
-    """Turns gradients on for what `phase` changes (or hands on with its graph), off for the rest."""
-    wanted = {id(item) for module in (phase.module, *phase.keeps_graph_of) for item in module.parameters()}
+    """Turns gradients on for what `phase` changes or hands on with its graph, else off."""
+    wanted = {
+        id(item) for module in (phase.module, *phase.keeps_graph_of) for item in module.parameters()
+    }
     for other in phases:
         for parameter in other.module.parameters():
             parameter.requires_grad_(id(parameter) in wanted)
@@ -185,7 +193,11 @@ def refuse_non_finite(phase: str, losses: dict[str, Tensor], index: int) -> None
     """Raises TrainingError with the names of the terms that are not finite."""
     if bool(torch.isfinite(torch.stack([term.detach().float() for term in losses.values()])).all()):
         return
-    bad = ", ".join(f"{phase}/{name} = {term.item()}" for name, term in losses.items() if not torch.isfinite(term))
+    bad = ", ".join(
+        f"{phase}/{name} = {term.item()}"
+        for name, term in losses.items()
+        if not torch.isfinite(term)
+    )
     raise TrainingError(
         f"step {index + 1}: {bad}; stopped, the last good checkpoint stays. "
         "Try a lower --lr or --precision fp32, then go on with --resume"
@@ -220,7 +232,10 @@ class Clock:
             "step": outcome.step,
             "epoch": self.loop.progress(outcome.step).epoch,
             "losses": _to_floats(losses),
-            "lr": {phase.name: phase.optimizer.param_groups[0]["lr"] for phase in self.loop.method.phases()},
+            "lr": {
+                phase.name: phase.optimizer.param_groups[0]["lr"]
+                for phase in self.loop.method.phases()
+            },
             "images_per_second": images / max(self.last - self.logged_at, 1e-9),
             "seconds": outcome.seconds,
             "memory_mb": peak_memory_mb(self.loop.device),
@@ -245,7 +260,9 @@ def save(loop: Loop, outcome: Outcome) -> None:
     for name, network in loop.method.networks().items():
         refuse_non_finite_parameters(name, network, outcome.step)
     state = {
-        "networks": {name: network.state_dict() for name, network in loop.method.networks().items()},
+        "networks": {
+            name: network.state_dict() for name, network in loop.method.networks().items()
+        },
         "optimizers": {phase.name: phase.optimizer.state_dict() for phase in loop.method.phases()},
         "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
         "outcome": {"seconds": outcome.seconds, "num_images": outcome.num_images},
@@ -257,7 +274,11 @@ def save(loop: Loop, outcome: Outcome) -> None:
 def refuse_non_finite_parameters(name: str, network: nn.Module, step: int) -> None:
     """Raises TrainingError if a parameter or buffer of `network` is not finite."""
     for key, value in network.state_dict().items():
-        if isinstance(value, Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        if (
+            isinstance(value, Tensor)
+            and value.is_floating_point()
+            and not bool(torch.isfinite(value).all())
+        ):
             raise TrainingError(
                 f"step {step}: {name}.{key} became non-finite; stopped without saving, the last "
                 "good checkpoint stays. Try a lower --lr or --precision fp32"
@@ -281,11 +302,15 @@ def restore(method: Trainable, checkpoint: Checkpoint) -> Outcome:
         outcome = state["outcome"]
     except (KeyError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{checkpoint.path}: does not fit this run's networks ({reason})") from error
-    return Outcome(step=checkpoint.step, seconds=outcome["seconds"], num_images=outcome["num_images"])
+        raise CheckpointError(
+            f"{checkpoint.path}: does not fit this run's networks ({reason})"
+        ) from error
+    return Outcome(
+        step=checkpoint.step, seconds=outcome["seconds"], num_images=outcome["num_images"]
+    )
 
 
-def load_networks(networks: dict[str, nn.Module], states: dict[str, Any]) -> None:
+def load_networks(networks: Mapping[str, nn.Module], states: dict[str, Any]) -> None:
     """Loads each named state into its network; all names must be there."""
     for name, network in networks.items():
         network.load_state_dict(states[name])

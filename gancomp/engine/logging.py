@@ -21,14 +21,14 @@ def tensorboard_logger(run: Path) -> Callable[[dict[str, Any]], None]:
         raise ConfigError(
             "--tensorboard: needs the tensorboard package; pip install gancomp[tensorboard]"
         ) from error
-    writer = SummaryWriter(str(run / "tensorboard"))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    writer = SummaryWriter(str(run / "tensorboard"))
 
     def log(record: dict[str, Any]) -> None:
         step = record["step"]
         for name, value in record["losses"].items():
-            writer.add_scalar(f"losses/{name}", value, step)  # type: ignore[no-untyped-call]  # as above
+            writer.add_scalar(f"losses/{name}", value, step)
         for name in ("images_per_second", "memory_mb"):
-            writer.add_scalar(name, record[name], step)  # type: ignore[no-untyped-call]  # as above
-        writer.flush()  # type: ignore[no-untyped-call]  # as above
+            writer.add_scalar(name, record[name], step)
+        writer.flush()
 
     return log

@@ -1,4 +1,4 @@
-"""The run folder: one writer at a time, settings, metrics and samples; nothing good is overwritten."""
+"""The run folder: one writer at a time; nothing good is overwritten."""
 
 from __future__ import annotations
 
@@ -108,7 +108,9 @@ def writing_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
 
 def _is_own(entry: Path) -> bool:
     # left by a run that was stopped before it wrote its settings
-    return entry.name == ".lock" or (entry.name in ("checkpoints", "samples") and not any(entry.iterdir()))
+    return entry.name == ".lock" or (
+        entry.name in ("checkpoints", "samples") and not any(entry.iterdir())
+    )
 
 
 def _take(lock: TextIO, path: Path) -> None:
@@ -118,7 +120,7 @@ def _take(lock: TextIO, path: Path) -> None:
         lock.seek(0)
         owner = lock.read().strip() or "unknown"
         raise RunError(
-            f"--out {path}: process {owner} is writing this run; wait for it or choose another folder"
+            f"--out {path}: process {owner} is writing this run; wait for it, or choose another"
         ) from error
     lock.truncate(0)
     lock.write(str(os.getpid()))

@@ -9,7 +9,7 @@ from types import FrameType
 
 
 class StopWish:
-    """Whether somebody asked the run to stop; a second SIGINT no longer waits for the step's end."""
+    """Whether somebody asked the run to stop; a second SIGINT does not wait any longer."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -28,7 +28,9 @@ class StopWish:
 def listening_for_stop() -> Iterator[StopWish]:
     """Collects SIGINT and SIGTERM while the block runs, then restores the former handlers."""
     wish = StopWish()
-    former = {number: signal.signal(number, wish.note) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {
+        number: signal.signal(number, wish.note) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield wish
     finally:
@@ -36,5 +38,5 @@ def listening_for_stop() -> Iterator[StopWish]:
             signal.signal(number, handler)
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     """The run stopped at a signal, after its state was saved; the command leaves with 130."""

@@ -108,6 +108,12 @@ def _numpy_globals() -> list[Any]:
     return found
 
 
+def printable(text: str) -> str:
+    """`text` on one line without control characters, for names that a file brought along."""
+    short = text if len(text) <= 400 else f"{text[:400]}…"
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in short)
+
+
 def _first_line(error: Exception) -> str:
     lines = str(error).splitlines()
-    return lines[0].partition(". ")[0][:200] if lines else "no details"
+    return printable(lines[0].partition(". ")[0]) if lines else "no details"

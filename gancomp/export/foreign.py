@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gancomp.errors import CheckpointError, ConfigError
-from gancomp.export.containers import read_safetensors, read_torch, sniff
+from gancomp.export.containers import printable, read_safetensors, read_torch, sniff
 from gancomp.export.native import describe
 from gancomp.export.weights import fill
 from gancomp.networks.base import TappedNetwork
@@ -62,7 +62,7 @@ def read_foreign(path: Path, part: str | None = None) -> tuple[TappedNetwork, di
         with torch.device("meta"):
             network = build_network(found.arch, **found.settings)
     except (CheckpointError, ConfigError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{path}: {printable(str(error))}") from error
     fill(network, _with_batch_counts(found.state, network), path)
     size = 128 if found.arch == "unet128" else 256
     header = describe(network, [size, size]) | {"layout": found.layout, "part": part}

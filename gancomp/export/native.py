@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 
 from gancomp.errors import CheckpointError, ConfigError
-from gancomp.export.containers import read_safetensors, sniff
+from gancomp.export.containers import printable, read_safetensors, sniff
 from gancomp.export.weights import fill
 from gancomp.files import replacing, reporting_disk_errors
 from gancomp.networks.base import TappedNetwork
@@ -109,7 +109,7 @@ def open_native(path: Path) -> tuple[TappedNetwork, dict[str, Any]]:
             network = build_network(header["arch"], **header["settings"])
     except (ConfigError, TypeError) as error:
         raise CheckpointError(
-            f"{path}: its header asks for a network that cannot be built ({error}); "
+            f"{path}: its header asks for a network that cannot be built ({printable(str(error))}); "
             "export the model again, or update gancomp if a newer one wrote it"
         ) from error
     fill(network, tensors, path)

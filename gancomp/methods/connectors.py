@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from gancomp.networks.base import initialise
+
 ConnectorKind = Literal["conv-bn-relu", "conv"]
 
 
@@ -36,10 +38,13 @@ class Connectors(nn.Module):
         super().__init__()
         self.trained = trained
         self.taps = tuple(tap_channels)
-        # module names must not contain dots, tap names do
-        self.by_tap = nn.ModuleList(
-            _connector(channels, out_channels, kind, generator) for channels in tap_channels.values()
-        )
+        with torch.device("meta"):  # default weights would be drawn from the global generator
+            # a list, for module names must not contain dots and tap names do
+            self.by_tap = nn.ModuleList(
+                _connector(channels, out_channels, kind) for channels in tap_channels.values()
+            )
+        self.to_empty(device="cpu")
+        initialise(self, generator)
         self.requires_grad_(trained)
         self.train()
 
@@ -50,17 +55,15 @@ class Connectors(nn.Module):
 
     def forward(self, taps: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Each tap's map `(N, C, H, W)` brought to `(N, out_channels, H, W)`."""
-        return {tap: connector(taps[tap]) for tap, connector in zip(self.taps, self.by_tap, strict=True)}
+        return {
+            tap: connector(taps[tap]) for tap, connector in zip(self.taps, self.by_tap, strict=True)
+        }
 
 
-def _connector(
-    in_channels: int, out_channels: int, kind: ConnectorKind, generator: torch.Generator
-) -> nn.Sequential:
-    conv = nn.utils.skip_init(nn.Conv2d, in_channels, out_channels, 1, bias=False)
-    nn.init.normal_(conv.weight, 0.0, 0.02, generator=generator)
-    layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
+def _connector(in_channels: int, out_channels: int, kind: ConnectorKind) -> nn.Sequential:
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["conv"] = nn.Conv2d(in_channels, out_channels, 1, bias=False)
     if kind == "conv-bn-relu":
         layers["norm"] = nn.BatchNorm2d(out_channels)
-        nn.init.normal_(layers["norm"].weight, 1.0, 0.02, generator=generator)
         layers["relu"] = nn.ReLU()
     return nn.Sequential(layers)

@@ -58,7 +58,9 @@ class DcdOptions:
     student_fools_discriminator: bool = setting(True, "--student-fools-discriminator")
     student_in_discriminator: bool = setting(True, "--student-in-discriminator")
     connector: ConnectorKind = setting("conv-bn-relu", "--connector")
-    train_connectors: Literal["student", "teacher", "both"] = setting("student", "--train-connectors")
+    train_connectors: Literal["student", "teacher", "both"] = setting(
+        "student", "--train-connectors"
+    )
     feature_taps: tuple[str, ...] = setting(("relu2_2",), None)
     style_taps: tuple[str, ...] = setting(STYLE_TAPS, None)
     style_reduction: Literal["mean", "sum"] = setting("mean", None)
@@ -81,12 +83,15 @@ class Dcd(Method):
     def __init__(self, ingredients: Ingredients, options: DcdOptions) -> None:
         super().__init__()
         if ingredients.student is None:
-            raise ConfigError("--method dcd: needs a student; use gancomp pretrain for a teacher alone")
+            raise ConfigError(
+                "--method dcd: needs a student; use gancomp pretrain for a teacher alone"
+            )
         check_blocks(options)
         if not _has_student_loss(options, ingredients.perceptual is not None):
             raise ConfigError(
-                "the student has no loss term: give --lambda-dcd, --lambda-feature or --lambda-style "
-                "a weight (the latter two need --perceptual), or leave --no-student-gan away"
+                "the student has no loss term: give --lambda-dcd, --lambda-feature or "
+                "--lambda-style a weight (the latter two need --perceptual), or leave "
+                "--no-student-gan away"
             )
         self.options = options
         self.task, self.student = ingredients.task, ingredients.student
@@ -108,8 +113,8 @@ class Dcd(Method):
         student = tap_sizes(self.student, self.student_connectors.taps, size)
         if teacher != student:
             raise ConfigError(
-                f"--student-arch {self.student.arch}: its maps {student} differ in size from those "
-                f"of the teacher ({self.task.generator.arch}: {teacher}); choose networks of one family"
+                f"--student-arch {self.student.arch}: its maps {student} differ in size from the "
+                f"teacher's ({self.task.generator.arch}: {teacher}); choose networks of one family"
             )
         channels = self.task.discriminator.settings()["in_channels"]
         judge = copy.deepcopy(self.task.discriminator).to("meta")
@@ -117,12 +122,13 @@ class Dcd(Method):
             try:
                 with running_statistics(judge):
                     judge.features(
-                        torch.empty(1, channels, height, width, device="meta"), self.discriminator_taps
+                        torch.empty(1, channels, height, width, device="meta"),
+                        self.discriminator_taps,
                     )
             except (ValueError, RuntimeError) as error:
                 raise ConfigError(
-                    f"--size {size}: the discriminator reduces the generator's {height}x{width} map "
-                    "to less than it can normalise; use a larger --size, fewer --d-layers, "
+                    f"--size {size}: the discriminator reduces the generator's {height}x{width} "
+                    "map to less than it can normalise; use a larger --size, fewer --d-layers, "
                     "--d-norm batch, or --lambda-dcd 0"
                 ) from error
 
@@ -148,7 +154,9 @@ class Dcd(Method):
 
     def _make_phases(self, ingredients: Ingredients) -> list[Phase]:
         trained = nn.ModuleList([self.student])
-        trained += [side for side in (self.student_connectors, self.teacher_connectors) if side.trained]
+        trained += [
+            side for side in (self.student_connectors, self.teacher_connectors) if side.trained
+        ]
         in_blocks = self.options.teacher_block_epochs > 0
         shared = (self.student,) if self.options.student_in_discriminator else ()
         phases = adversarial_phases(
@@ -237,7 +245,9 @@ class Dcd(Method):
             losses["style"] = options.lambda_style * style
         return losses
 
-    def dcd_loss(self, teacher_taps: Mapping[str, Tensor], student_taps: Mapping[str, Tensor]) -> Tensor:
+    def dcd_loss(
+        self, teacher_taps: Mapping[str, Tensor], student_taps: Mapping[str, Tensor]
+    ) -> Tensor:
         """Eq. 6 with l = L1: both generators' maps, seen through connectors and discriminator.
 
         Args:
@@ -261,7 +271,9 @@ class Dcd(Method):
 
     def _concepts(self, maps: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         judge: TappedNetwork = self.task.discriminator
-        return {tap: judge.features(features, self.discriminator_taps) for tap, features in maps.items()}
+        return {
+            tap: judge.features(features, self.discriminator_taps) for tap, features in maps.items()
+        }
 
     def schedule_epoch(self, epoch: int) -> int:
         """In blocks, the learning rate moves with the teacher's epochs only, as released."""
@@ -293,7 +305,7 @@ def check_blocks(options: DcdOptions) -> None:
     """Raises ConfigError if only one of the two block lengths is set."""
     if (options.teacher_block_epochs > 0) != (options.student_block_epochs > 0):
         raise ConfigError(
-            "--teacher-block-epochs and --student-block-epochs: give both (blocks) or neither (joint)"
+            "--teacher-block-epochs, --student-block-epochs: give both (blocks) or neither (joint)"
         )
 
 
@@ -311,7 +323,9 @@ def _pick(maps: Mapping[str, Tensor], taps: tuple[str, ...]) -> list[Tensor]:
 @contextlib.contextmanager
 def running_statistics(network: nn.Module) -> Iterator[None]:
     """BatchNorm layers of `network` use and keep their running statistics within the block."""
-    norms = [item for item in network.modules() if isinstance(item, nn.BatchNorm2d) and item.training]
+    norms = [
+        item for item in network.modules() if isinstance(item, nn.BatchNorm2d) and item.training
+    ]
     for norm in norms:
         norm.eval()
     try:

@@ -52,8 +52,13 @@ def check_dataset(folder: str, task: str | None) -> Json:
 def show_check(report: Json) -> None:
     """Prints the report."""
     rows = [
-        [name, str(item["num_images"]), str(item["num_unreadable"]), str(item["num_greyscale"]),
-         ", ".join(f"{size} ({count})" for size, count in list(item["sizes"].items())[:3])]
+        [
+            name,
+            str(item["num_images"]),
+            str(item["num_unreadable"]),
+            str(item["num_greyscale"]),
+            ", ".join(f"{size} ({count})" for size, count in list(item["sizes"].items())[:3]),
+        ]
         for name, item in report["folders"].items()
     ]
     console.print_table(["folder", "images", "unreadable", "greyscale", "sizes"], rows)

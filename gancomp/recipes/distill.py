@@ -26,7 +26,7 @@ def distill(given: Given, view: View) -> Result:
 
     Raises:
         GancompError: for whatever the user can mend; what was already saved stays.
-        Interrupted: after SIGINT or SIGTERM, when the state was saved.
+        InterruptedRunError: after SIGINT or SIGTERM, when the state was saved.
     """
     return train(make_plan("distill", given, view.say), view)
 

@@ -122,7 +122,9 @@ def check_request(request: FidRequest) -> None:
         raise ConfigError(f"--size {request.size}: must be at least 8")
     statistics = [path for path in request.real if path.suffix == ".npz"]
     if statistics and len(request.real) > 1:
-        raise ConfigError(f"--real {statistics[0]}: statistics stand alone; give one .npz or folders")
+        raise ConfigError(
+            f"--real {statistics[0]}: statistics stand alone; give one .npz or folders"
+        )
 
 
 def dataset_of(chosen: Chosen, request: FidRequest, say: Say) -> DatasetFiles:
@@ -175,7 +177,9 @@ def real_images(request: FidRequest, files: DatasetFiles | None) -> Reals:
     paths = files.test.target if split == "test" else files.train.target + files.test.target
     half = files.test.side_by_side
     half = other_half(half) if half else None
-    return Reals([f"{files.root} ({'train+test' if split == 'all' else 'test'} targets)"], paths, half)
+    return Reals(
+        [f"{files.root} ({'train+test' if split == 'all' else 'test'} targets)"], paths, half
+    )
 
 
 def _listing(option: str, folder: Path) -> tuple[Path, ...]:
@@ -243,7 +247,9 @@ def real_statistics(
     return statistics
 
 
-def describe_protocol(request: FidRequest, chosen: Chosen | None, files: DatasetFiles | None) -> Json:
+def describe_protocol(
+    request: FidRequest, chosen: Chosen | None, files: DatasetFiles | None
+) -> Json:
     """Everything that a reader needs to repeat the score, beside the two sets themselves."""
     protocol: Json = {
         "features": "pytorch-fid InceptionV3 pool3 (2048), bilinear resize to 299",

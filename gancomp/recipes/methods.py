@@ -9,9 +9,7 @@ from gancomp.registry import METHODS, resolve
 
 def list_methods() -> list[Json]:
     """Name and paper of every method."""
-    return [
-        {"name": name, "paper": resolve(METHODS, "--method", name).paper} for name in METHODS
-    ]
+    return [{"name": name, "paper": resolve(METHODS, "--method", name).paper} for name in METHODS]
 
 
 def list_presets() -> list[Json]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from gancomp.config import (
 from gancomp.data.layout import locate, scan
 from gancomp.data.splits import DatasetFiles
 from gancomp.engine.run import read_config
-from collections.abc import Callable
 from gancomp.errors import ConfigError
 from gancomp.export.model import open_model
 from gancomp.presets import Preset, find_preset
@@ -91,8 +91,10 @@ def make_plan(command: str, given: Given, say: Callable[[str], None]) -> Plan:
         return _resumed(command, given, typed, say)
     data = typed.get("data", {})
     if not data.get("dataset"):
-        raise ConfigError("--dataset: is needed, a folder or a known name (gancomp data list). "
-                          "To try without data: gancomp demo")
+        raise ConfigError(
+            "--dataset: is needed, a folder or a known name (gancomp data list). "
+            "To try without data: gancomp demo"
+        )
     files = scan(
         locate(data["dataset"]),
         task=data.get("task"),
@@ -212,7 +214,10 @@ def check(settings: Settings) -> Any:
         problems.append("--epochs 0 --decay-epochs 0: there would be no training; raise one")
     if data.load_size < data.size:
         problems.append(f"--load-size {data.load_size}: must be at least --size {data.size}")
-    for label, network in (("--arch", settings.teacher.network), ("--student-arch", settings.student)):
+    for label, network in (
+        ("--arch", settings.teacher.network),
+        ("--student-arch", settings.student),
+    ):
         if network is not None:
             problems += _check_network(label, network, data.size)
     if problems:
@@ -291,12 +296,14 @@ def _agrees(saved: Settings, name: str, value: Any) -> bool:
     if saved.student is None:
         return False
     if name == "ratio":
-        return max(1, round(saved.teacher.network.width * value)) == saved.student.width
+        return bool(max(1, round(saved.teacher.network.width * value)) == saved.student.width)
     return bool(getattr(saved.student, name.removeprefix("student_")) == value)
 
 
 def _guess_out(command: str, given: Given, typed: Json, say: Callable[[str], None]) -> Path:
     if not (typed.get("data") or {}).get("dataset"):
-        raise ConfigError("--resume: give the run's folder with --out (or the options it was started with)")
+        raise ConfigError(
+            "--resume: give the run's folder with --out (or the options it was started with)"
+        )
     fresh = Given(**{**given.__dict__, "resume": False})
     return make_plan(command, fresh, say).out

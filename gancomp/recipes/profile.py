@@ -46,8 +46,10 @@ def profile_document(
         paths = models or [path for path in [latest_run()] if path is not None]
         rows = [_file_row(path, size, batch_size, part) for item in paths for path in _files(item)]
     if not rows:
-        rows = [_row(role, named_network("mobile-resnet9", width=width), size or 256, batch_size)
-                for role, width in (("teacher", 64), ("student", 16))]
+        rows = [
+            _row(role, named_network("mobile-resnet9", width=width), size or 256, batch_size)
+            for role, width in (("teacher", 64), ("student", 16))
+        ]
     document: Json = {"models": rows}
     if len(rows) == 2:
         document["ratio"] = {name: rows[0][name] / rows[1][name] for name in FIGURES}
@@ -111,7 +113,9 @@ def show_profile(document: Json) -> None:
     ]
     if len(rows) == 2:
         titles.append("ratio")
-        for line, name in zip(table, ("params", "macs", "macs_torchprofile", "bytes"), strict=False):
+        for line, name in zip(
+            table, ("params", "macs", "macs_torchprofile", "bytes"), strict=False
+        ):
             line.append(f"{rows[0][name] / rows[1][name]:.2f}x")
         table[-1].append("")
     console.print_table(titles, table)

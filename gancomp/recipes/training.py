@@ -115,7 +115,9 @@ def bring_companions(task: Task, run: Path) -> None:
     """
     checkpoint = load_newest(run / "checkpoints", lambda message: None)
     if checkpoint is None:
-        raise CheckpointError(f"--teacher {run}: has no checkpoint yet; give teacher.safetensors itself")
+        raise CheckpointError(
+            f"--teacher {run}: has no checkpoint yet; give teacher.safetensors itself"
+        )
     wanted = {name: net for name, net in task.networks().items() if isinstance(net, TappedNetwork)}
     try:
         load_networks(wanted, checkpoint.state["networks"])
@@ -183,10 +185,11 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
         run.write_config(config)
         return None
     saved = read_config(run.path)
-    if saved["perceptual"] != config["perceptual"]:
+    weights = saved["perceptual"]
+    if weights != config["perceptual"]:
         raise ConfigError(
-            f"--resume: the perceptual weights differ from those the run was started with "
-            f"({saved['perceptual'].get('file', saved['perceptual']['source'])}); give the same --vgg"
+            "--resume: the run was started with other perceptual weights "
+            f"({weights.get('file', weights['source'])}); give the same --vgg"
         )
     return load_newest(run.checkpoints, view.say)
 
@@ -255,7 +258,11 @@ def make_sampler(
         with torch.no_grad():
             shown = [sources] + [item(sources.to(device)).cpu() for item in generators.values()]
         method.train()
-        draw_grid(torch.stack(shown, dim=1).flatten(0, 1), run.samples / f"step_{step:08d}.png", len(shown))
+        draw_grid(
+            torch.stack(shown, dim=1).flatten(0, 1),
+            run.samples / f"step_{step:08d}.png",
+            len(shown),
+        )
 
     return sample
 
@@ -263,7 +270,7 @@ def make_sampler(
 def draw_grid(images: Tensor, path: Path, columns: int) -> None:
     """Writes `images` `(N, 3, H, W)` in [-1, 1] as one PNG with that many columns."""
     pixels = torch.from_numpy(to_uint8(images.float()))
-    rows = [torch.cat(list(row), dim=1) for row in pixels.split(columns)]
+    rows = [torch.cat(list(row), dim=1) for row in torch.split(pixels, columns)]
     with replacing(path) as aside:
         Image.fromarray(torch.cat(rows, dim=0).numpy()).save(aside, format="PNG")
 
@@ -293,5 +300,3 @@ def save_generators(plan: Plan, method: Method, run: RunFolder, step: int) -> di
             input_size=plan.settings.data.size,
         )
     return paths
-
-

@@ -95,7 +95,9 @@ def _targets(files: list[Path], out: Path) -> list[Path]:
         while target in taken:
             target, number = out / f"{file.stem}-{number}.png", number + 1
         if target.resolve() in inputs:
-            raise ConfigError(f"-o {out}: would overwrite the input {target}; choose another folder")
+            raise ConfigError(
+                f"-o {out}: would overwrite the input {target}; choose another folder"
+            )
         taken.add(target)
         targets.append(target)
     return targets
@@ -135,7 +137,11 @@ def run_generator(network: TappedNetwork, images: Tensor) -> Tensor:
     bottom, right = -height % multiple, -width % multiple
     mode = "reflect" if bottom < height and right < width else "replicate"
     device = next(network.parameters()).device
-    padded = F.pad(images.to(device), (0, right, 0, bottom), mode=mode) if bottom or right else images.to(device)
+    padded = (
+        F.pad(images.to(device), (0, right, 0, bottom), mode=mode)
+        if bottom or right
+        else images.to(device)
+    )
     fake: Tensor = network(padded)[..., :height, :width].cpu()
     if not bool(torch.isfinite(fake).all()):
         raise GancompError("the model's output is not finite; its weights are damaged or diverged")

@@ -61,7 +61,7 @@ class Task(nn.Module, ABC):
             generator.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Task:
-        """Sets the mode of all networks but a frozen teacher, which stays as it will be deployed."""
+        """Sets the mode of all networks; a frozen teacher stays as it will be deployed."""
         super().train(mode)
         if self.frozen:
             self.generator.eval()
@@ -69,7 +69,9 @@ class Task(nn.Module, ABC):
 
     @staticmethod
     @abstractmethod
-    def discriminator_settings(generator: TappedNetwork, settings: NetworkSettings) -> NetworkSettings:
+    def discriminator_settings(
+        generator: TappedNetwork, settings: NetworkSettings
+    ) -> NetworkSettings:
         """`settings` with the input channels that this task's discriminator looks at."""
 
     @abstractmethod
@@ -92,7 +94,7 @@ class Task(nn.Module, ABC):
     def discriminator_losses(
         self, step: Step, student_fake: Tensor | None = None, lambda_student: float = 1.0
     ) -> dict[str, Tensor]:
-        """The discriminator's weighted terms: real, teacher's fake and, if given, student's fake."""
+        """The discriminator's weighted terms: real, teacher fake and, if given, student fake."""
 
     def networks(self) -> dict[str, nn.Module]:
         """What a checkpoint must hold of this task."""

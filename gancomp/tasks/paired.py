@@ -22,7 +22,9 @@ class PairedTask(Task):
     name = "paired"
 
     @staticmethod
-    def discriminator_settings(generator: TappedNetwork, settings: NetworkSettings) -> NetworkSettings:
+    def discriminator_settings(
+        generator: TappedNetwork, settings: NetworkSettings
+    ) -> NetworkSettings:
         """The discriminator sees condition and image, one above the other."""
         return replace(settings, in_channels=6)
 

@@ -57,8 +57,3 @@ class FakePool(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Puts the pooled images back."""
         self.images = list(state["images"].clone())
-
-    def _apply(self, fn: Any, recurse: bool = True) -> FakePool:
-        super()._apply(fn, recurse)
-        self.images = [fn(image) for image in self.images]
-        return self

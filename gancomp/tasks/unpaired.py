@@ -25,7 +25,9 @@ class UnpairedTask(Task):
 
     name = "unpaired"
 
-    def __init__(self, generator: TappedNetwork, discriminator: NetworkSettings, **options: Any) -> None:
+    def __init__(
+        self, generator: TappedNetwork, discriminator: NetworkSettings, **options: Any
+    ) -> None:
         super().__init__(generator, discriminator, **options)
         if not self.frozen:
             self.backward_generator = like(generator, self.seed, "backward_generator")
@@ -35,7 +37,9 @@ class UnpairedTask(Task):
             self.backward_pool = FakePool(self.settings.pool_size, self.seed, "backward")
 
     @staticmethod
-    def discriminator_settings(generator: TappedNetwork, settings: NetworkSettings) -> NetworkSettings:
+    def discriminator_settings(
+        generator: TappedNetwork, settings: NetworkSettings
+    ) -> NetworkSettings:
         """The discriminator sees one image."""
         return replace(settings, in_channels=3)
 

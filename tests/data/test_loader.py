@@ -3,6 +3,8 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,29 +153,67 @@ def test_strict_reading_raises_one_line_from_any_process(unpaired_root: Path, wo
 
 
 class WorkerFacts(Positions):
-    """Yields the reading process's id, its number of threads and what it does on signals."""
+    """Yields the reading process's id and its number of threads."""
 
     def __getitem__(self, index: tuple[int, int]) -> dict[str, Tensor]:
-        ignores = [signal.getsignal(s) == signal.SIG_IGN for s in (signal.SIGINT, signal.SIGTERM)]
-        return {"facts": torch.tensor([os.getpid(), torch.get_num_threads(), *map(int, ignores)])}
+        return {"facts": torch.tensor([os.getpid(), torch.get_num_threads()])}
 
 
-def test_workers_outlive_signals_use_one_thread_and_end_with_the_iterator() -> None:
-    stream = batches(WorkerFacts(4), batch_size=1, seed=0, workers=2)
-    facts = [next(stream)["facts"][0].tolist() for _ in range(4)]
-    pids = {fact[0] for fact in facts}
-    assert len(pids) == 2
-    assert os.getpid() not in pids
-    assert {tuple(fact[1:]) for fact in facts} == {(1, 1, 1)}
-    for pid in pids:
-        os.kill(pid, signal.SIGINT)
-        os.kill(pid, signal.SIGTERM)
-    assert next(stream)["facts"].shape == (1, 4)
-    stream.close()  # type: ignore[attr-defined]  # a generator behind the Iterator
+def wait_for_the_end_of(pids: set[int]) -> bool:
     deadline = time.monotonic() + 10
     while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+        time.sleep(0.02)
+    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_workers_use_one_thread_and_end_with_the_iterator() -> None:
+    stream = batches(WorkerFacts(4), batch_size=1, seed=0, workers=2)
+    facts = [next(stream)["facts"][0].tolist() for _ in range(4)]
+    pids = {pid for pid, _ in facts}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+    assert {threads for _, threads in facts} == {1}
+    stream.close()  # type: ignore[attr-defined]  # a generator behind the Iterator
+    assert wait_for_the_end_of(pids)
+
+
+def test_workers_outlive_signals_that_reach_the_whole_process_group() -> None:
+    stream = batches(WorkerFacts(4), batch_size=1, seed=0, workers=2)
+    pids = {int(next(stream)["facts"][0, 0]) for _ in range(2)}
+    for number in ("INT", "TERM"):  # from a process that is not the parent
+        subprocess.run(["kill", f"-{number}", *map(str, pids)], check=True)
+    time.sleep(0.1)
+    assert {int(next(stream)["facts"][0, 0]) for _ in range(10)} == pids
+    stream.close()  # type: ignore[attr-defined]  # a generator behind the Iterator
+    assert wait_for_the_end_of(pids)
+
+
+ENDINGS = {
+    "an error": "raise RuntimeError",
+    "exit": "sys.exit(1)",
+    "interrupt while waiting": "signal.setitimer(signal.ITIMER_REAL, 0.3); "
+    "signal.signal(signal.SIGALRM, signal.default_int_handler); [next(stream) for _ in range(9)]",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_program_that_ends_without_closing_its_loader_ends_at_once(ending: str) -> None:
+    program = f"""
+import signal, sys, time, torch
+from gancomp.data.loader import batches
+class Slow:
+    def __len__(self): return 8
+    def __getitem__(self, index):
+        time.sleep(0.2 * (index[0] > 0))
+        return {{"x": torch.zeros(1)}}
+stream = batches(Slow(), batch_size=8, seed=0, workers=1)
+next(stream)
+{ENDINGS[ending]}
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], timeout=30, capture_output=True, check=False
+    )
+    assert result.returncode in (1, -signal.SIGINT, 130), result.stderr.decode()
 
 
 def test_evaluation_reads_every_image_in_order_without_crop_or_flip(unpaired_root: Path) -> None:

@@ -351,6 +351,8 @@ REFUSALS = [
     (lambda: {"block1s.0.block.0.weight": torch.ones(1)}, "OMGD's discriminator for two teachers"),
     (lambda: {"0.weight": torch.ones(3, 3, 1, 1), "1.weight": torch.ones(3)}, "OMGD's .*adaptor"),
     (lambda: {"conv1.weight": torch.ones(1)}, "no layout that gancomp knows.*conv1.weight"),
+    (lambda: {"a\nb\x1b[2J": torch.ones(1)}, r"it holds a\\nb\\x1b\[2J\)"),
+    (lambda: small() | {"model.1.b\nias": torch.ones(1)}, r"model\.1\.b\\nias is unknown"),
     (lambda: {}, "no layout that gancomp knows.*no tensors"),
     (lambda: {"epoch": 3}, "no layout that gancomp knows"),
     (lambda: [torch.ones(2)], "holds a list"),

@@ -121,6 +121,8 @@ def test_saving_leaves_the_network_alone_and_needs_no_contiguous_weights(tmp_pat
         ({"settings": {"width": "4"}}, "--width '4'"),
         ({"settings": {"channels": 5}}, "cannot be built"),
         ({"settings": {"volume": 4}}, "no setting 'volume'"),
+        ({"settings": {"a\nb": 4}}, r"no setting 'a\\nb'"),
+        ({"arch": "a\nb"}, r"a\\nb: unknown"),
         ({"settings": None}, "no valid 'settings'"),
         ({"input": 3}, "no valid 'input'"),
     ],
