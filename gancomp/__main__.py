@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import Any
 
 from gancomp.errors import GancompError
 
@@ -27,15 +29,30 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return fail("interrupted", 130)
     except BrokenPipeError:
+        # whoever read our output has enough; Python would complain while flushing at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if type(error).__name__ == "InterruptedRunError":
             return fail(str(error), 130)
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            return fail(error.format_message(), 2)
+            return fail(explain_usage(error), 2)
+        if type(error).__name__ == "OutOfMemoryError":
+            return fail(f"{error}; use a smaller --size, --batch-size or --width", 2)
         if type(error).__name__ == "Abort":
             return fail("interrupted", 130)
         raise
+
+
+def explain_usage(error: Any) -> str:
+    """What the command line parser complains about, the value it means, and where help is."""
+    message = str(error.format_message()).strip().rstrip(".?")
+    # some versions of the parser leave out what was typed
+    details: Any = getattr(error.__cause__, "errors", list)()
+    if details and "input" in details[0]:
+        message += f" (got {details[0]['input']!r})"
+    context = getattr(error, "ctx", None)
+    return f"{message}; see {context.command_path if context else 'gancomp'} --help"
 
 
 def fail(message: str, status: int) -> int:

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from gancomp import __version__, console
+from gancomp.errors import ConfigError, DataError
 from gancomp.options import OPTIONS, Option, gather
 
 app = typer.Typer(
     name="gancomp",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -25,8 +25,10 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Where the result goes.")]
-Size = Annotated[int | None, typer.Option("--size", help="Height and width in pixels.")]
+Size = Annotated[
+    int | None,
+    typer.Option("--size", help="Height and width in pixels.", show_default="the model's own"),
+]
 Part = Annotated[
     str | None, typer.Option("--part", help="Network of a multi-network checkpoint, e.g. G_B.")
 ]
@@ -34,12 +36,17 @@ Part = Annotated[
 
 @app.callback(invoke_without_command=True)
 def version(
+    context: typer.Context,
     show: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
 ) -> None:
     """Handles the options that come before a command."""
     if show:
         typer.echo(f"gancomp {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise ConfigError(
+            "no command given; see gancomp --help. To try without any data: gancomp demo"
+        )
 
 
 def training_command(name: str, *, distils: bool, example: str) -> Callable[[Any], Any]:
@@ -151,11 +158,15 @@ def profile(
     arch: Annotated[
         str | None, typer.Option("--arch", help="A network by name instead of a file.")
     ] = None,
-    width: Annotated[int, typer.Option("--width", help="Its width (ngf or ndf).")] = 64,
+    width: Annotated[
+        int | None, typer.Option("--width", help="Its width (ngf or ndf).", show_default="64")
+    ] = None,
     norm: Annotated[
         str | None, typer.Option("--norm", help="instance or batch; by default the network's own.")
     ] = None,
-    in_channels: Annotated[int, typer.Option("--in-channels", help="Its input channels.")] = 3,
+    in_channels: Annotated[
+        int | None, typer.Option("--in-channels", help="Its input channels.", show_default="3")
+    ] = None,
     size: Size = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Images per pass.")] = 1,
     part: Part = None,
@@ -167,11 +178,10 @@ def profile(
 
     Example: gancomp profile --arch mobile-resnet9 --width 16 --macs
     """
-    from gancomp.recipes.profile import named_network, profile_document, show_profile
+    from gancomp.recipes.profile import network_asked_for, profile_document, show_profile
 
-    if arch is not None and models:
-        raise _conflict("--arch", "a model file")
-    network = named_network(arch, width=width, norm=norm, in_channels=in_channels) if arch else None
+    settings = {"width": width, "norm": norm, "in_channels": in_channels}
+    network = network_asked_for(arch, settings, models or [], part)
     document = profile_document(
         models or [], network=network, size=size, batch_size=batch_size, part=part
     )
@@ -264,10 +274,13 @@ def translate(
     else:
         console.say(f"{len(result['written'])} written to {out}, {len(result['failed'])} failed")
     if result["failed"] and not result["written"]:
-        raise typer.Exit(2)
+        raise DataError(
+            f"nothing was written to {out}: none of {len(result['failed'])} files could be "
+            f"translated; the first: {result['failed'][0]['error']}"
+        )
 
 
-data_app = typer.Typer(no_args_is_help=True, help="Known datasets: list, fetch, check.")
+data_app = typer.Typer(help="Known datasets: list, fetch, check.")
 app.add_typer(data_app, name="data")
 
 
@@ -321,8 +334,10 @@ def data_check(
 
     report = check_dataset(folder, task)
     console.print_json(report) if json else show_check(report)
-    if report["problems"]:
-        raise typer.Exit(2)
+    if problems := report["problems"]:
+        raise DataError(
+            f"{folder}: {len(problems)} problems, named above; mend or remove the files"
+        )
 
 
 @app.command()
@@ -364,9 +379,3 @@ def methods(json: Json = False) -> None:
     console.print_table(
         ["preset", "command", "dataset", "task", "networks", "reported", "source"], rows
     )
-
-
-def _conflict(first: str, second: str) -> Exception:
-    from gancomp.errors import ConfigError
-
-    return ConfigError(f"{first}: cannot be combined with {second}; give one of them")

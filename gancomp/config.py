@@ -48,13 +48,13 @@ class DataSettings:
 class NetworkSettings:
     """What the registry needs to build one network; `layers` is for discriminators only."""
 
-    arch: str = setting(dataclasses.MISSING, "--arch")
-    width: int = setting(64, "--width", least=1, most=4096)
-    norm: Literal["instance", "batch"] = setting("instance", "--norm")
-    in_channels: int = setting(3, "--in-channels", least=1, most=1024)
+    arch: str = setting(dataclasses.MISSING)
+    width: int = setting(64, least=1, most=4096)
+    norm: Literal["instance", "batch"] = setting("instance")
+    in_channels: int = setting(3, least=1, most=1024)
     out_channels: int | None = setting(None, None, least=1, most=1024)
     dropout: float | None = setting(None, None, least=0.0, most=0.999)
-    layers: int | None = setting(None, "--d-layers", least=1, most=8)
+    layers: int | None = setting(None, least=1, most=8)
     channels: tuple[int, ...] | None = setting(None, None)
 
     def arguments(self) -> Json:
@@ -62,6 +62,20 @@ class NetworkSettings:
         values = dataclasses.asdict(self)
         del values["arch"]
         return {key: value for key, value in values.items() if value is not None}
+
+
+# one class describes three networks, each with options of its own
+NETWORK_FLAGS = {
+    "teacher.network.arch": "--arch",
+    "teacher.network.width": "--width",
+    "teacher.network.norm": "--norm",
+    "teacher.network.dropout": "--dropout",
+    "student.arch": "--student-arch",
+    "student.width": "--student-width",
+    "discriminator.width": "--d-width",
+    "discriminator.layers": "--d-layers",
+    "discriminator.norm": "--d-norm",
+}
 
 
 @dataclass(frozen=True)
@@ -205,12 +219,18 @@ def _read(kind: type[T], values: Mapping[str, Any], where: str, problems: list[s
     chosen: Json = {}
     for name, item in known.items():
         if name in values:
-            label = item.metadata.get("flag") or _join(where, name)
+            label = _label(item, where)
             chosen[name] = _value(hints[name], values[name], _join(where, name), label, problems)
             problems.extend(_limits(chosen[name], item.metadata, label))
         elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
-            problems.append(f"{item.metadata.get('flag') or _join(where, name)}: is needed")
+            problems.append(f"{_label(item, where)}: is needed")
     return kind(**chosen) if len(problems) == before else None
+
+
+def _label(item: dataclasses.Field[Any], where: str) -> str:
+    """The option that sets the field, or its dotted path where there is none."""
+    path = _join(where, item.name)
+    return item.metadata.get("flag") or NETWORK_FLAGS.get(path, path)
 
 
 def _value(hint: Any, value: Any, where: str, label: str, problems: list[str]) -> Any:
@@ -287,9 +307,13 @@ def read_toml(path: Path) -> Json:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"--config {path}: cannot be read ({error.strerror})") from error
+        raise ConfigError(
+            f"--config {path}: cannot be read ({error.strerror}); check the path"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {path}: is not valid TOML ({error})") from error
+        raise ConfigError(
+            f"--config {path}: is not valid TOML ({error}); mend that line"
+        ) from error
 
 
 def changed_on_resume(saved: Settings, wanted: Settings) -> list[str]:

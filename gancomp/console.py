@@ -17,13 +17,14 @@ from rich.progress import (
 )
 from rich.table import Table
 
-stderr = Console(stderr=True, soft_wrap=True, highlight=False)
-stdout = Console(soft_wrap=True, highlight=False)
+# no markup, no emoji: what is shown are names of files, which may hold brackets and colons
+stderr = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+stdout = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def say(message: str) -> None:
     """One line on stderr."""
-    stderr.print(message, markup=False)
+    stderr.print(message)
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from gancomp.data.images import (
     warn_on_stderr,
 )
 from gancomp.data.registered import find_known, known_names
-from gancomp.data.splits import DatasetFiles, Half, Split, Task, other_half
+from gancomp.data.splits import DatasetFiles, Split, Task
 from gancomp.errors import ConfigError, DataError
 
 DIRECTIONS = ("AtoB", "BtoA")
@@ -44,7 +44,7 @@ def locate(name_or_path: str) -> Path:
         return path
     if path.exists():
         raise DataError(
-            f"--dataset {name_or_path}: is a file; give the folder that holds {LAYOUTS}"
+            f"--dataset {name_or_path}: is a file; give the folder of the dataset: {LAYOUTS}"
         )
     known = find_known(name_or_path)
     names = (name_or_path,) if known is None else (name_or_path, known.name, *known.aliases)
@@ -221,8 +221,7 @@ class _Scanner:
 
     def _halves(self, name: str) -> Split:
         paths = tuple(self._readable(self._listing(name), check_side_by_side))
-        half: Half = "left"
-        return Split(paths, paths, side_by_side=other_half(half) if self.swap else half)
+        return Split(paths, paths, side_by_side="right" if self.swap else "left")
 
     def _readable(self, paths: Sequence[Path], check: Callable[[Path], object]) -> list[Path]:
         """The files that pass `check`; the others are named in one warning."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -66,7 +66,7 @@ def batches(
     workers: int = 0,
     pin_memory: bool = False,
     warn: Warn = warn_on_stderr,
-) -> Iterator[dict[str, Tensor]]:
+) -> Generator[dict[str, Tensor], None, None]:
     """Endless batches `{role: (N, ...)}`; the k-th is the same for any `workers` and any start.
 
     Each epoch is a permutation of the dataset drawn from (seed, epoch); a remainder smaller than a
@@ -107,7 +107,7 @@ def batches(
 
 def _checked(
     loader: DataLoader[dict[str, Tensor] | DataError], warn: Warn
-) -> Iterator[dict[str, Tensor]]:
+) -> Generator[dict[str, Tensor], None, None]:
     named: set[str] = set()
     for batch in loader:
         for message in batch.unreadable:

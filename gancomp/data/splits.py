@@ -31,6 +31,11 @@ class Split:
     target: tuple[Path, ...]
     side_by_side: Half | None = None
 
+    @property
+    def target_half(self) -> Half | None:
+        """The half of each file that is the target, None where files are whole images."""
+        return other_half(self.side_by_side) if self.side_by_side is not None else None
+
 
 @dataclass(frozen=True)
 class DatasetFiles:

@@ -62,7 +62,10 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads((path / CONFIG).read_text(encoding="utf-8"))
     except OSError as error:
-        raise RunError(f"{path}: is no gancomp run (no readable {CONFIG})") from error
+        raise RunError(
+            f"{path}: is no gancomp run (no readable {CONFIG}); check the path, or leave --resume "
+            "away to start one"
+        ) from error
     except ValueError as error:
         raise RunError(f"{path / CONFIG}: is damaged ({error})") from error
     return config

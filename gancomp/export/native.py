@@ -109,8 +109,9 @@ def open_native(path: Path) -> tuple[TappedNetwork, dict[str, Any]]:
             network = build_network(header["arch"], **header["settings"])
     except (ConfigError, TypeError) as error:
         raise CheckpointError(
-            f"{path}: its header asks for a network that cannot be built ({printable(str(error))}); "
-            "export the model again, or update gancomp if a newer one wrote it"
+            f"{path}: its header asks for a network that cannot be built "
+            f"({printable(str(error))}); export the model again, or update gancomp if a newer one "
+            "wrote it"
         ) from error
     fill(network, tensors, path)
     return network, header

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http.client import HTTPException
@@ -291,4 +292,7 @@ def _check_state(file: Path, state: Mapping[str, Any], taps: Sequence[str]) -> N
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError):
+        # PyTorch's own text advises to open the file unsafely: never pass it on
+        return "it holds something else than tensors, which was not run"
     return f"{type(error).__name__}: {error}".splitlines()[0]

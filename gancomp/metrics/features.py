@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import pickle
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.client import HTTPException
@@ -225,4 +226,7 @@ def _to_stderr(message: str) -> None:
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError):
+        # PyTorch's own text advises to open the file unsafely: never pass it on
+        return "it holds something else than tensors, which was not run"
     return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,7 +37,10 @@ def fetch_dataset(name: str, out: Path | None, say: Callable[[str], None]) -> Pa
     """
     known = find_known(name)
     if known is None:
-        raise DataError(f"data fetch {name}: unknown; known names: {known_names()}")
+        names = [label for item in KNOWN_DATASETS for label in (item.name, *item.aliases)]
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise DataError(f"data fetch {name}: unknown; {hint}Known names: {known_names()}")
     return fetch(known, out or cache_folder() / known.name, warn=say)
 
 
@@ -64,6 +68,6 @@ def show_check(report: Json) -> None:
     console.print_table(["folder", "images", "unreadable", "greyscale", "sizes"], rows)
     for label, key in (("problem", "problems"), ("note", "notes")):
         for line in report[key]:
-            console.stdout.print(f"{label}: {line}", markup=False)
+            console.stdout.print(f"{label}: {line}")
     if not report["problems"]:
         console.stdout.print(f"{report['root']}: fine, {report['task']}")

@@ -32,8 +32,8 @@ from gancomp.metrics.fid import (
     save_statistics,
     statistics_of,
 )
-from gancomp.recipes.models import Chosen, choose
-from gancomp.recipes.translate import run_generator
+from gancomp.recipes.models import Chosen, check_translates, choose
+from gancomp.recipes.translate import check_size, run_generator
 
 Say = Callable[[str], None]
 Pixels = NDArray[np.uint8]
@@ -118,13 +118,31 @@ def check_request(request: FidRequest) -> None:
         raise ConfigError("--real-split: has no effect with --real; leave one of them away")
     if request.batch_size < 1:
         raise ConfigError(f"--batch-size {request.batch_size}: must be at least 1")
-    if request.size is not None and request.size < 8:
-        raise ConfigError(f"--size {request.size}: must be at least 8")
+    check_size(request.size)
     statistics = [path for path in request.real if path.suffix == ".npz"]
     if statistics and len(request.real) > 1:
         raise ConfigError(
             f"--real {statistics[0]}: statistics stand alone; give one .npz or folders"
         )
+    choose_device(request.device)
+    if request.save_stats is not None:
+        check_save_stats(request.save_stats, statistics)
+
+
+def check_save_stats(path: Path, statistics: list[Path]) -> None:
+    """Refuses, before anything is computed, statistics that could not be written or found again.
+
+    Raises:
+        ConfigError: naming the way out.
+    """
+    if statistics:
+        raise ConfigError(
+            f"--save-stats {path}: --real {statistics[0]} holds statistics already; leave it away"
+        )
+    if path.suffix != ".npz":
+        raise ConfigError(f"--save-stats {path}: must end in .npz, as --real wants it")
+    if not path.parent.is_dir() or path.is_dir():
+        raise ConfigError(f"--save-stats {path}: give a file in an existing folder")
 
 
 def dataset_of(chosen: Chosen, request: FidRequest, say: Say) -> DatasetFiles:
@@ -135,8 +153,7 @@ def dataset_of(chosen: Chosen, request: FidRequest, say: Say) -> DatasetFiles:
         DataError: if it cannot be found or has no test images.
     """
     header = chosen.model.header
-    if chosen.model.network.arch == "patchgan":
-        raise ConfigError(f"{chosen.model.path}: is a discriminator; only generators are scored")
+    check_translates(chosen.model, str(chosen.model.path))
     task, direction, name = header["task"], header["direction"] or "AtoB", request.dataset
     if name is None and chosen.run is not None:
         name = _run_dataset(chosen.run)

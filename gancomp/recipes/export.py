@@ -24,8 +24,11 @@ def export(model: Path, out: Path, *, format: str | None = None, part: str | Non
     chosen = format or FORMATS.get(out.suffix.lower())
     if chosen not in FORMATS.values():
         named = f"--format {format}" if format else f"-o {out}"
-        raise ConfigError(f"{named}: unknown format; known: {', '.join(FORMATS.values())}")
+        way_out = "" if format else f"; end the name in {', '.join(FORMATS)}, or give --format"
+        raise ConfigError(f"{named}: unknown format; known: {', '.join(FORMATS.values())}{way_out}")
     loaded = choose(model, part).model
+    if out.resolve() == loaded.path.resolve():
+        raise ConfigError(f"-o {out}: is the model itself; choose another file")
     header = loaded.header
     save_model(
         out,

@@ -33,6 +33,24 @@ def choose(model: Path | None, part: str | None = None) -> Chosen:
     return Chosen(open_model(file, part), run)
 
 
+def check_translates(model: LoadedModel, named: str) -> None:
+    """Refuses what does not turn one RGB image into another.
+
+    Raises:
+        ConfigError: starting with `named`, what the user calls the model.
+    """
+    network = model.network
+    if network.arch == "patchgan":
+        raise ConfigError(f"{named}: is a discriminator; give a generator")
+    settings = network.settings()
+    channels = settings["in_channels"], settings["out_channels"]
+    if channels != (3, 3):
+        raise ConfigError(
+            f"{named}: takes {channels[0]} channels and gives {channels[1]}; images are read as "
+            "RGB, give a generator from 3 to 3 channels"
+        )
+
+
 def generator_of(run: Path) -> Path:
     """The student's file of a run, or the teacher's where there is no student.
 

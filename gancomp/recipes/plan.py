@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gancomp.config import (
+    NETWORK_FLAGS,
     Json,
     MethodSettings,
     NetworkSettings,
@@ -23,7 +24,8 @@ from gancomp.engine.run import read_config
 from gancomp.errors import ConfigError
 from gancomp.export.model import open_model
 from gancomp.presets import Preset, find_preset
-from gancomp.registry import METHODS, build_network, resolve
+from gancomp.recipes.ineffective import refuse_foreign_options, refuse_ineffective
+from gancomp.registry import METHODS, NETWORKS, build_network, resolve
 from gancomp.shrink.ratio import narrowed
 
 
@@ -104,6 +106,7 @@ def make_plan(command: str, given: Given, say: Callable[[str], None]) -> Plan:
     )
     settings, preset = _resolve(command, given, typed, files)
     options = check(settings)
+    refuse_ineffective(typed, settings, options)
     out = given.out or default_out(settings, files.name, _ratio(settings))
     reported = preset.reported if preset.arch == settings.teacher.network.arch else None
     row = {"name": preset.name, "source": preset.source, "reported": reported}
@@ -113,6 +116,10 @@ def make_plan(command: str, given: Given, say: Callable[[str], None]) -> Plan:
 def check_options(command: str, typed: Json) -> None:
     """Refuses options that would have no effect, rather than ignoring them."""
     teacher = typed.get("teacher", {})
+    if command == "pretrain" and (teacher.get("freeze") or typed.get("student")):
+        raise ConfigError(
+            "--config: pretrain trains the teacher alone; leave student and teacher.freeze away"
+        )
     if teacher.get("freeze") and not teacher.get("source"):
         raise ConfigError("--freeze-teacher: needs --teacher FILE, the teacher to keep as it is")
     if command == "pretrain" and "perceptual" in typed:
@@ -122,14 +129,15 @@ def check_options(command: str, typed: Json) -> None:
 def _resolve(
     command: str, given: Given, typed: Json, files: DatasetFiles
 ) -> tuple[Settings, Preset]:
-    teacher = _teacher_from(typed.get("teacher", {}).get("source"), given)
+    typed_teacher = typed.get("teacher", {})
+    teacher = _teacher_from(typed_teacher.get("source"), typed_teacher.get("network", {}), given)
     arch = given.arch or teacher.get("network", {}).get("arch")
     preset = find_preset(
         command,
         files.task,
         name=typed.get("method", {}).get("preset"),
         dataset=files.name,
-        arch=arch or typed.get("teacher", {}).get("network", {}).get("arch"),
+        arch=arch or typed_teacher.get("network", {}).get("arch"),
     )
     base: Json = {
         "command": command,
@@ -151,7 +159,7 @@ def _resolve(
     return read(Settings, values), preset
 
 
-def _teacher_from(source: str | None, given: Given) -> Json:
+def _teacher_from(source: str | None, typed: Json, given: Given) -> Json:
     """The teacher's network settings as the file says, which no option may contradict."""
     if source is None:
         return {}
@@ -163,6 +171,13 @@ def _teacher_from(source: str | None, given: Given) -> Json:
     path = teacher_file(source)
     network = open_model(path).network
     settings = {key: value for key, value in network.settings().items() if value is not None}
+    for name, value in typed.items():
+        # dropout has no weights: a teacher may go on with another rate
+        if name != "dropout" and settings.get(name, value) != value:
+            flag = NETWORK_FLAGS.get(f"teacher.network.{name}", f"teacher.network.{name}")
+            raise ConfigError(
+                f"{flag} {value}: --teacher {source} has {settings[name]}; leave {flag} away"
+            )
     return {"network": {"arch": network.arch, **settings}}
 
 
@@ -173,9 +188,10 @@ def teacher_file(source: str) -> Path:
 
 
 def _with_load_size(data: Json) -> Json:
-    if "size" in data and "load_size" not in data and isinstance(data["size"], int):
+    size = data.get("size")
+    if "load_size" not in data and isinstance(size, int) and 8 <= size <= 4096:
         # 286 for 256, as CycleGAN and pix2pix have it
-        return data | {"load_size": round(data["size"] * 286 / 256)}
+        return data | {"load_size": round(size * 286 / 256)}
     return data
 
 
@@ -214,24 +230,32 @@ def check(settings: Settings) -> Any:
         problems.append("--epochs 0 --decay-epochs 0: there would be no training; raise one")
     if data.load_size < data.size:
         problems.append(f"--load-size {data.load_size}: must be at least --size {data.size}")
+    source = settings.teacher.source
     for label, network in (
-        ("--arch", settings.teacher.network),
+        (f"--teacher {source}" if source else "--arch", settings.teacher.network),
         ("--student-arch", settings.student),
     ):
         if network is not None:
             problems += _check_network(label, network, data.size)
     if problems:
-        raise ConfigError("; ".join(problems))
+        raise ConfigError("; ".join(dict.fromkeys(problems)))
+    refuse_foreign_options(settings, method)
     return read(method.Options, settings.method.options, "method.options")
 
 
 def _check_network(label: str, network: NetworkSettings, size: int) -> list[str]:
     import torch
 
+    resolve(NETWORKS, label, network.arch)
     with torch.device("meta"):  # no weights are made, only shapes
         multiple = build_network(network.arch, **network.arguments()).size_multiple
     if network.arch == "patchgan":
-        return [f"{label} patchgan: is a discriminator; choose a generator"]
+        return [f"{label}: patchgan is a discriminator; choose a generator"]
+    if (network.in_channels, network.out_channels or 3) != (3, 3):
+        return [
+            f"{label}: {network.arch} from {network.in_channels} to {network.out_channels or 3} "
+            "channels; images are read as RGB, choose a generator from 3 to 3"
+        ]
     if size % multiple:
         return [f"--size {size}: {network.arch} needs a multiple of {multiple}"]
     return []
@@ -274,6 +298,7 @@ def _resumed(command: str, given: Given, typed: Json, say: Callable[[str], None]
             "or choose another --out for a new run"
         )
     options = check(wanted)
+    refuse_ineffective(typed, wanted, options)
     data = wanted.data
     root = locate(moved or data.dataset)
     files = scan(root, task=data.task, direction=data.direction, strict=data.strict, warn=say)

@@ -8,6 +8,7 @@ from typing import Any
 from gancomp import console
 from gancomp.config import Json
 from gancomp.engine.run import latest_run
+from gancomp.errors import ConfigError
 from gancomp.export.model import open_model
 from gancomp.metrics.cost import measure_cost
 from gancomp.networks.base import TappedNetwork
@@ -40,6 +41,9 @@ def profile_document(
     Raises:
         ConfigError, CheckpointError: if a model cannot be opened or run at that size.
     """
+    for flag, value in (("--size", size), ("--batch-size", batch_size)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{flag} {value}: must be at least 1")
     if network is not None:
         rows = [_row("network", network, size or 256, batch_size)]
     else:
@@ -54,6 +58,33 @@ def profile_document(
     if len(rows) == 2:
         document["ratio"] = {name: rows[0][name] / rows[1][name] for name in FIGURES}
     return document
+
+
+def network_asked_for(
+    arch: str | None, settings: Json, models: list[Path], part: str | None
+) -> TappedNetwork | None:
+    """The network of `--arch`, or None where files are to be profiled.
+
+    Args:
+        arch: `--arch`.
+        settings: `width`, `norm`, `in_channels`, None where they were not given.
+        models: model files or runs.
+        part: `--part`.
+
+    Raises:
+        ConfigError: for options that would have no effect, or a network that cannot be built.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if part is not None and not models:
+        raise ConfigError(f"--part {part}: is a part of a model file; give that file too")
+    if arch is None:
+        for name in given:
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag} {given[name]}: describes the network of --arch; give that")
+        return None
+    if models:
+        raise ConfigError(f"--arch {arch}: cannot be combined with a model; give one of them")
+    return named_network(arch, **{"width": 64, **given})
 
 
 def named_network(

@@ -17,7 +17,9 @@ from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError, DataError, GancompError
 from gancomp.files import replacing, reporting_disk_errors
 from gancomp.networks.base import TappedNetwork
-from gancomp.recipes.models import choose
+from gancomp.recipes.models import check_translates, choose
+
+MIN_SIZE, MAX_SIZE = 8, 4096
 
 
 def translate(
@@ -49,15 +51,11 @@ def translate(
         DataError: if an input does not exist or holds no images.
         ConfigError, CheckpointError, RunError: for options, model or `out`.
     """
-    if size is not None and size < 8:
-        raise ConfigError(f"--size {size}: must be at least 8")
+    check_size(size)
     files = list(_expand(inputs))
-    network = choose(model, part).model.network
-    if network.arch == "patchgan":
-        raise ConfigError(f"{model}: is a discriminator; only generators translate images")
-    network = network.to(choose_device(device))
-    with reporting_disk_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
+    chosen = choose(model, part).model
+    check_translates(chosen, str(model))
+    network = chosen.network.to(choose_device(device))
     written, failed = [], []
     for file, target in zip(files, _targets(files, out), strict=True):
         try:
@@ -69,6 +67,12 @@ def translate(
             failed.append({"file": str(file), "error": str(error)})
             say(f"skipped: {error}")
     return {"written": written, "failed": failed}
+
+
+def check_size(size: int | None) -> None:
+    """Raises ConfigError unless `size` is one that images can sensibly be resized to."""
+    if size is not None and not MIN_SIZE <= size <= MAX_SIZE:
+        raise ConfigError(f"--size {size}: must be from {MIN_SIZE} to {MAX_SIZE}")
 
 
 def _expand(inputs: list[Path]) -> Iterator[Path]:
@@ -114,6 +118,8 @@ def _translate_file(network: TappedNetwork, file: Path, target: Path, size: int 
             f"{file}: {image.width}x{image.height} pixels are too many for the memory "
             f"({str(error).splitlines()[0]}); use a smaller --size"
         ) from error
+    with reporting_disk_errors(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as aside:
         Image.fromarray(to_uint8(fake)[0]).save(aside, format="PNG")
 

@@ -91,7 +91,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if first else 200)
         if first:
             self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - first))
+        if fault != "no length":
+            self.send_header("Content-Length", str(len(content) - first))
         self.end_headers()
         end = first + 4000 if fault in ("cut", "stall") else len(content)
         self.wfile.write(content[first:end])
@@ -198,6 +199,19 @@ def test_wrong_checksum_deletes_the_part_and_says_both_sums(server: Server, tmp_
         quick(dataset, tmp_path / "toy")
     assert [path.name for path in tmp_path.iterdir()] == [".toy.lock"]
     assert len(server.ranges) == 1
+
+
+@pytest.mark.parametrize(
+    ("difference", "reason"), [(-1, "sent more than the"), (1, r"has \d+ bytes, \d+ are on record")]
+)
+def test_wrong_size_without_an_announced_length_is_noticed(
+    server: Server, tmp_path: Path, difference: int, reason: str
+) -> None:
+    server.faults = ["no length"]
+    dataset = replace(server.dataset(), num_bytes=len(server.content) + difference)
+    with pytest.raises(DataError, match=reason):
+        quick(dataset, tmp_path / "toy")
+    assert not (tmp_path / ".toy.part").exists()
 
 
 def test_second_address_is_tried_when_the_first_has_another_file(

@@ -90,6 +90,7 @@ def test_exif_rotation_is_applied_but_not_for_pytorch_fid(tmp_path: Path) -> Non
     assert is_stored_sideways(path)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_broken_exif_does_not_cost_the_picture(tmp_path: Path) -> None:
     Image.new("RGB", (32, 16)).save(tmp_path / "x.jpg", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
     assert load_image(tmp_path / "x.jpg").size == (32, 16)

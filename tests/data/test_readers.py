@@ -20,13 +20,15 @@ from gancomp.errors import ConfigError, DataError
 MakeImage = Callable[..., Path]
 
 
-def unpaired(root: Path, **options: int | bool) -> UnpairedImages:
-    return UnpairedImages(scan(root).train, **({"size": 24, "load_size": 24, "seed": 0} | options))
+def unpaired(
+    root: Path, *, size: int = 24, load_size: int = 24, seed: int = 0, flip: bool = True
+) -> UnpairedImages:
+    return UnpairedImages(scan(root).train, size=size, load_size=load_size, seed=seed, flip=flip)
 
 
-def paired(root: Path, direction: str = "AtoB", **options: int | bool) -> PairedImages:
+def paired(root: Path, direction: str = "AtoB", *, size: int = 24) -> PairedImages:
     split = scan(root, direction=direction).train
-    return PairedImages(split, **({"size": 24, "load_size": 24, "seed": 0} | options))
+    return PairedImages(split, size=size, load_size=24, seed=0)
 
 
 def test_sample_is_a_pure_function_of_seed_epoch_and_position(unpaired_root: Path) -> None:
@@ -88,7 +90,7 @@ def test_halves_of_a_pair_get_the_same_crop_and_flip(tmp_path: Path, make_image:
     both.paste(image, (24, 0))
     (tmp_path / "train").mkdir()
     both.save(tmp_path / "train" / "0.png")
-    dataset = paired(tmp_path, size=16, load_size=24)
+    dataset = paired(tmp_path, size=16)
     crops = [dataset[epoch, 0] for epoch in range(20)]
     assert all(torch.equal(crop["source"], crop["target"]) for crop in crops)
     assert len({crop["source"].numpy().tobytes() for crop in crops}) > 10

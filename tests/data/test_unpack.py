@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import stat
 import tarfile
@@ -138,3 +139,18 @@ def test_damaged_archive_is_named(tmp_path: Path, kind: str, keep: int) -> None:
     archive.write_bytes(archive.read_bytes()[:keep])
     with pytest.raises(DataError, match="archive: the archive cannot be unpacked"):
         unpack(archive, tmp_path / "out", max_bytes=100_000)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"), [(errno.ENOSPC, "the disk is full"), (errno.EIO, "cannot be unpacked")]
+)
+def test_disk_that_fails_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, "as if")
+
+    archive = write_zip(tmp_path / "archive", {"x": b"1"})
+    monkeypatch.setattr(unpack_module._Budget, "copy", fail)
+    with pytest.raises(DataError, match=reason):
+        unpack(archive, tmp_path / "out", max_bytes=1000)

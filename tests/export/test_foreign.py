@@ -230,6 +230,34 @@ def test_every_layout_opens_and_gives_the_output_of_its_own_code(tmp_path: Path,
     assert (ours - theirs).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("name", ["CycleGAN", "OMGD mobile", "U-Net 256", "U-Net 128", "PatchGAN"])
+def test_default_taps_hold_what_a_hook_on_the_published_network_sees(
+    tmp_path: Path, name: str
+) -> None:
+    original = randomised(LAYOUTS[name][0])
+    torch.save(original.state_dict(), tmp_path / "net.pth")
+    network, header = read_foreign(tmp_path / "net.pth")
+    size = header["input"]["size"][0]
+    inputs = network.settings()["in_channels"]
+    images = torch.rand(1, inputs, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    seen: dict[str, Tensor] = {}
+    handles = [
+        original.get_submodule(tap).register_forward_hook(
+            lambda _, __, output, tap=tap: seen.update({tap: output})
+        )
+        for tap in network.default_taps
+    ]
+    with torch.no_grad():
+        original(images)
+        taps = network.features(images, network.default_taps)
+    for handle in handles:
+        handle.remove()
+    assert list(taps) == list(network.default_taps)
+    for tap, value in taps.items():
+        assert value.std() > 0.05
+        assert (value - seen[tap]).abs().max() < 1e-4
+
+
 def test_the_second_implementation_has_the_published_numbers_of_tensors() -> None:
     assert len(LAYOUTS) == 21
     for name, count in KEYS.items():

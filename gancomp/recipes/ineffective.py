@@ -1,0 +1,120 @@
+"""Options that would change nothing in the run they were given for: errors, not silence."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from gancomp.config import Json, Settings
+from gancomp.errors import ConfigError
+from gancomp.options import OPTIONS
+
+Idle = Callable[[Settings, Any], bool]
+
+
+def _task_is(task: str) -> Idle:
+    return lambda settings, options: settings.data.task == task
+
+
+def _teacher_is_frozen(settings: Settings, options: Any) -> bool:
+    return settings.teacher.freeze
+
+
+def _has_no_perceptual_network(settings: Settings, options: Any) -> bool:
+    return settings.perceptual.source == "none"
+
+
+def _has_no_perceptual_weight(settings: Settings, options: Any) -> bool:
+    weights = [getattr(options, name, None) for name in ("lambda_feature", "lambda_style")]
+    return all(weight is not None and weight <= 0 for weight in weights)
+
+
+def _has_no(name: str) -> Idle:
+    """Whether the method's option `name` is 0 or off; False where the method has none."""
+    return lambda settings, options: not getattr(options, name, True)
+
+
+# path of the setting, when it changes nothing, and what says so
+RULES: tuple[tuple[str, Idle, str], ...] = (
+    ("adversarial.lambda_l1", _task_is("unpaired"), "unpaired data"),
+    ("adversarial.lambda_cycle", _task_is("paired"), "paired data"),
+    ("adversarial.lambda_identity", _task_is("paired"), "paired data"),
+    ("adversarial.lambda_l1", _teacher_is_frozen, "--freeze-teacher"),
+    ("adversarial.lambda_cycle", _teacher_is_frozen, "--freeze-teacher"),
+    ("adversarial.lambda_identity", _teacher_is_frozen, "--freeze-teacher"),
+    ("perceptual.normalise", _has_no_perceptual_network, "--perceptual none"),
+    ("method.options.lambda_feature", _has_no_perceptual_network, "--perceptual none"),
+    ("method.options.lambda_style", _has_no_perceptual_network, "--perceptual none"),
+    (
+        "perceptual.file",
+        _has_no_perceptual_weight,
+        "--lambda-feature 0 --lambda-style 0",
+    ),
+    (
+        "method.options.lambda_student",
+        _has_no("student_in_discriminator"),
+        "no student fakes in the discriminator's loss",
+    ),
+    ("method.options.connector", _has_no("lambda_dcd"), "--lambda-dcd 0"),
+    ("method.options.train_connectors", _has_no("lambda_dcd"), "--lambda-dcd 0"),
+)
+
+
+def refuse_ineffective(typed: Json, settings: Settings, options: Any) -> None:
+    """Refuses what was typed, on the command line or in a `--config` file, but has no effect.
+
+    A weight of 0, or a switch that is off, is no contradiction and may always be typed.
+
+    Args:
+        typed: nested settings, only those that were given.
+        settings: all of them, resolved.
+        options: the method's own, resolved.
+
+    Raises:
+        ConfigError: naming all such options at once.
+    """
+    found: dict[str, str] = {}
+    for path, idle, reason in RULES:
+        if _at(typed, path) and path not in found and idle(settings, options):
+            found[path] = f"{flag_of(path)}: has no effect with {reason}; leave it away"
+    if found:
+        raise ConfigError("; ".join(found.values()))
+
+
+def refuse_foreign_options(settings: Settings, method: Any) -> None:
+    """Refuses options of other methods than the chosen one.
+
+    Raises:
+        ConfigError: naming the option, the method and what the method has instead.
+    """
+    known = {item.name: flag_of(f"method.options.{item.name}") for item in fields_of(method)}
+    for name in settings.method.options:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {known[close[0]]}? " if close else ""
+            raise ConfigError(
+                f"{flag_of(f'method.options.{name}')}: --method {settings.method.name} has no "
+                f"such option; {hint}It has: {', '.join(known.values()) or 'none'}"
+            )
+
+
+def fields_of(method: Any) -> tuple[dataclasses.Field[Any], ...]:
+    """The fields of the method's own options."""
+    return dataclasses.fields(method.Options)
+
+
+def flag_of(path: str) -> str:
+    """The option that sets the setting at `path`, or the path where there is none."""
+    for option in OPTIONS:
+        if option.setting == path:
+            return option.flag.split("/")[0]
+    return path
+
+
+def _at(typed: Json, path: str) -> Any:
+    value: Any = typed
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value

@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import assert_equal
+from torch import Tensor, nn
+
+from gancomp.config import OptimiserSettings, RunSettings, ScheduleSettings
+from gancomp.engine.checkpoint import Checkpoint, load_newest
+from gancomp.engine.fit import Loop, Outcome, fit
+from gancomp.engine.phases import Phase, Progress, Step
+from gancomp.engine.run import RunFolder
+from gancomp.engine.stopping import InterruptedRunError, StopWish, listening_for_stop
+from gancomp.errors import CheckpointError, RunError, TrainingError
+from gancomp.seeding import derive_generator
+
+CPU = torch.device("cpu")
+
+
+class Toy(nn.Module):
+    """Two linear maps with dropout, trained in turns: everything a loop can get wrong, no images."""
+
+    def __init__(self, width: int = 3) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(2, width), nn.Linear(width, 1)
+        generator = torch.Generator().manual_seed(0)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, generator=generator)
+        self._phases = [
+            Phase(name, module, torch.optim.Adam(module.parameters()), every=every)
+            for name, module, every in (("first", self.first, 1), ("second", self.second, 2))
+        ]
+        self.spoil: tuple[str, int] | None = None
+        self.seen: list[tuple[str, int, Tensor]] = []
+
+    def phases(self) -> list[Phase]:
+        return self._phases
+
+    def losses(self, phase: str, step: Step) -> dict[str, Tensor]:
+        hidden = nn.functional.dropout(self.first(step.batch["source"]), 0.5)
+        loss = self.second(hidden).square().mean()
+        self.seen.append((phase, step.index, step.batch["source"]))
+        bad = self.spoil == (phase, step.index)
+        return {"fit": loss, "style": loss * (torch.nan if bad else 0.1)}
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {"first": self.first, "second": self.second}
+
+    def schedule_epoch(self, epoch: int) -> int:
+        return epoch
+
+    def num_epochs(self, schedule_epochs: int) -> int:
+        return schedule_epochs
+
+
+class Watch:
+    """A view that remembers and, at a step, may send this process a signal."""
+
+    def __init__(self, signal_at: int | None = None) -> None:
+        self.signal_at, self.started, self.finished = signal_at, (-1, -1), 0
+        self.records: list[dict[str, Any]] = []
+
+    def start(self, total_steps: int, step: int) -> None:
+        self.started = (total_steps, step)
+
+    def advance(self, record: dict[str, Any]) -> None:
+        self.records.append(record)
+        if record["step"] == self.signal_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def say(self, message: str) -> None:
+        pytest.fail(message)
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+def batches(step: int) -> Iterator[dict[str, Tensor]]:
+    while True:
+        generator = derive_generator(0, "toy", step)
+        yield {"source": torch.rand(2, 2, generator=generator)}
+        step += 1
+
+
+def make_loop(folder: Path, toy: Toy, *, view: Watch | None = None, **changes: Any) -> Loop:
+    for name in ("checkpoints", "samples"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    limits = {name: changes.pop(name) for name in ("max_steps", "max_seconds") if name in changes}
+    schedule = ScheduleSettings(**{"epochs": 2, "decay_epochs": 2} | limits)
+    return Loop(
+        method=toy,
+        run=RunFolder(folder),
+        settings=RunSettings(**{"checkpoint_every": 2, "log_every": 1} | changes),
+        schedule=schedule,
+        optimiser=OptimiserSettings(lr=0.01),
+        device=CPU,
+        steps_per_epoch=3,
+        batches=batches,
+        sample=lambda step: None,
+        saved=lambda step: None,
+        view=view or Watch(),
+    )
+
+
+def train(folder: Path, toy: Toy | None = None, **changes: Any) -> Outcome:
+    """Trains in `folder` from its newest checkpoint or the start."""
+    loop = make_loop(folder, toy or Toy(), **changes)
+    return fit(loop, checkpoint=newest(folder), stop=StopWish())
+
+
+def newest(folder: Path) -> Checkpoint | None:
+    return load_newest(folder / "checkpoints", pytest.fail)
+
+
+def state(folder: Path) -> tuple[int, dict[str, Any]]:
+    found = newest(folder)
+    assert found is not None
+    return found.step, {key: value for key, value in found.state.items() if key != "outcome"}
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def losses(folder: Path) -> list[tuple[int, Any, Any]]:
+    return [(record["step"], record["losses"], record["lr"]) for record in metrics(folder)]
+
+
+@pytest.mark.parametrize("stop_at", range(1, 12))
+def test_resume_after_k_of_12_steps_equals_12_straight_steps_bit_for_bit(
+    stop_at: int, tmp_path: Path
+) -> None:
+    train(tmp_path / "straight")
+    train(tmp_path / "broken", max_steps=stop_at)
+    torch.rand(stop_at)  # whatever else draws from the global generator in between
+    outcome = train(tmp_path / "broken")
+    assert outcome.step == outcome.num_images // 2 == 12
+    straight, broken = state(tmp_path / "straight"), state(tmp_path / "broken")
+    assert straight[0] == broken[0] == 12
+    assert_equal(straight[1], broken[1])
+    assert losses(tmp_path / "broken") == losses(tmp_path / "straight")
+
+
+def test_training_leaves_the_callers_random_state_alone(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    train(tmp_path, max_steps=3)
+    train(tmp_path, max_steps=6)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_seed_decides_what_dropout_drops(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(tmp_path / name, seed=seed, max_steps=2)
+    assert losses(tmp_path / "a") == losses(tmp_path / "b") != losses(tmp_path / "c")
+
+
+def test_lines_of_steps_taken_again_do_not_occur_twice(tmp_path: Path) -> None:
+    toy = Toy()
+    toy.spoil = ("first", 5)
+    with pytest.raises(TrainingError):
+        train(tmp_path, toy, checkpoint_every=3)
+    assert [record["step"] for record in metrics(tmp_path)] == [1, 2, 3, 4, 5]
+    train(tmp_path, checkpoint_every=3)
+    assert [record["step"] for record in metrics(tmp_path)] == list(range(1, 13))
+
+
+def test_lines_from_before_the_first_checkpoint_do_not_occur_twice(tmp_path: Path) -> None:
+    toy = Toy()
+    toy.spoil = ("first", 3)
+    with pytest.raises(TrainingError):
+        train(tmp_path, toy, checkpoint_every=100)
+    assert [record["step"] for record in metrics(tmp_path)] == [1, 2, 3]
+    train(tmp_path, checkpoint_every=100)
+    assert [record["step"] for record in metrics(tmp_path)] == list(range(1, 13))
+
+
+def test_a_phase_has_its_turn_only_in_its_steps_and_each_step_has_its_own_batch(
+    tmp_path: Path,
+) -> None:
+    toy = Toy()
+    train(tmp_path, toy, max_steps=4)
+    assert [item[:2] for item in toy.seen] == [
+        ("first", 0), ("second", 0), ("first", 1), ("first", 2), ("second", 2), ("first", 3)
+    ]  # fmt: skip
+    for _, index, batch in toy.seen:
+        assert torch.equal(batch, next(batches(index))["source"])
+
+
+@pytest.mark.parametrize("phase", ["first", "second"])
+def test_a_non_finite_term_is_named_and_its_phase_changes_nothing(
+    phase: str, tmp_path: Path
+) -> None:
+    toy = Toy()
+    toy.spoil = (phase, 4)
+    with pytest.raises(TrainingError, match=f"step 5: {phase}/style = nan") as info:
+        train(tmp_path, toy)
+    assert "fit" not in str(info.value)
+    assert "\n" not in str(info.value)
+    step, saved = state(tmp_path)
+    assert step == 4
+    for name in {"first": ("first", "second"), "second": ("second",)}[phase]:
+        for key, value in toy.networks()[name].state_dict().items():
+            assert torch.equal(value, saved["networks"][name][key]), (name, key)
+    assert all(
+        torch.isfinite(torch.tensor(list(record["losses"].values()))).all()
+        for record in metrics(tmp_path)
+    )
+    straight = tmp_path / "straight"
+    train(straight)
+    train(tmp_path)
+    assert_equal(state(tmp_path)[1], state(straight)[1])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_parameter_that_became_non_finite_is_not_saved(value: float, tmp_path: Path) -> None:
+    toy = Toy()
+
+    class Spoiling(Watch):
+        def advance(self, record: dict[str, Any]) -> None:
+            if record["step"] == 4:
+                with torch.no_grad():
+                    toy.second.bias.fill_(value)
+
+    with pytest.raises(TrainingError, match="step 4: second.bias became non-finite"):
+        train(tmp_path, toy, view=Spoiling())
+    assert state(tmp_path)[0] == 2
+
+
+def test_a_signal_ends_the_run_after_the_step_with_everything_saved(tmp_path: Path) -> None:
+    train(tmp_path / "straight")
+    view = Watch(signal_at=5)
+    with (
+        pytest.raises(InterruptedRunError, match="SIGTERM after step 5; saved in") as info,
+        listening_for_stop() as stop,
+    ):
+        loop = make_loop(tmp_path / "run", Toy(), view=view, checkpoint_every=100)
+        fit(loop, checkpoint=None, stop=stop)
+    assert "\n" not in str(info.value)
+    assert view.finished == 1
+    assert state(tmp_path / "run")[0] == 5
+    train(tmp_path / "run")
+    assert_equal(state(tmp_path / "run")[1], state(tmp_path / "straight")[1])
+    assert losses(tmp_path / "run") == losses(tmp_path / "straight")
+
+
+def test_a_signal_before_the_first_step_leaves_nothing_to_be_sorry_for(tmp_path: Path) -> None:
+    stop = StopWish()
+    stop.note(signal.SIGINT, None)
+    with pytest.raises(InterruptedRunError, match="after step 0"):
+        fit(make_loop(tmp_path, Toy()), checkpoint=None, stop=stop)
+    assert newest(tmp_path) is None
+
+
+def test_max_time_ends_with_a_save_and_counts_each_sitting_anew(tmp_path: Path) -> None:
+    assert train(tmp_path, max_seconds=1e-9, checkpoint_every=100).step == 1
+    assert state(tmp_path)[0] == 1
+    assert train(tmp_path, max_seconds=1e-9, checkpoint_every=100).step == 2
+    assert train(tmp_path, max_seconds=3600.0).step == 12
+
+
+def test_max_steps_counts_all_sittings_and_may_be_raised_or_lowered(tmp_path: Path) -> None:
+    assert train(tmp_path, max_steps=5).step == 5
+    assert train(tmp_path, max_steps=4).step == 5
+    assert train(tmp_path, max_steps=7).step == 7
+    assert train(tmp_path, max_steps=10**9).step == 12
+    assert [record["step"] for record in metrics(tmp_path)] == list(range(1, 13))
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
+    train(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").rglob("*")}
+    toy = Toy()
+    assert train(tmp_path, toy).step == 12
+    assert not toy.seen
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").rglob("*")} == before
+
+
+def test_the_learning_rate_follows_the_epoch_also_after_a_resume(tmp_path: Path) -> None:
+    train(tmp_path, max_steps=7)
+    train(tmp_path)
+    rates = [record["lr"]["first"] / 0.01 for record in metrics(tmp_path)]
+    # 3 steps an epoch: 2 constant epochs, then 1 - 1/3 and 1 - 2/3
+    assert rates == pytest.approx([1] * 6 + [2 / 3] * 3 + [1 / 3] * 3)
+
+
+def test_a_checkpoint_of_other_networks_is_refused_in_one_line(tmp_path: Path) -> None:
+    train(tmp_path, max_steps=2)
+    with pytest.raises(CheckpointError, match="does not fit this run's networks") as info:
+        train(tmp_path, Toy(width=4))
+    assert "\n" not in str(info.value)
+
+
+def test_a_full_disk_in_metrics_is_one_line_and_the_checkpoint_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tmp_path, max_steps=4)
+    lines = (tmp_path / "metrics.jsonl").read_text()
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    monkeypatch.setattr(RunFolder, "forget_metrics_after", lambda self, step: None)
+    with pytest.raises(RunError, match=r"metrics.jsonl: not written, the disk is full"):
+        train(tmp_path)
+    assert state(tmp_path)[0] == 4
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "metrics.jsonl").write_text(lines)
+    monkeypatch.undo()
+    train(tmp_path)
+    train(tmp_path / "straight")
+    assert losses(tmp_path) == losses(tmp_path / "straight")
+
+
+def test_progress_is_told_from_the_start_and_every_line_once(tmp_path: Path) -> None:
+    view = Watch()
+    train(tmp_path, view=view, max_steps=5, log_every=2)
+    assert view.started == (5, 0)
+    assert [record["step"] for record in view.records] == [1, 2, 4]
+    assert view.finished == 1
+    view = Watch()
+    train(tmp_path, view=view)
+    assert view.started == (12, 5)
+    assert [record["epoch"] for record in view.records][:2] == [2, 2]
+    assert make_loop(tmp_path, Toy()).progress(7) == Progress(step=7, epoch=2)

@@ -1,0 +1,201 @@
+"""Whole runs that are killed, interrupted or starved, and then go on."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny_runs
+from tiny_runs import NUM_STEPS, arguments, finish, start, wait_until
+
+from gancomp.engine.checkpoint import STATE, list_checkpoints, load_newest
+
+Unbroken = Callable[[str], Path]
+Sets = dict[str, Path]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "workers", "every", "num_kills"),
+    [("unpaired", 0, 1, 5), ("unpaired", 2, 3, 5), ("paired", 0, 2, 3)],
+)
+def test_a_run_killed_at_random_moments_ends_bit_for_bit_like_an_unbroken_one(
+    name: str,
+    workers: int,
+    every: int,
+    num_kills: int,
+    toy_sets: Sets,
+    unbroken: Unbroken,
+    tmp_path: Path,
+) -> None:
+    out, rng = tmp_path / "run", random.Random(f"{name} {workers}")
+    typed = arguments(toy_sets[name], out, workers=workers, every=every)
+    killed = 0
+    for kill in range(num_kills):
+        resume = ["--resume"] if (out / "config.json").exists() else []
+        started = start([*typed, *resume])
+        moment = ["at a step", "at a step", "while saving"][kill % 3]
+        if moment == "while saving":
+            wait_until(lambda: any(out.glob("checkpoints/.step_*")), started)
+            time.sleep(rng.uniform(0, 0.02))
+        else:
+            goal = min(max(tiny_runs.logged_steps(out), default=0), tiny_runs.newest_step(out))
+            goal += rng.randint(0, 2)
+            wait_until(lambda goal=goal: max(tiny_runs.logged_steps(out), default=0) >= goal, started)
+            time.sleep(rng.uniform(0, 0.3))
+        killed += started.process.is_alive()
+        started.kill()
+        reached = max(tiny_runs.logged_steps(out), default=1)
+        assert tiny_runs.newest_step(out) >= (reached - 1) // every * every, "lost more than due"
+    resume = ["--resume"] if (out / "config.json").exists() else []
+    status, said = finish([*typed, *resume])
+    assert status == 0, said
+    assert killed >= num_kills - 1, "the run was over too soon for this test to mean anything"
+    assert [line[0] for line in tiny_runs.losses(out)] == list(range(1, NUM_STEPS + 1))
+    tiny_runs.assert_same_result(out, unbroken(name))
+    assert not list(out.rglob("*.partial"))
+    assert not list(out.rglob("*.old"))
+
+
+def test_two_runs_of_one_seed_are_equal_whatever_the_number_of_workers(
+    toy_sets: Sets, unbroken: Unbroken, tmp_path: Path
+) -> None:
+    status, said = finish(arguments(toy_sets["unpaired"], tmp_path / "run", workers=1))
+    assert status == 0, said
+    tiny_runs.assert_same_result(tmp_path / "run", unbroken("unpaired"))
+
+
+def test_resume_after_3_of_8_steps_equals_8_straight_steps_bit_for_bit(
+    toy_sets: Sets, unbroken: Unbroken, tmp_path: Path
+) -> None:
+    typed = arguments(toy_sets["unpaired"], tmp_path / "run", every=100)
+    status, said = finish([*typed, "--max-steps", "3"])
+    assert status == 0, said
+    assert tiny_runs.newest_step(tmp_path / "run") == 3
+    status, said = finish([*typed, "--resume"])
+    assert status == 0, said
+    tiny_runs.assert_same_result(tmp_path / "run", unbroken("unpaired"))
+
+
+def test_resume_of_a_finished_run_changes_nothing(
+    toy_sets: Sets, unbroken: Unbroken, tmp_path: Path
+) -> None:
+    run = unbroken("unpaired")
+    names = ("student.safetensors", "metrics.jsonl", "config.json")
+    before = {name: (run / name).read_bytes() for name in names}
+    checkpoints = list_checkpoints(run / "checkpoints")
+    status, said = finish([*arguments(toy_sets["unpaired"], run), "--resume"])
+    assert status == 0, said
+    assert {name: (run / name).read_bytes() for name in names} == before
+    assert list_checkpoints(run / "checkpoints") == checkpoints
+
+
+@pytest.mark.parametrize(
+    ("number", "workers"), [(signal.SIGINT, 2), (signal.SIGTERM, 0)], ids=["SIGINT", "SIGTERM"]
+)
+def test_a_signal_saves_leaves_with_130_and_the_run_goes_on_exactly(
+    number: signal.Signals, workers: int, toy_sets: Sets, unbroken: Unbroken, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    typed = arguments(toy_sets["unpaired"], out, workers=workers, every=100)
+    started = start(typed)
+    wait_until(lambda: 2 in tiny_runs.logged_steps(out), started)
+    started.interrupt(number)
+    assert started.wait() == 130
+    assert f"stopped by {number.name}" in started.said()
+    assert tiny_runs.newest_step(out) == max(tiny_runs.logged_steps(out)) < NUM_STEPS
+    status, said = finish([*typed, "--resume"])
+    assert status == 0, said
+    tiny_runs.assert_same_result(out, unbroken("unpaired"))
+
+
+def test_a_second_sigint_ends_a_run_with_workers_at_once(toy_sets: Sets, tmp_path: Path) -> None:
+    started = start(
+        arguments(toy_sets["unpaired"], tmp_path / "run", workers=2), prepare=tiny_runs.slow_steps
+    )
+    wait_until(lambda: bool(tiny_runs.logged_steps(tmp_path / "run")), started)
+    started.interrupt(signal.SIGINT)
+    time.sleep(0.3)
+    began = time.monotonic()
+    started.interrupt(signal.SIGINT)
+    assert started.wait() == 130
+    assert time.monotonic() - began < 15
+
+
+def test_a_killed_owner_gives_the_run_free_at_once_although_its_workers_linger(
+    toy_sets: Sets, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    typed = arguments(toy_sets["unpaired"], out, "--max-steps", "2", workers=2)
+    first = start(typed, prepare=tiny_runs.slow_steps)
+    wait_until(lambda: bool(tiny_runs.logged_steps(out)), first)
+    second, said = finish([*typed, "--resume"])
+    assert second == 2
+    assert f"process {first.process.pid} is writing this run" in said
+    first.kill()
+    status, said = finish([*typed, "--resume"])
+    assert status == 0, said
+
+
+def test_a_disk_that_fills_up_is_one_line_and_the_old_checkpoint_stays(
+    toy_sets: Sets, unbroken: Unbroken, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    typed = arguments(toy_sets["unpaired"], out, every=1)
+    assert finish([*typed, "--max-steps", "2"])[0] == 0
+    size = (list_checkpoints(out / "checkpoints")[0] / STATE).stat().st_size
+    metrics, student = (out / "metrics.jsonl").read_text(), (out / "student.safetensors")
+    before = student.read_bytes()
+    status, said = finish([*typed, "--resume"], largest_file=size // 2)
+    assert status == 2, said
+    last = said.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "disk is full (File too large)" in last
+    assert "Traceback" not in said
+    assert tiny_runs.newest_step(out) == 2
+    assert (out / "metrics.jsonl").read_text().startswith(metrics)
+    assert student.read_bytes() == before
+    assert not list(out.rglob("*.partial"))
+    status, said = finish([*typed, "--resume"])
+    assert status == 0, said
+    tiny_runs.assert_same_result(out, unbroken("unpaired"))
+
+
+def test_a_disk_that_is_full_from_the_start_is_one_line(toy_sets: Sets, tmp_path: Path) -> None:
+    status, said = finish(arguments(toy_sets["unpaired"], tmp_path / "run"), largest_file=0)
+    # the log itself cannot be written then: only the status tells
+    assert (status, said) == (2, "")
+
+
+def test_a_loss_that_becomes_nan_stops_the_run_with_its_name(
+    toy_sets: Sets, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    status, said = finish(arguments(toy_sets["unpaired"], out, every=1), prepare=tiny_runs.spoil_dcd_term)
+    assert status == 2
+    last = said.splitlines()[-1]
+    assert last.startswith("error: step 3: student/dcd = nan")
+    assert "--lr" in last
+    found = load_newest(out / "checkpoints", pytest.fail)
+    assert found is not None
+    assert found.step == 2
+    assert tiny_runs.logged_steps(out) == [1, 2]
+
+
+def test_max_time_stops_with_a_final_save_and_resume_goes_on(
+    toy_sets: Sets, unbroken: Unbroken, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    typed = arguments(toy_sets["unpaired"], out, "--json", every=100)
+    status, said = finish([*typed, "--max-time", "0.001s"])
+    assert status == 0, said
+    assert tiny_runs.newest_step(out) == 1
+    status, said = finish([*typed, "--resume", "--max-time", "1h"])
+    assert status == 0, said
+    assert json.loads(said[said.index("\n{\n") :])["step"] == NUM_STEPS
+    tiny_runs.assert_same_result(out, unbroken("unpaired"))

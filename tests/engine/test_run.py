@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gancomp.engine.run import RunFolder, latest_run, name_latest, read_config, writing_run
+from gancomp.errors import RunError
+
+
+def hold_in_a_child(path: Path, also: Callable[[], None] = lambda: None) -> int:
+    """Forks a process that holds the run at `path` until it is killed; returns its id."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with writing_run(path, resume=False):
+                also()
+                os.write(writing, b"x")
+                signal.pause()
+        finally:
+            os._exit(1)
+    os.close(writing)
+    assert os.read(reading, 1) == b"x"
+    os.close(reading)
+    return child
+
+
+def kill(child: int) -> None:
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def test_a_second_writer_is_refused_with_the_first_ones_process_id(tmp_path: Path) -> None:
+    child = hold_in_a_child(tmp_path / "run")
+    try:
+        with (
+            pytest.raises(RunError, match=f"process {child} is writing this run"),
+            writing_run(tmp_path / "run", resume=False),
+        ):
+            pytest.fail("two writers")
+    finally:
+        kill(child)
+
+
+def test_the_lock_is_gone_with_its_killed_owner_even_while_the_owners_children_live(
+    tmp_path: Path,
+) -> None:
+    pids = tmp_path / "pid"
+
+    def start_worker() -> None:
+        worker = os.fork()
+        if worker == 0:
+            signal.pause()
+        pids.write_text(str(worker))
+
+    child = hold_in_a_child(tmp_path / "run", start_worker)
+    kill(child)
+    worker = int(pids.read_text())
+    os.kill(worker, 0)  # it lives
+    try:
+        with writing_run(tmp_path / "run", resume=False):
+            pass
+    finally:
+        os.kill(worker, signal.SIGKILL)
+
+
+def test_a_forked_worker_does_not_give_the_lock_free_when_it_ends(tmp_path: Path) -> None:
+    with writing_run(tmp_path / "run", resume=False):
+        worker = os.fork()
+        if worker == 0:
+            os._exit(0)
+        os.waitpid(worker, 0)
+        other = os.fork()
+        if other == 0:
+            status = 1
+            try:
+                with writing_run(tmp_path / "run", resume=False):
+                    pass
+            except RunError:
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) == 0
+
+
+def test_the_lock_is_free_after_the_block_even_if_it_raised(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), writing_run(tmp_path / "run", resume=False):
+        raise ZeroDivisionError
+    with writing_run(tmp_path / "run", resume=False):
+        pass
+
+
+def begun(path: Path) -> Path:
+    with writing_run(path, resume=False) as run:
+        run.write_config({"settings": {}})
+    return path
+
+
+def test_an_existing_run_is_not_written_without_being_asked_to_continue(tmp_path: Path) -> None:
+    path = begun(tmp_path / "run")
+    with (
+        pytest.raises(RunError, match="already holds a run; continue it with --resume"),
+        writing_run(path, resume=False),
+    ):
+        pytest.fail("overwritten")
+    with writing_run(path, resume=True):
+        pass
+
+
+def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RunError, match="--resume: there is no run in"),
+        writing_run(tmp_path / "run", resume=True),
+    ):
+        pytest.fail("resumed nothing")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("all my work")
+    with (
+        pytest.raises(RunError, match="is a folder with other files"),
+        writing_run(tmp_path, resume=False),
+    ):
+        pytest.fail("used")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_is_no_place_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("x")
+    with (
+        pytest.raises(RunError, match="is a file; choose a folder"),
+        writing_run(tmp_path / "run", resume=False),
+    ):
+        pytest.fail("used")
+
+
+def test_a_run_that_was_killed_before_its_settings_were_written_begins_anew(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "run"
+    (path / "checkpoints").mkdir(parents=True)
+    (path / ".lock").write_text("1")
+    (path / ".config.json.ab12cd.partial").write_text('{"sett')
+    with writing_run(path, resume=False) as run:
+        run.write_config({})
+    assert not list(path.glob("*.partial"))
+
+
+def test_leftovers_of_a_crash_are_removed_when_the_run_goes_on(tmp_path: Path) -> None:
+    path = begun(tmp_path / "run")
+    left = [
+        path / ".student.safetensors.x1.partial",
+        path / "samples" / ".step_00000004.png.x2.partial",
+        path / "checkpoints" / ".step_00000004.partial" / "state.pt",
+        path / "checkpoints" / ".step_00000002.old" / "state.pt",
+    ]
+    for file in left:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("half")
+    (path / "notes.partial").write_text("the user's own")
+    with writing_run(path, resume=True):
+        pass
+    assert {str(file.relative_to(path)) for file in path.rglob("*")} == {
+        ".lock", "config.json", "checkpoints", "samples", "notes.partial"
+    }  # fmt: skip
+
+
+def test_metrics_of_steps_to_be_taken_again_and_a_torn_last_line_are_dropped(
+    tmp_path: Path,
+) -> None:
+    with writing_run(tmp_path / "run", resume=False) as run:
+        for step in (1, 2, 3, 4):
+            run.append_metrics({"step": step, "losses": {"a": 0.1 * step}})
+        path = run.path / "metrics.jsonl"
+        whole = path.read_text()
+        path.write_text(whole + '{"step": 5, "los')
+        run.forget_metrics_after(3)
+        assert path.read_text() == "".join(whole.splitlines(keepends=True)[:3])
+        run.forget_metrics_after(0)
+        assert path.read_text() == ""
+
+
+def test_forgetting_metrics_that_were_never_written_is_no_error(tmp_path: Path) -> None:
+    RunFolder(tmp_path).forget_metrics_after(3)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"settings": 3}'])
+def test_a_damaged_config_is_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(RunError, match=r"config.json: is damaged"):
+        read_config(tmp_path)
+
+
+def test_latest_names_the_newest_run_and_survives_a_move_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert latest_run() is None
+    for name in ("one", "two"):
+        assert name_latest(begun(Path("runs") / name)) is None
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").rename(tmp_path / "there")
+    monkeypatch.chdir(tmp_path / "there")
+    assert latest_run() == tmp_path / "there" / "runs" / "two"
+
+
+def test_a_folder_called_latest_is_reported_and_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "latest").mkdir(parents=True)
+    assert "runs/latest: not updated" in str(name_latest(begun(tmp_path / "run")))
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["latest"]
+
+
+def test_settings_are_written_as_json_with_a_line_end(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.write_config({"settings": {"a": 1}})
+    text = (tmp_path / "config.json").read_text()
+    assert json.loads(text) == read_config(tmp_path) == {"settings": {"a": 1}}
+    assert text.endswith("}\n")

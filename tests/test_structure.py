@@ -1,0 +1,204 @@
+"""The shape of the package: imports point one way, files and functions stay short."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gancomp
+from gancomp.registry import METHODS, NETWORKS, READERS, TASKS, resolve
+
+ROOT = Path(gancomp.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+HEAVY = {"torch", "torchvision", "pytorch_fid", "scipy"}
+MAX_FUNCTION, MAX_FILE = 60, 500
+EDGES = {"errors", "seeding", "files", "config", "registry"}  # what any component may use
+
+# part of the package -> the parts (or modules) of the package that it may import
+MAY_IMPORT = {
+    "__init__": set(),
+    "errors": set(),
+    "seeding": set(),
+    "console": set(),
+    "presets": {"errors"},
+    "files": {"errors"},
+    "config": {"errors"},
+    "registry": {"errors"},
+    "options": {"config", "errors"},
+    "networks": {"errors", "networks"},
+    "losses": {"errors", "losses"},
+    "data": EDGES | {"data"},
+    "metrics": EDGES | {"metrics"},
+    "export": EDGES | {"export", "networks"},
+    "engine": EDGES | {"engine"},
+    "shrink": EDGES | {"shrink", "networks"},
+    "tasks": EDGES | {"tasks", "networks", "losses", "engine.phases"},
+    "methods": EDGES | {"methods", "tasks", "networks", "losses", "engine.phases"},
+    "recipes": EDGES
+    | {"__init__", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
+    | {"metrics", "export", "losses", "presets", "console"},
+    "cli": {"__init__", "console", "errors", "options", "recipes"},
+    "__main__": {"cli", "errors"},
+}
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+def imported(tree: ast.AST, *, lazy: bool) -> Iterator[str]:
+    """Full names imported by `tree`, types-only imports left out; with `lazy`, inside functions."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, "imports name the whole path"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If) and getattr(node.test, "id", None) == "TYPE_CHECKING":
+            continue
+        elif lazy or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from imported(node, lazy=lazy)
+
+
+MODULES = {module_name(file): ast.parse(file.read_text(), str(file)) for file in FILES}
+
+
+def own(name: str) -> str | None:
+    """`gancomp.data.layout.scan` -> `data.layout`; a name of the package itself -> `__init__`."""
+    if name.split(".")[0] != "gancomp":
+        return None
+    parts = name.split(".")[1:]
+    while parts and ".".join(parts) not in MODULES:
+        parts.pop()
+    return ".".join(parts) or "__init__"
+
+
+def forbidden(module: str, tree: ast.AST) -> list[str]:
+    """What `module` imports from parts of the package that it has no business with."""
+    allowed = MAY_IMPORT[module.split(".")[0]]
+    uses = {target for name in imported(tree, lazy=True) if (target := own(name))}
+    return sorted(use for use in uses if not {use, use.split(".")[0]} & allowed)
+
+
+def test_every_part_of_the_package_has_its_line_in_the_table() -> None:
+    assert {module.split(".")[0] for module in MODULES} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_one_way(module: str) -> None:
+    assert forbidden(module, MODULES[module]) == []
+
+
+def test_an_import_against_the_direction_is_noticed_even_inside_a_function() -> None:
+    code = "def f():\n    from gancomp.recipes.plan import make_plan\nimport gancomp.data.layout"
+    assert forbidden("metrics.fid", ast.parse(code)) == ["data.layout", "recipes.plan"]
+    assert forbidden("tasks.base", ast.parse("import gancomp.engine.fit")) == ["engine.fit"]
+    assert forbidden("tasks.base", ast.parse("import gancomp.engine.phases")) == []
+    types_only = "if TYPE_CHECKING:\n    from gancomp.networks.base import TappedNetwork"
+    assert forbidden("registry", ast.parse(types_only)) == []
+
+
+def reachable(start: str) -> Iterator[tuple[str, str]]:
+    """(importing module, full name) of all that importing `start` imports at once."""
+    waiting, seen = [start], set()
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        for name in imported(MODULES[module], lazy=False):
+            yield module, name
+            target = own(name)
+            if target is not None:
+                waiting.append(target)
+
+
+@pytest.mark.parametrize(
+    "start", ["__main__", "cli", "options", "presets", "config", "registry", "console"]
+)
+def test_the_command_line_starts_without_the_heavy_libraries(start: str) -> None:
+    heavy = [edge for edge in reachable(start) if edge[1].split(".")[0] in HEAVY]
+    assert heavy == []
+
+
+def test_the_walk_over_imports_reaches_what_it_should() -> None:
+    assert ("config", "gancomp.errors.ConfigError") in set(reachable("cli"))
+    assert any(name.split(".")[0] == "torch" for _, name in reachable("recipes.distill"))
+
+
+def cycles(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that can reach themselves."""
+
+    def reaches_itself(start: str) -> bool:
+        waiting, seen = list(graph[start]), set[str]()
+        while waiting:
+            module = waiting.pop()
+            if module == start:
+                return True
+            if module not in seen:
+                seen.add(module)
+                waiting.extend(graph[module])
+        return False
+
+    return [module for module in graph if reaches_itself(module)]
+
+
+def test_no_module_imports_itself_in_a_circle_not_even_lazily() -> None:
+    graph = {
+        module: {target for name in imported(tree, lazy=True) if (target := own(name))}
+        for module, tree in MODULES.items()
+    }
+    assert cycles(graph) == []
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_name)
+def test_every_file_says_first_why_it_exists_and_stays_short(file: Path) -> None:
+    text = file.read_text()
+    assert text.startswith('"""')
+    assert text.splitlines()[0].strip('"').strip()
+    assert len(text.splitlines()) <= MAX_FILE
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_functions_stay_short_and_nothing_is_left_unimplemented(module: str) -> None:
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.FunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= MAX_FUNCTION, f"{module}.{node.name} has {length} lines"
+        if isinstance(node, ast.Raise) and "NotImplementedError" in ast.dump(node):
+            assert module == "networks.base", "only the abstract base of the networks may"
+
+
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [
+        pytest.param(table, name, id=f"{kind}-{name}")
+        for kind, table in (
+            ("network", NETWORKS),
+            ("task", TASKS),
+            ("reader", READERS),
+            ("method", METHODS),
+        )
+        for name in table
+    ],
+)
+def test_every_line_of_the_registry_resolves_to_something_documented(
+    table: dict[str, str], name: str
+) -> None:
+    thing = resolve(table, "registry", name)
+    assert callable(thing)
+    assert thing.__doc__
+    assert thing.__module__ == table[name].partition(":")[0]
+
+
+def test_readers_and_tasks_come_in_pairs() -> None:
+    assert set(READERS) == set(TASKS)
+
+
+def test_the_package_tells_type_checkers_that_it_is_typed() -> None:
+    assert (ROOT / "py.typed").exists()

@@ -1,0 +1,222 @@
+"""Tiny real runs in processes of their own, which the tests may interrupt, starve or kill."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gancomp.engine.checkpoint import list_checkpoints, load_checkpoint
+
+NUM_STEPS = 8  # more than the 5 images of an epoch and the 3 of a pool
+PATIENCE_S = 120.0
+
+# importing takes seconds; the server does it once and forks each run from there
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(
+    [
+        "pytest",
+        "torch._dynamo",
+        "numpy.random",
+        "gancomp.cli",
+        "gancomp.data.demo_set",
+        "gancomp.data.loader",
+        "gancomp.methods.dcd",
+        "gancomp.networks.patchgan",
+        "gancomp.networks.resnet",
+        "gancomp.recipes.distill",
+        "gancomp.recipes.profile",
+        "gancomp.tasks.paired",
+        "gancomp.tasks.unpaired",
+    ]
+)
+
+
+@dataclass
+class Started:
+    """A run under way."""
+
+    process: ForkServerProcess
+    log: Path
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel does when memory is short."""
+        self.process.kill()
+        self.process.join(PATIENCE_S)
+
+    def interrupt(self, number: signal.Signals) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def wait(self) -> int:
+        """The exit status."""
+        self.process.join(PATIENCE_S)
+        if self.process.exitcode is None:
+            self.kill()
+            raise AssertionError(f"the run hangs; it said: {self.said()}")
+        return self.process.exitcode
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+
+def arguments(dataset: Path, out: Path, *more: str, workers: int = 0, every: int = 3) -> list[str]:
+    """A `distill` with dropout, pools, epochs and a falling learning rate in eight steps."""
+    text = (
+        "distill --arch mobile-resnet6 --width 4 --student-width 2 --size 32 --d-layers 1 "
+        "--d-width 4 --perceptual none --dropout 0.3 --pool-size 3 --batch-size 1 --epochs 1 "
+        f"--decay-epochs 3 --max-steps {NUM_STEPS} --log-every 1 --sample-every 4 --seed 7 "
+        f"--device cpu --workers {workers} --checkpoint-every {every}"
+    )
+    return [*text.split(), "--dataset", str(dataset), "--out", str(out), *more]
+
+
+def start(
+    typed: list[str],
+    *,
+    largest_file: int | None = None,
+    prepare: Callable[[], None] | None = None,
+) -> Started:
+    """Starts `gancomp` with the arguments `typed` in the folder of its `--out`.
+
+    Args:
+        typed: the command line.
+        largest_file: bytes at which the kernel refuses to let a file grow.
+        prepare: called in the process before the command; a function of a module.
+    """
+    out = Path(typed[typed.index("--out") + 1])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    log = out.parent / f"{out.name}.log"
+    process = context.Process(target=_serve, args=(typed, out.parent, log, largest_file, prepare))
+    process.start()
+    return Started(process, log)
+
+
+def _serve(
+    typed: list[str],
+    folder: Path,
+    log: Path,
+    largest_file: int | None,
+    prepare: Callable[[], None] | None,
+) -> None:
+    from gancomp.__main__ import run
+
+    os.chdir(folder)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    torch.set_num_threads(1)
+    if prepare is not None:
+        prepare()
+    if largest_file is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+    sys.exit(run(typed))
+
+
+def finish(typed: list[str], **options: Any) -> tuple[int, str]:
+    """Exit status and output of a run that is left alone."""
+    started = start(typed, **options)
+    return started.wait(), started.said()
+
+
+def wait_until(condition: Callable[[], bool], started: Started) -> None:
+    """Waits until the condition holds or the run has ended."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition() and started.process.is_alive():
+        assert time.monotonic() < deadline, f"waited in vain; the run said: {started.said()}"
+        time.sleep(0.002)
+
+
+def logged_steps(run: Path) -> list[int]:
+    """The steps of the whole lines of `metrics.jsonl`."""
+    path = run / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line)["step"] for line in lines if line.endswith("\n")]
+
+
+def newest_step(run: Path) -> int:
+    """The step of the newest checkpoint, which must be whole; 0 if there is none."""
+    found = list_checkpoints(run / "checkpoints")
+    return load_checkpoint(found[0]).step if found else 0
+
+
+def assert_same_result(run: Path, unbroken: Path) -> None:
+    """Generators, samples and the last checkpoint are equal bit for bit, losses too."""
+    for name in ("student.safetensors", "teacher.safetensors"):
+        assert (run / name).read_bytes() == (unbroken / name).read_bytes(), name
+    for sample in (unbroken / "samples").iterdir():
+        assert (run / "samples" / sample.name).read_bytes() == sample.read_bytes(), sample.name
+    one, two = (
+        load_checkpoint(list_checkpoints(path / "checkpoints")[0]) for path in (run, unbroken)
+    )
+    assert one.step == two.step
+    for state in (one.state, two.state):
+        assert state.pop("outcome")["num_images"] == one.step
+    assert_equal(one.state, two.state)
+    assert losses(run) == losses(unbroken)
+
+
+def assert_equal(one: Any, two: Any) -> None:
+    """Nested containers hold the same keys, values and, bit for bit, tensors."""
+    assert type(one) is type(two)
+    if isinstance(one, dict):
+        assert list(one) == list(two)
+        for key in one:
+            assert_equal(one[key], two[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(two)
+        for left, right in zip(one, two, strict=True):
+            assert_equal(left, right)
+    elif isinstance(one, Tensor):
+        assert one.dtype == two.dtype
+        assert torch.equal(one, two)
+    else:
+        assert one == two
+
+
+def losses(run: Path) -> list[tuple[int, dict[str, float], dict[str, float]]]:
+    """Step, losses and learning rates of every line of metrics."""
+    records = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [(record["step"], record["losses"], record["lr"]) for record in records]
+
+
+def slow_steps() -> None:
+    """Makes every step last a minute from the second on."""
+    from gancomp.methods.dcd import Dcd
+
+    original = Dcd.losses
+
+    def losses(self, phase, step):  # type: ignore[no-untyped-def]  # stands in for a method
+        if step.index > 0:
+            time.sleep(60)
+        return original(self, phase, step)
+
+    Dcd.losses = losses  # type: ignore[method-assign]  # only in a process made for it
+
+
+def spoil_dcd_term() -> None:
+    """Makes one term NaN in the third step."""
+    from gancomp.methods.dcd import Dcd
+
+    original = Dcd.losses
+
+    def losses(self, phase, step):  # type: ignore[no-untyped-def]  # stands in for a method
+        terms = original(self, phase, step)
+        if phase == "student" and step.index == 2:
+            terms["dcd"] = terms["dcd"] * torch.nan
+        return terms
+
+    Dcd.losses = losses  # type: ignore[method-assign]  # only in a process made for it
