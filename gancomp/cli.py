@@ -271,13 +271,13 @@ def translate(
     )
     if json:
         console.print_json(result)
-    else:
-        console.say(f"{len(result['written'])} written to {out}, {len(result['failed'])} failed")
-    if result["failed"] and not result["written"]:
+    if not result["written"]:
         raise DataError(
             f"nothing was written to {out}: none of {len(result['failed'])} files could be "
             f"translated; the first: {result['failed'][0]['error']}"
         )
+    if not json:
+        console.say(f"{len(result['written'])} written to {out}, {len(result['failed'])} failed")
 
 
 data_app = typer.Typer(help="Known datasets: list, fetch, check.")
@@ -335,9 +335,7 @@ def data_check(
     report = check_dataset(folder, task)
     console.print_json(report) if json else show_check(report)
     if problems := report["problems"]:
-        raise DataError(
-            f"{folder}: {len(problems)} problems, named above; mend or remove the files"
-        )
+        raise DataError(f"{folder}: number of problems: {len(problems)}; the first: {problems[0]}")
 
 
 @app.command()

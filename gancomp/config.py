@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import tomllib
 import types
 import typing
@@ -213,7 +214,7 @@ def read(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
 def _read(kind: type[T], values: Mapping[str, Any], where: str, problems: list[str]) -> T | None:
     hints = typing.get_type_hints(kind)
     known = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]  # T is always one of our dataclasses
-    for name in values.keys() - known.keys():
+    for name in sorted(values.keys() - known.keys()):
         problems.append(f"{_join(where, name)}: no such setting{_meant(name, list(known))}")
     before = len(problems)
     chosen: Json = {}
@@ -252,7 +253,8 @@ def _value(hint: Any, value: Any, where: str, label: str, problems: list[str]) -
     if origin is dict and isinstance(value, Mapping):
         return dict(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        # beyond a float's range Python raises; as infinity it is refused like any other
+        return float(value) if abs(value) < 2**1023 else math.inf
     if (
         not isinstance(hint, type)
         or not isinstance(value, hint)

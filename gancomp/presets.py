@@ -77,6 +77,14 @@ def _blocks(teacher: int, student: int) -> Json:
     return {"method": {"options": NO_STUDENT_GAN | blocks}}
 
 
+# small enough for two minutes on two CPU cores; a crop would change the stripes' period
+DEMO: Json = {
+    **_teacher(16, "instance"),
+    "discriminator": {"width": 16, "norm": "instance", "layers": 2},
+    "data": {"size": 64, "load_size": 64, "batch_size": 2},
+}
+
+
 PRESETS: tuple[Preset, ...] = (
     # the teacher alone
     Preset(
@@ -205,6 +213,39 @@ PRESETS: tuple[Preset, ...] = (
         None,
         _paired("instance") | PAPER_SCHEDULE,
         f"{DCD}, section 4.1 with the networks of its released script",
+    ),
+    # the embedded demo set
+    Preset(
+        "demo",
+        "pretrain",
+        "teacher-only",
+        "unpaired",
+        "mobile-resnet6",
+        None,
+        DEMO | {"optimiser": {"lr": 1e-3}, "schedule": {"epochs": 2, "decay_epochs": 2}},
+        "chosen by trial on the demo set: small networks, a high rate, few steps",
+    ),
+    Preset(
+        "demo",
+        "distill",
+        "dcd",
+        "unpaired",
+        "mobile-resnet6",
+        None,
+        DEMO
+        | {
+            "optimiser": {"lr": 2e-3},
+            "schedule": {"epochs": 3, "decay_epochs": 2},
+            "perceptual": {"source": "random"},
+            "method": {
+                "options": {
+                    "lambda_feature": 20.0,
+                    "lambda_style": 1e3,
+                    "style_taps": ["relu1_2", "relu2_2"],
+                }
+            },
+        },
+        "chosen by trial on the demo set; perceptual features of random weights, no download",
     ),
     # DCD as released, its crashes fixed
     Preset(

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "methods": EDGES | {"methods", "tasks", "networks", "losses", "engine.phases"},
     "recipes": EDGES
     | {"__init__", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
-    | {"metrics", "export", "losses", "presets", "console"},
+    | {"metrics", "export", "losses", "presets", "console", "options"},
     "cli": {"__init__", "console", "errors", "options", "recipes"},
     "__main__": {"cli", "errors"},
 }

@@ -204,10 +204,8 @@ def _striped_power(images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     for wave in (angle.cos(), angle.sin()):
         projection = (windowed(luminance * wave) - mean * windowed(wave.expand_as(inside))) / area
         power = power + 2 * projection.square()
-    total = weight.sum(dim=(1, 2, 3)).clamp_min(1e-9)
-    return (power * weight).sum(dim=(1, 2, 3)) / total, (variance * weight).sum(
-        dim=(1, 2, 3)
-    ) / total
+    weight = weight / weight.sum(dim=(1, 2, 3), keepdim=True).clamp_min(1e-9)
+    return (power * weight).sum(dim=(1, 2, 3)), (variance * weight).sum(dim=(1, 2, 3))
 
 
 def _check_masks(images: Tensor, masks: Tensor) -> None:

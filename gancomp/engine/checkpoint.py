@@ -9,6 +9,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -19,6 +20,10 @@ from gancomp.files import reporting_disk_errors, sync_file, sync_folder
 STATE = "state.pt"
 MANIFEST = "manifest.json"
 FORMAT = 1
+
+
+class NewerFormatError(CheckpointError):
+    """A checkpoint that is whole but only a newer gancomp can read."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
     """Writes `folder/step_NNNNNNNN/` and removes all but the newest `keep` afterwards.
 
     A crash at any moment leaves the older checkpoints whole; a folder with its final name is whole.
+    Checkpoints of later steps go too: a run that went back to an older one found them damaged.
 
     Args:
         folder: the run's `checkpoints/`.
@@ -49,8 +55,8 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
     aside = folder / f".step_{step:08d}.partial"
     if final.exists() and _is_whole(final):  # the same step again: equal content
         return final
+    remove_leftovers(folder)
     with reporting_disk_errors(final):
-        shutil.rmtree(aside, ignore_errors=True)
         try:
             aside.mkdir()
             _write_state(aside / STATE, state)
@@ -65,16 +71,25 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
             shutil.rmtree(aside, ignore_errors=True)
             raise
         sync_folder(folder)
-    for old in list_checkpoints(folder)[keep:]:
-        _discard(old)
+    found = list_checkpoints(folder)
+    newest = found.index(final)
+    for other in found[:newest] + found[newest + keep :]:
+        _discard(other)
     return final
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what a process that was killed left half-written or half-removed in `folder`."""
+    for left in (*folder.glob(".step_*.partial"), *folder.glob(".step_*.old")):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _is_whole(path: Path) -> bool:
     try:
-        return bool(json.loads((path / MANIFEST).read_text())["sha256"] == _sha256(path / STATE))
-    except (OSError, ValueError, KeyError):
+        _check(path)
+    except CheckpointError:
         return False
+    return True
 
 
 def _discard(path: Path) -> None:
@@ -113,12 +128,15 @@ def load_newest(folder: Path, warn: Any) -> Checkpoint | None:
     """The newest checkpoint that is whole; damaged ones are named through `warn` and passed over.
 
     Raises:
-        CheckpointError: if there are checkpoints but none of them is whole.
+        CheckpointError: if there are checkpoints but none of them is whole, or the newest whole one
+            is of a newer format.
     """
     found = list_checkpoints(folder)
     for path in found:
         try:
             return load_checkpoint(path)
+        except NewerFormatError:
+            raise
         except CheckpointError as error:
             warn(f"{error}; going back to the one before")
     if found:
@@ -134,13 +152,33 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: if it is incomplete, altered or of a newer format.
     """
+    _check(path)
+    try:
+        state = torch.load(path / STATE, map_location="cpu", weights_only=True)
+    except (OSError, ValueError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise _damaged(path, error) from error
+    return Checkpoint(step=_step_of(path), path=path, state=state)
+
+
+def _check(path: Path) -> None:
+    """Raises CheckpointError unless the manifest and the state's checksum are right."""
     try:
         manifest = json.loads((path / MANIFEST).read_text())
-        if manifest["format"] > FORMAT:
-            raise CheckpointError(f"{path}: was written by a newer gancomp; update this one")
-        if _sha256(path / STATE) != manifest["sha256"]:
-            raise CheckpointError(f"{path}: is damaged (its checksum differs)")
-        state = torch.load(path / STATE, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError) as error:
-        raise CheckpointError(f"{path}: is damaged ({str(error).splitlines()[0]})") from error
-    return Checkpoint(step=manifest["step"], path=path, state=state)
+        version, step, digest = (manifest[name] for name in ("format", "step", "sha256"))
+        if isinstance(version, int) and version > FORMAT:
+            raise NewerFormatError(f"{path}: was written by a newer gancomp; update this one")
+        if (version, step) != (FORMAT, _step_of(path)):
+            raise ValueError(f"{MANIFEST} tells of format {version} and step {step}")
+        if digest != _sha256(path / STATE):
+            raise ValueError("its checksum differs")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return CheckpointError(f"{path}: is damaged ({reason})")
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step_"))

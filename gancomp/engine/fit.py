@@ -18,6 +18,7 @@ from gancomp.engine.run import RunFolder
 from gancomp.engine.schedule import decay_factor
 from gancomp.engine.stopping import InterruptedRunError, StopWish
 from gancomp.errors import CheckpointError, TrainingError
+from gancomp.seeding import derive_seed
 
 Batch = dict[str, Tensor]
 
@@ -106,10 +107,17 @@ def fit(loop: Loop, *, checkpoint: Checkpoint | None, stop: StopWish) -> Outcome
         InterruptedRunError: after a signal, when the state was saved.
         RunError: if the disk is full.
     """
-    outcome = Outcome()
-    if checkpoint is not None:
-        outcome = restore(loop.method, checkpoint)
-        loop.run.forget_metrics_after(outcome.step)
+    cuda = [loop.device] if loop.device.type == "cuda" else []
+    # layers such as dropout draw from the global generators: they get the run's own state, and
+    # whoever called gets theirs back
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(derive_seed(loop.settings.seed, "training"))
+        return _fit(loop, checkpoint, stop)
+
+
+def _fit(loop: Loop, checkpoint: Checkpoint | None, stop: StopWish) -> Outcome:
+    outcome = Outcome() if checkpoint is None else restore(loop.method, checkpoint)
+    loop.run.forget_metrics_after(outcome.step)
     total = loop.total_steps()
     loop.view.start(total, outcome.step)
     try:

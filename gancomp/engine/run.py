@@ -7,15 +7,29 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TextIO
 
+from gancomp.engine.checkpoint import remove_leftovers
 from gancomp.errors import RunError
 from gancomp.files import reporting_disk_errors, write_text
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 LATEST = Path("runs") / "latest"
+
+_locks: set[TextIO] = set()
+
+
+def _let_go_of_locks() -> None:
+    for lock in _locks:
+        lock.close()
+    _locks.clear()
+
+
+# a forked data worker outlives a killed parent for seconds and would keep the run locked
+os.register_at_fork(after_in_child=_let_go_of_locks)
 
 
 class RunFolder:
@@ -67,7 +81,13 @@ def read_config(path: Path) -> dict[str, Any]:
             "away to start one"
         ) from error
     except ValueError as error:
-        raise RunError(f"{path / CONFIG}: is damaged ({error})") from error
+        raise RunError(
+            f"{path / CONFIG}: is damaged ({error}); choose another --out for a new run"
+        ) from error
+    if not isinstance(config, dict) or not isinstance(config.get("settings"), dict):
+        raise RunError(
+            f"{path / CONFIG}: is damaged (no settings in it); choose another --out for a new run"
+        )
     return config
 
 
@@ -102,17 +122,30 @@ def writing_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
         ) from error
     with lock:
         _take(lock, path)
-        run = RunFolder(path)
-        with reporting_disk_errors(path):
-            run.checkpoints.mkdir(exist_ok=True)
-            run.samples.mkdir(exist_ok=True)
-        yield run
+        _locks.add(lock)
+        try:
+            run = RunFolder(path)
+            with reporting_disk_errors(path):
+                run.checkpoints.mkdir(exist_ok=True)
+                run.samples.mkdir(exist_ok=True)
+                _remove_leftovers(run)
+            yield run
+        finally:
+            _locks.discard(lock)
+
+
+def _remove_leftovers(run: RunFolder) -> None:
+    """Removes what a killed process left half-written."""
+    remove_leftovers(run.checkpoints)
+    for left in (*run.path.glob(".*.partial"), *run.samples.glob(".*.partial")):
+        left.unlink()
 
 
 def _is_own(entry: Path) -> bool:
     # left by a run that was stopped before it wrote its settings
-    return entry.name == ".lock" or (
-        entry.name in ("checkpoints", "samples") and not any(entry.iterdir())
+    return fnmatch(entry.name, f".{CONFIG}.*.partial") or (
+        entry.name == ".lock"
+        or (entry.name in ("checkpoints", "samples") and not any(entry.iterdir()))
     )
 
 
@@ -125,9 +158,9 @@ def _take(lock: TextIO, path: Path) -> None:
         raise RunError(
             f"--out {path}: process {owner} is writing this run; wait for it, or choose another"
         ) from error
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
+    with reporting_disk_errors(path):
+        os.ftruncate(lock.fileno(), 0)
+        os.write(lock.fileno(), str(os.getpid()).encode())
 
 
 def name_latest(path: Path) -> str | None:

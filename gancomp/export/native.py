@@ -19,6 +19,16 @@ from gancomp.registry import build_network
 
 FORMAT_VERSION = 1
 HEADER_KEY = "gancomp"
+MAX_LENGTH = 1 << 16  # of an image's side, in pixels
+REQUIRED = {"arch": str, "settings": dict, "input": dict}
+OPTIONAL = {
+    "role": str,
+    "task": str,
+    "step": int,
+    "method": str,
+    "dataset": str,
+    "direction": str,
+}
 
 
 def save_model(
@@ -107,7 +117,7 @@ def open_native(path: Path) -> tuple[TappedNetwork, dict[str, Any]]:
     try:
         with torch.device("meta"):
             network = build_network(header["arch"], **header["settings"])
-    except (ConfigError, TypeError) as error:
+    except (ConfigError, TypeError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: its header asks for a network that cannot be built "
             f"({printable(str(error))}); export the model again, or update gancomp if a newer one "
@@ -130,8 +140,17 @@ def _parse_header(path: Path, text: str) -> dict[str, Any]:
             f"{path}: format version {header['format_version']}, this gancomp reads up to "
             f"{FORMAT_VERSION}; update gancomp"
         )
-    wanted = {"arch": str, "settings": dict, "input": dict}
-    for entry, kind in wanted.items():
+    for entry, kind in REQUIRED.items():
         if not isinstance(header.get(entry), kind):
             raise CheckpointError(f"{damaged} (no valid {entry!r} entry)")
+    for entry, kind in OPTIONAL.items():
+        if not isinstance(header.setdefault(entry, None), kind | None):
+            raise CheckpointError(f"{damaged} (no valid {entry!r} entry)")
+    size = header["input"].get("size")
+    if not (isinstance(size, list) and len(size) == 2 and all(map(_is_length, size))):
+        raise CheckpointError(f"{damaged} (no valid 'input' size)")
     return header
+
+
+def _is_length(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_LENGTH

@@ -10,6 +10,7 @@ from gancomp.recipes.plan import Given, Plan, make_plan
 from gancomp.recipes.training import (
     Result,
     begin_or_continue,
+    describe_preset,
     describe_run,
     load_feature_network,
     make_loop,
@@ -36,9 +37,10 @@ def train(plan: Plan, view: View) -> Result:
     settings = plan.settings
     with listening_for_stop() as stop:
         device = choose_device(settings.run.device)
+        view.say(describe_preset(plan))
         perceptual = load_feature_network(plan, view)
-        teacher = make_teacher(settings)
-        task = make_task(settings, teacher)
+        teacher = make_teacher(settings, resume=plan.resume)
+        task = make_task(settings, teacher, resume=plan.resume)
         student = make_student(settings)
         method = make_method(plan, task, student, perceptual).to(device)
         with writing_run(plan.out, resume=plan.resume) as run:

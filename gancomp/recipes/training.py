@@ -66,6 +66,14 @@ class Result:
         }
 
 
+def describe_preset(plan: Plan) -> str:
+    """Where the settings come from, and what was reported with them."""
+    text = f"preset {plan.preset['name']}: {plan.preset['source']}"
+    if plan.preset["reported"]:
+        text += f"; reported there (not ours): {plan.preset['reported']}"
+    return text
+
+
 def load_feature_network(plan: Plan, view: View) -> PerceptualFeatures | None:
     """The frozen network of the perceptual losses, if the method's options need one."""
     settings = plan.settings.perceptual
@@ -79,16 +87,19 @@ def load_feature_network(plan: Plan, view: View) -> PerceptualFeatures | None:
     )
 
 
-def make_teacher(settings: Settings) -> TappedNetwork:
-    """The teacher generator: fresh, or with the weights of `--teacher`."""
+def make_teacher(settings: Settings, *, resume: bool) -> TappedNetwork:
+    """The teacher generator: fresh, or with the weights of `--teacher`.
+
+    A resumed run has its weights in the checkpoint: the file it started from may be gone.
+    """
     teacher = new_network(settings.teacher.network, settings.run.seed, "generator")
-    if settings.teacher.source is not None:
+    if settings.teacher.source is not None and not resume:
         given = open_model(teacher_file(settings.teacher.source)).network
         teacher.load_state_dict(given.state_dict())
     return teacher
 
 
-def make_task(settings: Settings, teacher: TappedNetwork) -> Task:
+def make_task(settings: Settings, teacher: TappedNetwork, *, resume: bool) -> Task:
     """The adversarial objective around the teacher.
 
     Started from a run, the teacher brings its discriminators (and backward generator) along;
@@ -102,7 +113,7 @@ def make_task(settings: Settings, teacher: TappedNetwork) -> Task:
         frozen=settings.teacher.freeze,
     )
     source = Path(settings.teacher.source).expanduser() if settings.teacher.source else None
-    if source is not None and source.is_dir():
+    if source is not None and source.is_dir() and not resume:
         bring_companions(task, source)
     return task
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -191,16 +193,33 @@ def test_a_crash_before_any_line_of_a_save_leaves_a_whole_checkpoint(
 
 
 @pytest.mark.parametrize(
-    "spoilt", ["torch.save", "os.fsync", "pathlib.Path.mkdir", "pathlib.Path.write_text",
-               "pathlib.Path.rename", "os.open"]
-)  # fmt: skip
-def test_a_full_disk_at_any_system_call_is_one_line_and_leaves_the_old_checkpoint(
-    spoilt: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ("spoilt", "call"),
+    [
+        ("torch.save", 1),
+        ("os.fsync", 1),
+        ("os.fsync", 2),
+        ("os.fsync", 3),
+        ("os.fsync", 4),
+        ("pathlib.Path.mkdir", 1),
+        ("pathlib.Path.open", 1),
+        ("pathlib.Path.write_text", 1),
+        ("pathlib.Path.rename", 1),
+    ],
+)
+def test_a_full_disk_at_any_system_call_is_one_line_and_leaves_a_whole_checkpoint(
+    spoilt: str, call: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(folder, 1, keep=1)
+    module, _, name = spoilt.rpartition(".")
+    original = getattr({"torch": torch, "os": os, "pathlib.Path": Path}[module], name)
+    calls = 0
 
-    def full(*arguments: object, **options: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(*arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(spoilt, full)
@@ -208,8 +227,31 @@ def test_a_full_disk_at_any_system_call_is_one_line_and_leaves_the_old_checkpoin
             save(folder, 2, keep=1)
     assert "\n" not in str(info.value)
     assert "No space left" in str(info.value)
-    assert newest(folder) == 1
+    # only the last sync comes after the new one has its name
+    left = ["step_00000001", "step_00000002"][: 2 if (spoilt, call) == ("os.fsync", 4) else 1]
+    assert sorted(path.name for path in folder.iterdir()) == left
+    assert newest(folder) == len(left)
+
+
+def test_the_reason_of_a_disk_that_fills_while_tensors_are_written_reaches_the_user(
+    folder: Path,
+) -> None:
+    save(folder, 1)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+            save_checkpoint(folder, 2, {"weight": torch.zeros(100_000)}, keep=2)
+        except RunError as error:
+            text = str(error)
+            status = 0 if "disk is full (File too large)" in text and "\n" not in text else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert [path.name for path in folder.iterdir()] == ["step_00000001"]
+    assert newest(folder) == 1
 
 
 def test_a_keyboard_interrupt_at_any_line_of_a_save_leaves_a_whole_checkpoint(

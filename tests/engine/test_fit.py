@@ -150,9 +150,10 @@ def test_resume_after_k_of_12_steps_equals_12_straight_steps_bit_for_bit(
 
 
 def test_training_leaves_the_callers_random_state_alone(tmp_path: Path) -> None:
+    one, two = Toy(), Toy()
     before = torch.get_rng_state()
-    train(tmp_path, max_steps=3)
-    train(tmp_path, max_steps=6)
+    train(tmp_path, one, max_steps=3)
+    train(tmp_path, two, max_steps=6)
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -1,0 +1,65 @@
+"""The scripts in examples/ do what their first lines say, as a user would run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run_example(name: str, folder: Path, *arguments: str) -> str:
+    """Runs an example in an empty folder and returns what it printed."""
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1"
+    }  # tiny networks: threads only get in the way
+    result = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.slow
+def test_own_data_goes_from_a_folder_to_translated_pictures(tmp_path: Path) -> None:
+    run_example("own_data.py", tmp_path)
+    translated = sorted(path.name for path in (tmp_path / "translated").iterdir())
+    assert translated == ["red_0.png", "red_1.png", "red_2.png"]
+    assert (tmp_path / "red_to_blue.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_the_python_api_opens_counts_and_runs_a_model(tmp_path: Path) -> None:
+    printed = run_example("python_api.py", tmp_path)
+    assert "parameters 137,347" in printed
+    assert "1,407,713,280 (torchprofile's rule)" in printed
+    assert "output (1, 3, 64, 64)" in printed
+
+
+@pytest.mark.slow
+def test_a_method_in_a_file_of_its_own_trains(tmp_path: Path) -> None:
+    run_example("add_a_method.py", tmp_path)
+    run = tmp_path / "runs" / "mimic"
+    settings = json.loads((run / "config.json").read_text())["settings"]
+    assert settings["method"]["name"] == "mimic"
+    assert settings["method"]["options"] == {"lambda_copy": 20.0}
+    losses = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["losses"]
+    assert [name for name in losses if name.startswith("student/")] == ["student/copy"]
+    assert (run / "student.safetensors").exists()
+
+
+def test_every_example_script_has_a_test() -> None:
+    scripts = {path.name for path in EXAMPLES.glob("*.py")}
+    assert len(scripts) >= 3
+    tested = Path(__file__).read_text()
+    assert [name for name in scripts if f'"{name}"' not in tested] == []

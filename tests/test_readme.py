@@ -1,0 +1,270 @@
+"""README and examples say what the code does: commands, options, tables, figures."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from gancomp.cli import app
+from gancomp.data.demo_set import write_demo_set
+from gancomp.data.registered import KNOWN_DATASETS
+from gancomp.metrics.cost import measure_cost
+from gancomp.options import OPTIONS, gather
+from gancomp.recipes.methods import list_methods, list_presets
+from gancomp.recipes.plan import Given, Plan, make_plan
+from gancomp.registry import build_network
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAPER_VS_CODE = (ROOT / "examples" / "paper_vs_code.md").read_text()
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in [ROOT / "README.md", *sorted((ROOT / "examples").iterdir())]
+    if path.suffix in (".md", ".py")
+}
+COMMANDS: Any = typer.main.get_command(app)
+TABLE_3 = re.findall(r"^\| (x?) ?\| (x?) ?\| (x?) ?\| [\d.]+ \| `(gancomp .*?)` \|$", README, re.M)
+
+
+def command_lines(text: str) -> list[str]:
+    """Every `gancomp …` line of the page's shell blocks, and every inline one."""
+    lines = []
+    for block in re.findall(r"```sh\n(.*?)```", text, re.S):
+        for line in block.splitlines():
+            lines += [part.strip() for part in line.split("&&") if part.strip()]
+    lines += re.findall(r"(?<!`)`(gancomp [^`\n]+)`", text)
+    return [line for line in lines if line.startswith("gancomp ")]
+
+
+def words(line: str) -> list[str]:
+    return shlex.split(line, comments=True)[1:]
+
+
+def parse(arguments: list[str]) -> tuple[str, dict[str, Any]]:
+    """Name and values of the command, parsed as the command line would, but not run."""
+    command: Any = COMMANDS
+    names = []
+    while hasattr(command, "commands"):
+        names.append(arguments[0])
+        command, arguments = command.commands[arguments[0]], arguments[1:]
+    return " ".join(names), command.make_context(names[-1], arguments).params
+
+
+LINES = sorted({line for text in PAGES.values() for line in command_lines(text)})
+# `gancomp COMMAND …` stands for any of them; help and version leave early
+FULL_LINES = [line for line in LINES if not {"COMMAND", "--help", "--version"} & set(line.split())]
+
+
+@pytest.mark.parametrize("line", FULL_LINES)
+def test_each_command_in_the_documents_is_understood_by_the_command_line(line: str) -> None:
+    arguments = words(line)
+    if len(arguments) == 1 and arguments[0] in COMMANDS.commands:
+        return  # a bare command's name in running text
+    parse(arguments)
+
+
+def test_enough_commands_were_found_to_mean_something() -> None:
+    assert len(FULL_LINES) >= 35
+    used = {words(line)[0] for line in FULL_LINES}
+    assert used == set(COMMANDS.commands), "each command appears in README or examples"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_option_named_in_running_text_exists(page: str) -> None:
+    known = {"--version", "--help", "--cov"}
+    for command in [*COMMANDS.commands.values(), *COMMANDS.commands["data"].commands.values()]:
+        for parameter in command.params:
+            known |= {*parameter.opts, *parameter.secondary_opts}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGES[page]))
+    assert named <= known
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    for known in KNOWN_DATASETS:
+        paired = known.task == "paired"
+        write_demo_set(root / known.name, size=32, train=1, test=1, paired=paired)
+    write_demo_set(root / "my_photos", size=32, train=1, test=1)
+    return root
+
+
+def plan_of(line: str, datasets: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    monkeypatch.setenv("GANCOMP_DATA", str(datasets))
+    command, values = parse(words(line))
+    values.pop("json")
+    return make_plan(command, Given(**gather(values)), lambda message: None)
+
+
+TRAINING_LINES = [
+    line
+    for line in FULL_LINES
+    if words(line)[0] in ("pretrain", "distill")
+    and "--dataset" in line
+    and not {"FILE", "--teacher"} & set(line.split())
+]
+
+
+@pytest.mark.parametrize("line", TRAINING_LINES)
+def test_each_training_command_resolves_to_valid_settings(
+    line: str, datasets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(line, datasets, monkeypatch)
+    assert plan.files.root.parent == datasets
+
+
+@pytest.mark.parametrize(("per", "dcd", "gan", "line"), TABLE_3)
+def test_each_command_of_table_3_has_the_terms_of_its_row(
+    per: str, dcd: str, gan: str, line: str, datasets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = plan_of(line, datasets, monkeypatch).options
+    assert (options.lambda_feature > 0, options.lambda_style > 0) == (bool(per), bool(per))
+    assert (options.lambda_dcd > 0) == bool(dcd)
+    assert options.student_fools_discriminator == bool(gan)
+    assert options.student_in_discriminator == bool(gan)
+
+
+def test_all_seven_rows_of_table_3_are_there_with_runs_of_their_own() -> None:
+    assert len({row[:3] for row in TABLE_3}) == 7
+    assert len({row[3].split("--out ")[1] for row in TABLE_3}) == 7
+
+
+def test_the_switches_of_the_comparison_page_resolve(
+    datasets: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", PAPER_VS_CODE, re.S)
+    (tmp_path / "letter.toml").write_text(block)
+    line = f"gancomp distill --dataset horse2zebra --config {tmp_path / 'letter.toml'}"
+    options = plan_of(line, datasets, monkeypatch).options
+    assert options.style_reduction == "sum"
+    assert len(options.feature_taps) == 4
+    line = "gancomp distill --dataset horse2zebra --arch resnet9 --student-arch mobile-resnet9"
+    settings = plan_of(line, datasets, monkeypatch).settings
+    assert settings.teacher.network.arch == "resnet9"
+    assert settings.student is not None
+    assert (settings.student.arch, settings.student.width) == ("mobile-resnet9", 16)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "preset", "student_epochs", "all_epochs"),
+    [
+        ("horse2zebra", "dcd", 0, 100),
+        ("horse2zebra", "dcd-released", 800, 1000),
+        ("summer2winter", "dcd-released", 792, 992),
+        ("edges2shoes", "dcd-released", 0, 200),
+    ],
+)
+def test_epochs_are_those_of_the_comparison_page(
+    dataset: str,
+    preset: str,
+    student_epochs: int,
+    all_epochs: int,
+    datasets: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line = f"gancomp distill --dataset {dataset} --preset {preset}"
+    plan = plan_of(line, datasets, monkeypatch)
+    options, schedule = plan.options, plan.settings.schedule
+    teacher, student = options.teacher_block_epochs, options.student_block_epochs
+    epochs = schedule.epochs + schedule.decay_epochs
+    blocks = epochs // teacher * student if teacher else 0
+    assert (blocks, epochs + blocks) == (student_epochs, all_epochs)
+    weights = options.lambda_style, options.lambda_feature, options.lambda_dcd
+    assert weights == (1e4, 10, 1)
+    assert (options.connector, options.train_connectors) == ("conv-bn-relu", "student")
+    assert options.student_fools_discriminator == (preset == "dcd")
+    assert plan.settings.teacher.network.width == 64
+    for figure in ("133,400", "1,334,000", "1,067,200"):
+        assert figure in PAPER_VS_CODE
+    assert (100 * 1334, 1000 * 1334, 800 * 1334) == (133400, 1334000, 1067200)
+
+
+def rows_after(heading: str) -> list[list[str]]:
+    """The cells of the first table below the line that begins with `heading`."""
+    lines = README.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(heading))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip().strip("`") for cell in line.strip("|").split("|")])
+    return rows
+
+
+def test_the_methods_table_is_what_gancomp_methods_prints() -> None:
+    wanted = [[row["name"], row["paper"]] for row in list_methods()]
+    assert rows_after("| method | paper") == wanted
+
+
+def test_the_presets_table_is_what_gancomp_methods_prints() -> None:
+    wanted = [[value or "–" for value in row.values()] for row in list_presets()]
+    assert rows_after("| preset | command") == wanted
+
+
+MAC_ROWS = rows_after("| network | width | norm")
+
+
+@pytest.mark.parametrize("row", MAC_ROWS, ids=lambda row: "-".join(row[:4]))
+def test_the_figures_of_the_macs_table_are_exact(row: list[str]) -> None:
+    arch, width, norm, channels, *figures = row
+    network = build_network(arch, width=int(width), norm=norm, in_channels=int(channels))
+    cost = measure_cost(network, (1, int(channels), 256, 256))
+    assert figures == [f"{n:,}" for n in (cost.params, cost.macs, cost.macs_torchprofile)]
+
+
+def test_the_macs_table_has_the_networks_of_the_published_tables() -> None:
+    rows = {(row[0], row[1]) for row in MAC_ROWS}
+    assert rows >= {("resnet9", "64"), ("mobile-resnet9", "64"), ("mobile-resnet9", "16")}
+    assert rows >= {("unet256", "64"), ("unet256", "16")}
+
+
+def test_python_and_packages_are_those_of_pyproject() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [["Python", project["requires-python"]]]
+    wanted += [["package", package] for package in project["dependencies"]]
+    assert rows_after("| needed |") == wanted
+    assert f"Python {project['requires-python'].replace('>=', '>= ')}" in README
+
+
+def test_two_commands_set_everything_up_and_ci_runs_the_second() -> None:
+    block = re.search(r"```sh\n(.*?)```", README, re.S)
+    assert block is not None
+    assert block[1].splitlines() == [
+        "pip install . && gancomp demo",
+        'pip install ".[test]" && python -m pytest',
+    ]
+    script = (ROOT / ".ci" / "run").read_text()
+    pattern = re.search(r"sed -n 's/(.*?)//p' README\.md", script)
+    assert pattern is not None
+    prefix = pattern[1].replace("\\", "")
+    assert prefix == '^pip install ".[test]" && '
+    assert [line for line in README.splitlines() if line.startswith(prefix[1:])] == [
+        block[1].splitlines()[1]
+    ]
+
+
+def test_each_link_to_a_file_of_the_repository_leads_somewhere() -> None:
+    links = re.findall(r"\]\(((?!http)[^)]+)\)", README)
+    assert len(links) >= 4
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_changelog_names_each_command() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    names = [name for name in COMMANDS.commands if name != "data"]
+    names += [f"data {name}" for name in COMMANDS.commands["data"].commands]
+    assert len(names) >= 11
+    assert [name for name in names if f"`gancomp {name}`" not in changelog] == []
+
+
+def test_every_switch_of_the_comparison_page_is_a_training_option() -> None:
+    flags = {flag for option in OPTIONS for flag in option.flag.split("/")}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAPER_VS_CODE))
+    assert len(named) > 20
+    assert named <= flags
