@@ -189,6 +189,7 @@ FREE_ON_RESUME = {
     },
     "schedule": {"max_steps", "max_seconds"},
     "data": {"strict"},
+    "perceptual": {"file"},  # it may have moved: its checksum must be the same
 }
 
 
@@ -316,6 +317,25 @@ def read_toml(path: Path) -> Json:
         raise ConfigError(
             f"--config {path}: is not valid TOML ({error}); mend that line"
         ) from error
+
+
+def not_tables(kind: type, values: Mapping[str, Any], where: str = "") -> list[str]:
+    """What is wrong with nested `values` that may be incomplete: plain values where tables belong.
+
+    Unknown names and impossible values are left to `read`, which sees the settings whole.
+    """
+    problems: list[str] = []
+    for name, hint in typing.get_type_hints(kind).items():
+        options = [item for item in (typing.get_args(hint) or (hint,)) if isinstance(item, type)]
+        inner = next((item for item in options if dataclasses.is_dataclass(item)), None)
+        if name not in values or (inner is None and typing.get_origin(hint) is not dict):
+            continue
+        path = _join(where, name)
+        if not isinstance(values[name], Mapping):
+            problems.append(f"{path} = {values[name]!r}: should be a table, as in [{path}]")
+        elif inner is not None:
+            problems += not_tables(inner, values[name], path)
+    return problems
 
 
 def changed_on_resume(saved: Settings, wanted: Settings) -> list[str]:

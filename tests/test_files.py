@@ -45,7 +45,9 @@ def test_an_exception_leaves_the_old_file_and_nothing_else(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
-@given(old=st.binary(max_size=200), new=st.binary(max_size=200), cut=st.none() | st.integers(0, 200))
+@given(
+    old=st.binary(max_size=200), new=st.binary(max_size=200), cut=st.none() | st.integers(0, 200)
+)
 def test_a_file_holds_the_old_or_the_new_content_and_never_a_mixture(
     old: bytes, new: bytes, cut: int | None, tmp_path: Path
 ) -> None:

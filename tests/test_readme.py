@@ -43,7 +43,8 @@ def command_lines(text: str) -> list[str]:
 
 
 def words(line: str) -> list[str]:
-    return shlex.split(line, comments=True)[1:]
+    """The arguments of a line; `N` stands for a number."""
+    return ["1" if word == "N" else word for word in shlex.split(line, comments=True)[1:]]
 
 
 def parse(arguments: list[str]) -> tuple[str, dict[str, Any]]:

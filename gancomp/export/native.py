@@ -143,8 +143,8 @@ def _parse_header(path: Path, text: str) -> dict[str, Any]:
     for entry, kind in REQUIRED.items():
         if not isinstance(header.get(entry), kind):
             raise CheckpointError(f"{damaged} (no valid {entry!r} entry)")
-    for entry, kind in OPTIONAL.items():
-        if not isinstance(header.setdefault(entry, None), kind | None):
+    for entry, optional in OPTIONAL.items():
+        if not isinstance(header.setdefault(entry, None), optional | None):
             raise CheckpointError(f"{damaged} (no valid {entry!r} entry)")
     size = header["input"].get("size")
     if not (isinstance(size, list) and len(size) == 2 and all(map(_is_length, size))):

@@ -12,6 +12,7 @@ from gancomp.recipes.training import (
     begin_or_continue,
     describe_preset,
     describe_run,
+    goes_on,
     load_feature_network,
     make_loop,
     make_method,
@@ -39,8 +40,8 @@ def train(plan: Plan, view: View) -> Result:
         device = choose_device(settings.run.device)
         view.say(describe_preset(plan))
         perceptual = load_feature_network(plan, view)
-        teacher = make_teacher(settings, resume=plan.resume)
-        task = make_task(settings, teacher, resume=plan.resume)
+        teacher = make_teacher(settings, resume=goes_on(plan))
+        task = make_task(settings, teacher, resume=goes_on(plan))
         student = make_student(settings)
         method = make_method(plan, task, student, perceptual).to(device)
         with writing_run(plan.out, resume=plan.resume) as run:

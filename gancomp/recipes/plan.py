@@ -15,6 +15,7 @@ from gancomp.config import (
     Settings,
     changed_on_resume,
     merge,
+    not_tables,
     read,
     read_toml,
 )
@@ -87,7 +88,7 @@ def make_plan(command: str, given: Given, say: Callable[[str], None]) -> Plan:
         CheckpointError: for a teacher that cannot be read.
         RunError: if there is no run to resume.
     """
-    typed = merge(read_toml(given.config) if given.config else {}, given.overrides)
+    typed = merge(_tables(given.config) if given.config else {}, given.overrides)
     check_options(command, typed)
     if given.resume:
         return _resumed(command, given, typed, say)
@@ -111,6 +112,13 @@ def make_plan(command: str, given: Given, say: Callable[[str], None]) -> Plan:
     reported = preset.reported if preset.arch == settings.teacher.network.arch else None
     row = {"name": preset.name, "source": preset.source, "reported": reported}
     return Plan(settings, options, files, out, resume=False, preset=row)
+
+
+def _tables(config: Path) -> Json:
+    values = read_toml(config)
+    if problems := not_tables(Settings, values):
+        raise ConfigError(f"--config {config}: {'; '.join(problems)}")
+    return values
 
 
 def check_options(command: str, typed: Json) -> None:

@@ -18,7 +18,7 @@ from gancomp.config import Json, Settings
 from gancomp.data.loader import batches, evaluation_batches, steps_per_epoch
 from gancomp.data.splits import DatasetFiles
 from gancomp.data.transforms import to_uint8
-from gancomp.engine.checkpoint import Checkpoint, load_newest
+from gancomp.engine.checkpoint import Checkpoint, list_checkpoints, load_newest
 from gancomp.engine.fit import Loop, Outcome, View, load_networks
 from gancomp.engine.logging import tensorboard_logger
 from gancomp.engine.run import RunFolder, name_latest, read_config
@@ -87,10 +87,15 @@ def load_feature_network(plan: Plan, view: View) -> PerceptualFeatures | None:
     )
 
 
+def goes_on(plan: Plan) -> bool:
+    """Whether a checkpoint brings all weights: a run killed before its first one begins anew."""
+    return plan.resume and bool(list_checkpoints(plan.out / "checkpoints"))
+
+
 def make_teacher(settings: Settings, *, resume: bool) -> TappedNetwork:
     """The teacher generator: fresh, or with the weights of `--teacher`.
 
-    A resumed run has its weights in the checkpoint: the file it started from may be gone.
+    A run resumed from a checkpoint has its weights there: the file it started from may be gone.
     """
     teacher = new_network(settings.teacher.network, settings.run.seed, "generator")
     if settings.teacher.source is not None and not resume:
@@ -197,7 +202,7 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
         return None
     saved = read_config(run.path)
     weights = saved["perceptual"]
-    if weights != config["perceptual"]:
+    if weights | {"file": None} != config["perceptual"] | {"file": None}:  # the checksum counts
         raise ConfigError(
             "--resume: the run was started with other perceptual weights "
             f"({weights.get('file', weights['source'])}); give the same --vgg"

@@ -281,7 +281,9 @@ def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     toy = Toy()
     assert train(tmp_path, toy).step == 12
     assert not toy.seen
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").rglob("*")} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").rglob("*")
+    } == before
 
 
 def test_the_learning_rate_follows_the_epoch_also_after_a_resume(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import tiny_runs
+from safetensors.torch import load_file
 from tiny_runs import NUM_STEPS, arguments, finish, start, wait_until
 
 from gancomp.engine.checkpoint import STATE, list_checkpoints, load_newest
@@ -46,7 +48,9 @@ def test_a_run_killed_at_random_moments_ends_bit_for_bit_like_an_unbroken_one(
         else:
             goal = min(max(tiny_runs.logged_steps(out), default=0), tiny_runs.newest_step(out))
             goal += rng.randint(0, 2)
-            wait_until(lambda goal=goal: max(tiny_runs.logged_steps(out), default=0) >= goal, started)
+            wait_until(
+                lambda goal=goal: max(tiny_runs.logged_steps(out), default=0) >= goal, started
+            )
             time.sleep(rng.uniform(0, 0.3))
         killed += started.process.is_alive()
         started.kill()
@@ -166,17 +170,35 @@ def test_a_disk_that_fills_up_is_one_line_and_the_old_checkpoint_stays(
     tiny_runs.assert_same_result(out, unbroken("unpaired"))
 
 
-def test_a_disk_that_is_full_from_the_start_is_one_line(toy_sets: Sets, tmp_path: Path) -> None:
-    status, said = finish(arguments(toy_sets["unpaired"], tmp_path / "run"), largest_file=0)
-    # the log itself cannot be written then: only the status tells
-    assert (status, said) == (2, "")
+def test_a_given_teacher_is_kept_if_the_run_is_killed_before_its_first_checkpoint_and_later(
+    toy_sets: Sets, unbroken: Unbroken, tmp_path: Path
+) -> None:
+    given, out = tmp_path / "given.safetensors", tmp_path / "run"
+    shutil.copy(unbroken("unpaired") / "teacher.safetensors", given)
+    weights = load_file(given)
+    typed = arguments(toy_sets["unpaired"], out, every=100)
+    for flag in ("--arch", "--width"):
+        del typed[typed.index(flag) : typed.index(flag) + 2]
+    typed += ["--teacher", str(given), "--freeze-teacher", "--max-steps"]
+    started = start([*typed, "8"])
+    wait_until(lambda: 1 in tiny_runs.logged_steps(out), started)
+    started.kill()
+    assert tiny_runs.newest_step(out) == 0
+    for steps in ("2", "3"):
+        status, said = finish([*typed, steps, "--resume"])
+        assert status == 0, said
+        tiny_runs.assert_equal(load_file(out / "teacher.safetensors"), weights)
+        assert [line[0] for line in tiny_runs.losses(out)] == list(range(1, int(steps) + 1))
+        given.unlink(missing_ok=True)  # from the first checkpoint on it is not needed
 
 
 def test_a_loss_that_becomes_nan_stops_the_run_with_its_name(
     toy_sets: Sets, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    status, said = finish(arguments(toy_sets["unpaired"], out, every=1), prepare=tiny_runs.spoil_dcd_term)
+    status, said = finish(
+        arguments(toy_sets["unpaired"], out, every=1), prepare=tiny_runs.spoil_dcd_term
+    )
     assert status == 2
     last = said.splitlines()[-1]
     assert last.startswith("error: step 3: student/dcd = nan")

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from gancomp.config import Json, Settings, read
+from gancomp.console import ConsoleView
 from gancomp.data.demo_set import write_demo_set
 from gancomp.engine.run import writing_run
 from gancomp.errors import ConfigError, DataError, GancompError, RunError
 from gancomp.recipes.plan import Given, Plan, make_plan
-from gancomp.recipes.training import describe_run
+from gancomp.recipes.training import begin_or_continue, describe_run
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,10 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(dataset: Path, **sections: Any) -> Json:
-    base: Json = {"data": {"dataset": str(dataset), "size": 32}, "teacher": {"network": {"width": 8}}}
+    base: Json = {
+        "data": {"dataset": str(dataset), "size": 32},
+        "teacher": {"network": {"width": 8}},
+    }
     for name, values in sections.items():
         base[name] = base.get(name, {}) | values
     return base
@@ -44,12 +48,15 @@ def run(sets: Path, tmp_path: Path) -> Path:
     return begun.out
 
 
-def resume(run: Path, overrides: Json | None = None, command: str = "distill", **given: Any) -> Plan:
+def resume(
+    run: Path, overrides: Json | None = None, command: str = "distill", **given: Any
+) -> Plan:
     return plan(overrides or {}, command, out=run, resume=True, **given)
 
 
 def test_the_data_decides_the_task_and_the_ratio_the_student(sets: Path) -> None:
-    unpaired, paired = plan(small(sets / "toy")), plan(small(sets / "pairs"))
+    unpaired = plan(small(sets / "toy"))
+    paired = plan(small(sets / "pairs"), arch="mobile-resnet9")
     assert (unpaired.settings.data.task, paired.settings.data.task) == ("unpaired", "paired")
     assert unpaired.settings.student is not None
     assert unpaired.settings.student.width == 2
@@ -168,11 +175,14 @@ def test_resume_may_change_length_and_conduct(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [{"arch": "resnet6"}, {"student_arch": "resnet6"}, {"student_width": 3}, {"ratio": 0.5}]
+    "given",
+    [{"arch": "resnet6"}, {"student_arch": "resnet6"}, {"student_width": 3}, {"ratio": 0.5}],
 )
 def test_resume_with_other_networks_is_refused(given: Json, run: Path) -> None:
     (name,) = given
-    with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} .* was started with another"):
+    with pytest.raises(
+        ConfigError, match=f"--{name.replace('_', '-')} .* was started with another"
+    ):
         resume(run, **given)
 
 
@@ -199,6 +209,26 @@ def test_resume_with_the_dataset_at_another_place_goes_on(
     shutil.copytree(sets / "toy", tmp_path / "moved")
     resumed = resume(run, {"data": {"dataset": str(tmp_path / "moved")}})
     assert resumed.files.train.source[0].is_relative_to(tmp_path / "moved")
+
+
+def test_resume_takes_perceptual_weights_from_another_place_but_no_other_weights(
+    sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    begun = plan(small(sets / "toy"), out=tmp_path / "run")
+
+    def config(file: str, digest: str) -> Json:
+        weights = {"source": "vgg16", "file": file, "sha256": digest}
+        return describe_run(begun, None) | {"perceptual": weights}
+
+    with writing_run(begun.out, resume=False) as folder:
+        folder.write_config(config("a.pth", "1"))
+    resumed = resume(begun.out, {"perceptual": {"file": "elsewhere/b.pth"}})
+    assert resumed.settings.perceptual.file == "elsewhere/b.pth"
+    with writing_run(begun.out, resume=True) as folder:
+        assert begin_or_continue(resumed, folder, config("b.pth", "1"), ConsoleView()) is None
+        with pytest.raises(ConfigError, match=r"other perceptual weights \(a.pth\)"):
+            begin_or_continue(resumed, folder, config("a.pth", "2"), ConsoleView())
 
 
 def test_resume_of_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,407 @@
+"""What a user can get wrong, command by command: one line, exit status 2, nothing lost or run."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from commands import SMALL, contents, run_command, write_model
+
+from gancomp.data.demo_set import write_demo_set
+
+TRAIN = f"{SMALL} --perceptual random"
+FROM_FILE = TRAIN.replace("--arch mobile-resnet6 --width 8 ", "")
+FAKE = "eval-fid --fake data/testA --real data/testB"
+
+# command line, what the error names, and its way out
+CASES: list[tuple[str, str, str]] = [
+    # no command, unknown names of commands and options, what the parser itself refuses
+    ("", "no command given", "gancomp --help"),
+    ("frobnicate", "No such command 'frobnicate'", "gancomp --help"),
+    ("distil --dataset data", "Did you mean 'distill'", "gancomp --help"),
+    ("--frob", "No such option: --frob", "gancomp --help"),
+    ("data", "Missing command", "gancomp data --help"),
+    ("data frob", "No such command 'frob'", "gancomp data --help"),
+    ("distill --rato 0.5 --dataset data", "--rato", "--ratio"),
+    ("distill --ratio", "'--ratio' requires an argument", "gancomp distill --help"),
+    ("distill --ratio abc --dataset data", "'abc'", "gancomp distill --help"),
+    ("distill --max-steps 1.5 --dataset data", "'1.5'", "gancomp distill --help"),
+    ("distill --dataset data surplus", "surplus", "gancomp distill --help"),
+    ("pretrain --dataset data --ratio 0.5", "--ratio", "gancomp pretrain --help"),
+    ("export", "Missing argument 'model'", "gancomp export --help"),
+    ("export student.safetensors", "--out", "gancomp export --help"),
+    ("translate student.safetensors photo.png", "--out", "gancomp translate --help"),
+    ("translate student.safetensors", "Missing argument 'inputs'", "gancomp translate --help"),
+    ("data fetch", "Missing argument 'name'", "gancomp data fetch --help"),
+    ("data check", "Missing argument 'folder'", "gancomp data check --help"),
+    ("methods surplus", "surplus", "gancomp methods --help"),
+    ("demo --frob", "--frob", "gancomp demo --help"),
+    # data: missing, empty, one-sided, corrupt, of the wrong kind
+    ("distill", "--dataset", "gancomp demo"),
+    ("pretrain", "--dataset", "gancomp data list"),
+    (f"distill --dataset nosuch {TRAIN}", "nosuch", "horse2zebra"),
+    (f"pretrain --dataset nosuch {SMALL}", "nosuch", "gancomp demo"),
+    (f"distill --dataset empty {TRAIN}", "--dataset empty", "trainA/"),
+    (f"distill --dataset onesided {TRAIN}", "no trainB/", "gancomp demo"),
+    (f"distill --dataset hollow {TRAIN}", "trainB/ has no images", "found neither"),
+    (f"distill --dataset corrupt {TRAIN}", "none of 2 files is usable", "x0.png"),
+    (f"distill --dataset spoiled --strict {TRAIN}", "bad.png", "not a readable image"),
+    (f"distill --dataset notes.txt {TRAIN}", "notes.txt", "give the folder"),
+    (f"distill --dataset data --task paired {TRAIN}", "no pairs", "--task unpaired"),
+    (f"distill --dataset data --task both {TRAIN}", "--task both", "unpaired or paired"),
+    (f"distill --dataset data --direction CtoA {TRAIN}", "--direction CtoA", "AtoB or BtoA"),
+    ("data check nosuch", "nosuch", "Known names"),
+    ("data check notes.txt", "notes.txt", "give the folder"),
+    ("data check data --task both", "--task both", "unpaired or paired"),
+    ("data fetch horse2zebar", "horse2zebar", "did you mean horse2zebra"),
+    # impossible numbers
+    (f"distill --dataset data {TRAIN} --ratio 0", "--ratio 0", "greater than 0"),
+    (f"distill --dataset data {TRAIN} --ratio -1", "--ratio -1", "greater than 0"),
+    (f"distill --dataset data {TRAIN} --ratio 2", "--ratio 2", "at most 1"),
+    (f"distill --dataset data {TRAIN} --ratio nan", "--ratio nan", "at most 1"),
+    (f"distill --dataset data {TRAIN} --width 0", "--width 0", "at least 1"),
+    (f"distill --dataset data {TRAIN} --student-width 0", "--student-width 0", "at least 1"),
+    (f"distill --dataset data {TRAIN} --d-width 0", "--d-width 0", "at least 1"),
+    (f"distill --dataset data {TRAIN} --d-layers 99", "--d-layers 99", "at most 8"),
+    (f"distill --dataset data {TRAIN} --dropout 1", "--dropout 1", "at most"),
+    (f"distill --dataset data {TRAIN} --size 30", "--size 30", "multiple of 4"),
+    (f"distill --dataset data {TRAIN} --size 0", "--size 0", "at least 8"),
+    (f"distill --dataset data {TRAIN} --load-size 16", "--load-size 16", "--size 32"),
+    (f"distill --dataset data {TRAIN} --batch-size 0", "--batch-size 0", "at least 1"),
+    (f"distill --dataset data {TRAIN} --lr inf", "--lr inf", "finite"),
+    (f"distill --dataset data {TRAIN} --lambda-dcd -1", "--lambda-dcd -1", "at least 0"),
+    (f"distill --dataset data {TRAIN} --seed -1", "--seed -1", "at least 0"),
+    (f"distill --dataset data {TRAIN} --workers -1", "--workers -1", "at least 0"),
+    (f"distill --dataset data {TRAIN} --max-time soon", "--max-time soon", "25m"),
+    (f"pretrain --dataset data {SMALL} --epochs 0 --decay-epochs 0", "--epochs 0", "raise one"),
+    (f"pretrain --dataset data {SMALL} --checkpoint-every 0", "--checkpoint-every 0", "at least"),
+    ("profile --arch resnet9 --width 0", "--width 0", "1 or more"),
+    ("profile --arch resnet9 --width wide", "'wide'", "gancomp profile --help"),
+    ("profile --arch resnet9 --in-channels 0", "--in-channels 0", "1 or more"),
+    ("profile --arch resnet9 --size 0", "--size 0", "at least 1"),
+    ("profile --arch resnet9 --batch-size 0", "--batch-size 0", "at least 1"),
+    ("profile --arch unet256 --size 100", "unet256", "another --size"),
+    ("translate student.safetensors photo.png -o new --size 2", "--size 2", "from 8 to 4096"),
+    ("translate student.safetensors photo.png -o new --size 1000000", "1000000", "from 8 to 4096"),
+    (f"{FAKE} --batch-size 0", "--batch-size 0", "at least 1"),
+    ("demo -o new --max-steps 0", "--max-steps 0", "at least 1"),
+    ("demo -o new --seed -1", "--seed -1", "at least 0"),
+    # wrong names
+    (f"distill --dataset data {TRAIN} --method dvd", "--method dvd", "did you mean dcd"),
+    (f"distill --dataset data {TRAIN} --method teacher-only", "does not distil", "dcd"),
+    (f"distill --dataset data {TRAIN} --preset dcd-relaesed", "dcd-relaesed", "dcd-released?"),
+    (f"pretrain --dataset data {SMALL} --preset dcd", "--preset dcd", "standard"),
+    (f"distill --dataset data {TRAIN} --arch resnet8", "--arch resnet8", "did you mean resnet9"),
+    (f"distill --dataset data {TRAIN} --arch patchgan", "--arch", "choose a generator"),
+    (f"distill --dataset data {TRAIN} --student-arch unet", "--student-arch unet", "unet256"),
+    (f"distill --dataset data {TRAIN} --norm layer", "--norm layer", "instance, batch"),
+    (f"distill --dataset data {TRAIN} --gan wgan", "--gan wgan", "lsgan"),
+    (f"distill --dataset data {TRAIN} --connector relu", "--connector relu", "conv-bn-relu"),
+    (f"distill --dataset data {TRAIN} --device tpu", "--device tpu", "cuda:N"),
+    (f"distill --dataset data {TRAIN} --device cuda:99", "--device cuda:99", "--device cpu"),
+    (f"distill --dataset data {TRAIN} --precision fp8", "--precision fp8", "bf16"),
+    (f"distill --dataset data {SMALL} --perceptual vgg19", "--perceptual vgg19", "vgg16"),
+    (f"distill --dataset data {TRAIN} --config nosuch.toml", "nosuch.toml", "check the path"),
+    (f"distill --dataset data {TRAIN} --config broken.toml", "broken.toml", "TOML"),
+    (f"distill --dataset data {TRAIN} --config odd.toml", "run.sped", "did you mean seed"),
+    ("profile --arch resnet8", "--arch resnet8", "did you mean resnet9"),
+    ("profile --arch resnet9 --norm layer", "layer", "instance, batch"),
+    ("export student.safetensors -o new.safetensors --format onxx", "onxx", "safetensors"),
+    ("export student.safetensors -o new.bin", "-o new.bin", "safetensors"),
+    ("translate student.safetensors photo.png -o new --device tpu", "--device tpu", "cpu"),
+    (f"{FAKE} --device tpu", "--device tpu", "cpu"),
+    ("eval-fid student.safetensors --dataset data --real-split some", "some", "all, test"),
+    ("demo -o new --device tpu", "--device tpu", "cpu"),
+    # models: missing, junk, damaged, hostile, of the wrong kind
+    ("export nosuch.safetensors -o new.safetensors", "nosuch.safetensors", "check the path"),
+    ("export junk.pth -o new.safetensors", "junk.pth", "neither safetensors nor"),
+    ("export empty.pth -o new.safetensors", "empty.pth", "again"),
+    ("export cut.safetensors -o new.safetensors", "cut.safetensors", "again"),
+    ("export hostile.pth -o new.safetensors", "hostile.pth", "state_dict"),
+    ("export hostile.pkl -o new.safetensors", "hostile.pkl", "state_dict"),
+    ("export empty -o new.safetensors", "empty", "give a model file"),
+    ("export student.safetensors -o new.safetensors --part G_A", "G_A", "leave it out"),
+    ("profile nosuch.safetensors", "nosuch.safetensors", "check the path"),
+    ("profile hostile.pth", "hostile.pth", "state_dict"),
+    ("profile empty", "empty", "name the .safetensors"),
+    ("translate hostile.pth photo.png -o new", "hostile.pth", "state_dict"),
+    ("translate judge.safetensors photo.png -o new", "judge.safetensors", "give a generator"),
+    ("translate grey.safetensors photo.png -o new", "1 channels", "from 3 to 3"),
+    ("translate . photo.png -o new", "student", "saved at least once"),
+    ("eval-fid", "no model given", "give a model file"),
+    ("eval-fid hostile.pth --dataset data", "hostile.pth", "state_dict"),
+    ("eval-fid judge.safetensors --dataset data", "judge.safetensors", "give a generator"),
+    ("eval-fid student.safetensors", "student.safetensors", "give --dataset"),
+    (f"distill --dataset data {FROM_FILE} --teacher nosuch.pth", "nosuch.pth", "check the path"),
+    (f"distill --dataset data {FROM_FILE} --teacher hostile.pth", "hostile.pth", "state_dict"),
+    (f"distill --dataset data {FROM_FILE} --teacher judge.safetensors", "--teacher judge", "gener"),
+    (f"distill --dataset data {FROM_FILE} --teacher grey.safetensors", "--teacher grey", "RGB"),
+    (f"distill --dataset data {FROM_FILE} --teacher empty", "teacher.safetensors", "check"),
+    (f"pretrain --dataset data {SMALL} --teacher student.safetensors", "--arch", "follows from"),
+    # weights
+    (f"distill --dataset data {SMALL} --vgg nosuch.pth", "--vgg nosuch.pth", "--perceptual none"),
+    (f"distill --dataset data {SMALL} --vgg junk.pth", "junk.pth", "GANCOMP_VGG16"),
+    (f"distill --dataset data {SMALL} --vgg hostile.pth", "hostile.pth", "GANCOMP_VGG16"),
+    (f"distill --dataset data {SMALL} --vgg cut.safetensors", "cut.safetensors", "--perceptual"),
+    (f"{FAKE}", "pt_inception", "delete it to have it downloaded again"),
+    # images and statistics for scoring and translating
+    ("translate student.safetensors nosuch.png -o new", "nosuch.png", "check the path"),
+    ("translate student.safetensors empty -o new", "empty", "give image files"),
+    ("translate student.safetensors notes.txt -o new --strict", "notes.txt", "no known format"),
+    ("eval-fid --fake nosuch --real data/testA", "--fake nosuch", "folder of images"),
+    ("eval-fid --fake data/testA --real empty", "--real empty", "check the path"),
+    ("eval-fid --fake data/testA --real cut.npz", "cut.npz", "mu and sigma"),
+    ("eval-fid --fake data/testA --real nosuch.npz", "nosuch.npz", "no such file"),
+    ("eval-fid --fake data/testA", "--fake", "needs --real"),
+    ("eval-fid student.safetensors --dataset onesided", "no trainB/", "gancomp demo"),
+    # places that cannot be written
+    (f"distill --dataset data {TRAIN} --out notes.txt", "--out notes.txt", "choose a folder"),
+    (f"distill --dataset data {TRAIN} --out notes.txt/run", "notes.txt/run", "choose another"),
+    (f"distill --dataset data {TRAIN} --out data", "other files", "new or empty folder"),
+    (f"pretrain --dataset data {SMALL} --out /proc/run", "/proc/run", "choose another"),
+    ("export student.safetensors -o notes.txt/new.safetensors", "notes.txt", "another place"),
+    ("export student.safetensors -o /proc/new.safetensors", "/proc/new", "another place"),
+    ("export student.safetensors -o student.safetensors", "the model itself", "another file"),
+    ("translate student.safetensors photo.png -o notes.txt", "notes.txt", "another place"),
+    ("translate student.safetensors photo.png -o .", "overwrite", "another folder"),
+    (f"{FAKE} --save-stats notes.txt/new.npz", "notes.txt/new.npz", "existing folder"),
+    ("demo -o notes.txt", "notes.txt", "choose"),
+    # runs
+    (f"distill --dataset data {TRAIN} --resume --out nosuch", "nosuch", "leave --resume away"),
+    ("distill --resume", "--resume", "--out"),
+    ("pretrain --resume --out empty", "empty", "check the path"),
+    # options that would be ignored, or contradict each other
+    (f"distill --dataset data {TRAIN} --ratio 0.5 --student-width 4", "--ratio", "one of them"),
+    (f"distill --dataset data {TRAIN} --freeze-teacher", "--freeze-teacher", "--teacher FILE"),
+    (f"distill --dataset data {TRAIN} --teacher-block-epochs 3", "--student-block-epochs", "both"),
+    (f"distill --dataset data {TRAIN} --lambda-l1 3", "--lambda-l1", "unpaired data"),
+    (f"pretrain --dataset data {SMALL} --lambda-l1 3", "--lambda-l1", "leave it away"),
+    (f"distill --dataset pairs {TRAIN} --lambda-cycle 3", "--lambda-cycle", "paired data"),
+    (f"pretrain --dataset pairs {SMALL} --lambda-identity 1", "--lambda-identity", "leave it"),
+    (f"distill --dataset data {SMALL} --perceptual none --lambda-style 3", "--lambda-style", "none"),
+    (f"distill --dataset data {SMALL} --perceptual none --perceptual-normalise", "normal", "leave"),
+    (f"distill --dataset data {TRAIN} --vgg junk.pth", "--vgg junk.pth", "drop one"),
+    (f"distill --dataset data {TRAIN} --no-student-gan --lambda-student 2", "-student", "leave it"),
+    (f"distill --dataset data {TRAIN} --lambda-dcd 0 --connector conv", "--connector", "leave it"),
+    (f"distill --dataset data {FROM_FILE} --teacher student.safetensors --width 16", "--width", "4"),
+    (f"distill --dataset data {TRAIN} --config foreign.toml", "lambda_dvd", "--lambda-dcd?"),
+    (f"pretrain --dataset data {SMALL} --config knobs.toml", "--lambda-dcd", "teacher-only"),
+    (f"pretrain --dataset data {SMALL} --config frozen.toml", "--config", "leave"),
+    ("profile --arch resnet9 student.safetensors", "--arch resnet9", "one of them"),
+    ("profile --width 16", "--width 16", "--arch"),
+    ("profile student.safetensors --norm batch", "--norm batch", "--arch"),
+    ("profile --in-channels 1", "--in-channels 1", "--arch"),
+    ("profile --part G_A", "--part G_A", "give that file too"),
+    (f"{FAKE} --size 32", "--size", "leave them away"),
+    (f"{FAKE} --real-split test", "--real-split", "leave one of them away"),
+    (f"{FAKE} --save-stats new.txt", "new.txt", ".npz"),
+    ("eval-fid --fake data/testA --real cut.npz --real data/testB", "cut.npz", "one .npz"),
+    ("eval-fid --fake data/testA --real cut.npz --save-stats new.npz", "new.npz", "leave it away"),
+    ("eval-fid student.safetensors --fake data/testA --real data/testB", "--fake", "one of them"),
+]
+COMMANDS = "pretrain distill export profile eval-fid translate data demo methods".split()
+
+
+class Hostile:
+    """A pickle of this would make a folder called `executed` in the current one."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("executed",)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that the cases name, beside what they must not find."""
+    root = tmp_path_factory.mktemp("wrong")
+    write_demo_set(root / "data", size=32, train=2, test=2)
+    write_demo_set(root / "pairs", size=32, train=2, test=2, paired=True)
+    image = next((root / "data" / "testA").iterdir())
+    shutil.copy(image, root / "photo.png")
+    for name in ("empty", "onesided/trainA", "hollow/trainA", "hollow/trainB"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(image, root / "onesided" / "trainA")
+    shutil.copy(image, root / "hollow" / "trainA")
+    shutil.copytree(root / "data", root / "spoiled")
+    (root / "spoiled" / "trainA" / "bad.png").write_bytes(b"no image")
+    for side in "AB":
+        (root / "corrupt" / f"train{side}").mkdir(parents=True)
+        for index in range(2):
+            name = f"{'xy'[side == 'B']}{index}.png"
+            (root / "corrupt" / f"train{side}" / name).write_bytes(image.read_bytes()[:4])
+    write_model(root / "student.safetensors")
+    write_model(root / "judge.safetensors", "patchgan", role="discriminator")
+    write_model(root / "grey.safetensors", settings={"in_channels": 1})
+    (root / "cut.safetensors").write_bytes((root / "student.safetensors").read_bytes()[:400])
+    (root / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
+    (root / "junk.pth").write_bytes(b"these are no weights at all")
+    (root / "empty.pth").touch()
+    (root / "hostile.pkl").write_bytes(pickle.dumps({"weight": Hostile()}))
+    torch.save({"weight": Hostile()}, root / "hostile.pth")
+    (root / "notes.txt").write_text("hello")
+    (root / "broken.toml").write_text("a = [")
+    (root / "odd.toml").write_text("[run]\nsped = 3\n")
+    (root / "foreign.toml").write_text("[method.options]\nlambda_dvd = 3\n")
+    (root / "knobs.toml").write_text("[method.options]\nlambda_dcd = 3\n")
+    (root / "frozen.toml").write_text('[teacher]\nfreeze = true\nsource = "student.safetensors"\n')
+    weights = root / "torch" / "hub" / "checkpoints"
+    weights.mkdir(parents=True)
+    (weights / "pt_inception-2015-12-05-6726825d.pth").write_bytes(b"damaged")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(folder / "torch"))
+    for name in ("GANCOMP_DATA", "GANCOMP_VGG16"):
+        monkeypatch.delenv(name, raising=False)
+
+    def no_network(*args: Any, **kwargs: Any) -> None:
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+
+
+def with_json(arguments: list[str]) -> list[str]:
+    depth = 2 if arguments[:1] == ["data"] else 1
+    return [*arguments[:depth], "--json", *arguments[depth:]] if len(arguments) > 1 else arguments
+
+
+def check_one_line(status: int, out: str, err: str) -> None:
+    assert status == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[case[0][:60] for case in CASES])
+def test_a_mistake_costs_one_line_and_status_2_and_changes_nothing(
+    number: int, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, named, way_out = CASES[number]
+    arguments = shlex.split(command)
+    before = contents(folder)
+    outcome = run_command(capsys, *(with_json(arguments) if number % 2 else arguments))
+    check_one_line(outcome.status, outcome.out, outcome.err)
+    assert named in outcome.err
+    assert way_out in outcome.err
+    assert contents(folder) == before
+
+
+def test_the_table_covers_every_command_and_many_mistakes() -> None:
+    first = [case[0].split()[0] for case in CASES if case[0]]
+    assert {name: first.count(name) >= 2 for name in COMMANDS} == dict.fromkeys(COMMANDS, True)
+    assert len({case[0] for case in CASES}) == len(CASES) == 171
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("distill --dataset nosuch", "nosuch"),
+        ("profile hostile.pth --json", "hostile.pth"),
+        ("frobnicate", "frobnicate"),
+        ("translate student.safetensors notes.txt -o new --strict", "notes.txt"),
+    ],
+)
+def test_the_shell_sees_the_same(command: str, named: str, folder: Path) -> None:
+    before = contents(folder)
+    done = subprocess.run(
+        [sys.executable, "-m", "gancomp", *command.split()],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+    )
+    check_one_line(done.returncode, done.stdout, done.stderr)
+    assert named in done.stderr
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "export student.safetensors -o new.safetensors",
+        "export student.safetensors -o photo.png --format safetensors",
+        "translate student.safetensors photo.png -o data",
+    ],
+)
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_disk_that_takes_nothing_costs_no_file(
+    command: str,
+    number: int,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    before = contents(folder)
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    outcome = run_command(capsys, *command.split())
+    check_one_line(outcome.status, outcome.out, outcome.err)
+    assert os.strerror(number) in outcome.err
+    assert contents(folder) == before
+
+
+def test_weights_that_are_nowhere_are_asked_for_with_all_the_ways_to_give_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(folder)
+    outcome = run_command(capsys, *f"distill --dataset data {SMALL}".split())
+    announced, error = outcome.err.splitlines()
+    assert announced.startswith("downloading VGG16 (528 MB")
+    assert error.startswith("error: VGG16 could not be downloaded")
+    assert all(way in error for way in ("GANCOMP_VGG16", "--vgg FILE", "--perceptual none|random"))
+    assert outcome.status == 2
+    assert contents(folder) == before
+
+
+def test_a_hostile_pickle_would_have_run_had_it_been_opened_carelessly(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # else the cases above would prove nothing
+    monkeypatch.chdir(tmp_path)
+    torch.load(folder / "hostile.pth", weights_only=False)
+    assert (tmp_path / "executed").is_dir()
+
+
+@pytest.mark.parametrize("json", [False, True])
+def test_a_folder_with_problems_is_reported_and_then_refused(
+    json: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = run_command(capsys, "data", "check", "onesided", *(["--json"] if json else []))
+    assert outcome.status == 2
+    assert outcome.err.startswith("error: onesided: number of problems: 1; the first: ")
+    assert outcome.err.count("\n") == 1
+    assert "no trainB/" in (outcome.document["problems"][0] if json else outcome.out)
+
+
+@pytest.mark.parametrize("json", [False, True])
+def test_when_no_file_could_be_translated_the_status_says_so(
+    json: bool, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(folder)
+    arguments = "translate student.safetensors notes.txt -o new".split()
+    outcome = run_command(capsys, *arguments, *(["--json"] if json else []))
+    assert outcome.status == 2
+    skipped, error = outcome.err.splitlines()
+    assert skipped.startswith("skipped: notes.txt")
+    assert error.startswith("error: nothing was written to new")
+    if json:
+        assert outcome.document["written"] == []
+        assert [item["file"] for item in outcome.document["failed"]] == ["notes.txt"]
+    assert contents(folder) == before
