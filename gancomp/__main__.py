@@ -23,12 +23,14 @@ def run(arguments: list[str]) -> int:
     command = get_command(app)
     try:
         result = command.main(arguments, prog_name="gancomp", standalone_mode=False)
+        if result == 130:  # the parser caught the interrupt before us
+            return fail("interrupted", 130)
         return result if isinstance(result, int) else 0
     except GancompError as error:
         return fail(str(error), 2)
     except KeyboardInterrupt:
         return fail("interrupted", 130)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # the latter is the parser's and rich's form of it
         # whoever read our output has enough; Python would complain while flushing at its exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -36,7 +36,7 @@ class DataSettings:
     """Which images, and how they are cut: sizes in pixels, batch size in images."""
 
     dataset: str = setting(dataclasses.MISSING, "--dataset")
-    task: Literal["unpaired", "paired"] = setting("unpaired", "--task")
+    task: str = setting("unpaired", "--task")
     direction: Literal["AtoB", "BtoA"] = setting("AtoB", "--direction")
     size: int = setting(256, "--size", least=8, most=4096)
     load_size: int = setting(286, "--load-size", least=8, most=8192)

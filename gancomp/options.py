@@ -61,7 +61,7 @@ OPTIONS: tuple[Option, ...] = (
     _option(DATA, "--batch-size", int, "data.batch_size", "Images per step.", "1 unpaired, 4 paired"),
     _option(DATA, "--flip/--no-flip", bool, "data.flip", "Mirror half of the images.", "flip"),
     _option(DATA, "--strict/--no-strict", bool, "data.strict", "Stop at the first unreadable image instead of skipping it.", "no-strict"),
-    _option(NETWORKS, "--arch", str, "arch", "Generator of teacher and student: resnet9, resnet6, mobile-resnet9, unet256, unet128.", "the preset's"),
+    _option(NETWORKS, "--arch", str, "arch", "Generator of teacher and student: resnet9, resnet6, mobile-resnet9, mobile-resnet6, unet256, unet128.", "the preset's"),
     _option(NETWORKS, "--width", int, "teacher.network.width", "The teacher's width (ngf).", "64"),
     _option(NETWORKS, "--norm", str, "teacher.network.norm", "Norm of the generators: instance or batch.", "the preset's"),
     _option(NETWORKS, "--dropout", float, "teacher.network.dropout", "Dropout rate inside the generators.", "0"),

@@ -100,18 +100,15 @@ PATHS = [
 
 
 @given(st.sampled_from(PATHS), json_values)
-def test_any_value_anywhere_is_either_read_or_refused_in_one_line(
-    path: tuple[str, ...], value: Any
-) -> None:
+def test_any_value_anywhere_is_either_read_or_refused(path: tuple[str, ...], value: Any) -> None:
     changes = value
     for name in reversed(path):
         changes = {name: changes}
     try:
         settings = read(Settings, merge(whole(), changes))
-    except ConfigError as error:
-        assert str(error)
-    else:
-        assert read(Settings, settings.to_json()) == settings
+    except ConfigError:
+        return
+    assert read(Settings, settings.to_json()) == settings
 
 
 def test_missing_fields_take_their_defaults_and_needed_ones_are_asked_for() -> None:

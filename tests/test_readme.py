@@ -6,6 +6,7 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import typer
 from gancomp.cli import app
 from gancomp.data.demo_set import write_demo_set
 from gancomp.data.registered import KNOWN_DATASETS
+from gancomp.methods.dcd import Dcd
 from gancomp.metrics.cost import measure_cost
 from gancomp.options import OPTIONS, gather
 from gancomp.recipes.methods import list_methods, list_presets
@@ -120,6 +122,19 @@ def test_each_training_command_resolves_to_valid_settings(
     assert plan.files.root.parent == datasets
 
 
+def test_the_teacher_of_the_published_tables_leads_to_the_same_student_as_the_online_one(
+    datasets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of("gancomp pretrain --dataset horse2zebra", datasets, monkeypatch)
+    assert plan.settings.teacher.network.arch == "resnet9"
+    assert plan.out.as_posix() == "runs/horse2zebra-pretrain-s0"
+    plan = plan_of("gancomp distill --dataset horse2zebra --ratio 0.25", datasets, monkeypatch)
+    assert plan.settings.teacher.network.arch == "mobile-resnet9"
+    assert plan.settings.student is not None
+    assert (plan.settings.student.arch, plan.settings.student.width) == ("mobile-resnet9", 16)
+    assert plan.out.as_posix() == "runs/horse2zebra-dcd-r0.25-s0"
+
+
 @pytest.mark.parametrize(("per", "dcd", "gan", "line"), TABLE_3)
 def test_each_command_of_table_3_has_the_terms_of_its_row(
     per: str, dcd: str, gan: str, line: str, datasets: Path, monkeypatch: pytest.MonkeyPatch
@@ -157,7 +172,7 @@ def test_the_switches_of_the_comparison_page_resolve(
     [
         ("horse2zebra", "dcd", 0, 100),
         ("horse2zebra", "dcd-released", 800, 1000),
-        ("summer2winter", "dcd-released", 792, 992),
+        ("summer2winter", "dcd-released", 816, 1016),
         ("edges2shoes", "dcd-released", 0, 200),
     ],
 )
@@ -172,10 +187,10 @@ def test_epochs_are_those_of_the_comparison_page(
     line = f"gancomp distill --dataset {dataset} --preset {preset}"
     plan = plan_of(line, datasets, monkeypatch)
     options, schedule = plan.options, plan.settings.schedule
-    teacher, student = options.teacher_block_epochs, options.student_block_epochs
+    method: Any = SimpleNamespace(options=options)  # what `num_epochs` looks at
     epochs = schedule.epochs + schedule.decay_epochs
-    blocks = epochs // teacher * student if teacher else 0
-    assert (blocks, epochs + blocks) == (student_epochs, all_epochs)
+    total = Dcd.num_epochs(method, epochs)
+    assert (total - epochs, total) == (student_epochs, all_epochs)
     weights = options.lambda_style, options.lambda_feature, options.lambda_dcd
     assert weights == (1e4, 10, 1)
     assert (options.connector, options.train_connectors) == ("conv-bn-relu", "student")

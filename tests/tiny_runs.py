@@ -56,9 +56,10 @@ class Started:
         self.process.kill()
         self.process.join(PATIENCE_S)
 
-    def interrupt(self, number: signal.Signals) -> None:
+    @property
+    def pid(self) -> int:
         assert self.process.pid is not None
-        os.kill(self.process.pid, number)
+        return self.process.pid
 
     def wait(self) -> int:
         """The exit status."""
@@ -118,6 +119,8 @@ def _serve(
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     torch.set_num_threads(1)
+    # data workers would else come from a second server, which imports everything again
+    multiprocessing.set_start_method("fork", force=True)
     if prepare is not None:
         prepare()
     if largest_file is not None:
@@ -194,14 +197,31 @@ def losses(run: Path) -> list[tuple[int, dict[str, float], dict[str, float]]]:
 
 
 def slow_steps() -> None:
-    """Makes every step last a minute from the second on."""
+    """Makes the second step last a minute; the file `asleep` tells that it has begun."""
+
+    def seconds(index: int) -> float:
+        if index > 0:
+            Path("asleep").touch()
+            return 60.0
+        return 0.0
+
+    delay(seconds)
+
+
+def unhurried_steps() -> None:
+    """Makes steps last long enough to be told from the next on a fast machine."""
+    delay(lambda index: 0.12)
+
+
+def delay(seconds: Callable[[int], float]) -> None:
+    """Puts a pause into each step of this process."""
     from gancomp.methods.dcd import Dcd
 
     original = Dcd.losses
 
     def losses(self, phase, step):  # type: ignore[no-untyped-def]  # stands in for a method
-        if step.index > 0:
-            time.sleep(60)
+        if phase == "student":
+            time.sleep(seconds(step.index))
         return original(self, phase, step)
 
     Dcd.losses = losses  # type: ignore[method-assign]  # only in a process made for it

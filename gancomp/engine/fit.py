@@ -88,12 +88,15 @@ class Loop:
 
     def total_steps(self) -> int:
         """The steps of the whole schedule, or `max_steps` if that is less."""
-        epochs = self.method.num_epochs(self.schedule.epochs + self.schedule.decay_epochs)
-        return min(epochs * self.steps_per_epoch, self.schedule.max_steps or 2**62)
+        return min(self.num_epochs() * self.steps_per_epoch, self.schedule.max_steps or 2**62)
+
+    def num_epochs(self) -> int:
+        """Passes over the data in the whole schedule."""
+        return self.method.num_epochs(self.schedule.epochs + self.schedule.decay_epochs)
 
     def progress(self, step: int) -> Progress:
         """Where the run stands after `step` steps."""
-        return Progress(step=step, epoch=step // self.steps_per_epoch)
+        return Progress(step, step // self.steps_per_epoch, self.num_epochs())
 
 
 def fit(loop: Loop, *, checkpoint: Checkpoint | None, stop: StopWish) -> Outcome:
@@ -162,7 +165,8 @@ def run_step(loop: Loop, index: int, batch: Batch) -> dict[str, Tensor]:
         TrainingError: if a term is not finite; nothing of that phase has been changed then.
     """
     progress = loop.progress(index)
-    epoch = loop.method.schedule_epoch(progress.epoch)
+    last = loop.schedule.epochs + loop.schedule.decay_epochs - 1
+    epoch = min(loop.method.schedule_epoch(progress.epoch), last)
     factor = decay_factor(
         epoch, epochs=loop.schedule.epochs, decay_epochs=loop.schedule.decay_epochs
     )

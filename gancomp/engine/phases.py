@@ -12,10 +12,11 @@ from torch.optim import Optimizer
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: `step` counts finished steps, `epoch` the passes over the data so far."""
+    """Where a run stands: finished steps, passes over the data so far, and passes in all."""
 
     step: int
     epoch: int
+    num_epochs: int
 
 
 def always(progress: Progress) -> bool:

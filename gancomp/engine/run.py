@@ -101,18 +101,7 @@ def writing_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
         RunError: if the folder is used by another process, cannot be created, or holds a run that
             was not asked to be continued.
     """
-    if path.exists() and not path.is_dir():
-        raise RunError(f"--out {path}: is a file; choose a folder that does not exist yet")
-    holds_run = (path / CONFIG).exists()
-    if holds_run and not resume:
-        raise RunError(
-            f"--out {path}: already holds a run; continue it with --resume, "
-            "or choose another folder with --out"
-        )
-    if resume and not holds_run:
-        raise RunError(f"--resume: there is no run in {path} to continue; leave --resume away")
-    if path.is_dir() and not holds_run and any(not _is_own(entry) for entry in path.iterdir()):
-        raise RunError(f"--out {path}: is a folder with other files; choose a new or empty folder")
+    check_place(path, resume=resume)
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = (path / ".lock").open("a+")
@@ -122,6 +111,7 @@ def writing_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
         ) from error
     with lock:
         _take(lock, path)
+        check_place(path, resume=resume)  # another may have been here meanwhile
         _locks.add(lock)
         try:
             run = RunFolder(path)
@@ -132,6 +122,29 @@ def writing_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
             yield run
         finally:
             _locks.discard(lock)
+
+
+def check_place(path: Path, *, resume: bool) -> None:
+    """Looks, without touching anything, whether a run can be written to `path`.
+
+    Raises:
+        RunError: if it is no place for a new run, or there is none to resume.
+    """
+    if path.exists() and not path.is_dir():
+        raise RunError(f"--out {path}: is a file; choose a folder that does not exist yet")
+    for parent in path.parents:
+        if parent.exists() and not parent.is_dir():
+            raise RunError(f"--out {path}: {parent} is a file; choose another folder")
+    holds_run = (path / CONFIG).exists()
+    if holds_run and not resume:
+        raise RunError(
+            f"--out {path}: already holds a run; continue it with --resume, "
+            "or choose another folder with --out"
+        )
+    if resume and not holds_run:
+        raise RunError(f"--resume: there is no run in {path} to continue; leave --resume away")
+    if path.is_dir() and not holds_run and any(not _is_own(entry) for entry in path.iterdir()):
+        raise RunError(f"--out {path}: is a folder with other files; choose a new or empty folder")
 
 
 def _remove_leftovers(run: RunFolder) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -284,16 +285,18 @@ class Dcd(Method):
         return block * teacher + min(position, teacher - 1)
 
     def num_epochs(self, schedule_epochs: int) -> int:
-        """In blocks, every `teacher_block_epochs` of the schedule bring a student block."""
+        """In blocks, each `teacher_block_epochs` of the schedule (or what is left) bring more."""
         teacher, student = self.options.teacher_block_epochs, self.options.student_block_epochs
-        return schedule_epochs + (schedule_epochs // teacher * student if teacher else 0)
-
-    def _in_teacher_block(self, progress: Progress) -> bool:
-        cycle = self.options.teacher_block_epochs + self.options.student_block_epochs
-        return progress.epoch % cycle < self.options.teacher_block_epochs
+        return schedule_epochs + (math.ceil(schedule_epochs / teacher) * student if teacher else 0)
 
     def _in_student_block(self, progress: Progress) -> bool:
-        return not self._in_teacher_block(progress)
+        teacher, student = self.options.teacher_block_epochs, self.options.student_block_epochs
+        # the last block comes after the last teacher epoch, be its own block complete or not
+        in_last = progress.epoch >= progress.num_epochs - student
+        return in_last or progress.epoch % (teacher + student) >= teacher
+
+    def _in_teacher_block(self, progress: Progress) -> bool:
+        return not self._in_student_block(progress)
 
 
 def _has_student_loss(options: DcdOptions, perceptual: bool) -> bool:

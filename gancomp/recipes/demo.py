@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from gancomp import console
-from gancomp.config import Json, merge
+from gancomp.config import Json, RunSettings, ScheduleSettings, merge, read
 from gancomp.data.demo_set import background_change, shape_masks, stripe_score, write_demo_set
 from gancomp.data.layout import scan
 from gancomp.data.loader import evaluation_batches
+from gancomp.engine.device import choose_device
 from gancomp.engine.fit import View
 from gancomp.export.model import open_model
 from gancomp.files import reporting_disk_errors
@@ -46,6 +47,9 @@ def demo(out: Path, *, seed: int, device: str, max_steps: int | None, view: View
         GancompError: if a setting is impossible or `out` cannot be written.
     """
     started = time.perf_counter()
+    read(RunSettings, {"seed": seed})
+    read(ScheduleSettings, {"max_steps": max_steps})
+    choose_device(device)
     out = unused(out)
     data = out / "data"
     write_demo_set(data, seed=seed, size=SIZE, test=NUM_TEST)

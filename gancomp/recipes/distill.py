@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gancomp.engine.device import choose_device
 from gancomp.engine.fit import View, fit
-from gancomp.engine.run import writing_run
+from gancomp.engine.run import check_place, writing_run
 from gancomp.engine.stopping import listening_for_stop
 from gancomp.recipes.plan import Given, Plan, make_plan
 from gancomp.recipes.training import (
@@ -38,13 +38,14 @@ def train(plan: Plan, view: View) -> Result:
     settings = plan.settings
     with listening_for_stop() as stop:
         device = choose_device(settings.run.device)
-        view.say(describe_preset(plan))
+        check_place(plan.out, resume=plan.resume)
         perceptual = load_feature_network(plan, view)
         teacher = make_teacher(settings, resume=goes_on(plan))
         task = make_task(settings, teacher, resume=goes_on(plan))
         student = make_student(settings)
         method = make_method(plan, task, student, perceptual).to(device)
         with writing_run(plan.out, resume=plan.resume) as run:
+            view.say(describe_preset(plan))
             checkpoint = begin_or_continue(plan, run, describe_run(plan, perceptual), view)
             loop = make_loop(plan, method, run, view, device=device)
             outcome = fit(loop, checkpoint=checkpoint, stop=stop)

@@ -22,7 +22,12 @@ from gancomp.engine.device import choose_device
 from gancomp.engine.run import read_config
 from gancomp.errors import ConfigError, DataError
 from gancomp.files import write_text
-from gancomp.metrics.features import InceptionFeatures, inception_features, load_inception
+from gancomp.metrics.features import (
+    WEIGHTS_HASH_PREFIX,
+    InceptionFeatures,
+    inception_features,
+    load_inception,
+)
 from gancomp.metrics.fid import (
     Statistics,
     bias_warning,
@@ -84,6 +89,11 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
     inception = inception.to(choose_device(request.device))
     features = features_of(fakes, inception, request)
     statistics = real_statistics(reals, inception, request, say)
+    if not inception.weights_id.startswith(WEIGHTS_HASH_PREFIX):
+        say(
+            f"warning: the Inception weights (sha256 {inception.weights_id[:12]}) are not "
+            "pytorch-fid's published ones; the score compares with no other's"
+        )
     if warning := bias_warning(len(features)):
         say(f"warning: {warning}")
     score = {

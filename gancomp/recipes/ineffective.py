@@ -22,6 +22,10 @@ def _teacher_is_frozen(settings: Settings, options: Any) -> bool:
     return settings.teacher.freeze
 
 
+def _cycle_has_no_weight(settings: Settings, options: Any) -> bool:
+    return settings.adversarial.lambda_cycle == 0
+
+
 def _has_no_perceptual_network(settings: Settings, options: Any) -> bool:
     return settings.perceptual.source == "none"
 
@@ -44,6 +48,7 @@ RULES: tuple[tuple[str, Idle, str], ...] = (
     ("adversarial.lambda_l1", _teacher_is_frozen, "--freeze-teacher"),
     ("adversarial.lambda_cycle", _teacher_is_frozen, "--freeze-teacher"),
     ("adversarial.lambda_identity", _teacher_is_frozen, "--freeze-teacher"),
+    ("adversarial.lambda_identity", _cycle_has_no_weight, "--lambda-cycle 0, which multiplies it"),
     ("perceptual.normalise", _has_no_perceptual_network, "--perceptual none"),
     ("method.options.lambda_feature", _has_no_perceptual_network, "--perceptual none"),
     ("method.options.lambda_style", _has_no_perceptual_network, "--perceptual none"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +109,22 @@ def make_plan(command: str, given: Given, say: Callable[[str], None]) -> Plan:
     options = check(settings)
     refuse_ineffective(typed, settings, options)
     out = given.out or default_out(settings, files.name, _ratio(settings))
-    reported = preset.reported if preset.arch == settings.teacher.network.arch else None
-    row = {"name": preset.name, "source": preset.source, "reported": reported}
+    row = {"name": preset.name, "source": preset.source, "reported": preset.reported}
+    if not _is_as_published(settings, preset, files):
+        row["reported"] = None
     return Plan(settings, options, files, out, resume=False, preset=row)
+
+
+def _is_as_published(settings: Settings, preset: Preset, files: DatasetFiles) -> bool:
+    """Whether nothing was changed that the reported figure depends on."""
+    if preset.reported is None:
+        return False
+    plain = Given(arch=preset.arch)
+    data = {"dataset": settings.data.dataset, "direction": "AtoB"}
+    typed: Json = {"data": data, "method": {"preset": preset.name}}
+    published, _ = _resolve(settings.command, plain, typed, files)
+    free = replace(settings, run=published.run)
+    return not changed_on_resume(published, free)
 
 
 def _tables(config: Path) -> Json:

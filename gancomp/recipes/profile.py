@@ -12,6 +12,7 @@ from gancomp.errors import ConfigError
 from gancomp.export.model import open_model
 from gancomp.metrics.cost import measure_cost
 from gancomp.networks.base import TappedNetwork
+from gancomp.recipes.models import generator_of
 from gancomp.registry import build_network
 
 # what the papers' tables compress: ResNet-9 of width 64 at 256 px
@@ -100,7 +101,7 @@ def _files(path: Path) -> list[Path]:
         return [path]
     names = ("teacher.safetensors", "student.safetensors")
     found = [path / name for name in names if (path / name).exists()]
-    return found or [path]
+    return found or [generator_of(path)]
 
 
 def _file_row(path: Path, size: int | None, batch_size: int, part: str | None) -> Json:

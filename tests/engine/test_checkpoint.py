@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -108,21 +109,20 @@ def test_everything_is_synced_before_it_gets_its_name_and_the_name_after_that(
     assert calls == [STATE, MANIFEST, ".step_00000001.partial", "rename", "checkpoints"]
 
 
-def lines_of_a_save(prepare: Callable[[], None], action: Callable[[], object]) -> int:
+def lines_of(action: Callable[[], object]) -> int:
     """How many lines of our code `action` runs."""
-    prepare()
     count = 0
 
     def step() -> None:
         nonlocal count
         count += 1
 
-    with traced(step):
+    with Traced(step):
         action()
     return count
 
 
-class traced:
+class Traced:
     """Calls `each` before every line of checkpoint.py and files.py that runs in the block."""
 
     def __init__(self, each: Callable[[], None]) -> None:
@@ -157,7 +157,7 @@ def dying_at(line: int, action: Callable[[], object]) -> int:
 
         status = 1
         try:
-            with traced(step):
+            with Traced(step):
                 action()
             status = 0
         finally:
@@ -169,15 +169,16 @@ def dying_at(line: int, action: Callable[[], object]) -> int:
 def test_a_crash_before_any_line_of_a_save_leaves_a_whole_checkpoint(
     keep: int, tmp_path: Path
 ) -> None:
+    before = tmp_path / "before"
+    before.mkdir()
+    for step in (1, 2):
+        save(before, step, keep=keep)
+
     def fresh(name: str) -> Path:
-        folder = tmp_path / name
-        folder.mkdir()
-        save(folder, 1, keep=keep)
-        save(folder, 2, keep=keep)
-        return folder
+        return Path(shutil.copytree(before, tmp_path / name))
 
     counted = fresh("count")
-    num_lines = lines_of_a_save(lambda: None, lambda: save(counted, 3, keep=keep))
+    num_lines = lines_of(lambda: save(counted, 3, keep=keep))
     assert num_lines > 40
     seen = set()
     for line in range(1, num_lines + 1):
@@ -270,7 +271,7 @@ def test_a_keyboard_interrupt_at_any_line_of_a_save_leaves_a_whole_checkpoint(
                 raise KeyboardInterrupt
 
         try:
-            with traced(step):
+            with Traced(step):
                 save(folder, line + 1, keep=1)
         except KeyboardInterrupt:
             assert newest(folder) in (line, line + 1)

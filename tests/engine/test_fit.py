@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 class Toy(nn.Module):
-    """Two linear maps with dropout, trained in turns: everything a loop can get wrong, no images."""
+    """Two linear maps with dropout, trained in turns: all that a loop can get wrong, no images."""
 
     def __init__(self, width: int = 3) -> None:
         super().__init__()
@@ -238,12 +238,10 @@ def test_a_parameter_that_became_non_finite_is_not_saved(value: float, tmp_path:
 def test_a_signal_ends_the_run_after_the_step_with_everything_saved(tmp_path: Path) -> None:
     train(tmp_path / "straight")
     view = Watch(signal_at=5)
-    with (
-        pytest.raises(InterruptedRunError, match="SIGTERM after step 5; saved in") as info,
-        listening_for_stop() as stop,
-    ):
-        loop = make_loop(tmp_path / "run", Toy(), view=view, checkpoint_every=100)
+    loop = make_loop(tmp_path / "run", Toy(), view=view, checkpoint_every=100)
+    with listening_for_stop() as stop, pytest.raises(InterruptedRunError) as info:
         fit(loop, checkpoint=None, stop=stop)
+    assert "SIGTERM after step 5; saved in" in str(info.value)
     assert "\n" not in str(info.value)
     assert view.finished == 1
     assert state(tmp_path / "run")[0] == 5
@@ -330,4 +328,4 @@ def test_progress_is_told_from_the_start_and_every_line_once(tmp_path: Path) -> 
     train(tmp_path, view=view)
     assert view.started == (12, 5)
     assert [record["epoch"] for record in view.records][:2] == [2, 2]
-    assert make_loop(tmp_path, Toy()).progress(7) == Progress(step=7, epoch=2)
+    assert make_loop(tmp_path, Toy()).progress(7) == Progress(step=7, epoch=2, num_epochs=4)

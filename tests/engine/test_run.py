@@ -6,9 +6,11 @@ import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
+import gancomp.engine.run as run_module
 from gancomp.engine.run import RunFolder, latest_run, name_latest, read_config, writing_run
 from gancomp.errors import RunError
 
@@ -127,6 +129,23 @@ def test_an_existing_run_is_not_written_without_being_asked_to_continue(tmp_path
         pytest.fail("overwritten")
     with writing_run(path, resume=True):
         pass
+
+
+def test_a_run_that_came_into_being_while_waiting_for_the_lock_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = run_module._take
+
+    def take_late(lock: TextIO, path: Path) -> None:
+        take(lock, path)
+        (path / "config.json").write_text("{}")
+
+    monkeypatch.setattr(run_module, "_take", take_late)
+    with (
+        pytest.raises(RunError, match="already holds a run"),
+        writing_run(tmp_path / "run", resume=False),
+    ):
+        pytest.fail("overwritten")
 
 
 def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:

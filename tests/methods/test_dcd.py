@@ -230,7 +230,16 @@ def test_blocks_alternate_and_the_rate_moves_with_the_teachers_epochs_only() -> 
 
 
 def epoch(number: int) -> Progress:
-    return Progress(step=number, epoch=number)
+    return Progress(step=number, epoch=number, num_epochs=1000)
+
+
+def test_the_last_student_block_follows_the_last_teacher_epoch_of_an_incomplete_block() -> None:
+    method = small_method(teacher_block_epochs=6, student_block_epochs=24)  # summer2winter
+    student = phase_called(method, "student")
+    total = method.num_epochs(200)
+    turns = [student.takes_part(Progress(number, number, total)) for number in range(total)]
+    assert (total, turns.count(True), turns.count(False)) == (1016, 816, 200)
+    assert turns[-26:] == [False, False, *([True] * 24)]
 
 
 def test_a_student_block_needs_neither_teacher_phase_nor_discriminator_phase() -> None:

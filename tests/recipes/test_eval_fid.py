@@ -1,0 +1,359 @@
+"""`gancomp eval-fid`: which images count, what is recorded, and what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from commands import run_command, write_model
+from PIL import Image
+from torch import Tensor, nn
+
+from gancomp.data.demo_set import write_demo_set
+from gancomp.data.transforms import to_uint8
+from gancomp.export.model import open_model
+from gancomp.metrics.features import WEIGHTS_NAME
+from gancomp.metrics.fid import fid_from_features, load_statistics, statistics_of
+from gancomp.recipes import eval_fid as recipe
+from gancomp.recipes.translate import run_generator
+
+
+class Means(nn.Module):
+    """Stands in for Inception: means of colour over a coarse grid."""
+
+    weights_id = "6726825d as if"
+
+    def forward(self, images_01: Tensor) -> Tensor:
+        return nn.functional.adaptive_avg_pool2d(images_01, 3).flatten(1)
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Means:
+    means = Means()
+    monkeypatch.setattr(recipe, "load_inception", lambda announce: means)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return means
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    """4 + 4 training and 3 + 3 test images."""
+    write_demo_set(tmp_path / "toy", size=32, train=4, test=3)
+    return tmp_path / "toy"
+
+
+@pytest.fixture
+def model(tmp_path: Path, toy: Path) -> Path:
+    return write_model(tmp_path / "model.safetensors", width=2, dataset=str(toy))
+
+
+def features(paths: list[Path]) -> np.ndarray[Any, Any]:
+    rows = []
+    for path in paths:
+        pixels = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)[None]
+        resized = nn.functional.interpolate(
+            pixels.float() / 255, size=(299, 299), mode="bilinear", align_corners=False
+        )
+        rows.append(Means()(resized).numpy()[0])
+    return np.stack(rows)
+
+
+def images(folder: Path, *names: str) -> list[Path]:
+    return [path for name in names for path in sorted((folder / name).iterdir())]
+
+
+@pytest.mark.usefixtures("stub")
+def test_two_folders_are_scored_as_they_are(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--real", toy / "testB", "--fake", toy / "testA"]
+    outcome = run_command(capsys, "eval-fid", *arguments, "--json")
+    score = outcome.document
+    wanted = fid_from_features(features(images(toy, "testA")), features(images(toy, "testB")))
+    assert score["fid"] == pytest.approx(wanted, rel=1e-5)  # float32 features
+    assert (score["n_real"], score["n_fake"]) == (3, 3)
+    assert (score["real"], score["fake"]) == ([str(toy / "testB")], str(toy / "testA"))
+    assert score["weights"] == "6726825d as if"
+    assert score["protocol"]["fakes"] == "files as stored"
+    assert score.keys() == {"fid", "n_real", "n_fake", "real", "fake", "weights", "protocol"}
+    assert "biased upwards" in outcome.err
+    assert outcome.err.startswith("warning: FID of 3 images")
+
+
+@pytest.mark.usefixtures("stub")
+def test_several_folders_of_reals_are_one_set(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--real", toy / "testB", "--real", toy / "trainB", "--fake", toy / "testA"]
+    score = run_command(capsys, "eval-fid", *arguments, "--json").document
+    reals = features(images(toy, "testB", "trainB"))
+    assert score["n_real"] == 7
+    assert score["real"] == [str(toy / "testB"), str(toy / "trainB")]
+    wanted = fid_from_features(features(images(toy, "testA")), statistics_of(reals))
+    assert score["fid"] == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.usefixtures("stub")
+def test_equal_folders_score_nothing(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--real", toy / "testB", "--fake", toy / "testB"]
+    score = run_command(capsys, "eval-fid", *arguments, "--json").document
+    assert score["fid"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.usefixtures("stub")
+@pytest.mark.parametrize(
+    ("paired", "split", "n_real", "label"),
+    [
+        (False, None, 7, "train+test"),
+        (False, "test", 3, "test"),
+        (True, None, 3, "test"),
+        (True, "all", 7, "train+test"),
+    ],
+)
+def test_reals_are_train_and_test_for_unpaired_and_test_for_paired_data(
+    paired: bool,
+    split: str | None,
+    n_real: int,
+    label: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = tmp_path / "set"
+    write_demo_set(root, size=32, train=4, test=3, paired=paired)
+    model = write_model(
+        tmp_path / "m.safetensors", width=2, task="paired" if paired else "unpaired"
+    )
+    arguments = [model, "--dataset", root, *(["--real-split", split] if split else [])]
+    score = run_command(capsys, "eval-fid", *arguments, "--json").document
+    assert (score["n_real"], score["n_fake"]) == (n_real, 3)
+    assert score["real"] == [f"{root} ({label} targets)"]
+    assert score["protocol"]["task"] == ("paired" if paired else "unpaired")
+
+
+@pytest.mark.usefixtures("stub")
+@pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
+@pytest.mark.parametrize("paired", [False, True])
+def test_every_test_source_is_translated_and_compared_with_the_targets(
+    paired: bool, direction: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "set"
+    write_demo_set(root, size=32, train=4, test=3, paired=paired)
+    task = "paired" if paired else "unpaired"
+    model = write_model(tmp_path / "m.safetensors", width=2, task=task, direction=direction)
+    score = run_command(capsys, "eval-fid", model, "--dataset", root, "--json").document
+    sources = pixels_of(root, paired, direction[0], "test")
+    targets = pixels_of(root, paired, direction[-1], "train", "test")
+    network = open_model(model).network
+    tensors = [torch.from_numpy(pixels).permute(2, 0, 1)[None] / 127.5 - 1 for pixels in sources]
+    for index, tensor in enumerate(tensors):
+        fake = to_uint8(run_generator(network, tensor))[0]
+        save(tmp_path / "fakes" / f"{index}.png", fake)
+    for index, pixels in enumerate(targets):
+        save(tmp_path / "reals" / f"{index}.png", pixels)
+    by_hand = ["--fake", tmp_path / "fakes", "--real", tmp_path / "reals"]
+    wanted = run_command(capsys, "eval-fid", *by_hand, "--json").document
+    assert score["n_fake"] == 3
+    assert score["n_real"] == wanted["n_real"] == (3 if paired else 7)
+    assert score["fid"] == pytest.approx(wanted["fid"], rel=1e-5)
+
+
+def pixels_of(root: Path, paired: bool, side: str, *names: str) -> list[Any]:
+    """The images of side A or B, as the folders `names` (or val/, for pairs) have them."""
+    if not paired:
+        folders = [f"{name}{side}" for name in names]
+        return [np.array(Image.open(path)) for path in images(root, *folders)]
+    half = slice(0, 32) if side == "A" else slice(32, 64)
+    return [np.array(Image.open(path))[:, half] for path in images(root, "val")]
+
+
+def save(path: Path, pixels: Any) -> None:
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.ascontiguousarray(pixels)).save(path)
+
+
+@pytest.fixture
+def run(tmp_path: Path, toy: Path) -> Path:
+    """A run's folder, the latest, with a student of `toy`."""
+    folder = tmp_path / "runs" / "some"
+    folder.mkdir(parents=True)
+    config = {"dataset": {"name": "toy", "root": str(toy)}, "settings": {}}
+    (folder / "config.json").write_text(json.dumps(config))
+    write_model(folder / "student.safetensors", width=2, dataset="toy")
+    write_model(folder / "teacher.safetensors", width=4, role="teacher", dataset="toy")
+    (tmp_path / "runs" / "latest").symlink_to("some")
+    return folder
+
+
+@pytest.mark.usefixtures("stub")
+def test_without_a_model_the_latest_run_s_student_is_scored_and_remembered(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score = run_command(capsys, "eval-fid", "--json").document
+    assert Path(score["fake"]).name == "student.safetensors"
+    assert json.loads((run / "eval.json").read_text()) == {"scores": [score]}
+    assert score["protocol"] == {
+        "features": "pytorch-fid InceptionV3 pool3 (2048), bilinear resize to 299",
+        "reals": "native size",
+        "fakes": "all test sources, bicubic to 32x32, output truncated to 8 bits",
+        "task": "unpaired",
+        "step": 1,
+        "selection": "last",
+    }
+
+
+@pytest.mark.usefixtures("stub")
+def test_eval_json_keeps_scores_of_other_protocols_and_replaces_equal_ones(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more in ([], ["--size", 16], [], ["--real-split", "test"]):
+        assert run_command(capsys, "eval-fid", run, *more).status == 0
+    run_command(capsys, "eval-fid", run / "teacher.safetensors")
+    scores = recipe.saved_fid(run)
+    assert len(scores) == 4
+    assert [Path(score["fake"]).stem for score in scores] == ["student"] * 3 + ["teacher"]
+    assert [score["n_real"] for score in scores] == [7, 7, 3, 7]
+
+
+@pytest.mark.usefixtures("stub")
+def test_a_damaged_eval_json_costs_no_score(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "eval.json").write_text("{")
+    assert recipe.saved_fid(run) == []
+    score = run_command(capsys, "eval-fid", run, "--json").document
+    assert recipe.saved_fid(run) == [score]
+
+
+@pytest.mark.usefixtures("stub")
+def test_saved_statistics_give_the_same_score(
+    model: Path, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stats = tmp_path / "stats.npz"
+    first = run_command(capsys, "eval-fid", model, "--save-stats", stats, "--json").document
+    assert load_statistics(stats).num_images == 7
+    second = run_command(capsys, "eval-fid", model, "--real", stats, "--json").document
+    assert second["fid"] == pytest.approx(first["fid"], abs=1e-9)
+    assert (second["n_real"], second["real"]) == (7, [str(stats)])
+
+
+@pytest.mark.usefixtures("stub")
+def test_statistics_without_a_count_are_scored_with_an_unknown_one(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reals = statistics_of(features(images(toy, "testB")))
+    np.savez(tmp_path / "old.npz", mu=reals.mean, sigma=reals.covariance)
+    arguments = ["--real", tmp_path / "old.npz", "--fake", toy / "testA"]
+    outcome = run_command(capsys, "eval-fid", *arguments, "--json")
+    assert outcome.document["n_real"] is None
+    assert outcome.document["fid"] > 0
+
+
+@pytest.mark.usefixtures("stub")
+def test_reals_are_computed_once(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    original = recipe.features_of
+
+    def counting(*args: Any) -> Any:
+        rows = original(*args)
+        counted.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(recipe, "features_of", counting)
+    first, second = (run_command(capsys, "eval-fid", model, "--json").document for _ in range(2))
+    assert counted == [3, 7, 3]
+    assert first == second
+
+
+@pytest.mark.usefixtures("stub")
+def test_unreadable_files_are_skipped_named_and_not_counted_unless_strict(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (toy / "testA" / "bad.png").write_bytes(b"no image")
+    arguments = ["--real", toy / "testB", "--fake", toy / "testA"]
+    outcome = run_command(capsys, "eval-fid", *arguments, "--json")
+    assert outcome.document["n_fake"] == 3
+    assert "bad.png" in outcome.err
+    strict = run_command(capsys, "eval-fid", *arguments, "--strict")
+    assert (strict.status, strict.out) == (2, "")
+    assert "bad.png" in strict.err
+
+
+@pytest.mark.usefixtures("stub")
+def test_a_dataset_without_test_images_is_refused_with_a_way_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_demo_set(tmp_path / "set", size=32, train=2, test=1)
+    for name in ("testA", "testB"):
+        for path in (tmp_path / "set" / name).iterdir():
+            path.unlink()
+        (tmp_path / "set" / name).rmdir()
+    model = write_model(tmp_path / "m.safetensors", width=2)
+    outcome = run_command(capsys, "eval-fid", model, "--dataset", tmp_path / "set")
+    assert outcome.status == 2
+    assert "has no test images" in outcome.err
+    assert "--fake" in outcome.err
+
+
+@pytest.mark.usefixtures("stub")
+def test_a_single_image_is_too_few(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in images(toy, "testA")[1:]:
+        path.unlink()
+    outcome = run_command(capsys, "eval-fid", "--real", toy / "testB", "--fake", toy / "testA")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "at least 2 images" in outcome.err
+
+
+@pytest.mark.usefixtures("stub")
+def test_a_checkpoint_of_others_is_scored_on_the_dataset_it_is_given(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = write_model(tmp_path / "m.safetensors", "resnet6", 2)
+    torch.save(open_model(ours).network.state_dict(), tmp_path / "net.pth")
+    arguments = ["--dataset", toy, "--size", 32, "--json"]
+    scores = [
+        run_command(capsys, "eval-fid", path, *arguments).document
+        for path in (ours, tmp_path / "net.pth")
+    ]
+    assert scores[0]["fid"] == scores[1]["fid"]
+    assert scores[1]["protocol"]["step"] is None
+
+
+@pytest.mark.usefixtures("stub")
+def test_the_table_shows_score_counts_and_protocol(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = run_command(capsys, "eval-fid", model)
+    assert outcome.status == 0
+    for word in ("FID", "generated images", "real images", "fakes", "unpaired", "last"):
+        assert word in outcome.out
+
+
+def test_the_real_inception_scores_a_small_folder(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = os.environ.get("TORCH_HOME")
+    weights = Path(home or "") / "hub" / "checkpoints" / WEIGHTS_NAME
+    if home is None or not weights.is_file():
+        pytest.skip(f"needs {WEIGHTS_NAME} in $TORCH_HOME/hub/checkpoints")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    arguments = ["--real", toy / "testB", "--fake", toy / "testA", "--json"]
+    outcome = run_command(capsys, "eval-fid", *arguments)
+    assert outcome.document["fid"] > 0
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert outcome.document["weights"] == digest
+    published = digest.startswith("6726825d")
+    assert ("are not pytorch-fid's" in outcome.err) == (not published)
+
+
+def test_other_weights_than_the_published_ones_cost_a_warning(
+    stub: Means, toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stub, "weights_id", "0123456789abcdef")
+    outcome = run_command(capsys, "eval-fid", "--real", toy / "testB", "--fake", toy / "testA")
+    assert outcome.status == 0
+    assert "warning: the Inception weights (sha256 0123456789ab" in outcome.err

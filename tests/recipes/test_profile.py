@@ -1,0 +1,130 @@
+"""`gancomp profile`: golden rows, what it shows without a model, and its ratios."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from commands import run_command, write_model
+
+from gancomp.registry import build_network
+
+# counted by hand for tests/metrics; torchprofile's rule as the papers' tables print it
+GOLDEN = {
+    ("resnet9", 64): (11_378_179, 49_551_507_456, 56_799_264_768),
+    ("resnet9", 16): (715_651, 3_328_180_224, 3_781_165_056),
+    ("mobile-resnet9", 64): (1_987_075, 11_066_671_104, 18_314_428_416),
+    ("mobile-resnet9", 16): (137_347, 954_728_448, 1_407_713_280),
+}
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(("arch", "width"), GOLDEN)
+def test_a_network_by_name_costs_what_the_tables_say(
+    arch: str, width: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--arch", arch, "--width", width, "--macs", "--json"]
+    document = run_command(capsys, "profile", *arguments).document
+    (row,) = document["models"]
+    params, macs, by_torchprofile = GOLDEN[arch, width]
+    assert row == {
+        "role": "network",
+        "arch": arch,
+        "width": width,
+        "params": params,
+        "macs": macs,
+        "macs_torchprofile": by_torchprofile,
+        "bytes": 4 * params,
+        "input": [1, 3, 256, 256],
+    }
+    assert document.keys() == {"models"}
+
+
+def test_without_a_model_or_a_run_the_default_pair_is_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    document = run_command(capsys, "profile", "--json").document
+    rows = {row["role"]: row for row in document["models"]}
+    for role, width in (("teacher", 64), ("student", 16)):
+        figures = tuple(rows[role][name] for name in ("params", "macs", "macs_torchprofile"))
+        assert figures == GOLDEN["mobile-resnet9", width]
+    wanted = zip(GOLDEN["mobile-resnet9", 64], GOLDEN["mobile-resnet9", 16], strict=True)
+    assert list(document["ratio"].values()) == pytest.approx([a / b for a, b in wanted])
+    assert list(document["ratio"]) == ["params", "macs", "macs_torchprofile"]
+
+
+def test_without_a_model_the_latest_run_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "runs" / "toy"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    (run.parent / "latest").symlink_to("toy")
+    write_model(run / "student.safetensors", width=4)
+    write_model(run / "teacher.safetensors", width=8, role="teacher")
+    document = run_command(capsys, "profile", "--json").document
+    assert [(row["role"], row["width"]) for row in document["models"]] == [
+        ("teacher", 8),
+        ("student", 4),
+    ]
+    assert document["models"][1]["bytes"] == (run / "student.safetensors").stat().st_size
+    assert [row["input"] for row in document["models"]] == [[1, 3, 32, 32]] * 2
+
+
+def test_files_are_compared_in_their_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small, large = (write_model(tmp_path / f"{width}.safetensors", width=width) for width in (4, 8))
+    document = run_command(capsys, "profile", small, large, "--size", 64, "--json").document
+    first, last = document["models"]
+    assert (first["width"], last["width"]) == (4, 8)
+    assert first["input"] == [1, 3, 64, 64]
+    assert document["ratio"]["macs"] == first["macs"] / last["macs"] < 1
+    three = run_command(capsys, "profile", small, large, small, "--json").document
+    assert len(three["models"]) == 3
+    assert "ratio" not in three
+
+
+def test_macs_are_for_the_whole_batch(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["profile", "--arch", "mobile-resnet6", "--width", 4, "--size", 32, "--json"]
+    one = run_command(capsys, *command).document["models"][0]
+    three = run_command(capsys, *command, "--batch-size", 3).document["models"][0]
+    assert three["macs"] == 3 * one["macs"]
+    assert three["params"] == one["params"]
+    assert three["input"] == [3, 3, 32, 32]
+
+
+def test_norm_and_input_channels_are_those_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["profile", "--arch", "resnet6", "--width", 4, "--size", 32, "--json"]
+    usual = run_command(capsys, *command).document["models"][0]
+    other = run_command(capsys, *command, "--norm", "batch", "--in-channels", 1).document
+    assert other["models"][0]["input"] == [1, 1, 32, 32]
+    network = build_network("resnet6", width=4, norm="batch", in_channels=1)
+    assert other["models"][0]["params"] == sum(item.numel() for item in network.parameters())
+    assert other["models"][0]["params"] != usual["params"]
+
+
+def test_a_checkpoint_of_others_is_profiled_like_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(build_network("resnet6", width=4).state_dict(), tmp_path / "latest_net_G.pth")
+    (row,) = run_command(capsys, "profile", tmp_path / "latest_net_G.pth", "--json").document[
+        "models"
+    ]
+    assert (row["arch"], row["width"], row["input"]) == ("resnet6", 4, [1, 3, 256, 256])
+    assert row["bytes"] == (tmp_path / "latest_net_G.pth").stat().st_size
+
+
+def test_the_table_compares_with_the_original_of_the_papers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    outcome = run_command(capsys, "profile")
+    assert (outcome.status, outcome.err) == (0, "")
+    for figure in ("1,987,075", "137,347", "11,066,671,104", "1,407,713,280", "14.47x", "13.01x"):
+        assert figure in outcome.out
+    assert "against ResNet-9 width 64" in outcome.out

@@ -1,0 +1,209 @@
+"""`gancomp translate`: any image a user may have, nothing overwritten that was given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commands import contents, run_command, write_model
+from PIL import Image
+
+from gancomp.data.images import load_image
+from gancomp.data.transforms import resize, to_tensor, to_uint8
+from gancomp.errors import GancompError
+from gancomp.export.model import open_model
+from gancomp.networks.base import TappedNetwork, initialise
+from gancomp.recipes.translate import run_generator
+from gancomp.registry import build_network
+from gancomp.seeding import derive_generator
+
+SIZES = [(37, 53), (1, 1), (2, 1), (8, 8), (4, 400), (300, 3), (33, 32), (7, 9)]
+MODES = ["RGB", "L", "LA", "RGBA", "P", "1", "CMYK", "I;16"]
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return write_model(tmp_path / "model.safetensors", width=2)
+
+
+def picture(path: Path, size: tuple[int, int] = (16, 12), mode: str = "RGB") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    seed = sum(path.name.encode()) + size[0]
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    if mode == "I;16":
+        image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    elif mode in ("LA", "P", "1", "CMYK", "L", "RGBA"):
+        image = image.convert(mode)
+    image.save(path)
+    return path
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_the_result_has_the_size_of_the_image(
+    size: tuple[int, int], model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = picture(Path("photo.png"), size)
+    outcome = run_command(capsys, "translate", model, source, "-o", "new", "--json")
+    assert outcome.status == 0
+    assert outcome.document == {"written": ["new/photo.png"], "failed": []}
+    with Image.open("new/photo.png") as image:
+        assert (image.size, image.mode, image.format) == (size, "RGB", "PNG")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_any_kind_of_pixels_is_read(
+    mode: str, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suffix = ".jpg" if mode == "CMYK" else ".png"
+    source = picture(Path(f"photo{suffix}"), mode=mode)
+    assert run_command(capsys, "translate", model, source, "-o", "new").status == 0
+    with Image.open("new/photo.png") as image:
+        assert (image.size, image.mode) == ((16, 12), "RGB")
+
+
+def test_the_pixels_are_the_network_s_output_for_the_image(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = picture(Path("photo.png"), (32, 24))
+    run_command(capsys, "translate", model, source, "-o", "new")
+    with torch.no_grad():
+        fake = open_model(model).network(to_tensor(load_image(source))[None])
+    written = np.asarray(Image.open("new/photo.png"))
+    assert np.array_equal(written, to_uint8(fake)[0])
+
+
+def test_size_resizes_first(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = picture(Path("photo.png"), (37, 53))
+    run_command(capsys, "translate", model, source, "-o", "new", "--size", 24)
+    with torch.no_grad():
+        fake = open_model(model).network(to_tensor(resize(load_image(source), 24))[None])
+    assert np.array_equal(np.asarray(Image.open("new/photo.png")), to_uint8(fake)[0])
+
+
+def test_what_lies_outside_a_cut_image_is_its_reflection() -> None:
+    network = initialised("mobile-resnet6", 2)
+    images = torch.rand(1, 3, 14, 13, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    padded = torch.nn.functional.pad(images, (0, 3, 0, 2), mode="reflect")
+    with torch.no_grad():
+        wanted = network(padded)[..., :14, :13]
+    assert torch.equal(run_generator(network, images), wanted)
+
+
+def initialised(arch: str, width: int) -> TappedNetwork:
+    network = build_network(arch, width=width).eval()
+    initialise(network, derive_generator(0, "test"))
+    return network
+
+
+def test_a_network_that_needs_multiples_takes_any_size(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_model(Path("unet.safetensors"), "unet128", 2)
+    for size in ((130, 20), (1, 1)):
+        source = picture(Path(f"photo{size[0]}.png"), size)
+        outcome = run_command(capsys, "translate", "unet.safetensors", source, "-o", "new")
+        assert outcome.status == 0, outcome.err
+        with Image.open(f"new/photo{size[0]}.png") as image:
+            assert image.size == size
+
+
+def test_files_and_folders_mix_and_equal_names_are_told_apart(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a/x.png", "a/y.png", "b/x.png", "c/x.jpg", "x-2.png"):
+        picture(Path(name))
+    arguments = [model, "a", "b/x.png", "c", "x-2.png", "-o", "new"]
+    document = run_command(capsys, "translate", *arguments, "--json").document
+    names = ["x.png", "y.png", "x-2.png", "x-3.png", "x-2-2.png"]
+    assert document["written"] == [f"new/{name}" for name in names]
+    assert sorted(path.name for path in Path("new").iterdir()) == sorted(names)
+    fake = run_generator(open_model(model).network, to_tensor(load_image(Path("b/x.png")))[None])
+    assert np.array_equal(np.asarray(Image.open("new/x-2.png")), to_uint8(fake)[0])
+
+
+@pytest.mark.parametrize("out", [".", "../here", "link"])
+def test_an_input_is_never_overwritten_whatever_its_folder_is_called(
+    out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_model(Path("model.safetensors"), width=2)
+    picture(Path("photo.png"))
+    Path("link").symlink_to(".")
+    before = contents(tmp_path)
+    outcome = run_command(capsys, "translate", "model.safetensors", "photo.png", "-o", out)
+    assert outcome.status == 2
+    assert "would overwrite the input" in outcome.err
+    assert contents(tmp_path) == before
+
+
+def test_a_jpeg_may_be_translated_beside_itself(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = picture(Path("photo.jpg"))
+    before = source.read_bytes()
+    assert run_command(capsys, "translate", model, source, "-o", ".").status == 0
+    assert source.read_bytes() == before
+    assert Path("photo.png").exists()
+
+
+def test_bad_files_are_listed_and_the_others_translated(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(Path("in/good.png"))
+    Path("in/bad.png").write_bytes(b"no image")
+    cut = picture(Path("in/cut.png"), (64, 64)).read_bytes()
+    Path("in/cut.png").write_bytes(cut[: len(cut) // 2])
+    outcome = run_command(capsys, "translate", model, "in", "-o", "new", "--json")
+    assert outcome.status == 0
+    assert outcome.document["written"] == ["new/good.png"]
+    assert [item["file"] for item in outcome.document["failed"]] == ["in/bad.png", "in/cut.png"]
+    assert all(item["error"].startswith(item["file"]) for item in outcome.document["failed"])
+    assert outcome.err.count("skipped: ") == 2
+
+
+def test_strict_stops_at_the_first_bad_file(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("in").mkdir()
+    Path("in/bad.png").write_bytes(b"no image")
+    picture(Path("in/good.png"))
+    outcome = run_command(capsys, "translate", model, "in", "-o", "new", "--strict")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert "in/bad.png" in outcome.err
+    assert not Path("new").exists()
+
+
+def test_a_checkpoint_of_others_translates_like_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    network = initialised("resnet6", 2)
+    torch.save(network.state_dict(), "latest_net_G_A.pth")
+    source = picture(Path("photo.png"), (32, 24))
+    assert run_command(capsys, "translate", "latest_net_G_A.pth", source, "-o", "new").status == 0
+    with torch.no_grad():
+        fake = network(to_tensor(load_image(source))[None])
+    assert np.array_equal(np.asarray(Image.open("new/photo.png")), to_uint8(fake)[0])
+
+
+def test_weights_that_give_no_numbers_are_refused_instead_of_writing_noise() -> None:
+    network = initialised("mobile-resnet6", 2)
+    with torch.no_grad():
+        next(network.parameters()).fill_(float("nan"))
+    with pytest.raises(GancompError, match="not finite"):
+        run_generator(network, torch.zeros(1, 3, 16, 16))
+
+
+def test_without_json_a_line_says_how_many_were_written(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(Path("photo.png"))
+    outcome = run_command(capsys, "translate", model, "photo.png", "-o", "new")
+    assert (outcome.status, outcome.out) == (0, "")
+    assert outcome.err == "1 written to new, 0 failed\n"

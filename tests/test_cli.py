@@ -1,0 +1,320 @@
+"""The contract of the command line: help, versions, streams, exit statuses, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import SMALL, run_command, write_model
+
+import gancomp
+from gancomp.console import ConsoleView, count, duration
+from gancomp.data.demo_set import write_demo_set
+from gancomp.engine.stopping import InterruptedRunError
+from gancomp.options import OPTIONS
+
+COMMANDS = [
+    [],
+    ["pretrain"],
+    ["distill"],
+    ["export"],
+    ["profile"],
+    ["eval-fid"],
+    ["translate"],
+    ["data"],
+    ["data", "list"],
+    ["data", "fetch"],
+    ["data", "check"],
+    ["demo"],
+    ["methods"],
+]
+FREE_OF_TORCH = """
+import json, sys, time
+from gancomp.__main__ import run
+cpu_s = {}
+for command in json.loads(sys.argv[1]):
+    start = time.process_time()
+    assert run([*command, "--help"]) == 0
+    cpu_s[" ".join(command)] = time.process_time() - start
+heavy = {"torch", "numpy", "PIL", "scipy", "torchvision"} & sys.modules.keys()
+print(json.dumps({"heavy": sorted(heavy), "cpu_s": cpu_s}), file=sys.stderr)
+"""
+
+
+def cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command) or "gancomp")
+def test_help_exits_with_0_and_shows_an_example(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = run_command(capsys, *command, "--help")
+    assert outcome.status == 0
+    assert outcome.err == ""
+    assert "Usage: gancomp" in plain(outcome.out)
+    example = ["gancomp", "demo"] if command in ([], ["data"]) else ["gancomp", *command]
+    if command != ["data"]:
+        words = " ".join(plain(outcome.out).replace("│", " ").split())
+        assert f"{' '.join(example)}" in words.partition("Usage:")[2].partition(" ")[2]
+        assert command == [] or f"Example: {' '.join(example)}" in words
+
+
+def test_no_help_imports_torch_or_costs_more_than_half_a_second() -> None:
+    before = cpu_seconds()
+    done = subprocess.run(
+        [sys.executable, "-c", FREE_OF_TORCH, json.dumps(COMMANDS)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    report = json.loads(done.stderr)
+    assert report["heavy"] == []
+    assert len(report["cpu_s"]) == len(COMMANDS) == 13
+    # start of Python and all imports, then the most expensive help on top
+    once = cpu_seconds() - before - sum(report["cpu_s"].values()) + max(report["cpu_s"].values())
+    assert once < 0.5
+
+
+def test_help_names_every_option_with_its_default_in_groups(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 250)
+    for name in ("pretrain", "distill"):
+        words = plain(run_command(capsys, name, "--help").out)
+        for option in OPTIONS:
+            shown = re.search(rf"│ +{option.flag.split('/')[0]}\s.*", words)
+            assert (shown is not None) == (name == "distill" or not option.distil_only)
+            if shown:
+                assert "default: " in shown[0]
+                assert option.panel in words
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = run_command(capsys, "--version")
+    assert (outcome.status, outcome.out, outcome.err) == (0, f"gancomp {gancomp.__version__}\n", "")
+
+
+def test_python_m_gancomp_works_like_gancomp() -> None:
+    calls = ([sys.executable, "-m", "gancomp"], [str(Path(sys.executable).parent / "gancomp")])
+    results = [
+        subprocess.run([*call, "data", "list", "--json"], capture_output=True, check=True)
+        for call in calls
+        if call[0] == sys.executable or Path(call[0]).exists()
+    ]
+    documents = [json.loads(done.stdout) for done in results]
+    assert documents[0]["datasets"][0]["name"] == "horse2zebra"
+    assert documents[0] == documents[-1]
+
+
+def test_a_pipe_that_is_closed_early_is_no_error() -> None:
+    code = "import sys; from gancomp.__main__ import main; sys.argv = ['gancomp', 'data', 'list']"
+    program = f"{code}; import os; r, w = os.pipe(); os.close(r); os.dup2(w, 1); main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (KeyboardInterrupt(), 130, "error: interrupted\n"),
+        (InterruptedRunError("stopped at step 3; saved"), 130, "error: stopped at step 3; saved\n"),
+        (gancomp.errors.DataError("two\nlines  here"), 2, "error: two lines here\n"),
+    ],
+)
+def test_what_stops_a_command_decides_the_exit_status(
+    error: BaseException,
+    status: int,
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop() -> Any:
+        raise error
+
+    monkeypatch.setattr("gancomp.recipes.data.list_datasets", stop)
+    outcome = run_command(capsys, "data", "list")
+    assert (outcome.status, outcome.out, outcome.err) == (status, "", line)
+
+
+def test_memory_that_is_not_there_is_a_matter_of_smaller_settings(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def stop() -> Any:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("gancomp.recipes.data.list_datasets", stop)
+    outcome = run_command(capsys, "data", "list")
+    assert outcome.status == 2
+    assert outcome.err == (
+        "error: CUDA out of memory; use a smaller --size, --batch-size or --width\n"
+    )
+
+
+def test_a_defect_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> Any:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr("gancomp.recipes.data.list_datasets", fail)
+    with pytest.raises(ZeroDivisionError):
+        gancomp.__main__.run(["data", "list"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("--arch mobile-resnet8", "mobile-resnet9"),
+        ("--method dcb", "dcd"),
+        ("--preset dcd-release", "dcd-released"),
+        ("--student-arch unet25", "unet256"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(
+    typed: str, meant: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_demo_set(tmp_path / "data", size=32, train=1, test=1)
+    line = f"distill --dataset {tmp_path / 'data'} --perceptual none {typed}"
+    outcome = run_command(capsys, *line.split())
+    assert outcome.status == 2
+    assert f"did you mean {meant}?" in outcome.err
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One tiny pretraining and one tiny distillation from the command line, `--json`."""
+    root = tmp_path_factory.mktemp("training")
+    write_demo_set(root / "data", size=32, train=3, test=3)
+    found = {}
+    small = SMALL.replace("--max-steps 1", "--max-steps 2 --log-every 1").split()
+    for name, more in (("pretrain", []), ("distill", ["--perceptual", "none"])):
+        done = subprocess.run(
+            [sys.executable, "-m", "gancomp", name, "--dataset", "data", *small, *more, "--json"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=root,
+            env=os.environ | {"NO_COLOR": "1", "FORCE_COLOR": ""},
+        )
+        assert done.returncode == 0, done.stderr
+        found[name] = done
+    return {"root": root, **found}
+
+
+@pytest.mark.parametrize("name", ["pretrain", "distill"])
+def test_training_prints_one_json_document_with_the_promised_keys(
+    name: str, training: dict[str, Any]
+) -> None:
+    document = json.loads(training[name].stdout)
+    promised = {"run", "step", "seconds", "images_per_second", "losses", "teacher"}
+    assert promised | ({"student"} if name == "distill" else set()) <= document.keys()
+    assert document["step"] == 2
+    assert document["losses"]
+    assert all(isinstance(value, float) for value in document["losses"].values())
+    for role in {"teacher", "student"} & document.keys():
+        assert (training["root"] / document[role]).is_file()
+
+
+def test_progress_is_plain_lines_where_stderr_is_no_terminal(training: dict[str, Any]) -> None:
+    for name in ("pretrain", "distill"):
+        lines = training[name].stderr.splitlines()
+        assert [line.split()[1] for line in lines if line.startswith("step ")] == ["1/2", "2/2"]
+        assert "\x1b" not in training[name].stderr
+        assert "\r" not in training[name].stderr
+
+
+def test_the_default_folder_names_the_run_and_latest_points_to_the_newest(
+    training: dict[str, Any],
+) -> None:
+    runs = training["root"] / "runs"
+    assert sorted(path.name for path in runs.iterdir()) == [
+        "data-dcd-r0.25-s0",
+        "data-pretrain-s0",
+        "latest",
+    ]
+    assert (runs / "latest").resolve().name == "data-dcd-r0.25-s0"
+    written = {path.name for path in (runs / "latest").iterdir()}
+    assert written >= {
+        "config.json",
+        "metrics.jsonl",
+        "samples",
+        "checkpoints",
+        "teacher.safetensors",
+        "student.safetensors",
+    }
+
+
+def test_every_command_that_asks_for_a_model_takes_the_run(
+    training: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(training["root"])
+    costs = run_command(capsys, "profile", "--json").document
+    assert [row["role"] for row in costs["models"]] == ["teacher", "student"]
+    assert [row["width"] for row in costs["models"]] == [8, 2]
+    assert costs == run_command(capsys, "profile", "runs/latest", "--json").document
+    exported = run_command(capsys, "export", "runs/latest", "-o", "s.safetensors", "--json")
+    assert exported.document["bytes"] == Path("s.safetensors").stat().st_size
+    written = run_command(capsys, "translate", "runs/latest", "data/testA", "-o", "new", "--json")
+    assert len(written.document["written"]) == 3
+
+
+def test_no_color_is_honoured_even_where_colour_is_forced(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    model = write_model(tmp_path / "model.safetensors")
+    command = [sys.executable, "-m", "gancomp", "data", "list"]
+    colour = os.environ | {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    colour.pop("NO_COLOR", None)
+
+    def colours(env: dict[str, str]) -> list[str]:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+        return re.findall(r"\x1b\[[0-9;]*3[0-9]m", done.stdout)
+
+    assert colours(colour | {"NO_COLOR": "1"}) == []
+    assert "\x1b" not in run_command(capsys, "profile", model).out
+
+
+def test_names_of_files_are_printed_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # rich would take [red] for a colour and :smile: for a picture
+    monkeypatch.chdir(tmp_path)
+    write_model(Path("[red]:smile:.safetensors"))
+    outcome = run_command(capsys, "export", "[red]:smile:.safetensors", "-o", "[b]:x:.safetensors")
+    assert outcome.status == 0
+    assert "[b]:x:.safetensors" in outcome.out
+
+
+def test_times_and_counts_are_short() -> None:
+    assert [duration(value) for value in (8, 750, 3900)] == ["8s", "12m30s", "1h05m"]
+    assert [count(value) for value in (512, 137_347, 1_407_713_280)] == ["512", "0.137M", "1.408G"]
+
+
+def test_progress_says_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    view = ConsoleView()
+    view.start(10, 4)
+    record = {
+        "step": 5,
+        "losses": {"student/gan": 0.25},
+        "images_per_second": 2.0,
+        "memory_mb": 512.4,
+        "seconds": 10.0,
+    }
+    view.advance(record)
+    view.finish()
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "going on after step 4 of 10"
+    assert second == "step 5/10  2.00 images/s  512 MB  10s left  student/gan 0.25"
