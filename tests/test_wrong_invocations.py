@@ -382,6 +382,26 @@ def test_a_disk_that_takes_nothing_costs_no_file(
     assert contents(folder) == before
 
 
+@pytest.mark.parametrize("command", ["pretrain", "distill"])
+def test_a_run_on_a_disk_that_takes_nothing_does_not_begin(
+    command: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(path: Path, *args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    before = contents(folder)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    perceptual = " --perceptual none" if command == "distill" else ""
+    line = f"{command} --dataset data {SMALL}{perceptual} --out new"
+    outcome = run_command(capsys, *line.split())
+    check_one_line(outcome.status, outcome.out, outcome.err)
+    assert "--out new: cannot be written (Read-only file system)" in outcome.err
+    assert contents(folder) == before
+
+
 def test_weights_that_are_nowhere_are_asked_for_with_all_the_ways_to_give_them(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

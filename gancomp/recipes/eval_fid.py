@@ -20,7 +20,7 @@ from gancomp.data.splits import DatasetFiles, Half, other_half
 from gancomp.data.transforms import to_uint8
 from gancomp.engine.device import choose_device
 from gancomp.engine.run import read_config
-from gancomp.errors import ConfigError, DataError
+from gancomp.errors import ConfigError, DataError, RunError
 from gancomp.files import write_text
 from gancomp.metrics.features import (
     WEIGHTS_HASH_PREFIX,
@@ -106,7 +106,10 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
         "protocol": describe_protocol(request, chosen, files),
     }
     if chosen is not None and chosen.run is not None:
-        remember(chosen.run, score)
+        try:
+            remember(chosen.run, score)
+        except RunError as error:  # a run of somebody else's may be scored, too
+            say(f"warning: the score is not kept: {error}")
     return score
 
 

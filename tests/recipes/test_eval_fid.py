@@ -228,6 +228,18 @@ def test_a_damaged_eval_json_costs_no_score(run: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("stub")
+def test_a_score_that_cannot_be_kept_is_shown_all_the_same(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "eval.json").mkdir()
+    outcome = run_command(capsys, "eval-fid", run, "--json")
+    assert outcome.status == 0
+    assert outcome.document["n_fake"] == 3
+    assert "warning: the score is not kept" in outcome.err
+    assert "eval.json" in outcome.err
+
+
+@pytest.mark.usefixtures("stub")
 def test_saved_statistics_give_the_same_score(
     model: Path, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
