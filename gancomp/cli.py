@@ -169,6 +169,16 @@ def profile(
     ] = None,
     size: Size = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Images per pass.")] = 1,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="Time forward passes on this machine too.")
+    ] = False,
+    device: Annotated[
+        str | None, typer.Option("--device", help="For --latency.", show_default="auto")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", help="CPU threads for --latency.", show_default="torch's choice"),
+    ] = None,
     part: Part = None,
     json: Json = False,
 ) -> None:
@@ -178,12 +188,22 @@ def profile(
 
     Example: gancomp profile --arch mobile-resnet9 --width 16 --macs
     """
-    from gancomp.recipes.profile import network_asked_for, profile_document, show_profile
+    from gancomp.recipes.profile import (
+        latency_asked_for,
+        network_asked_for,
+        profile_document,
+        show_profile,
+    )
 
     settings = {"width": width, "norm": norm, "in_channels": in_channels}
     network = network_asked_for(arch, settings, models or [], part)
     document = profile_document(
-        models or [], network=network, size=size, batch_size=batch_size, part=part
+        models or [],
+        network=network,
+        size=size,
+        batch_size=batch_size,
+        part=part,
+        latency=latency_asked_for(latency, device=device, threads=threads),
     )
     console.print_json(document) if json else show_profile(document)
 

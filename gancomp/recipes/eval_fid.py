@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from gancomp.data.transforms import to_uint8
 from gancomp.engine.device import choose_device
 from gancomp.engine.run import read_config
 from gancomp.errors import ConfigError, DataError, RunError
-from gancomp.files import write_text
 from gancomp.metrics.features import (
     WEIGHTS_HASH_PREFIX,
     InceptionFeatures,
@@ -38,6 +36,7 @@ from gancomp.metrics.fid import (
     statistics_of,
 )
 from gancomp.recipes.models import Chosen, check_translates, choose
+from gancomp.recipes.scores import remember
 from gancomp.recipes.translate import check_size, run_generator
 
 Say = Callable[[str], None]
@@ -296,18 +295,6 @@ def describe_protocol(
     }
 
 
-def remember(run: Path, score: Json) -> None:
-    """Adds the score to the run's `eval.json`; an equal protocol's older score gives way."""
-    path = run / "eval.json"
-    try:
-        scores = json.loads(path.read_text())["scores"]
-    except (OSError, ValueError, KeyError):
-        scores = []
-    key = ("real", "fake", "protocol")
-    kept = [old for old in scores if any(old.get(name) != score[name] for name in key)]
-    write_text(path, json.dumps({"scores": [*kept, score]}, indent=2) + "\n")
-
-
 def show_fid(score: Json) -> None:
     """Prints the score with what it was computed from."""
     rows = [
@@ -317,12 +304,3 @@ def show_fid(score: Json) -> None:
     ]
     rows += [[name, str(value)] for name, value in score["protocol"].items()]
     console.print_table(["", "value"], rows)
-
-
-def saved_fid(run: Path) -> Sequence[Json]:
-    """The scores kept in a run, oldest first."""
-    try:
-        scores: Sequence[Json] = json.loads((run / "eval.json").read_text())["scores"]
-    except (OSError, ValueError, KeyError):
-        return []
-    return scores

@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gancomp import console
 from gancomp.config import Json
+from gancomp.engine.device import choose_device
 from gancomp.engine.run import latest_run
 from gancomp.errors import ConfigError
 from gancomp.export.model import open_model
 from gancomp.metrics.cost import measure_cost
+from gancomp.metrics.latency import NUM_RUNS, measure_latency
 from gancomp.networks.base import TappedNetwork
 from gancomp.recipes.models import generator_of
+from gancomp.recipes.scores import latest_fid
 from gancomp.registry import build_network
 
-# what the papers' tables compress: ResNet-9 of width 64 at 256 px
-REFERENCE = {"arch": "resnet9", "width": 64}
 FIGURES = ("params", "macs", "macs_torchprofile")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to be profiled.
+
+    Attributes:
+        role: teacher, student, or what else it is called.
+        network: in eval mode.
+        size: height and width of its input in pixels.
+        file: where it comes from, if from a file.
+    """
+
+    role: str
+    network: TappedNetwork
+    size: int
+    file: Path | None = None
+
+
+@dataclass(frozen=True)
+class LatencyRequest:
+    """That forward passes are to be timed, and how."""
+
+    device: str = "auto"
+    threads: int | None = None
 
 
 def profile_document(
@@ -27,6 +56,7 @@ def profile_document(
     size: int | None = None,
     batch_size: int = 1,
     part: str | None = None,
+    latency: LatencyRequest | None = None,
 ) -> Json:
     """Costs of the named models, of `network`, of the latest run, or of the default pair.
 
@@ -36,6 +66,7 @@ def profile_document(
         size: height and width; by default what the model was trained for.
         batch_size: MACs are for the whole batch.
         part: network of a multi-network checkpoint.
+        latency: time the networks too.
 
     Returns: the document of `profile --json`: `models`, and `ratio` (first over last) if two.
 
@@ -45,20 +76,45 @@ def profile_document(
     for flag, value in (("--size", size), ("--batch-size", batch_size)):
         if value is not None and value < 1:
             raise ConfigError(f"{flag} {value}: must be at least 1")
-    if network is not None:
-        rows = [_row("network", network, size or 256, batch_size)]
-    else:
+    subjects = [Subject("network", network, size or 256)] if network is not None else []
+    if network is None:
         paths = models or [path for path in [latest_run()] if path is not None]
-        rows = [_file_row(path, size, batch_size, part) for item in paths for path in _files(item)]
-    if not rows:
-        rows = [
-            _row(role, named_network("mobile-resnet9", width=width), size or 256, batch_size)
+        subjects = [_from_file(path, size, part) for item in paths for path in _files(item)]
+    if not subjects:
+        subjects = [
+            Subject(role, named_network("mobile-resnet9", width=width), size or 256)
             for role, width in (("teacher", 64), ("student", 16))
         ]
-    document: Json = {"models": rows}
+    document: Json = {"models": [_row(subject, batch_size) for subject in subjects]}
+    if latency is not None:
+        document |= _add_latency(document["models"], subjects, latency)
+    rows = document["models"]
     if len(rows) == 2:
-        document["ratio"] = {name: rows[0][name] / rows[1][name] for name in FIGURES}
+        names = (*FIGURES, "latency_ms") if latency is not None else FIGURES
+        document["ratio"] = {name: rows[0][name] / rows[1][name] for name in names}
     return document
+
+
+def _add_latency(rows: list[Json], subjects: list[Subject], request: LatencyRequest) -> Json:
+    """Times all subjects in turns; returns what they were timed on."""
+    device = choose_device(request.device)
+    if request.threads is not None:
+        if request.threads < 1:
+            raise ConfigError(f"--threads {request.threads}: must be at least 1")
+        torch.set_num_threads(request.threads)
+    networks = [subject.network.eval().to(device) for subject in subjects]
+    inputs = [torch.zeros(row["input"], device=device) for row in rows]
+    for row, latency in zip(rows, measure_latency(networks, inputs), strict=True):
+        row["latency_ms"] = round(latency.median_ms, 3)
+        row["latency_range_ms"] = [round(latency.min_ms, 3), round(latency.max_ms, 3)]
+    return {
+        "latency": {
+            "device": device.type,
+            "threads": torch.get_num_threads(),
+            "runs": NUM_RUNS,
+            "backend": f"torch {torch.__version__}, eager, float32",
+        }
+    }
 
 
 def network_asked_for(
@@ -88,6 +144,22 @@ def network_asked_for(
     return named_network(arch, **{"width": 64, **given})
 
 
+def latency_asked_for(
+    wanted: bool, *, device: str | None, threads: int | None
+) -> LatencyRequest | None:
+    """What `--latency` asks for, or None where nothing is to be timed.
+
+    Raises:
+        ConfigError: for options that would have no effect.
+    """
+    if wanted:
+        return LatencyRequest(device or "auto", threads)
+    for flag, value in (("--device", device), ("--threads", threads)):
+        if value is not None:
+            raise ConfigError(f"{flag} {value}: only matters for --latency; give that too")
+    return None
+
+
 def named_network(
     arch: str, *, width: int, norm: str | None = None, in_channels: int = 3
 ) -> TappedNetwork:
@@ -104,31 +176,36 @@ def _files(path: Path) -> list[Path]:
     return found or [generator_of(path)]
 
 
-def _file_row(path: Path, size: int | None, batch_size: int, part: str | None) -> Json:
-    model = open_model(path.expanduser(), part)
+def _from_file(path: Path, size: int | None, part: str | None) -> Subject:
+    path = path.expanduser()
+    model = open_model(path, part)
     own_size = model.header["input"]["size"][0]
-    row = _row(model.header["role"] or "generator", model.network, size or own_size, batch_size)
-    return row | {"bytes": path.expanduser().stat().st_size}
+    return Subject(model.header["role"] or "generator", model.network, size or own_size, path)
 
 
-def _row(role: str, network: TappedNetwork, size: int, batch_size: int) -> Json:
+def _row(subject: Subject, batch_size: int) -> Json:
+    network, size = subject.network, subject.size
     channels = network.settings()["in_channels"]
     cost = measure_cost(network, (batch_size, channels, size, size))
     return {
-        "role": role,
+        "role": subject.role,
         "arch": network.arch,
         "width": network.width,
         "params": cost.params,
         "macs": cost.macs,
         "macs_torchprofile": cost.macs_torchprofile,
-        "bytes": cost.size_bytes,
+        "bytes": subject.file.stat().st_size if subject.file else cost.size_bytes,
         "input": list(cost.input),
     }
 
 
 def profile_table(paths: list[Path]) -> None:
-    """Shows the costs of these files side by side."""
-    rows = [_file_row(path, None, 1, None) for path in paths]
+    """Shows the costs of these files side by side, with the FID if one was computed."""
+    rows = []
+    for path in paths:
+        row = _row(_from_file(path, None, None), 1)
+        score = latest_fid(path, open_model(path).header["step"])
+        rows.append(row | {"fid": score["fid"]} if score else row)
     show_profile({"models": rows})
 
 
@@ -141,22 +218,31 @@ def show_profile(document: Json) -> None:
         ["MACs (true)", *(f"{row['macs']:,}" for row in rows)],
         ["MACs (torchprofile's rule)", *(f"{row['macs_torchprofile']:,}" for row in rows)],
         ["bytes", *(f"{row['bytes']:,}" for row in rows)],
-        ["input", *("x".join(map(str, row["input"])) for row in rows)],
     ]
     if len(rows) == 2:
         titles.append("ratio")
-        for line, name in zip(
-            table, ("params", "macs", "macs_torchprofile", "bytes"), strict=False
-        ):
+        for line, name in zip(table, ("params", "macs", "macs_torchprofile", "bytes"), strict=True):
             line.append(f"{rows[0][name] / rows[1][name]:.2f}x")
-        table[-1].append("")
-    console.print_table(titles, table)
+    table.append(["input", *("x".join(map(str, row["input"])) for row in rows)])
+    if any("fid" in row for row in rows):
+        table.append(["FID", *(f"{row['fid']:.2f}" if "fid" in row else "" for row in rows)])
+    if latency := document.get("latency"):
+        ends = "{latency_ms:.1f} ({latency_range_ms[0]:.1f} to {latency_range_ms[1]:.1f})"
+        table.append(["ms, median of a warm pass", *(ends.format(**row) for row in rows)])
+        if len(rows) == 2:
+            table[-1].append(f"{document['ratio']['latency_ms']:.2f}x")
+    console.print_table(titles, [line + [""] * (len(titles) - len(line)) for line in table])
+    if latency:
+        console.stdout.print(
+            f"timed on {latency['device']}, {latency['threads']} threads, {latency['backend']}; "
+            "MACs are not latency"
+        )
     _show_reference(rows[-1])
 
 
 def _show_reference(row: Json) -> None:
     if row["input"] != [1, 3, 256, 256] or row["arch"] == "patchgan":
         return
-    original = _row("original", named_network(**REFERENCE), 256, 1)  # type: ignore[arg-type]  # a literal above
+    original = _row(Subject("original", named_network("resnet9", width=64), 256), 1)
     shares = ", ".join(f"{name} {original[name] / row[name]:.1f}x" for name in FIGURES)
     console.stdout.print(f"against ResNet-9 width 64, the 'original' of published tables: {shares}")

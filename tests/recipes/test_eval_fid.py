@@ -21,6 +21,7 @@ from gancomp.export.model import open_model
 from gancomp.metrics.features import WEIGHTS_NAME
 from gancomp.metrics.fid import fid_from_features, load_statistics, statistics_of
 from gancomp.recipes import eval_fid as recipe
+from gancomp.recipes.scores import saved_scores
 from gancomp.recipes.translate import run_generator
 
 
@@ -213,7 +214,7 @@ def test_eval_json_keeps_scores_of_other_protocols_and_replaces_equal_ones(
     for more in ([], ["--size", 16], [], ["--real-split", "test"]):
         assert run_command(capsys, "eval-fid", run, *more).status == 0
     run_command(capsys, "eval-fid", run / "teacher.safetensors")
-    scores = recipe.saved_fid(run)
+    scores = saved_scores(run)
     assert len(scores) == 4
     assert [Path(score["fake"]).stem for score in scores] == ["student"] * 3 + ["teacher"]
     assert [score["n_real"] for score in scores] == [7, 7, 3, 7]
@@ -222,9 +223,9 @@ def test_eval_json_keeps_scores_of_other_protocols_and_replaces_equal_ones(
 @pytest.mark.usefixtures("stub")
 def test_a_damaged_eval_json_costs_no_score(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "eval.json").write_text("{")
-    assert recipe.saved_fid(run) == []
+    assert saved_scores(run) == []
     score = run_command(capsys, "eval-fid", run, "--json").document
-    assert recipe.saved_fid(run) == [score]
+    assert saved_scores(run) == [score]
 
 
 @pytest.mark.usefixtures("stub")

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from commands import run_command, write_model
+from torch import Tensor, nn
 
+from gancomp.export.model import open_model
+from gancomp.metrics.latency import measure_latency
+from gancomp.recipes.profile import profile_table
+from gancomp.recipes.scores import remember
 from gancomp.registry import build_network
 
 # counted by hand for tests/metrics; torchprofile's rule as the papers' tables print it
@@ -128,3 +133,45 @@ def test_the_table_compares_with_the_original_of_the_papers(
     for figure in ("1,987,075", "137,347", "11,066,671,104", "1,407,713,280", "14.47x", "13.01x"):
         assert figure in outcome.out
     assert "against ResNet-9 width 64" in outcome.out
+
+
+def test_latency_is_added_with_device_and_threads(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--arch", "mobile-resnet6", "--width", 4, "--size", 32, "--latency"]
+    document = run_command(capsys, "profile", *arguments, "--threads", 1, "--json").document
+    (row,) = document["models"]
+    low, high = row["latency_range_ms"]
+    assert 0 < low <= row["latency_ms"] <= high
+    assert document["latency"]["threads"] == 1
+    assert document["latency"]["device"] in ("cpu", "cuda")
+
+
+def test_networks_are_timed_in_turns_after_a_warm_up() -> None:
+    order: list[str] = []
+
+    class Noting(nn.Module):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def forward(self, images: Tensor) -> Tensor:
+            order.append(self.name)
+            return images
+
+    networks = [Noting("teacher"), Noting("student")]
+    first, second = measure_latency(networks, [torch.zeros(1)] * 2, num_runs=3, warm_up=1)
+    assert order == ["teacher", "student"] * 4
+    assert first.num_runs == second.num_runs == 3
+
+
+def test_the_newest_score_of_the_same_step_is_shown_beside_the_costs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_model(tmp_path / "student.safetensors")
+    step = open_model(model).header["step"]
+    for fid, at in ((50.0, step), (40.0, step), (30.0, -1)):
+        score = {"fid": fid, "real": str(fid), "fake": str(model), "protocol": {"step": at}}
+        remember(tmp_path, score)
+    profile_table([model])
+    shown = capsys.readouterr().out
+    assert "40.00" in shown
+    assert "30.00" not in shown
