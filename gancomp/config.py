@@ -146,6 +146,15 @@ class RunSettings:
 
 
 @dataclass(frozen=True)
+class SelectionSettings:
+    """Which state of the student is handed out in the end, and by which images it is chosen."""
+
+    select: Literal["last", "held-out", "best-on-test"] = setting("last", "--select")
+    every: int = setting(5000, "--eval-every", least=1)
+    held_out: int = setting(120, "--held-out", least=2)
+
+
+@dataclass(frozen=True)
 class TeacherSettings:
     """Where the teacher comes from: from scratch, or from a file or run, frozen or not."""
 
@@ -168,6 +177,7 @@ class Settings:
     schedule: ScheduleSettings
     perceptual: PerceptualSettings
     method: MethodSettings
+    selection: SelectionSettings
     run: RunSettings
 
     def to_json(self) -> Json:

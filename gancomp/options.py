@@ -11,7 +11,7 @@ from gancomp.config import Json
 from gancomp.errors import ConfigError
 
 DATA, NETWORKS, METHOD = "Data", "Networks", "Distillation"
-OBJECTIVE, LENGTH, RUN = "Teacher's objective", "Length", "Run"
+OBJECTIVE, LENGTH, SELECTION, RUN = "Teacher's objective", "Length", "Selection", "Run"
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,9 @@ OPTIONS: tuple[Option, ...] = (
     _option(LENGTH, "--max-steps", int, "schedule.max_steps", "Stop after this many steps in all.", "none"),
     _option(LENGTH, "--max-time", str, "schedule.max_seconds", "Stop after this time, e.g. 25m or 1h30m, with a final save.", "none"),
     _option(LENGTH, "--lr", float, "optimiser.lr", "Adam's learning rate.", "2e-4"),
+    _distil(SELECTION, "--select", str, "selection.select", "Which student is handed out: last, best on images held-out from training, or best-on-test (optimistic).", "last"),
+    _distil(SELECTION, "--eval-every", int, "selection.every", "Steps between scores of the student by FID.", "5000"),
+    _distil(SELECTION, "--held-out", int, "selection.held_out", "Source images (pairs) kept out of training for that.", "120"),
     _option(RUN, "--out", Path, "out", "The run's folder.", "runs/DATASET-METHOD-rRATIO-sSEED"),
     _option(RUN, "--resume/--no-resume", bool, "resume", "Go on with the run in --out.", "no-resume"),
     _option(RUN, "--config", Path, "config", "TOML file for anything without an option; options win.", "none"),

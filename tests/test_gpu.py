@@ -29,7 +29,7 @@ def first_losses(
         device=torch.device(device),
         steps_per_epoch=10,
         batches=lambda step: iter(()),
-        sample=lambda step: None,
+        periodic=[],
         saved=lambda step: None,
         view=None,
     )

@@ -54,6 +54,14 @@ class Outcome:
         return self.num_images / self.seconds if self.seconds > 0 else 0.0
 
 
+@dataclass(frozen=True)
+class Periodic:
+    """Something done after each `every`-th step and when the run ends by itself."""
+
+    every: int
+    action: Callable[[int], None]
+
+
 @dataclass
 class Loop:
     """Everything that one call of `fit` works with.
@@ -67,7 +75,7 @@ class Loop:
         device: where batches are sent.
         steps_per_epoch: of the training data.
         batches: endless batches from a given step on.
-        sample: draws sample images after a step.
+        periodic: what else is done after some steps, and after the last one.
         saved: told the step after each checkpoint.
         view: shows the progress.
         loggers: told each metrics record.
@@ -81,7 +89,7 @@ class Loop:
     device: torch.device
     steps_per_epoch: int
     batches: Callable[[int], Iterator[Batch]]
-    sample: Callable[[int], None]
+    periodic: list[Periodic]
     saved: Callable[[int], object]
     view: View
     loggers: list[Callable[[dict[str, Any]], None]] = field(default_factory=list)
@@ -147,8 +155,9 @@ def _train(loop: Loop, outcome: Outcome, total: int, stop: StopWish) -> None:
             ends = bool(stop) or outcome.step >= total or clock.is_over()
             if ends:
                 outcome.losses = _to_floats(losses)
-            if outcome.step % settings.sample_every == 0 or (ends and not stop):
-                loop.sample(outcome.step)
+            for item in loop.periodic:
+                if outcome.step % item.every == 0 or (ends and not stop):
+                    item.action(outcome.step)
             if ends:
                 break
             if outcome.step % settings.checkpoint_every == 0:

@@ -16,6 +16,7 @@ from gancomp.recipes.training import (
     load_feature_network,
     make_loop,
     make_method,
+    make_selection,
     make_student,
     make_task,
     make_teacher,
@@ -47,9 +48,12 @@ def train(plan: Plan, view: View) -> Result:
         with writing_run(plan.out, resume=plan.resume) as run:
             view.say(describe_preset(plan))
             checkpoint = begin_or_continue(plan, run, describe_run(plan, perceptual), view)
-            loop = make_loop(plan, method, run, view, device=device)
+            selection = make_selection(plan, method, run, view, device=device)
+            loop = make_loop(plan, method, run, view, device=device, selection=selection)
             outcome = fit(loop, checkpoint=checkpoint, stop=stop)
             files = save_generators(plan, method, run, outcome.step)
+            if selection is not None:
+                selection.hand_out(files["student"])
             grid = max(run.samples.glob("*.png"), default=None)
     return Result(
         run=plan.out,

@@ -15,7 +15,7 @@ from gancomp.config import Json, Settings, read
 from gancomp.data.images import list_images
 from gancomp.data.layout import cache_folder, locate, scan
 from gancomp.data.loader import evaluation_batches, uint8_folder
-from gancomp.data.splits import DatasetFiles, Half, other_half
+from gancomp.data.splits import DatasetFiles, Half, Split, other_half
 from gancomp.data.transforms import to_uint8
 from gancomp.engine.device import choose_device
 from gancomp.engine.run import read_config
@@ -35,6 +35,7 @@ from gancomp.metrics.fid import (
     save_statistics,
     statistics_of,
 )
+from gancomp.networks.base import TappedNetwork
 from gancomp.recipes.models import Chosen, check_translates, choose
 from gancomp.recipes.scores import remember
 from gancomp.recipes.translate import check_size, run_generator
@@ -90,8 +91,8 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
     statistics = real_statistics(reals, inception, request, say)
     if not inception.weights_id.startswith(WEIGHTS_HASH_PREFIX):
         say(
-            f"warning: the Inception weights (sha256 {inception.weights_id[:12]}) are not "
-            "pytorch-fid's published ones; the score compares with no other's"
+            f"warning: the Inception weights (sha256 {inception.weights_id[:12]}) are not the file "
+            "that pytorch-fid publishes; compare with other scores only if the network is the same"
         )
     if warning := bias_warning(len(features)):
         say(f"warning: {warning}")
@@ -230,19 +231,18 @@ def fake_images(
         return str(request.fake), uint8_folder(paths, warn=say, strict=request.strict)
     assert chosen is not None
     assert files is not None
-    return str(chosen.model.path), translated(chosen, files, request, say)
-
-
-def translated(
-    chosen: Chosen, files: DatasetFiles, request: FidRequest, say: Say
-) -> Iterator[Pixels]:
-    """The model's outputs for all test sources: resized to its size, truncated to 8 bits."""
     assert files.test is not None
     network = chosen.model.network.to(choose_device(request.device))
     size = request.size or chosen.model.header["input"]["size"][0]
-    for _, sources in evaluation_batches(
-        files.test, size=size, batch_size=1, warn=say, strict=request.strict
-    ):
+    fakes = translated(network, files.test, size=size, say=say, strict=request.strict)
+    return str(chosen.model.path), fakes
+
+
+def translated(
+    network: TappedNetwork, split: Split, *, size: int, say: Say, strict: bool = False
+) -> Iterator[Pixels]:
+    """The outputs for all sources of `split`: resized to `size`, truncated to 8 bits."""
+    for _, sources in evaluation_batches(split, size=size, batch_size=1, warn=say, strict=strict):
         yield from to_uint8(run_generator(network, sources))
 
 
@@ -291,7 +291,7 @@ def describe_protocol(
         "fakes": f"all test sources, bicubic to {size}x{size}, output truncated to 8 bits",
         "task": files.task,
         "step": chosen.model.header["step"],
-        "selection": "last",
+        "selection": chosen.model.header.get("selection", "last"),
     }
 
 

@@ -26,6 +26,14 @@ def _cycle_has_no_weight(settings: Settings, options: Any) -> bool:
     return settings.adversarial.lambda_cycle == 0
 
 
+def _selects_the_last(settings: Settings, options: Any) -> bool:
+    return settings.selection.select == "last"
+
+
+def _holds_nothing_out(settings: Settings, options: Any) -> bool:
+    return settings.selection.select != "held-out"
+
+
 def _has_no_perceptual_network(settings: Settings, options: Any) -> bool:
     return settings.perceptual.source == "none"
 
@@ -49,6 +57,8 @@ RULES: tuple[tuple[str, Idle, str], ...] = (
     ("adversarial.lambda_cycle", _teacher_is_frozen, "--freeze-teacher"),
     ("adversarial.lambda_identity", _teacher_is_frozen, "--freeze-teacher"),
     ("adversarial.lambda_identity", _cycle_has_no_weight, "--lambda-cycle 0, which multiplies it"),
+    ("selection.every", _selects_the_last, "--select last"),
+    ("selection.held_out", _holds_nothing_out, "any --select but held-out"),
     ("perceptual.normalise", _has_no_perceptual_network, "--perceptual none"),
     ("method.options.lambda_feature", _has_no_perceptual_network, "--perceptual none"),
     ("method.options.lambda_style", _has_no_perceptual_network, "--perceptual none"),

@@ -168,7 +168,7 @@ def _resolve(
         "discriminator": {"arch": "patchgan"},
         "method": {"name": preset.method, "preset": preset.name},
     }
-    for section in ("adversarial", "optimiser", "schedule", "perceptual", "run"):
+    for section in ("adversarial", "optimiser", "schedule", "perceptual", "selection", "run"):
         base[section] = {}
     values = merge(merge(merge(base, preset.settings), {"teacher": teacher}), typed)
     values["data"] = _with_load_size(values["data"])

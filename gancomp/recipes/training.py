@@ -19,7 +19,7 @@ from gancomp.data.loader import batches, evaluation_batches, steps_per_epoch
 from gancomp.data.splits import DatasetFiles
 from gancomp.data.transforms import to_uint8
 from gancomp.engine.checkpoint import Checkpoint, list_checkpoints, load_newest
-from gancomp.engine.fit import Loop, Outcome, View, load_networks
+from gancomp.engine.fit import Loop, Outcome, Periodic, View, load_networks
 from gancomp.engine.logging import tensorboard_logger
 from gancomp.engine.run import RunFolder, name_latest, read_config
 from gancomp.errors import CheckpointError, ConfigError
@@ -30,6 +30,7 @@ from gancomp.losses.perceptual import PerceptualFeatures, load_perceptual
 from gancomp.methods.base import Ingredients, Method
 from gancomp.networks.base import TappedNetwork
 from gancomp.recipes.plan import Plan, teacher_file
+from gancomp.recipes.selection import Selection, divide
 from gancomp.registry import METHODS, READERS, TASKS, resolve
 from gancomp.tasks.base import Task, new_network
 
@@ -211,11 +212,21 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
 
 
 def make_loop(
-    plan: Plan, method: Method, run: RunFolder, view: View, *, device: torch.device
+    plan: Plan,
+    method: Method,
+    run: RunFolder,
+    view: View,
+    *,
+    device: torch.device,
+    selection: Selection | None,
 ) -> Loop:
-    """Everything `engine.fit` works with: data from any step on, samples, loggers."""
-    settings, files = plan.settings, plan.files
+    """Everything `engine.fit` works with: data from any step on, samples, scores, loggers."""
+    settings, files = plan.settings, divide(plan.files, plan.settings).training
     data = settings.data
+    sample = make_sampler(settings, files, method, run, device=device)
+    periodic = [Periodic(settings.run.sample_every, sample)]
+    if selection is not None:
+        periodic.append(Periodic(settings.selection.every, selection.score))
     reader = resolve(READERS, "--task", data.task)
     dataset = reader(
         files.train,
@@ -246,7 +257,7 @@ def make_loop(
         device=device,
         steps_per_epoch=steps_per_epoch(dataset, data.batch_size),
         batches=batches_from,
-        sample=make_sampler(settings, files, method, run, device=device),
+        periodic=periodic,
         saved=partial(save_generators, plan, method, run),
         view=view,
         loggers=[tensorboard_logger(run.path)] if settings.run.tensorboard else [],
@@ -304,15 +315,40 @@ def save_generators(plan: Plan, method: Method, run: RunFolder, step: int) -> di
     paths = {}
     for role, network in generators_of(method).items():
         paths[role] = run.path / f"{role}.safetensors"
-        save_model(
-            paths[role],
-            network,
-            role=role,
-            task=plan.settings.data.task,
-            step=step,
-            method=plan.settings.method.name,
-            dataset=plan.files.name,
-            direction=plan.settings.data.direction,
-            input_size=plan.settings.data.size,
-        )
+        save_generator(paths[role], network, plan, role=role, step=step, selection="last")
     return paths
+
+
+def save_generator(
+    path: Path, network: TappedNetwork, plan: Plan, *, role: str, step: int, selection: str
+) -> None:
+    """Writes one generator with all that the plan knows about it."""
+    save_model(
+        path,
+        network,
+        role=role,
+        task=plan.settings.data.task,
+        step=step,
+        method=plan.settings.method.name,
+        dataset=plan.files.name,
+        direction=plan.settings.data.direction,
+        input_size=plan.settings.data.size,
+        extra={"selection": selection},
+    )
+
+
+def make_selection(
+    plan: Plan, method: Method, run: RunFolder, view: View, *, device: torch.device
+) -> Selection | None:
+    """What scores the student during the run, unless its last state is handed out anyway."""
+    wanted = plan.settings.selection.select
+    student = generators_of(method).get("student")
+    if wanted == "last" or student is None:
+        return None
+
+    def keep(path: Path, step: int) -> None:
+        save_generator(path, student, plan, role="student", step=step, selection=wanted)
+
+    return Selection(
+        plan.settings, plan.files, student, run=run, keep=keep, say=view.say, device=device
+    )

@@ -103,7 +103,7 @@ def make_loop(folder: Path, toy: Toy, *, view: Watch | None = None, **changes: A
         device=CPU,
         steps_per_epoch=3,
         batches=batches,
-        sample=lambda step: None,
+        periodic=[],
         saved=lambda step: None,
         view=view or Watch(),
     )

@@ -28,7 +28,7 @@ def loop_of(method: Method) -> Loop:
         device=torch.device("cpu"),
         steps_per_epoch=10,
         batches=lambda step: iter(()),
-        sample=lambda step: None,
+        periodic=[],
         saved=lambda step: None,
         view=None,
     )

@@ -1,0 +1,173 @@
+"""Which state of the student is handed out: the last, or the best on images set aside for that."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from gancomp.config import Json, Settings
+from gancomp.data.splits import DatasetFiles, Split, other_half
+from gancomp.engine.run import RunFolder
+from gancomp.errors import ConfigError
+from gancomp.files import replacing, write_text
+from gancomp.metrics.features import load_inception
+from gancomp.metrics.fid import fid_from_features
+from gancomp.networks.base import TappedNetwork
+from gancomp.recipes.eval_fid import FidRequest, Reals, features_of, real_statistics, translated
+from gancomp.seeding import derive_generator
+
+HISTORY = "selection.json"
+BEST = "student-best.safetensors"
+LAST = "student-last.safetensors"
+
+
+@dataclass(frozen=True)
+class Division:
+    """A dataset split for a run that scores its student on the way.
+
+    Attributes:
+        training: the dataset, less what was held out of its training images.
+        judging: sources to translate and targets to compare them with.
+    """
+
+    training: DatasetFiles
+    judging: Split
+
+
+def divide(files: DatasetFiles, settings: Settings) -> Division:
+    """Sets aside what the student is scored on; nothing, where it is not or on test images.
+
+    The choice of held-out images follows from the seed. Held out are sources; their pairs too,
+    where there are pairs. Unpaired, the reals to compare with are all training targets.
+
+    Raises:
+        ConfigError: if too few images would be left, or there are no test images to choose by.
+
+    Source: GAN-Compression chooses among its candidates by 120 training horses.
+    """
+    select, train = settings.selection.select, files.train
+    if select == "last":
+        return Division(files, train)
+    if select == "best-on-test":
+        if files.test is None:
+            raise ConfigError(f"--select best-on-test: {files.root} has no test images")
+        return Division(files, files.test)
+    number = settings.selection.held_out
+    if number > len(train.source) // 2:
+        raise ConfigError(
+            f"--held-out {number}: is more than half of the {len(train.source)} training images; "
+            "use fewer, or --select last"
+        )
+    order = torch.randperm(
+        len(train.source), generator=derive_generator(settings.run.seed, "held-out")
+    ).tolist()
+    aside, kept = sorted(order[:number]), sorted(order[number:])
+
+    def pick(paths: tuple[Path, ...], indices: list[int]) -> tuple[Path, ...]:
+        return tuple(paths[index] for index in indices)
+
+    paired = files.task == "paired"
+    judging = replace(
+        train,
+        source=pick(train.source, aside),
+        target=pick(train.target, aside) if paired else train.target,
+    )
+    training = replace(
+        train,
+        source=pick(train.source, kept),
+        target=pick(train.target, kept) if paired else train.target,
+    )
+    return Division(replace(files, train=training), judging)
+
+
+class Selection:
+    """Scores the student during a run and keeps the best; what it saw is in `selection.json`.
+
+    Args:
+        settings: of the run.
+        files: the whole dataset.
+        student: the network in training.
+        run: where the best student and the history are kept.
+        keep: writes the student as it is to a path, with the step.
+        say: told about each score.
+        device: where Inception runs.
+
+    Raises:
+        WeightsError: if there are no Inception weights.
+        ConfigError: see `divide`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        files: DatasetFiles,
+        student: TappedNetwork,
+        *,
+        run: RunFolder,
+        keep: Callable[[Path, int], None],
+        say: Callable[[str], None],
+        device: torch.device,
+    ) -> None:
+        self.settings, self.student, self.run, self.keep, self.say = (
+            settings,
+            student,
+            run,
+            keep,
+            say,
+        )
+        self.judging = divide(files, settings).judging
+        self.request = FidRequest(device=str(device))
+        self.inception = load_inception(announce=say).to(device)
+        half = self.judging.side_by_side
+        self.reals = Reals(
+            [settings.selection.select], self.judging.target, other_half(half) if half else None
+        )
+
+    def score(self, step: int) -> None:
+        """Scores the student as it is after `step`, and keeps it if none before was better."""
+        training = self.student.training
+        self.student.eval()
+        fakes = translated(self.student, self.judging, size=self.settings.data.size, say=self.say)
+        features = features_of(fakes, self.inception, self.request)
+        self.student.train(training)
+        statistics = real_statistics(self.reals, self.inception, self.request, self.say)
+        fid = fid_from_features(features, statistics)
+        # a resumed run scores some steps again: the same student, the same score
+        history = [item for item in self.history() if item["step"] < step]
+        best = min((item["fid"] for item in history), default=float("inf"))
+        self.say(
+            f"step {step}: FID {fid:.2f} on {len(features)} {self.settings.selection.select} "
+            f"images (best before: {best:.2f})"
+        )
+        if fid < best:
+            self.keep(self.run.path / BEST, step)
+        record = {
+            "step": step,
+            "fid": fid,
+            "n_fake": len(features),
+            "n_real": statistics.num_images,
+        }
+        document = {"select": self.settings.selection.select, "history": [*history, record]}
+        write_text(self.run.path / HISTORY, json.dumps(document, indent=2) + "\n")
+
+    def history(self) -> list[Json]:
+        """The scores so far, oldest first."""
+        try:
+            document = json.loads((self.run.path / HISTORY).read_text())
+            history: list[Json] = document["history"]
+        except (OSError, ValueError, KeyError):
+            return []
+        return history
+
+    def hand_out(self, student: Path) -> None:
+        """Puts the best student in the place of the last one, which is kept beside it."""
+        if not (self.run.path / BEST).exists():
+            return
+        for source, target in ((student, self.run.path / LAST), (self.run.path / BEST, student)):
+            with replacing(target) as aside:
+                shutil.copyfile(source, aside)

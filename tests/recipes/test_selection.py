@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import SMALL, run_command
+from torch import Tensor, nn
+
+from gancomp.config import Settings
+from gancomp.data.demo_set import write_demo_set
+from gancomp.data.layout import scan
+from gancomp.errors import ConfigError
+from gancomp.export.model import open_model
+from gancomp.recipes import selection as recipe
+from gancomp.recipes.plan import Given, make_plan
+from gancomp.recipes.selection import divide
+
+
+class Means(nn.Module):
+    """Stands in for Inception: means of colour over a coarse grid."""
+
+    weights_id = "6726825d as if"
+
+    def forward(self, images_01: Tensor) -> Tensor:
+        return nn.functional.adaptive_avg_pool2d(images_01, 3).flatten(1)
+
+
+@pytest.fixture(params=["unpaired", "paired"])
+def toy(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(recipe, "load_inception", lambda announce: Means())
+    write_demo_set(tmp_path / "toy", size=32, train=8, test=3, paired=request.param == "paired")
+    return tmp_path / "toy"
+
+
+def settings_for(toy: Path, **selection: Any) -> Settings:
+    overrides = {"data": {"dataset": str(toy), "size": 256}, "selection": selection}
+    return make_plan("distill", Given(overrides=overrides), print).settings
+
+
+def test_held_out_images_are_not_trained_on_and_the_test_set_is_left_alone(toy: Path) -> None:
+    files = scan(toy)
+    division = divide(files, settings_for(toy, select="held-out", held_out=3))
+    held, kept = set(division.judging.source), set(division.training.train.source)
+    assert len(division.judging.source) == 3
+    assert held | kept == set(files.train.source)
+    assert not held & kept
+    assert not held & set(files.test.source)
+    if files.task == "paired":
+        assert division.judging.target == division.judging.source  # halves of the same files
+    else:
+        assert division.judging.target == division.training.train.target == files.train.target
+
+
+def test_the_last_student_and_best_on_test_train_on_everything(toy: Path) -> None:
+    files = scan(toy)
+    assert divide(files, settings_for(toy)).training == files
+    by_test = divide(files, settings_for(toy, select="best-on-test"))
+    assert (by_test.training, by_test.judging) == (files, files.test)
+
+
+def test_which_images_are_held_out_follows_from_the_seed(toy: Path) -> None:
+    files, settings = scan(toy), settings_for(toy, select="held-out", held_out=3)
+    assert divide(files, settings) == divide(files, settings)
+
+
+def test_holding_out_more_than_half_is_refused(toy: Path) -> None:
+    with pytest.raises(ConfigError, match="--held-out 5: is more than half"):
+        divide(scan(toy), settings_for(toy, select="held-out", held_out=5))
+
+
+def test_the_best_student_is_handed_out_and_the_last_one_kept(
+    toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([30.0, 10.0, 20.0])
+    monkeypatch.setattr(recipe, "fid_from_features", lambda features, statistics: next(scores))
+    options = SMALL.replace("--max-steps 1", "--max-steps 3").split()
+    select = ["--select", "held-out", "--held-out", "2", "--eval-every", "1"]
+    arguments = ["--dataset", toy, "--perceptual", "none", "--out", "run", *options, *select]
+    outcome = run_command(capsys, "distill", *arguments, "--json")
+    assert outcome.status == 0, outcome.err
+    best, last = (open_model(Path("run") / name) for name in ("student.safetensors", recipe.LAST))
+    assert (best.header["step"], best.header["selection"]) == (2, "held-out")
+    assert last.header["step"] == 3
+    document = json.loads((Path("run") / recipe.HISTORY).read_text())
+    assert [item["fid"] for item in document["history"]] == [30.0, 10.0, 20.0]
+    assert {item["n_fake"] for item in document["history"]} == {2}
+
+
+def test_scoring_leaves_training_as_it_was(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = SMALL.replace("--max-steps 1", "--max-steps 3").split()
+    students = []
+    for every in ("1", "100"):
+        select = ["--select", "best-on-test", "--eval-every", every]
+        arguments = ["--dataset", toy, "--perceptual", "none", "--out", every, *options, *select]
+        assert run_command(capsys, "distill", *arguments, "--json").status == 0
+        name = recipe.LAST if (Path(every) / recipe.LAST).exists() else "student.safetensors"
+        students.append(open_model(Path(every) / name).network.state_dict())
+    assert all(bool((students[0][key] == value).all()) for key, value in students[1].items())
