@@ -20,7 +20,7 @@ from gancomp.data.transforms import to_tensor, to_uint8
 from gancomp.export.model import open_model
 from gancomp.export.native import save_model
 from gancomp.metrics.cost import measure_cost
-from gancomp.recipes.translate import run_generator
+from gancomp.networks.inference import run_generator
 from gancomp.registry import build_network
 
 

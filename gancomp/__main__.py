@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
+from gancomp.console import guarded_streams
 from gancomp.errors import GancompError
 
 
@@ -16,6 +16,11 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs one command and returns its exit status."""
+    with guarded_streams():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     from typer.main import get_command
 
     from gancomp.cli import app
@@ -23,6 +28,7 @@ def run(arguments: list[str]) -> int:
     command = get_command(app)
     try:
         result = command.main(arguments, prog_name="gancomp", standalone_mode=False)
+        sys.stdout.flush()
         if result == 130:  # the parser caught the interrupt before us
             return fail("interrupted", 130)
         return result if isinstance(result, int) else 0
@@ -30,10 +36,14 @@ def run(arguments: list[str]) -> int:
         return fail(str(error), 2)
     except KeyboardInterrupt:
         return fail("interrupted", 130)
-    except (BrokenPipeError, SystemExit):  # the latter is the parser's and rich's form of it
-        # whoever read our output has enough; Python would complain while flushing at its exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):
+            # the parser leaves so at any broken pipe; ours are guarded, so it is a worker's, say
+            raise error.__context__ from None
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+            return 1
+        return error.code or 0
     except Exception as error:
         if type(error).__name__ == "InterruptedRunError":
             return fail(str(error), 130)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -17,9 +20,87 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from gancomp.errors import RunError
+
+
+class Stream:
+    """A standard stream that falls silent, instead of raising, once its reader has gone.
+
+    Nobody's leaving may end or falsify a training run: `gancomp distill 2>&1 | head` goes on.
+
+    Args:
+        current: the stream of the moment.
+        needed: whether what is written is a result: then a reader may leave, but a full disk is
+            an error. Otherwise (progress, warnings) nothing is.
+    """
+
+    def __init__(self, current: Callable[[], TextIO], *, needed: bool) -> None:
+        self.current = current
+        self.needed = needed
+
+    def write(self, text: str) -> int:
+        """Writes what can be written."""
+        with self._forgiving():
+            self.current().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flushes what can be flushed."""
+        with self._forgiving():
+            self.current().flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.current(), name)
+
+    @contextlib.contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._silence()
+            if self.needed and not isinstance(error, BrokenPipeError):
+                raise RunError(
+                    f"the output cannot be written ({error.strerror}); send it somewhere else"
+                ) from error
+
+    def _silence(self) -> None:
+        """Leads the stream nowhere; what is buffered would fail again when Python exits."""
+        with contextlib.suppress(OSError, AttributeError):
+            number = self.current().fileno()
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+
+
+def _stderr() -> TextIO:
+    # while it shows a bar, rich puts itself in the place of sys.stderr
+    return cast(TextIO, getattr(sys.stderr, "rich_proxied_file", sys.stderr))
+
+
 # no markup, no emoji: what is shown are names of files, which may hold brackets and colons
-stderr = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+stderr = Console(
+    file=cast(TextIO, Stream(_stderr, needed=False)),
+    soft_wrap=True,
+    highlight=False,
+    markup=False,
+    emoji=False,
+)
 stdout = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+@contextlib.contextmanager
+def guarded_streams() -> Iterator[None]:
+    """Replaces sys.stdout and sys.stderr, whoever prints, by streams whose readers may leave."""
+    out, err = sys.stdout, sys.stderr
+    sys.stdout = cast(TextIO, Stream(lambda: out, needed=True))
+    sys.stderr = cast(TextIO, Stream(lambda: err, needed=False))
+    guarded = sys.stdout
+    try:
+        yield
+    finally:
+        with contextlib.suppress(RunError):  # reported before, unless there is something worse
+            guarded.flush()
+        sys.stdout, sys.stderr = out, err
 
 
 def say(message: str) -> None:
@@ -27,16 +108,34 @@ def say(message: str) -> None:
     stderr.print(message)
 
 
+def milestones(
+    tell: Callable[[str], None], every: int, line: Callable[[int], str]
+) -> Callable[[int], None]:
+    """A function of the count so far, which tells `line(count)` each time `every` more are done."""
+    told = 0
+
+    def advance(done: int) -> None:
+        nonlocal told
+        if done // every > told:
+            told = done // every
+            tell(line(done))
+
+    return advance
+
+
 def print_json(document: dict[str, Any]) -> None:
     """The one JSON document that `--json` promises on stdout."""
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
-def print_table(columns: list[str], rows: list[list[str]], title: str | None = None) -> None:
-    """A short table on stdout; the first column holds names, the others figures."""
+def print_table(
+    columns: list[str], rows: list[list[str]], title: str | None = None, *, figures: bool = True
+) -> None:
+    """A short table on stdout; the first column holds names, the others figures or words."""
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        right = figures and index > 0
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     stdout.print(table)

@@ -78,7 +78,7 @@ OPTIONS: tuple[Option, ...] = (
     _distil(METHOD, "--lambda-dcd", float, "method.options.lambda_dcd", "Weight of DCD's eq. 6.", "1"),
     _distil(METHOD, "--lambda-feature", float, "method.options.lambda_feature", "Weight of the VGG feature term, eq. 4.", "10"),
     _distil(METHOD, "--lambda-style", float, "method.options.lambda_style", "Weight of the VGG style term, eq. 5.", "1e4"),
-    _distil(METHOD, "--lambda-student", float, "method.options.lambda_student", "Weight of student fakes in the discriminator's loss, eq. 7.", "1"),
+    _distil(METHOD, "--lambda-student", float, "method.options.lambda_student", "Weight of the student in eq. 7, in its own and in the discriminator's loss.", "1"),
     _distil(METHOD, "--student-gan/--no-student-gan", bool, "student_gan", "Whether student and discriminator play against each other at all (L_gan of table 3).", "student-gan"),
     _distil(METHOD, "--student-fools-discriminator/--no-student-fools-discriminator", bool, "method.options.student_fools_discriminator", "The student's own GAN term.", "on"),
     _distil(METHOD, "--student-in-discriminator/--no-student-in-discriminator", bool, "method.options.student_in_discriminator", "Student fakes in the discriminator's loss.", "on"),

@@ -24,8 +24,9 @@ def small_generator(width: int = 4, role: str = "generator", **settings: Any) ->
 
 def small_task(name: str = "unpaired", *, frozen: bool = False, **weights: Any) -> Task:
     discriminator = {"width": 4, "layers": 1, "norm": weights.pop("d_norm", "instance")}
+    generator = weights.pop("generator", None) or small_generator()
     task: Task = resolve(TASKS, "--task", name)(
-        small_generator(),
+        generator,
         NetworkSettings(arch="patchgan", **discriminator),
         adversarial=AdversarialSettings(**weights),
         seed=0,

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from commands import SMALL, run_command, write_model
 
 import gancomp
-from gancomp.console import ConsoleView, count, duration
+from gancomp.cli import app
+from gancomp.console import ConsoleView, count, duration, milestones, say
+
 from gancomp.data.demo_set import write_demo_set
 from gancomp.engine.stopping import InterruptedRunError
 from gancomp.options import OPTIONS
@@ -318,3 +321,161 @@ def test_progress_says_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
     first, second = capsys.readouterr().err.splitlines()
     assert first == "going on after step 4 of 10"
     assert second == "step 5/10  2.00 images/s  512 MB  10s left  student/gan 0.25"
+
+
+class Broken:
+    """A standard stream whose reader has gone."""
+
+    def __init__(self, error: OSError, terminal: bool = False) -> None:
+        self.error, self.terminal, self.tries = error, terminal, 0
+        self.encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        self.tries += 1
+        raise self.error
+
+    def flush(self) -> None:
+        raise self.error
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+    def fileno(self) -> int:
+        raise OSError("none")
+
+
+RECORD = {"step": 5, "losses": {"a": 1.0}, "images_per_second": 2.0, "memory_mb": 1, "seconds": 1}
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(5, "the terminal is gone")])
+def test_progress_that_nobody_can_read_stops_nothing(
+    error: OSError, terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Broken(error, terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    view = ConsoleView()
+    view.start(10, 4)
+    view.advance(RECORD)
+    view.say("a warning")
+    say("another")
+    view.finish()
+    assert stream.tries > 0
+
+
+TINY_RUN = [*SMALL.replace("--max-steps 1", "--max-steps 4 --log-every 1").split(), "--seed", "3"]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["2>&1", "2>"])
+def test_a_run_goes_on_to_its_end_when_the_reader_of_its_progress_leaves(
+    together: bool, tmp_path: Path
+) -> None:
+    write_demo_set(tmp_path / "data", size=32, train=2, test=1)
+    command = [sys.executable, "-m", "gancomp", "pretrain", "--dataset", "data", *TINY_RUN]
+    read_end, write_end = os.pipe()
+    with subprocess.Popen(
+        [*command, "--out", "run"],
+        stdout=write_end if together else subprocess.DEVNULL,
+        stderr=write_end,
+        cwd=tmp_path,
+    ) as process:
+        os.close(write_end)
+        assert os.read(read_end, 1)  # training has begun
+        os.close(read_end)
+    assert process.returncode == 0
+    assert (tmp_path / "run" / "checkpoints" / "step_00000004").is_dir()
+    assert (tmp_path / "run" / "teacher.safetensors").is_file()
+
+
+def run_python(code: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    code = f"import sys; from gancomp import __main__; {code}"
+    return subprocess.run(
+        [sys.executable, "-c", code], stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "line"),
+    [("SystemExit(7)", 7, ""), ("SystemExit()", 0, ""), ("SystemExit('full')", 1, "full\n")],
+)
+def test_a_library_that_leaves_keeps_its_exit_status(raised: str, status: int, line: str) -> None:
+    done = run_python(
+        f"from gancomp.recipes import data\ndef leave(): raise {raised}\n"
+        "data.list_datasets = leave; sys.argv = ['gancomp', 'data', 'list']; __main__.main()"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", line)
+
+
+def test_a_pipe_of_somebody_else_that_breaks_is_a_defect_with_a_traceback() -> None:
+    done = run_python(
+        "from gancomp.recipes import data\n"
+        "def leave(): raise BrokenPipeError(32, 'a worker died')\n"
+        "data.list_datasets = leave; sys.argv = ['gancomp', 'data', 'list']; __main__.main()"
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "a worker died" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", ["data list --json", "data list", "distill --help"])
+def test_results_and_help_into_a_closed_pipe_are_no_error(arguments: str) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = run_python(f"sys.argv = 'gancomp {arguments}'.split(); __main__.main()", write_end)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", ["data list --json", "data list"])
+def test_results_that_do_not_fit_on_the_disk_are_not_called_done(arguments: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        code = f"sys.argv = 'gancomp {arguments}'.split(); __main__.main()"
+        done = run_python(code, full.fileno())
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the output cannot be written")
+
+
+def test_an_error_that_nobody_reads_keeps_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Broken(BrokenPipeError()))
+    assert gancomp.__main__.run(["data", "check", "nosuch"]) == 2
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if c not in ([], ["data"])], ids=lambda command: command[-1]
+)
+def test_help_at_80_columns_shows_every_option_with_its_whole_name(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    parsed: Any = typer.main.get_command(app)
+    for name in command:
+        parsed = parsed.commands[name]
+    shown = plain(run_command(capsys, *command, "--help").out)
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    words = re.split(r"[^\w-]+", shown)
+    names = [name for item in parsed.params for name in (*item.opts, *item.secondary_opts)]
+    assert [name for name in names if name.startswith("--") and name not in words] == []
+    assert "…" not in shown
+
+
+def test_help_of_pretrain_speaks_of_pretraining(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 250)
+    lines = plain(run_command(capsys, "pretrain", "--help").out).splitlines()
+    (preset,) = [line for line in lines if "--preset" in line]
+    assert "default: (standard)" in preset
+    (out,) = [line for line in lines if "--out " in line]
+    assert "default: (runs/DATASET-pretrain-sSEED)" in out
+    for word in ("dcd", "istil", "tudent"):
+        assert [line for line in lines if word in line] == []
+
+
+def test_progress_by_count_is_said_at_each_multiple(capsys: pytest.CaptureFixture[str]) -> None:
+    lines: list[str] = []
+    tell = milestones(lines.append, 100, lambda done: f"{done} done")
+    for done in (50, 100, 150, 250, 260):
+        tell(done)
+    assert lines == ["100 done", "250 done"]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from builders import random_batch, small_method, small_task
 
-from gancomp.config import OptimiserSettings, RunSettings, ScheduleSettings
-from gancomp.engine.fit import Loop, run_step
+from gancomp.config import RunSettings, ScheduleSettings
+from gancomp.engine.fit import Loop, load_networks, run_step
 from gancomp.engine.run import RunFolder
+from gancomp.methods.base import Method
 
 pytestmark = [
     pytest.mark.gpu,
@@ -20,12 +24,18 @@ def first_losses(
     device: str, task: str, precision: str = "fp32", steps: int = 1
 ) -> dict[str, float]:
     method = small_method("dcd", small_task(task)).to(device)
-    loop = Loop(
+    loop = loop_of(method, device, precision)
+    for index in range(steps):
+        losses = run_step(loop, index, random_batch(seed=index))
+    return {name: term.item() for name, term in losses.items()}
+
+
+def loop_of(method: Method, device: str, precision: str = "fp32") -> Loop:
+    return Loop(
         method=method,
-        run=RunFolder("unused"),
+        run=RunFolder(Path("unused")),
         settings=RunSettings(precision=precision),
         schedule=ScheduleSettings(),
-        optimiser=OptimiserSettings(),
         device=torch.device(device),
         steps_per_epoch=10,
         batches=lambda step: iter(()),
@@ -33,9 +43,6 @@ def first_losses(
         saved=lambda step: None,
         view=None,
     )
-    for index in range(steps):
-        losses = run_step(loop, index, random_batch(seed=index))
-    return {name: term.item() for name, term in losses.items()}
 
 
 @pytest.mark.parametrize("task", ["unpaired", "paired"])
@@ -50,3 +57,20 @@ def test_the_first_step_has_the_same_losses_as_on_the_cpu(task: str) -> None:
 def test_twenty_steps_stay_finite(precision: str) -> None:
     losses = first_losses("cuda", "unpaired", precision, steps=20)
     assert all(torch.isfinite(torch.tensor(value)) for value in losses.values())
+
+
+def test_a_run_resumed_on_the_gpu_shows_its_pooled_images_there() -> None:
+    method = small_method("dcd", small_task("unpaired", pool_size=2)).to("cuda")
+    for index in range(4):
+        run_step(loop_of(method, "cuda"), index, random_batch(seed=index))
+    states = {name: network.state_dict() for name, network in method.networks().items()}
+    fresh = small_method("dcd", small_task("unpaired", pool_size=2)).to("cuda")
+    load_networks(fresh.networks(), move_to_cpu(states))
+    for index in range(4, 8):
+        run_step(loop_of(fresh, "cuda"), index, random_batch(seed=index))
+
+
+def move_to_cpu(state: Any) -> Any:
+    if isinstance(state, dict):
+        return {key: move_to_cpu(value) for key, value in state.items()}
+    return state.cpu()

@@ -214,8 +214,8 @@ def rows_after(heading: str) -> list[list[str]]:
 
 
 def test_the_methods_table_is_what_gancomp_methods_prints() -> None:
-    wanted = [[row["name"], row["paper"]] for row in list_methods()]
-    assert rows_after("| method | paper") == wanted
+    wanted = [[row["name"], row["command"], row["paper"]] for row in list_methods()]
+    assert rows_after("| method | command | paper") == wanted
 
 
 def test_the_presets_table_is_what_gancomp_methods_prints() -> None:

@@ -122,6 +122,7 @@ CASES: list[tuple[str, str, str]] = [
     ("translate student.safetensors photo.png -o new --device tpu", "--device tpu", "cpu"),
     (f"{FAKE} --device tpu", "--device tpu", "cpu"),
     ("eval-fid student.safetensors --dataset data --real-split some", "some", "all, test"),
+    ("eval-fid student.safetensors --dataset data --direction B", "--direction B", "AtoB or BtoA"),
     ("demo -o new --device tpu", "--device tpu", "cpu"),
     # models: missing, junk, damaged, hostile, of the wrong kind
     ("export nosuch.safetensors -o new.safetensors", "nosuch.safetensors", "check the path"),
@@ -219,6 +220,7 @@ CASES: list[tuple[str, str, str]] = [
     ("profile --in-channels 1", "--in-channels 1", "--arch"),
     ("profile --part G_A", "--part G_A", "give that file too"),
     (f"{FAKE} --size 32", "--size", "leave them away"),
+    (f"{FAKE} --direction BtoA", "--direction", "leave them away"),
     (f"{FAKE} --real-split test", "--real-split", "leave one of them away"),
     (f"{FAKE} --save-stats new.txt", "new.txt", ".npz"),
     ("eval-fid --fake data/testA --real cut.npz --real data/testB", "cut.npz", "one .npz"),

@@ -79,6 +79,29 @@ def fetch(
     return destination
 
 
+def fetch_announced(dataset: KnownDataset, destination: Path, say: Warn) -> Path:
+    """What `fetch` returns, telling `say` size and address before a download, then each 10 %."""
+    if not destination.exists():
+        size = f"{dataset.num_bytes / 1e6:.0f} MB" if dataset.num_bytes else "size unknown"
+        say(f"downloading {dataset.name} ({size}) from {dataset.urls[0]} to {destination}")
+    return fetch(dataset, destination, progress=each_tenth(say, dataset.name), warn=say)
+
+
+def each_tenth(say: Warn, name: str) -> Progress:
+    """A progress that tells `say` each further tenth, or 100 MB where the size is unknown."""
+    told = 0
+
+    def advance(done: int, total: int | None) -> None:
+        nonlocal told
+        reached = 10 * done // total if total else done // 100_000_000
+        if reached > told:
+            share = f"{100 * done // total} % of {total / 1e6:.0f} MB" if total else None
+            say(f"{name}: {share or f'{done / 1e6:.0f} MB'}")
+        told = reached  # which is less than before where a download starts again
+
+    return advance
+
+
 class _Download:
     """One archive on its way into one `.part` file."""
 

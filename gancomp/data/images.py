@@ -28,6 +28,11 @@ def warn_on_stderr(message: str) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 
+def say_on_stderr(message: str) -> None:
+    """Prints `message` to stderr."""
+    print(message, file=sys.stderr)
+
+
 def list_images(folder: Path) -> tuple[Path, ...]:
     """The image files directly inside `folder`, sorted by name.
 

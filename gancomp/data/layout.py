@@ -14,6 +14,7 @@ from gancomp.data.images import (
     image_size,
     is_stored_sideways,
     list_images,
+    say_on_stderr,
     warn_on_stderr,
 )
 from gancomp.data.registered import find_known, known_names
@@ -28,11 +29,15 @@ LAYOUTS = (
 )
 
 
-def locate(name_or_path: str) -> Path:
+def locate(name_or_path: str, say: Warn = say_on_stderr) -> Path:
     """The folder of a dataset given by path or name, downloaded if it is a known one.
 
     An existing folder; else `$GANCOMP_DATA/X`; else X in the user's cache; else, for a known
     name, a verified download into that cache.
+
+    Args:
+        name_or_path: what `--dataset` was given.
+        say: is told that a download begins, and how far it is.
 
     Raises:
         DataError: if there is no such dataset, or the download fails.
@@ -55,9 +60,9 @@ def locate(name_or_path: str) -> Path:
             if (root / name).is_dir():
                 return root / name
     if known is not None:
-        from gancomp.data.download import fetch  # pulls in urllib's client only when needed
+        from gancomp.data.download import fetch_announced  # urllib's client only when needed
 
-        return fetch(known, cache_folder() / known.name)
+        return fetch_announced(known, cache_folder() / known.name, say)
     searched = f"neither a folder nor in $GANCOMP_DATA ({own})" if own else "no such folder"
     raise DataError(
         f"--dataset {name_or_path}: {searched}. Known names: {known_names()}. "

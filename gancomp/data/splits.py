@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+# a new task has a name here, a rule in `layout.scan` and lines in the tables of the registry
 Task = Literal["unpaired", "paired"]
 Half = Literal["left", "right"]
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from gancomp.config import OptimiserSettings, RunSettings, ScheduleSettings
+from gancomp.config import RunSettings, ScheduleSettings
 from gancomp.engine.checkpoint import Checkpoint, save_checkpoint
 from gancomp.engine.device import autocast, peak_memory_mb
 from gancomp.engine.phases import Phase, Progress, Step, Trainable
@@ -71,7 +71,6 @@ class Loop:
         run: where checkpoints and metrics go.
         settings: how often to log, sample and save.
         schedule: epochs and limits.
-        optimiser: the base learning rate.
         device: where batches are sent.
         steps_per_epoch: of the training data.
         batches: endless batches from a given step on.
@@ -85,7 +84,6 @@ class Loop:
     run: RunFolder
     settings: RunSettings
     schedule: ScheduleSettings
-    optimiser: OptimiserSettings
     device: torch.device
     steps_per_epoch: int
     batches: Callable[[int], Iterator[Batch]]
@@ -127,9 +125,16 @@ def fit(loop: Loop, *, checkpoint: Checkpoint | None, stop: StopWish) -> Outcome
 
 
 def _fit(loop: Loop, checkpoint: Checkpoint | None, stop: StopWish) -> Outcome:
-    outcome = Outcome() if checkpoint is None else restore(loop.method, checkpoint)
+    loop.method.train()
+    outcome = Outcome() if checkpoint is None else restore(loop.method, checkpoint, loop.device)
     loop.run.forget_metrics_after(outcome.step)
     total = loop.total_steps()
+    if outcome.step >= total:
+        loop.view.say(
+            f"step {outcome.step} of {total}: nothing left to do; a larger --max-steps goes on"
+            if total == loop.schedule.max_steps
+            else f"step {outcome.step} of {total}: the schedule is done"
+        )
     loop.view.start(total, outcome.step)
     try:
         _train(loop, outcome, total, stop)
@@ -137,8 +142,9 @@ def _fit(loop: Loop, checkpoint: Checkpoint | None, stop: StopWish) -> Outcome:
         loop.view.finish()
     if stop:
         assert stop.signal is not None
+        saved = f"saved in {loop.run.path}" if outcome.step else "there was nothing to save yet"
         raise InterruptedRunError(
-            f"stopped by {stop.signal.name} after step {outcome.step}; saved in {loop.run.path}"
+            f"stopped by {stop.signal.name} after step {outcome.step}; {saved}"
         )
     return outcome
 
@@ -155,9 +161,11 @@ def _train(loop: Loop, outcome: Outcome, total: int, stop: StopWish) -> None:
             ends = bool(stop) or outcome.step >= total or clock.is_over()
             if ends:
                 outcome.losses = _to_floats(losses)
-            for item in loop.periodic:
-                if outcome.step % item.every == 0 or (ends and not stop):
-                    item.action(outcome.step)
+            due = [item for item in loop.periodic if _is_due(item, outcome.step, ends and not stop)]
+            if due:
+                refuse_non_finite_networks(loop.method, outcome.step)
+            for item in due:
+                item.action(outcome.step)
             if ends:
                 break
             if outcome.step % settings.checkpoint_every == 0:
@@ -165,6 +173,10 @@ def _train(loop: Loop, outcome: Outcome, total: int, stop: StopWish) -> None:
                 saved_at = outcome.step
     if outcome.step > saved_at:
         save(loop, outcome)
+
+
+def _is_due(item: Periodic, step: int, ends: bool) -> bool:
+    return ends or step % item.every == 0
 
 
 def run_step(loop: Loop, index: int, batch: Batch) -> dict[str, Tensor]:
@@ -188,7 +200,7 @@ def run_step(loop: Loop, index: int, batch: Batch) -> dict[str, Tensor]:
         if not phase.takes_part(progress):
             continue
         for group in phase.optimizer.param_groups:
-            group["lr"] = loop.optimiser.lr * factor
+            group["lr"] = group["initial_lr"] * factor
         only_these_require_grad(phase, phases)
         with autocast(loop.device, loop.settings.precision):
             losses = loop.method.losses(phase.name, step)
@@ -251,7 +263,7 @@ class Clock:
         outcome, images = self.outcome, self.outcome.num_images - self.logged_images
         record = {
             "step": outcome.step,
-            "epoch": self.loop.progress(outcome.step).epoch,
+            "epoch": self.loop.progress(outcome.step - 1).epoch,
             "losses": _to_floats(losses),
             "lr": {
                 phase.name: phase.optimizer.param_groups[0]["lr"]
@@ -278,35 +290,50 @@ def save(loop: Loop, outcome: Outcome) -> None:
     Raises:
         TrainingError: if a network holds non-finite numbers; the last good checkpoint stays.
     """
-    for name, network in loop.method.networks().items():
-        refuse_non_finite_parameters(name, network, outcome.step)
+    refuse_non_finite_networks(loop.method, outcome.step)
     state = {
         "networks": {
             name: network.state_dict() for name, network in loop.method.networks().items()
         },
         "optimizers": {phase.name: phase.optimizer.state_dict() for phase in loop.method.phases()},
-        "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
+        "rng": random_state(loop.device),
         "outcome": {"seconds": outcome.seconds, "num_images": outcome.num_images},
     }
     save_checkpoint(loop.run.checkpoints, outcome.step, state, keep=loop.settings.keep_checkpoints)
     loop.saved(outcome.step)
 
 
-def refuse_non_finite_parameters(name: str, network: nn.Module, step: int) -> None:
-    """Raises TrainingError if a parameter or buffer of `network` is not finite."""
-    for key, value in network.state_dict().items():
-        if (
-            isinstance(value, Tensor)
-            and value.is_floating_point()
-            and not bool(torch.isfinite(value).all())
-        ):
-            raise TrainingError(
-                f"step {step}: {name}.{key} became non-finite; stopped without saving, the last "
-                "good checkpoint stays. Try a lower --lr or --precision fp32"
-            )
+def refuse_non_finite_networks(method: Trainable, step: int) -> None:
+    """Raises TrainingError if a parameter or buffer of any network is not finite."""
+    for name, network in method.networks().items():
+        for key, value in network.state_dict().items():
+            if (
+                isinstance(value, Tensor)
+                and value.is_floating_point()
+                and not bool(torch.isfinite(value).all())
+            ):
+                raise TrainingError(
+                    f"step {step}: {name}.{key} became non-finite; stopped without saving, the "
+                    "last good checkpoint stays. Try a lower --lr or --precision fp32"
+                )
 
 
-def restore(method: Trainable, checkpoint: Checkpoint) -> Outcome:
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """The states of the generators that a run on `device` draws from, and of no other."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_random_state(states: dict[str, Tensor], device: torch.device) -> None:
+    """Puts them back; a run that changed to another kind of device starts that one's anew."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def restore(method: Trainable, checkpoint: Checkpoint, device: torch.device) -> Outcome:
     """Puts networks, optimisers and random state back exactly as `checkpoint` holds them.
 
     Raises:
@@ -317,9 +344,7 @@ def restore(method: Trainable, checkpoint: Checkpoint) -> Outcome:
         load_networks(method.networks(), state["networks"])
         for phase in method.phases():
             phase.optimizer.load_state_dict(state["optimizers"][phase.name])
-        torch.set_rng_state(state["rng"]["cpu"])
-        if state["rng"]["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["rng"]["cuda"])
+        restore_random_state(state["rng"], device)
         outcome = state["outcome"]
     except (KeyError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]

@@ -45,6 +45,11 @@ class Phase:
     every: int = 1
     active: Callable[[Progress], bool] = always
 
+    def __post_init__(self) -> None:
+        """Notes each group's own rate, which the schedule scales: phases may differ in theirs."""
+        for group in self.optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+
     def takes_part(self, progress: Progress) -> bool:
         """Whether this phase has its turn in the step after `progress`."""
         return progress.step % self.every == 0 and self.active(progress)
@@ -82,6 +87,9 @@ class Trainable(Protocol):
 
     def networks(self) -> dict[str, nn.Module]:
         """All that a checkpoint must hold, by name: trained, frozen at random, and pools."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Sets the mode of all networks, as `nn.Module.train` does."""
 
     def schedule_epoch(self, epoch: int) -> int:
         """The epoch that decides the learning rate; differs from `epoch` in block schedules."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from types import FrameType
@@ -22,6 +23,9 @@ class StopWish:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
+        # no buffered writer here: the handler may have interrupted one
+        with contextlib.suppress(OSError):
+            os.write(2, b"stopping after this step; Ctrl-C again stops at once\n")
 
 
 @contextlib.contextmanager

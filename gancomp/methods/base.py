@@ -58,7 +58,11 @@ class Method(nn.Module, ABC):
 
     def check_size(self, size: int) -> None:
         """Raises ConfigError if the networks cannot work together on images of `size` pixels."""
-        return
+        self.task.check_size(size)
+
+    @abstractmethod
+    def generators(self) -> dict[str, TappedNetwork]:
+        """What is handed out in the end, by role: `teacher`, and `student` if it distils."""
 
     @abstractmethod
     def phases(self) -> list[Phase]:

@@ -9,9 +9,8 @@ follows the paper, and the options (with the `dcd-released` preset) reach what t
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +24,7 @@ from gancomp.losses.feature import discriminator_concept_loss, feature_loss, sty
 from gancomp.methods.base import Ingredients, Method, adam, adversarial_phases
 from gancomp.methods.connectors import ConnectorKind, Connectors
 from gancomp.networks.base import TappedNetwork
+from gancomp.networks.shapes import tap_sizes
 from gancomp.seeding import derive_generator
 from gancomp.tasks.base import Translation
 
@@ -39,7 +39,8 @@ class DcdOptions:
         lambda_dcd: weight of eq. 6.
         lambda_feature: weight of eq. 4.
         lambda_style: weight of eq. 5.
-        lambda_student: weight of the student's fakes in the discriminator's loss, eq. 7.
+        lambda_student: weight of the student in eq. 7, on both sides: its own GAN term and its
+            fakes in the discriminator's loss. 0 is OMGD's setting.
         student_fools_discriminator: the student's own GAN term.
         student_in_discriminator: the discriminator is trained on the student's fakes.
         connector: form of `f` in eq. 6.
@@ -87,7 +88,7 @@ class Dcd(Method):
             raise ConfigError(
                 "--method dcd: needs a student; use gancomp pretrain for a teacher alone"
             )
-        check_blocks(options)
+        check_options(options)
         if not _has_student_loss(options, ingredients.perceptual is not None):
             raise ConfigError(
                 "the student has no loss term: give --lambda-dcd, --lambda-feature or "
@@ -95,11 +96,14 @@ class Dcd(Method):
                 "--no-student-gan away"
             )
         self.options = options
+        self.fools = options.student_fools_discriminator and options.lambda_student > 0
+        self.is_judged = options.student_in_discriminator and options.lambda_student > 0
         self.task, self.student = ingredients.task, ingredients.student
         self.perceptual = ingredients.perceptual
-        self.discriminator_taps = options.discriminator_taps or self.task.discriminator.default_taps
+        self.discriminator_taps = _known_taps(self.task.discriminator, options.discriminator_taps)
         self.teacher_connectors, self.student_connectors = self._make_connectors(ingredients.seed)
-        self.task.recorded_taps = self.teacher_connectors.taps
+        if options.lambda_dcd > 0:
+            self.task.recorded_taps = self.teacher_connectors.taps
         self._phases = self._make_phases(ingredients)
 
     def check_size(self, size: int) -> None:
@@ -108,24 +112,20 @@ class Dcd(Method):
         Raises:
             ConfigError: naming the networks and the way out.
         """
+        super().check_size(size)
         if self.options.lambda_dcd == 0:
             return
-        teacher = tap_sizes(self.task.generator, self.teacher_connectors.taps, size)
-        student = tap_sizes(self.student, self.student_connectors.taps, size)
+        teacher = tap_sizes(self.task.generator, self.teacher_connectors.taps, (size, size))
+        student = tap_sizes(self.student, self.student_connectors.taps, (size, size))
         if teacher != student:
             raise ConfigError(
                 f"--student-arch {self.student.arch}: its maps {student} differ in size from the "
                 f"teacher's ({self.task.generator.arch}: {teacher}); choose networks of one family"
             )
-        channels = self.task.discriminator.settings()["in_channels"]
-        judge = copy.deepcopy(self.task.discriminator).to("meta")
+        judge, taps = self.task.discriminator, self.discriminator_taps
         for height, width in teacher:
             try:
-                with running_statistics(judge):
-                    judge.features(
-                        torch.empty(1, channels, height, width, device="meta"),
-                        self.discriminator_taps,
-                    )
+                tap_sizes(judge, taps, (height, width), running_statistics=True)
             except (ValueError, RuntimeError) as error:
                 raise ConfigError(
                     f"--size {size}: the discriminator reduces the generator's {height}x{width} "
@@ -159,7 +159,7 @@ class Dcd(Method):
             side for side in (self.student_connectors, self.teacher_connectors) if side.trained
         ]
         in_blocks = self.options.teacher_block_epochs > 0
-        shared = (self.student,) if self.options.student_in_discriminator else ()
+        shared = (self.student,) if self.is_judged else ()
         phases = adversarial_phases(
             self.task,
             ingredients.optimiser,
@@ -185,6 +185,10 @@ class Dcd(Method):
         wanted |= set(options.style_taps if options.lambda_style > 0 else ())
         return tuple(sorted(wanted))
 
+    def generators(self) -> dict[str, TappedNetwork]:
+        """The teacher and the student."""
+        return {"teacher": self.task.generator, "student": self.student}
+
     def networks(self) -> dict[str, nn.Module]:
         """The task's networks, the student, and both connectors: the frozen ones are random too."""
         return self.task.networks() | {
@@ -203,7 +207,7 @@ class Dcd(Method):
 
     def _discriminator_losses(self, step: Step) -> dict[str, Tensor]:
         """Eq. 7, the discriminator's side."""
-        if not self.options.student_in_discriminator:
+        if not self.is_judged:
             return self.task.discriminator_losses(step)
         fake = self._translate(step).fake
         return self.task.discriminator_losses(step, fake, self.options.lambda_student)
@@ -212,8 +216,9 @@ class Dcd(Method):
         """Eq. 8, the student's side: what has no weight is not computed."""
         options, teacher, student = self.options, self.task.teacher(step), self._translate(step)
         losses: dict[str, Tensor] = {}
-        if options.student_fools_discriminator:
-            losses["gan"] = self.task.student_gan_loss(step, student.fake)
+        if self.fools:
+            gan = self.task.student_gan_loss(step, student.fake)
+            losses["gan"] = options.lambda_student * gan
         losses |= self._perceptual_losses(teacher.fake.detach(), student.fake)
         if options.lambda_dcd > 0:
             losses["dcd"] = options.lambda_dcd * self.dcd_loss(teacher.taps, student.taps)
@@ -300,23 +305,35 @@ class Dcd(Method):
 
 
 def _has_student_loss(options: DcdOptions, perceptual: bool) -> bool:
+    fools = options.student_fools_discriminator and options.lambda_student > 0
     perceptual = perceptual and options.lambda_feature + options.lambda_style > 0
-    return options.student_fools_discriminator or options.lambda_dcd > 0 or perceptual
+    return fools or options.lambda_dcd > 0 or perceptual
 
 
-def check_blocks(options: DcdOptions) -> None:
-    """Raises ConfigError if only one of the two block lengths is set."""
+def check_options(options: DcdOptions) -> None:
+    """Checks what concerns several options.
+
+    Raises:
+        ConfigError: if only one of the block lengths is set, or a weighted term has no taps.
+    """
     if (options.teacher_block_epochs > 0) != (options.student_block_epochs > 0):
         raise ConfigError(
             "--teacher-block-epochs, --student-block-epochs: give both (blocks) or neither (joint)"
         )
+    for weight, taps in (("lambda_feature", "feature_taps"), ("lambda_style", "style_taps")):
+        if getattr(options, weight) > 0 and not getattr(options, taps):
+            flag = f"--{weight.replace('_', '-')}"
+            raise ConfigError(f"method.options.{taps}: is empty; name VGG16 taps or set {flag} 0")
 
 
-def tap_sizes(network: TappedNetwork, taps: Sequence[str], size: int) -> list[tuple[int, int]]:
-    """Height and width of each tap for images of `size` pixels, found without computing them."""
-    twin = copy.deepcopy(network).to("meta")
-    images = torch.empty(1, twin.settings()["in_channels"], size, size, device="meta")
-    return [(item.shape[2], item.shape[3]) for item in twin.features(images, taps).values()]
+def _known_taps(discriminator: TappedNetwork, taps: tuple[str, ...]) -> tuple[str, ...]:
+    known = discriminator.tap_names()
+    for tap in taps:
+        if tap not in known:
+            raise ConfigError(
+                f"method.options.discriminator_taps: no {tap}; known: {', '.join(known)}"
+            )
+    return taps or discriminator.default_taps
 
 
 def _pick(maps: Mapping[str, Tensor], taps: tuple[str, ...]) -> list[Tensor]:

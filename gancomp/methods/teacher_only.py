@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gancomp.engine.phases import Phase, Step, always
 from gancomp.methods.base import Ingredients, Method, adversarial_phases
+from gancomp.networks.base import TappedNetwork
 
 
 class TeacherOnly(Method):
@@ -35,6 +36,10 @@ class TeacherOnly(Method):
         if phase == "teacher":
             return self.task.generator_losses(step)
         return self.task.discriminator_losses(step)
+
+    def generators(self) -> dict[str, TappedNetwork]:
+        """The teacher."""
+        return {"teacher": self.task.generator}
 
     def networks(self) -> dict[str, nn.Module]:
         """The task's networks and pools."""

@@ -9,10 +9,12 @@ from pathlib import Path
 from gancomp import console
 from gancomp.config import Json
 from gancomp.data.check import check_folder
-from gancomp.data.download import fetch
+from gancomp.data.download import fetch_announced
 from gancomp.data.layout import cache_folder, locate
 from gancomp.data.registered import KNOWN_DATASETS, find_known, known_names
 from gancomp.errors import DataError
+
+MANY_FILES = 1000  # more than this take a while to read
 
 
 def list_datasets() -> list[Json]:
@@ -41,16 +43,26 @@ def fetch_dataset(name: str, out: Path | None, say: Callable[[str], None]) -> Pa
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise DataError(f"data fetch {name}: unknown; {hint}Known names: {known_names()}")
-    return fetch(known, out or cache_folder() / known.name, warn=say)
+    return fetch_announced(known, out or cache_folder() / known.name, say)
 
 
-def check_dataset(folder: str, task: str | None) -> Json:
+def check_dataset(folder: str, task: str | None, say: Callable[[str], None]) -> Json:
     """What is wrong or odd about a dataset, as `data check --json` prints it.
 
     Raises:
         DataError: if there is no such dataset.
     """
-    return check_folder(locate(folder), task).to_json()
+    return check_folder(locate(folder, say), task, progress=_tenths(say)).to_json()
+
+
+def _tenths(say: Callable[[str], None]) -> Callable[[int, int], None]:
+    """Tells `say` each tenth of many files."""
+
+    def progress(done: int, total: int) -> None:
+        if total > MANY_FILES and 10 * done // total > 10 * (done - 1) // total:
+            say(f"checked {done} of {total} files")
+
+    return progress
 
 
 def show_check(report: Json) -> None:

@@ -36,9 +36,10 @@ from gancomp.metrics.fid import (
     statistics_of,
 )
 from gancomp.networks.base import TappedNetwork
+from gancomp.networks.inference import run_generator
 from gancomp.recipes.models import Chosen, check_translates, choose
 from gancomp.recipes.scores import remember
-from gancomp.recipes.translate import check_size, run_generator
+from gancomp.recipes.translate import check_size
 
 Say = Callable[[str], None]
 Pixels = NDArray[np.uint8]

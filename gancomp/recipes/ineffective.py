@@ -48,6 +48,11 @@ def _has_no(name: str) -> Idle:
     return lambda settings, options: not getattr(options, name, True)
 
 
+def _student_plays_no_game(settings: Settings, options: Any) -> bool:
+    sides = ("student_fools_discriminator", "student_in_discriminator")
+    return not any(getattr(options, name, True) for name in sides)
+
+
 # path of the setting, when it changes nothing, and what says so
 RULES: tuple[tuple[str, Idle, str], ...] = (
     ("adversarial.lambda_l1", _task_is("unpaired"), "unpaired data"),
@@ -69,8 +74,8 @@ RULES: tuple[tuple[str, Idle, str], ...] = (
     ),
     (
         "method.options.lambda_student",
-        _has_no("student_in_discriminator"),
-        "no student fakes in the discriminator's loss",
+        _student_plays_no_game,
+        "--no-student-gan",
     ),
     ("method.options.connector", _has_no("lambda_dcd"), "--lambda-dcd 0"),
     ("method.options.train_connectors", _has_no("lambda_dcd"), "--lambda-dcd 0"),

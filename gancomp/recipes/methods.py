@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from gancomp import console
 from gancomp.config import Json
 from gancomp.presets import PRESETS
 from gancomp.registry import METHODS, resolve
 
 
 def list_methods() -> list[Json]:
-    """Name and paper of every method."""
-    return [{"name": name, "paper": resolve(METHODS, "--method", name).paper} for name in METHODS]
+    """Name, command and paper of every method; what does not distil is for `pretrain`."""
+    methods = {name: resolve(METHODS, "--method", name) for name in METHODS}
+    return [
+        {
+            "name": name,
+            "command": "distill" if method.distils else "pretrain",
+            "paper": method.paper,
+        }
+        for name, method in methods.items()
+    ]
 
 
 def list_presets() -> list[Json]:
@@ -26,3 +35,22 @@ def list_presets() -> list[Json]:
         }
         for row in PRESETS
     ]
+
+
+def show_methods() -> None:
+    """Prints both lists: narrow tables, and below them, by name or number, what is long."""
+    methods, presets = list_methods(), list_presets()
+    rows = [[row["name"], row["command"]] for row in methods]
+    console.print_table(["method", "command"], rows, figures=False)
+    for row in methods:
+        console.stdout.print(f"{row['name']}: {row['paper']}")
+    columns = ["name", "command", "dataset", "task", "networks"]
+    rows = [
+        [str(number), *(row[column] for column in columns)]
+        for number, row in enumerate(presets, start=1)
+    ]
+    console.stdout.print()
+    console.print_table(["", "preset", *columns[1:]], rows, figures=False)
+    for number, row in enumerate(presets, start=1):
+        reported = f"{row['reported']}; " if row["reported"] else ""
+        console.stdout.print(f"{number}: {reported}{row['source']}")

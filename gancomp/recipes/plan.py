@@ -20,10 +20,11 @@ from gancomp.config import (
     read_toml,
 )
 from gancomp.data.layout import locate, scan
+from gancomp.data.registered import find_known
 from gancomp.data.splits import DatasetFiles
 from gancomp.engine.run import read_config
 from gancomp.errors import ConfigError
-from gancomp.export.model import open_model
+from gancomp.export.model import LoadedModel, open_model
 from gancomp.presets import Preset, find_preset
 from gancomp.recipes.ineffective import refuse_foreign_options, refuse_ineffective
 from gancomp.registry import METHODS, NETWORKS, build_network, resolve
@@ -108,7 +109,8 @@ def make_plan(command: str, given: Given, say: Callable[[str], None]) -> Plan:
     settings, preset = _resolve(command, given, typed, files)
     options = check(settings)
     refuse_ineffective(typed, settings, options)
-    out = given.out or default_out(settings, files.name, _ratio(settings))
+    ratio = given.ratio if given.ratio is not None else _ratio(settings)
+    out = given.out or default_out(settings, files.name, ratio)
     row = {"name": preset.name, "source": preset.source, "reported": preset.reported}
     if not _is_as_published(settings, preset, files):
         row["reported"] = None
@@ -117,7 +119,8 @@ def make_plan(command: str, given: Given, say: Callable[[str], None]) -> Plan:
 
 def _is_as_published(settings: Settings, preset: Preset, files: DatasetFiles) -> bool:
     """Whether nothing was changed that the reported figure depends on."""
-    if preset.reported is None:
+    limits = (settings.schedule.max_steps, settings.schedule.max_seconds)
+    if preset.reported is None or limits != (None, None):
         return False
     plain = Given(arch=preset.arch)
     data = {"dataset": settings.data.dataset, "direction": "AtoB"}
@@ -151,13 +154,15 @@ def _resolve(
     command: str, given: Given, typed: Json, files: DatasetFiles
 ) -> tuple[Settings, Preset]:
     typed_teacher = typed.get("teacher", {})
-    teacher = _teacher_from(typed_teacher.get("source"), typed_teacher.get("network", {}), given)
+    teacher = _teacher_from(
+        typed_teacher.get("source"), typed_teacher.get("network", {}), given, files
+    )
     arch = given.arch or teacher.get("network", {}).get("arch")
     preset = find_preset(
         command,
         files.task,
         name=typed.get("method", {}).get("preset"),
-        dataset=files.name,
+        dataset=registered_name(files.name, typed["data"]["dataset"]),
         arch=arch or typed_teacher.get("network", {}).get("arch"),
     )
     base: Json = {
@@ -180,7 +185,13 @@ def _resolve(
     return read(Settings, values), preset
 
 
-def _teacher_from(source: str | None, typed: Json, given: Given) -> Json:
+def registered_name(*names: str) -> str:
+    """The known dataset's name that a folder or an alias stands for, else the first of `names`."""
+    known = [item.name for item in map(find_known, names) if item is not None]
+    return known[0] if known else names[0]
+
+
+def _teacher_from(source: str | None, typed: Json, given: Given, files: DatasetFiles) -> Json:
     """The teacher's network settings as the file says, which no option may contradict."""
     if source is None:
         return {}
@@ -190,7 +201,9 @@ def _teacher_from(source: str | None, typed: Json, given: Given) -> Json:
             "use --student-arch for the student's"
         )
     path = teacher_file(source)
-    network = open_model(path).network
+    model = open_model(path)
+    _check_purpose(model, source, files, given.overrides.get("data", {}))
+    network = model.network
     settings = {key: value for key, value in network.settings().items() if value is not None}
     for name, value in typed.items():
         # dropout has no weights: a teacher may go on with another rate
@@ -200,6 +213,18 @@ def _teacher_from(source: str | None, typed: Json, given: Given) -> Json:
                 f"{flag} {value}: --teacher {source} has {settings[name]}; leave {flag} away"
             )
     return {"network": {"arch": network.arch, **settings}}
+
+
+def _check_purpose(model: LoadedModel, source: str, files: DatasetFiles, data: Json) -> None:
+    """Refuses a teacher that its file says was trained for another task or direction."""
+    wanted = {"task": files.task, "direction": data.get("direction", "AtoB")}
+    for name, value in wanted.items():
+        found = model.header.get(name)
+        if found is not None and found != value:
+            raise ConfigError(
+                f"--teacher {source}: was trained for {name} {found}, this run is {value}; "
+                f"give another teacher, or --{name} {found} with data that fits"
+            )
 
 
 def teacher_file(source: str) -> Path:
@@ -311,7 +336,9 @@ def _resumed(command: str, given: Given, typed: Json, say: Callable[[str], None]
             )
     # the dataset may have moved: its fingerprint, not its path, must be the same
     moved = (typed.get("data") or {}).get("dataset")
-    wanted = read(Settings, merge(saved.to_json(), _without_dataset(typed)))
+    # a time limit is a sitting's, and does not pass on to the next one
+    base = merge(saved.to_json(), {"schedule": {"max_seconds": None}})
+    wanted = read(Settings, merge(base, _without_dataset(typed)))
     changed = changed_on_resume(saved, wanted)
     if changed:
         raise ConfigError(
@@ -321,7 +348,8 @@ def _resumed(command: str, given: Given, typed: Json, say: Callable[[str], None]
     options = check(wanted)
     refuse_ineffective(typed, wanted, options)
     data = wanted.data
-    root = locate(moved or data.dataset)
+    kept = Path(config["dataset"]["root"])
+    root = kept if moved is None and kept.is_dir() else locate(moved or data.dataset)
     files = scan(root, task=data.task, direction=data.direction, strict=data.strict, warn=say)
     if files.fingerprint() != config["dataset"]["fingerprint"]:
         raise ConfigError(

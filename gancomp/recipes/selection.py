@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 
 from gancomp.config import Json, Settings
-from gancomp.data.splits import DatasetFiles, Split, other_half
+from gancomp.data.splits import DatasetFiles, Split
 from gancomp.engine.run import RunFolder
 from gancomp.errors import ConfigError
+from gancomp.export.model import open_model
 from gancomp.files import replacing, write_text
 from gancomp.metrics.features import load_inception
 from gancomp.metrics.fid import fid_from_features
@@ -123,9 +124,8 @@ class Selection:
         self.judging = divide(files, settings).judging
         self.request = FidRequest(device=str(device))
         self.inception = load_inception(announce=say).to(device)
-        half = self.judging.side_by_side
         self.reals = Reals(
-            [settings.selection.select], self.judging.target, other_half(half) if half else None
+            [settings.selection.select], self.judging.target, self.judging.target_half
         )
 
     def score(self, step: int) -> None:
@@ -166,7 +166,11 @@ class Selection:
 
     def hand_out(self, student: Path) -> None:
         """Puts the best student in the place of the last one, which is kept beside it."""
-        if not (self.run.path / BEST).exists():
+        best = min(self.history(), key=lambda item: item["fid"], default=None)
+        path = self.run.path / BEST
+        # after going back to an older checkpoint the file may be of a step that was never retaken
+        if best is None or not path.exists() or open_model(path).header["step"] != best["step"]:
+            self.say(f"{path}: is of none of this run's scores; the last student stays")
             return
         for source, target in ((student, self.run.path / LAST), (self.run.path / BEST, student)):
             with replacing(target) as aside:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -208,6 +207,7 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
             "--resume: the run was started with other perceptual weights "
             f"({weights.get('file', weights['source'])}); give the same --vgg"
         )
+    run.write_config(saved | {"settings": config["settings"]})  # a new length holds from now on
     return load_newest(run.checkpoints, view.say)
 
 
@@ -253,7 +253,6 @@ def make_loop(
         run=run,
         settings=settings.run,
         schedule=settings.schedule,
-        optimiser=settings.optimiser,
         device=device,
         steps_per_epoch=steps_per_epoch(dataset, data.batch_size),
         batches=batches_from,
@@ -278,7 +277,7 @@ def make_sampler(
             warn=lambda message: None,
         )
     )
-    generators = generators_of(method)
+    generators = method.generators()
 
     def sample(step: int) -> None:
         method.eval()
@@ -302,18 +301,10 @@ def draw_grid(images: Tensor, path: Path, columns: int) -> None:
         Image.fromarray(torch.cat(rows, dim=0).numpy()).save(aside, format="PNG")
 
 
-def generators_of(method: Any) -> dict[str, TappedNetwork]:
-    """The teacher and, if the method has one, the student."""
-    generators = {"teacher": method.task.generator}
-    if method.distils:
-        generators["student"] = method.student
-    return generators
-
-
 def save_generators(plan: Plan, method: Method, run: RunFolder, step: int) -> dict[str, Path]:
     """Writes `teacher.safetensors` and `student.safetensors`, each whole or not at all."""
     paths = {}
-    for role, network in generators_of(method).items():
+    for role, network in method.generators().items():
         paths[role] = run.path / f"{role}.safetensors"
         save_generator(paths[role], network, plan, role=role, step=step, selection="last")
     return paths
@@ -342,7 +333,7 @@ def make_selection(
 ) -> Selection | None:
     """What scores the student during the run, unless its last state is handed out anyway."""
     wanted = plan.settings.selection.select
-    student = generators_of(method).get("student")
+    student = method.generators().get("student")
     if wanted == "last" or student is None:
         return None
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
 
 from gancomp.config import Json
 from gancomp.data.images import list_images, load_image
 from gancomp.data.transforms import resize, to_tensor, to_uint8
 from gancomp.engine.device import choose_device
-from gancomp.errors import ConfigError, DataError, GancompError
+from gancomp.errors import ConfigError, DataError
 from gancomp.files import replacing, reporting_disk_errors
 from gancomp.networks.base import TappedNetwork
+from gancomp.networks.inference import run_generator
 from gancomp.recipes.models import check_translates, choose
 
 MIN_SIZE, MAX_SIZE = 8, 4096
@@ -114,6 +112,8 @@ def _translate_file(network: TappedNetwork, file: Path, target: Path, size: int 
     try:
         fake = run_generator(network, to_tensor(image)[None])
     except (RuntimeError, MemoryError) as error:
+        if not is_lack_of_memory(error):
+            raise
         raise DataError(
             f"{file}: {image.width}x{image.height} pixels are too many for the memory "
             f"({str(error).splitlines()[0]}); use a smaller --size"
@@ -124,31 +124,7 @@ def _translate_file(network: TappedNetwork, file: Path, target: Path, size: int 
         Image.fromarray(to_uint8(fake)[0]).save(aside, format="PNG")
 
 
-@torch.no_grad()
-def run_generator(network: TappedNetwork, images: Tensor) -> Tensor:
-    """The generator's output for images of any size, on the network's device, cut to their size.
-
-    Args:
-        network: in eval mode.
-        images: `(N, 3, H, W)` in [-1, 1].
-
-    Returns: `(N, 3, H, W)` in [-1, 1] on the CPU. Where the network needs multiples of some size,
-        the images are extended by reflection (edge pixels where they are too small for it).
-
-    Raises:
-        GancompError: if the output is not finite.
-    """
-    height, width = images.shape[2:]
-    multiple = max(network.size_multiple, 8)
-    bottom, right = -height % multiple, -width % multiple
-    mode = "reflect" if bottom < height and right < width else "replicate"
-    device = next(network.parameters()).device
-    padded = (
-        F.pad(images.to(device), (0, right, 0, bottom), mode=mode)
-        if bottom or right
-        else images.to(device)
-    )
-    fake: Tensor = network(padded)[..., :height, :width].cpu()
-    if not bool(torch.isfinite(fake).all()):
-        raise GancompError("the model's output is not finite; its weights are damaged or diverged")
-    return fake
+def is_lack_of_memory(error: Exception) -> bool:
+    """Whether the CPU's or a GPU's allocator gave up."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in words or "alloc" in words

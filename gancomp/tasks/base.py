@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from gancomp.config import AdversarialSettings, NetworkSettings
 from gancomp.engine.phases import Step
+from gancomp.errors import ConfigError
 from gancomp.losses.gan import discriminator_fake_loss, discriminator_real_loss, generator_loss
 from gancomp.networks.base import TappedNetwork, initialise
+from gancomp.networks.shapes import tap_sizes
 from gancomp.registry import build_network
 from gancomp.seeding import derive_generator
 from gancomp.tasks.pool import FakePool
@@ -58,7 +60,7 @@ class Task(nn.Module, ABC):
         self.student_pool = FakePool(adversarial.pool_size, seed, "student")
         self.recorded_taps: tuple[str, ...] = ()
         if frozen:
-            generator.requires_grad_(False)
+            generator.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Task:
         """Sets the mode of all networks; a frozen teacher stays as it will be deployed."""
@@ -95,6 +97,24 @@ class Task(nn.Module, ABC):
         self, step: Step, student_fake: Tensor | None = None, lambda_student: float = 1.0
     ) -> dict[str, Tensor]:
         """The discriminator's weighted terms: real, teacher fake and, if given, student fake."""
+
+    def check_size(self, size: int) -> None:
+        """Refuses images that a network reduces to less than it can normalise.
+
+        Raises:
+            ConfigError: naming the network and the way out.
+        """
+        for flags, network in (
+            ("another --arch", self.generator),
+            ("fewer --d-layers", self.discriminator),
+        ):
+            try:
+                tap_sizes(network, network.tap_names()[-1:], (size, size))
+            except (ValueError, RuntimeError) as error:
+                raise ConfigError(
+                    f"--size {size}: is too small for {network.arch} of this depth; "
+                    f"use a larger --size or {flags}"
+                ) from error
 
     def networks(self) -> dict[str, nn.Module]:
         """What a checkpoint must hold of this task."""

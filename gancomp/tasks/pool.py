@@ -46,7 +46,8 @@ class FakePool(nn.Module):
                 shown.append(fake)
                 continue
             index = int(place * self.size)
-            shown.append(self.images[index])
+            # a restored pool lies on the CPU until its images have been shown
+            shown.append(self.images[index].to(fake))
             self.images[index] = fake.clone()
         return torch.stack(shown)
 

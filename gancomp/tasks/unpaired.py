@@ -61,7 +61,7 @@ class UnpairedTask(Task):
         source, target = step.batch["source"], step.batch["target"]
         kind, lambda_cycle = self.settings.gan, self.settings.lambda_cycle
         fake_target = self.teacher(step).fake
-        fake_source = step.once("backward_fake", lambda: self.backward_generator(target))
+        fake_source = self._backward_fake(step)
         losses = {
             "gan_forward": generator_loss(kind, self.discriminator(fake_target)),
             "gan_backward": generator_loss(kind, self.backward_discriminator(fake_source)),
@@ -73,6 +73,13 @@ class UnpairedTask(Task):
             losses["identity_source"] = weight * F.l1_loss(self.backward_generator(source), source)
             losses["identity_target"] = weight * F.l1_loss(self.generator(target), target)
         return losses
+
+    def _backward_fake(self, step: Step) -> Tensor:
+        """The target translated back to the source's domain, computed once per step."""
+        fake: Tensor = step.once(
+            "backward_fake", lambda: self.backward_generator(step.batch["target"])
+        )
+        return fake
 
     def judge(self, step: Step, images: Tensor) -> Tensor:
         """Logits of the target domain's discriminator, which sees the image alone."""
@@ -90,7 +97,8 @@ class UnpairedTask(Task):
         losses = self.target_discriminator_losses(step, student_fake, lambda_student)
         if not self.frozen:
             kind, judge = self.settings.gan, self.backward_discriminator
-            fake = self.backward_pool.exchange(step.shared["backward_fake"].detach(), step.index)
+            fake = self._backward_fake(step).detach()
+            fake = self.backward_pool.exchange(fake, step.index)
             losses["real_source"] = 0.5 * discriminator_real_loss(kind, judge(step.batch["source"]))
             losses["fake_source"] = 0.5 * discriminator_fake_loss(kind, judge(fake))
         return losses

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -52,14 +53,23 @@ def test_alias_finds_the_folder_of_the_registered_name_and_the_reverse(tmp_path:
     assert locate("summer2winter_yosemite").name == "summer2winter_yosemite"
 
 
-def test_known_name_that_is_nowhere_is_downloaded_into_the_cache(
-    monkeypatch: pytest.MonkeyPatch,
+def test_known_name_that_is_nowhere_is_announced_and_downloaded_into_the_cache(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fake_fetch(dataset: KnownDataset, destination: Path) -> Path:
+    def fake_fetch(dataset: KnownDataset, destination: Path, **more: Any) -> Path:
+        for percent in (1, 9, 10, 11, 35, 100):
+            more["progress"](percent * 1_000_000, 100_000_000)
         return destination / dataset.task
 
     monkeypatch.setattr(download, "fetch", fake_fetch)
-    assert locate("horse2zebra") == cache_folder() / "horse2zebra" / "unpaired"
+    said: list[str] = []
+    assert locate("horse2zebra", said.append) == cache_folder() / "horse2zebra" / "unpaired"
+    first, *progress = said
+    assert first.startswith("downloading horse2zebra (117 MB) from https://people.eecs")
+    assert progress == [f"horse2zebra: {n} % of 100 MB" for n in (10, 35, 100)]
+    locate("horse2zebra")
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()) == ("", said)
 
 
 def test_unknown_name_lists_the_known_ones_and_the_demo() -> None:
@@ -316,3 +326,19 @@ def test_horse2zebra_has_its_published_counts_and_seven_grey_zebras() -> None:
     zebras = [path for path in files.train.target if Image.open(path).mode == "L"]
     assert len(zebras) == 7
     assert {load_image(path).mode for path in zebras} == {"RGB"}
+
+
+def test_download_of_unknown_size_is_reported_every_100_mb() -> None:
+    said: list[str] = []
+    tell = download.each_tenth(said.append, "pairs")
+    for megabytes in (50, 99, 100, 150, 310):
+        tell(megabytes * 1_000_000, None)
+    assert said == ["pairs: 100 MB", "pairs: 310 MB"]
+
+
+def test_resumed_download_goes_on_from_the_tenth_it_had() -> None:
+    said: list[str] = []
+    tell = download.each_tenth(said.append, "toy")
+    for percent in (47, 48, 52):
+        tell(percent * 1_000_000, 100_000_000)
+    assert said == ["toy: 47 % of 100 MB", "toy: 52 % of 100 MB"]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import random_batch, small_method, small_task, snapshot
+from builders import random_batch, small_generator, small_method, small_task, snapshot
 
-from gancomp.config import OptimiserSettings, RunSettings, ScheduleSettings
+from gancomp.config import RunSettings, ScheduleSettings
 from gancomp.engine.fit import Loop, run_step
 from gancomp.engine.run import RunFolder
 from gancomp.methods.base import Method
@@ -24,7 +24,6 @@ def loop_of(method: Method) -> Loop:
         run=RunFolder(Path("unused")),
         settings=RunSettings(),
         schedule=ScheduleSettings(),
-        optimiser=OptimiserSettings(),
         device=torch.device("cpu"),
         steps_per_epoch=10,
         batches=lambda step: iter(()),
@@ -125,3 +124,16 @@ def counted(walk: object, counts: dict[str, int], role: str) -> object:
         return walk(images)
 
     return call
+
+
+def test_a_frozen_teacher_with_batch_norm_keeps_its_running_statistics_from_the_first_step() -> (
+    None
+):
+    teacher = small_generator(norm="batch")
+    task = small_task("paired", frozen=True, generator=teacher)
+    method = small_method("dcd", task)
+    before = snapshot({"teacher": teacher})
+    run_step(loop_of(method), 0, random_batch())
+    after = snapshot({"teacher": teacher})
+    assert any(key.endswith("running_mean") for key in before)
+    assert all(torch.equal(after[key], value) for key, value in before.items())

@@ -195,6 +195,37 @@ def test_weights_scale_their_terms() -> None:
         assert tripled[name].item() == pytest.approx(3 * plain[name].item(), rel=1e-5)
 
 
+def test_lambda_student_weighs_both_sides_of_equation_7_and_0_is_omgds_setting() -> None:
+    found = {}
+    for weight in (0.0, 1.0, 0.5):
+        method, step = small_method(lambda_student=weight), random_step()
+        method.losses("teacher", step)
+        judged = method.losses("discriminator", step).get("student_fake")
+        fools = method.losses("student", step).get("gan")
+        found[weight] = [term if term is None else term.item() for term in (judged, fools)]
+    assert found[0.0] == [None, None]
+    assert found[0.5] == pytest.approx([value / 2 for value in found[1.0]])
+
+
+def test_a_discriminator_tap_that_does_not_exist_is_named_with_those_that_do() -> None:
+    with pytest.raises(ConfigError, match=r"no model\.99; known: model\.0"):
+        small_method(discriminator_taps=("model.99",))
+
+
+@pytest.mark.parametrize("name", ["feature_taps", "style_taps"])
+def test_a_weighted_term_without_taps_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: is empty"):
+        small_method(**{name: ()})
+
+
+@pytest.mark.parametrize("name", ["dcd", "teacher-only"])
+def test_images_too_small_for_the_networks_are_refused_before_the_first_step(name: str) -> None:
+    method = small_method(name, perceptual=False)
+    with pytest.raises(ConfigError, match="--size 4: is too small"):
+        method.check_size(4)
+    method.check_size(32)
+
+
 def test_a_student_without_any_loss_term_is_refused() -> None:
     with pytest.raises(ConfigError, match="no loss term"):
         small_method(lambda_dcd=0.0, student_fools_discriminator=False, perceptual=False)

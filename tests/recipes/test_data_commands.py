@@ -92,6 +92,11 @@ def test_fetch_puts_it_where_it_is_told_and_prints_the_folder_alone(
 ) -> None:
     outcome = run_command(capsys, "data", "fetch", "toy", "--out", tmp_path / "here")
     assert outcome.out == f"{tmp_path / 'here'}\n"
+    first, *progress = outcome.err.splitlines()
+    assert first.startswith("downloading toy (")
+    assert served.urls[0] in first
+    assert progress
+    assert progress[-1].startswith("toy: 100 %")
     assert contents(tmp_path / "here") == contents(tmp_path / "made")
 
 
@@ -136,3 +141,29 @@ def test_check_takes_the_layout_that_it_is_told(
     outcome = run_command(capsys, "data", "check", tmp_path / "toy", "--task", "paired", "--json")
     assert outcome.status == 2
     assert "--task unpaired" in outcome.document["problems"][0]
+
+
+def test_a_dataset_that_is_there_is_not_announced(
+    served: KnownDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_command(capsys, "data", "fetch", "toy")
+    assert run_command(capsys, "data", "fetch", "toy").err == ""
+
+
+def test_check_announces_the_download_it_needs(
+    served: KnownDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = run_command(capsys, "data", "check", "toy", "--json")
+    assert outcome.document["problems"] == []
+    assert outcome.err.startswith("downloading toy (")
+
+
+def test_checking_many_files_shows_progress_on_stderr(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_demo_set(tmp_path / "toy", size=32, train=8, test=2)
+    assert run_command(capsys, "data", "check", tmp_path / "toy").err == ""
+    assert data_recipe.MANY_FILES == 1000
+    monkeypatch.setattr(data_recipe, "MANY_FILES", 10)
+    lines = run_command(capsys, "data", "check", tmp_path / "toy").err.splitlines()
+    assert lines == [f"checked {done} of 20 files" for done in range(2, 21, 2)]

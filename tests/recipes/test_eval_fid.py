@@ -20,9 +20,9 @@ from gancomp.data.transforms import to_uint8
 from gancomp.export.model import open_model
 from gancomp.metrics.features import WEIGHTS_NAME
 from gancomp.metrics.fid import fid_from_features, load_statistics, statistics_of
+from gancomp.networks.inference import run_generator
 from gancomp.recipes import eval_fid as recipe
 from gancomp.recipes.scores import saved_scores
-from gancomp.recipes.translate import run_generator
 
 
 class Means(nn.Module):
@@ -194,14 +194,17 @@ def run(tmp_path: Path, toy: Path) -> Path:
 def test_without_a_model_the_latest_run_s_student_is_scored_and_remembered(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    score = run_command(capsys, "eval-fid", "--json").document
+    score = run_command(capsys, "eval-fid", "--device", "cpu", "--json").document
     assert Path(score["fake"]).name == "student.safetensors"
     assert json.loads((run / "eval.json").read_text()) == {"scores": [score]}
     assert score["protocol"] == {
         "features": "pytorch-fid InceptionV3 pool3 (2048), bilinear resize to 299",
+        "precision": "float32 features",
+        "device": "cpu",
         "reals": "native size",
         "fakes": "all test sources, bicubic to 32x32, output truncated to 8 bits",
         "task": "unpaired",
+        "direction": "AtoB",
         "step": 1,
         "selection": "last",
     }
@@ -262,6 +265,7 @@ def test_statistics_without_a_count_are_scored_with_an_unknown_one(
     outcome = run_command(capsys, "eval-fid", *arguments, "--json")
     assert outcome.document["n_real"] is None
     assert outcome.document["fid"] > 0
+    assert outcome.err.startswith("warning: FID of 3 images")
 
 
 @pytest.mark.usefixtures("stub")
@@ -370,3 +374,89 @@ def test_other_weights_than_the_published_ones_cost_a_warning(
     outcome = run_command(capsys, "eval-fid", "--real", toy / "testB", "--fake", toy / "testA")
     assert outcome.status == 0
     assert "warning: the Inception weights (sha256 0123456789ab" in outcome.err
+
+
+@pytest.mark.usefixtures("stub")
+def test_the_smaller_set_decides_the_warning_about_bias(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = ["--real", toy / "testB", "--fake", toy / "trainA"]  # 3 reals, 4 fakes
+    assert "warning: FID of 3 images" in run_command(capsys, "eval-fid", *pair).err
+
+
+def foreign(tmp_path: Path) -> Path:
+    """A checkpoint of both directions, whose header cannot tell which is which."""
+    state = open_model(write_model(tmp_path / "m.safetensors", "resnet6", 2)).network.state_dict()
+    torch.save({"G_A": state, "G_B": state}, tmp_path / "both.pth")
+    return tmp_path / "both.pth"
+
+
+@pytest.mark.usefixtures("stub")
+def test_the_typed_direction_wins_over_the_header_s(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fids = {}
+    for header in ("AtoB", "BtoA"):
+        model = write_model(tmp_path / f"{header}.safetensors", width=2, direction=header)
+        for typed in ("", "AtoB", "BtoA"):
+            more = ["--direction", typed] if typed else []
+            arguments = [model, "--dataset", toy, *more, "--json"]
+            score = run_command(capsys, "eval-fid", *arguments).document
+            assert score["protocol"]["direction"] == (typed or header)
+            fids[header, typed] = score["fid"]
+    assert fids["AtoB", ""] == fids["AtoB", "AtoB"] == fids["BtoA", "AtoB"]
+    assert fids["BtoA", ""] == fids["BtoA", "BtoA"] == fids["AtoB", "BtoA"]
+    assert fids["AtoB", ""] != pytest.approx(fids["BtoA", ""], rel=1e-3)
+
+
+@pytest.mark.usefixtures("stub")
+@pytest.mark.parametrize(
+    ("part", "typed", "warned"),
+    [("G_B", None, True), ("G_B", "BtoA", False), ("G_B", "AtoB", False), ("G_A", None, False)],
+)
+def test_a_part_that_looks_like_the_way_back_costs_a_warning_without_a_direction(
+    part: str,
+    typed: str | None,
+    warned: bool,
+    toy: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    more = ["--direction", typed] if typed else []
+    arguments = [foreign(tmp_path), "--part", part, "--dataset", toy, "--size", 32, *more]
+    outcome = run_command(capsys, "eval-fid", *arguments)
+    assert outcome.status == 0
+    assert ("warning: --part G_B" in outcome.err) == warned
+    assert ("--direction BtoA" in outcome.err) == warned
+
+
+@pytest.mark.usefixtures("stub")
+def test_features_of_many_images_show_progress_on_stderr(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--real", toy / "trainB", "--fake", toy / "trainA", "--batch-size", 1, "--json"]
+    assert "images done" not in run_command(capsys, "eval-fid", *arguments).err
+    assert recipe.TOLD_EVERY == 100
+    monkeypatch.setattr(recipe, "TOLD_EVERY", 2)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))  # the reals are not remembered
+    outcome = run_command(capsys, "eval-fid", *arguments)
+    progress = [line for line in outcome.err.splitlines() if line.startswith("features")]
+    assert progress == [
+        f"features of {kind} images: {done} done"
+        for kind in ("generated", "real")
+        for done in (2, 4)
+    ]
+    assert outcome.document["n_fake"] == 4
+
+
+@pytest.mark.parametrize(
+    ("allowed", "wanted"),
+    [(True, "float32 features; the generator may use TF32"), (False, "float32 features")],
+)
+def test_the_protocol_says_what_the_generator_computes_with_on_cuda(
+    allowed: bool, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    assert recipe.number_format(torch.device("cuda"), generates=True) == wanted
+    assert recipe.number_format(torch.device("cuda"), generates=False) == "float32 features"
+    assert recipe.number_format(torch.device("cpu"), generates=True) == "float32 features"

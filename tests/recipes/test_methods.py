@@ -6,6 +6,7 @@ import pytest
 from commands import run_command
 
 from gancomp.presets import PRESETS
+from gancomp.recipes.methods import list_methods, list_presets
 from gancomp.registry import METHODS
 
 
@@ -15,6 +16,10 @@ def test_every_method_is_listed_with_its_paper(capsys: pytest.CaptureFixture[str
     papers = {row["name"]: row["paper"] for row in rows}
     assert "CVPR 2023" in papers["dcd"]
     assert all(papers.values())
+    assert {row["name"]: row["command"] for row in rows} == {
+        "dcd": "distill",
+        "teacher-only": "pretrain",
+    }
 
 
 def test_every_preset_is_listed_with_its_source(capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,3 +35,23 @@ def test_the_table_names_them_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert (outcome.status, outcome.err) == (0, "")
     for name in (*METHODS, "FID"):
         assert name in outcome.out
+
+
+def test_the_tables_keep_every_word_whole_at_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run_command(capsys, "methods").out
+    lines = [line.strip() for line in shown.splitlines()]
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if "│" in line]
+    wanted = [[row["name"], row["command"]] for row in list_methods()]
+    keys = ("name", "command", "dataset", "task", "networks")
+    numbered = enumerate(list_presets(), start=1)
+    wanted += [[str(number), *(row[key] for key in keys)] for number, row in numbered]
+    assert rows == wanted
+    assert all(len(line) <= 80 for line in shown.splitlines() if "│" in line)
+    for row in list_methods():
+        assert f"{row['name']}: {row['paper']}" in lines
+    for row in list_presets():
+        assert any(line.endswith(row["source"]) for line in lines)
+        assert row["reported"] is None or any(row["reported"] in line for line in lines)

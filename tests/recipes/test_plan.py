@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import write_model
 
 from gancomp.config import Json, Settings, read
 from gancomp.console import ConsoleView
@@ -262,3 +263,73 @@ def test_a_damaged_config_is_an_error_with_a_way_out(content: str, run: Path) ->
     with pytest.raises(GancompError) as info:
         resume(run)
     assert "\n" not in str(info.value)
+
+
+def test_a_known_dataset_keeps_its_presets_under_its_other_name(sets: Path, tmp_path: Path) -> None:
+    shutil.copytree(sets / "toy", tmp_path / "summer2winter_yosemite")
+    given = {"data": {"dataset": str(tmp_path / "summer2winter_yosemite")}}
+    assert plan(given).preset["reported"].startswith("FID 73.63")
+    released = plan(given | {"method": {"preset": "dcd-released"}})
+    assert released.options.teacher_block_epochs == 6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schedule": {"max_steps": 20}},
+        {"schedule": {"decay_epochs": 5}},
+        {"perceptual": {"source": "none"}},
+        {"teacher": {"network": {"width": 32}}},
+    ],
+)
+def test_a_reported_figure_is_quoted_with_its_own_settings_only(
+    change: Json, sets: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(sets / "toy", tmp_path / "horse2zebra")
+    given: Json = {"data": {"dataset": str(tmp_path / "horse2zebra")}}
+    assert plan(given | {"run": {"seed": 3, "workers": 0}}).preset["reported"]
+    assert plan(given | change).preset["reported"] is None
+
+
+@pytest.mark.parametrize(("entry", "value"), [("direction", "BtoA"), ("task", "paired")])
+def test_a_teacher_of_another_direction_or_task_is_refused(
+    entry: str, value: str, sets: Path, tmp_path: Path
+) -> None:
+    header = {"direction": "AtoB", "task": "unpaired", entry: value}
+    teacher = write_model(tmp_path / "teacher.safetensors", role="teacher", **header)
+    with pytest.raises(ConfigError, match=f"was trained for {entry} {value}"):
+        plan({"data": {"dataset": str(sets / "toy")}, "teacher": {"source": str(teacher)}})
+
+
+def test_the_runs_name_has_the_ratio_as_it_was_typed(sets: Path) -> None:
+    assert plan(small(sets / "toy"), ratio=0.3).out == Path("runs/toy-dcd-r0.3-s0")
+
+
+def test_a_time_limit_ends_with_its_sitting_and_a_step_limit_stays(
+    sets: Path, tmp_path: Path
+) -> None:
+    limits = {"max_steps": 9, "max_seconds": 60.0}
+    overrides = small(sets / "toy", perceptual={"source": "none"}, schedule=limits)
+    begun = plan(overrides, out=tmp_path / "run")
+    with writing_run(begun.out, resume=False) as folder:
+        folder.write_config(describe_run(begun, None))
+    schedule = resume(begun.out).settings.schedule
+    assert (schedule.max_steps, schedule.max_seconds) == (9, None)
+
+
+def test_a_raised_limit_is_written_to_the_run(run: Path) -> None:
+    raised = resume(run, {"schedule": {"max_steps": 77}})
+    with writing_run(run, resume=True) as folder:
+        begin_or_continue(raised, folder, describe_run(raised, None), ConsoleView())
+    assert resume(run).settings.schedule.max_steps == 77
+
+
+def test_a_run_started_with_a_relative_path_goes_on_from_anywhere(
+    sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(sets)
+    begun = plan(small(Path("toy"), perceptual={"source": "none"}), out=tmp_path / "run")
+    with writing_run(begun.out, resume=False) as folder:
+        folder.write_config(describe_run(begun, None))
+    monkeypatch.chdir(tmp_path)
+    assert resume(begun.out).files.train.source

@@ -15,7 +15,7 @@ from gancomp.data.transforms import resize, to_tensor, to_uint8
 from gancomp.errors import GancompError
 from gancomp.export.model import open_model
 from gancomp.networks.base import TappedNetwork, initialise
-from gancomp.recipes.translate import run_generator
+from gancomp.networks.inference import run_generator
 from gancomp.registry import build_network
 from gancomp.seeding import derive_generator
 
@@ -207,3 +207,11 @@ def test_without_json_a_line_says_how_many_were_written(
     outcome = run_command(capsys, "translate", model, "photo.png", "-o", "new")
     assert (outcome.status, outcome.out) == (0, "")
     assert outcome.err == "1 written to new, 0 failed\n"
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (36, 20), (260, 12)])
+def test_a_size_that_the_network_takes_is_passed_on_unchanged(height: int, width: int) -> None:
+    network = build_network("mobile-resnet6", width=4).eval()
+    images = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        assert torch.equal(run_generator(network, images), network(images))

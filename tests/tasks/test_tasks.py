@@ -135,6 +135,15 @@ def test_a_pool_goes_on_exactly_from_its_state() -> None:
         assert torch.equal(one.exchange(fakes, step), other.exchange(fakes, step))
 
 
+def test_a_restored_pool_shows_its_images_on_the_device_of_the_new_ones() -> None:
+    pool = FakePool(1, seed=0, name="test")
+    pool.exchange(torch.zeros(1, 3, 4, 4), 0)
+    pool.load_state_dict(pool.state_dict())
+    for step in range(1, 9):  # as on a GPU: the checkpoint was read on the CPU
+        shown = pool.exchange(torch.empty(2, 3, 4, 4, device="meta"), step)
+        assert shown.device.type == "meta"
+
+
 def test_a_paired_pool_keeps_each_fake_with_its_own_condition() -> None:
     task = small_task("paired", pool_size=1)
     step = random_step(num_images=1)

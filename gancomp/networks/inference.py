@@ -1,0 +1,44 @@
+"""Runs a generator on images of any size."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gancomp.errors import GancompError
+from gancomp.networks.base import TappedNetwork
+
+SMALLEST = 8  # pixels: two at a quarter of the size, which reflection and InstanceNorm need
+
+
+@torch.no_grad()
+def run_generator(network: TappedNetwork, images: Tensor) -> Tensor:
+    """The generator's output for images of any size, on the network's device, cut to their size.
+
+    Images whose height and width are multiples of the network's `size_multiple` are passed on as
+    they are; others are extended to the next ones by reflection (by their edge pixels where they
+    are too small for that), which InstanceNorm notices.
+
+    Args:
+        network: in eval mode.
+        images: `(N, 3, H, W)` in [-1, 1].
+
+    Returns: `(N, 3, H, W)` in [-1, 1] on the CPU.
+
+    Raises:
+        GancompError: if the output is not finite.
+    """
+    height, width = images.shape[2:]
+    bottom, right = (
+        -max(length, SMALLEST) % network.size_multiple + max(length, SMALLEST) - length
+        for length in (height, width)
+    )
+    images = images.to(next(network.parameters()).device)
+    if bottom or right:
+        mode = "reflect" if bottom < height and right < width else "replicate"
+        images = F.pad(images, (0, right, 0, bottom), mode=mode)
+    fake: Tensor = network(images)[..., :height, :width].cpu()
+    if not bool(torch.isfinite(fake).all()):
+        raise GancompError("the model's output is not finite; its weights are damaged or diverged")
+    return fake

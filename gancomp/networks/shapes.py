@@ -1,0 +1,37 @@
+"""Sizes of a network's maps, found on the meta device: no weights are read, nothing is computed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+
+from gancomp.networks.base import TappedNetwork
+
+
+def tap_sizes(
+    network: TappedNetwork,
+    taps: Sequence[str],
+    size: tuple[int, int],
+    *,
+    running_statistics: bool = False,
+) -> list[tuple[int, int]]:
+    """Height and width of each tap, in training mode.
+
+    Args:
+        network: on any device; it is not touched.
+        taps: names out of its `tap_names()`.
+        size: height and width of the input.
+        running_statistics: BatchNorm layers use theirs, so that a map of one pixel will do.
+
+    Raises:
+        ValueError, RuntimeError: as torch does, if a map becomes too small for a layer.
+    """
+    twin = copy.deepcopy(network).to("meta").train()
+    if running_statistics:
+        for module in twin.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
+    inputs = torch.empty(1, twin.settings()["in_channels"], *size, device="meta")
+    return [(item.shape[2], item.shape[3]) for item in twin.features(inputs, taps).values()]
