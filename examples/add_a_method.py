@@ -23,6 +23,7 @@ from gancomp.config import setting
 from gancomp.data.demo_set import write_demo_set
 from gancomp.engine.phases import Phase, Step, always
 from gancomp.methods.base import Ingredients, Method, adam, adversarial_phases
+from gancomp.networks.base import TappedNetwork
 from gancomp.registry import METHODS
 
 
@@ -64,6 +65,10 @@ class Mimic(Method):
         teacher_fake = self.task.teacher(step).fake.detach()  # computed once per step, kept
         student_fake = self.student(step.batch["source"])
         return {"copy": self.options.lambda_copy * F.l1_loss(student_fake, teacher_fake)}
+
+    def generators(self) -> dict[str, TappedNetwork]:
+        """What the run hands out."""
+        return {"teacher": self.task.generator, "student": self.student}
 
     def networks(self) -> dict[str, nn.Module]:
         """All that a checkpoint must hold."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from gancomp import __version__, console
+from gancomp.commands import Json, training_command
 from gancomp.errors import ConfigError, DataError
-from gancomp.options import OPTIONS, Option, gather
+from gancomp.options import gather
 
 app = typer.Typer(
     name="gancomp",
@@ -23,11 +22,14 @@ app = typer.Typer(
     "Try it without any data: [bold]gancomp demo[/bold]",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Size = Annotated[
     int | None,
     typer.Option("--size", help="Height and width in pixels.", show_default="the model's own"),
+]
+Direction = Annotated[
+    str | None,
+    typer.Option("--direction", help="AtoB or BtoA.", show_default="the model's own, else AtoB"),
 ]
 Part = Annotated[
     str | None, typer.Option("--part", help="Network of a multi-network checkpoint, e.g. G_B.")
@@ -49,44 +51,7 @@ def version(
         )
 
 
-def training_command(name: str, *, distils: bool, example: str) -> Callable[[Any], Any]:
-    """Registers a command whose options are the rows of `OPTIONS`.
-
-    Typer reads a function's signature; ours is built from the table, so that an option stands in
-    one place only.
-    """
-
-    def register(function: Callable[[dict[str, Any], bool], None]) -> Callable[..., None]:
-        def command(json: bool = False, **typed: Any) -> None:
-            function(typed, json)
-
-        rows = [option for option in OPTIONS if distils or not option.distil_only]
-        parameters = [_parameter(option) for option in rows]
-        parameters.append(
-            inspect.Parameter(
-                "json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json
-            )
-        )
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # any function takes one
-        command.__annotations__ = {item.name: item.annotation for item in parameters}
-        command.__doc__ = f"{inspect.getdoc(function)}\n\nExample: {example}"
-        app.command(name)(command)
-        return command
-
-    return register
-
-
-def _parameter(option: Option) -> inspect.Parameter:
-    declared = typer.Option(
-        option.flag, help=option.help, show_default=option.default, rich_help_panel=option.panel
-    )
-    annotation = Annotated[option.kind | None, declared]  # type: ignore[name-defined]  # built at run time
-    return inspect.Parameter(
-        option.parameter, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
-    )
-
-
-@training_command("pretrain", distils=False, example="gancomp pretrain --dataset horse2zebra")
+@training_command(app, "pretrain", example="gancomp pretrain --dataset horse2zebra")
 def pretrain(typed: dict[str, Any], json: bool) -> None:
     """Train the teacher alone: CycleGAN for unpaired data, pix2pix for paired data."""
     from gancomp.recipes.pretrain import pretrain as recipe
@@ -94,9 +59,7 @@ def pretrain(typed: dict[str, Any], json: bool) -> None:
     _show_training(recipe(_given(typed), console.ConsoleView()), json)
 
 
-@training_command(
-    "distill", distils=True, example="gancomp distill --dataset horse2zebra --ratio 0.25"
-)
+@training_command(app, "distill", example="gancomp distill --dataset horse2zebra --ratio 0.25")
 def distill(typed: dict[str, Any], json: bool) -> None:
     """Train a small student under its teacher's discriminator."""
     from gancomp.recipes.distill import distill as recipe
@@ -216,6 +179,7 @@ def eval_fid(
     dataset: Annotated[
         str | None, typer.Option("--dataset", help="By default the model's own.")
     ] = None,
+    direction: Direction = None,
     real: Annotated[
         list[Path] | None,
         typer.Option("--real", help="Folder of real images or STATS.npz; repeatable."),
@@ -253,6 +217,7 @@ def eval_fid(
     request = FidRequest(
         model=model,
         dataset=dataset,
+        direction=direction,
         real=tuple(real or ()),
         fake=fake,
         real_split=real_split,
@@ -310,16 +275,10 @@ def data_list(json: Json = False) -> None:
 
     Example: gancomp data list
     """
-    from gancomp.recipes.data import list_datasets
+    from gancomp.recipes.data import list_datasets, show_datasets
 
     rows = list_datasets()
-    if json:
-        console.print_json({"datasets": rows})
-    else:
-        console.print_table(
-            ["name", "task", "MB", "images", "notes"],
-            [[str(value) for value in row.values()] for row in rows],
-        )
+    console.print_json({"datasets": rows}) if json else show_datasets(rows)
 
 
 @data_app.command("fetch")
@@ -352,7 +311,7 @@ def data_check(
     """
     from gancomp.recipes.data import check_dataset, show_check
 
-    report = check_dataset(folder, task)
+    report = check_dataset(folder, task, console.say)
     console.print_json(report) if json else show_check(report)
     if problems := report["problems"]:
         raise DataError(f"{folder}: number of problems: {len(problems)}; the first: {problems[0]}")
@@ -383,17 +342,13 @@ def demo(
 
 @app.command()
 def methods(json: Json = False) -> None:
-    """List the distillation methods with their papers, and the presets.
+    """List the methods with their papers, and the presets.
 
     Example: gancomp methods
     """
-    from gancomp.recipes.methods import list_methods, list_presets
+    from gancomp.recipes.methods import list_methods, list_presets, show_methods
 
     if json:
         console.print_json({"methods": list_methods(), "presets": list_presets()})
-        return
-    console.print_table(["method", "paper"], [list(row.values()) for row in list_methods()])
-    rows = [[str(value or "") for value in row.values()] for row in list_presets()]
-    console.print_table(
-        ["preset", "command", "dataset", "task", "networks", "reported", "source"], rows
-    )
+    else:
+        show_methods()

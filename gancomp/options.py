@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gancomp.config import Json
 from gancomp.errors import ConfigError
 
-DATA, NETWORKS, METHOD = "Data", "Networks", "Distillation"
+DATA, NETWORKS, METHOD = "Data", "Networks", "Method"
 OBJECTIVE, LENGTH, SELECTION, RUN = "Teacher's objective", "Length", "Selection", "Run"
+GENERATORS = "resnet9, resnet6, mobile-resnet9, mobile-resnet6, unet256, unet128"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Option:
         default: shown in the help; the presets decide where it says so.
         panel: group in the help.
         distil_only: whether `pretrain` lacks it.
+        pretrain: the `help` and `default` that `pretrain` has instead, where they differ.
     """
 
     flag: str
@@ -35,6 +37,13 @@ class Option:
     default: str
     panel: str
     distil_only: bool = False
+    pretrain: dict[str, str] = field(default_factory=dict)
+
+    def of(self, command: str) -> Option:
+        """The option as `command` shows it."""
+        own = self.pretrain if command == "pretrain" else {}
+        help, default = own.get("help", self.help), own.get("default", self.default)
+        return replace(self, help=help, default=default)
 
     @property
     def parameter(self) -> str:
@@ -61,7 +70,7 @@ OPTIONS: tuple[Option, ...] = (
     _option(DATA, "--batch-size", int, "data.batch_size", "Images per step.", "1 unpaired, 4 paired"),
     _option(DATA, "--flip/--no-flip", bool, "data.flip", "Mirror half of the images.", "flip"),
     _option(DATA, "--strict/--no-strict", bool, "data.strict", "Stop at the first unreadable image instead of skipping it.", "no-strict"),
-    _option(NETWORKS, "--arch", str, "arch", "Generator of teacher and student: resnet9, resnet6, mobile-resnet9, mobile-resnet6, unet256, unet128.", "the preset's"),
+    _option(NETWORKS, "--arch", str, "arch", f"Generator of teacher and student: {GENERATORS}.", "the preset's", pretrain={"help": f"Generator: {GENERATORS}."}),
     _option(NETWORKS, "--width", int, "teacher.network.width", "The teacher's width (ngf).", "64"),
     _option(NETWORKS, "--norm", str, "teacher.network.norm", "Norm of the generators: instance or batch.", "the preset's"),
     _option(NETWORKS, "--dropout", float, "teacher.network.dropout", "Dropout rate inside the generators.", "0"),
@@ -72,8 +81,8 @@ OPTIONS: tuple[Option, ...] = (
     _option(NETWORKS, "--d-norm", str, "discriminator.norm", "Its norm: instance or batch.", "the preset's"),
     _distil(METHOD, "--ratio", float, "ratio", "The student's channels over the teacher's.", "0.25"),
     _distil(METHOD, "--method", str, "method.name", "What is distilled, and how (gancomp methods).", "dcd"),
-    _option(METHOD, "--preset", str, "method.preset", "Row of settings: dcd as the paper has it, dcd-released as its code does.", "dcd"),
-    _option(METHOD, "--teacher", str, "teacher.source", "Start the teacher from this model file or run.", "trained online from scratch"),
+    _option(METHOD, "--preset", str, "method.preset", "Row of settings: dcd as the paper has it, dcd-released as its code does.", "dcd", pretrain={"help": "Row of settings (gancomp methods).", "default": "standard"}),
+    _option(METHOD, "--teacher", str, "teacher.source", "Start the teacher from this model file or run.", "trained online from scratch", pretrain={"default": "none: from scratch"}),
     _distil(METHOD, "--freeze-teacher/--train-teacher", bool, "teacher.freeze", "Keep the given teacher as it is.", "train-teacher"),
     _distil(METHOD, "--lambda-dcd", float, "method.options.lambda_dcd", "Weight of DCD's eq. 6.", "1"),
     _distil(METHOD, "--lambda-feature", float, "method.options.lambda_feature", "Weight of the VGG feature term, eq. 4.", "10"),
@@ -102,7 +111,7 @@ OPTIONS: tuple[Option, ...] = (
     _distil(SELECTION, "--select", str, "selection.select", "Which student is handed out: last, best on images held-out from training, or best-on-test (optimistic).", "last"),
     _distil(SELECTION, "--eval-every", int, "selection.every", "Steps between scores of the student by FID.", "5000"),
     _distil(SELECTION, "--held-out", int, "selection.held_out", "Source images (pairs) kept out of training for that.", "120"),
-    _option(RUN, "--out", Path, "out", "The run's folder.", "runs/DATASET-METHOD-rRATIO-sSEED"),
+    _option(RUN, "--out", Path, "out", "The run's folder.", "runs/DATASET-METHOD-rRATIO-sSEED", pretrain={"default": "runs/DATASET-pretrain-sSEED"}),
     _option(RUN, "--resume/--no-resume", bool, "resume", "Go on with the run in --out.", "no-resume"),
     _option(RUN, "--config", Path, "config", "TOML file for anything without an option; options win.", "none"),
     _option(RUN, "--seed", int, "run.seed", "Seed of all that is random.", "0"),

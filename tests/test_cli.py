@@ -18,7 +18,6 @@ from commands import SMALL, run_command, write_model
 import gancomp
 from gancomp.cli import app
 from gancomp.console import ConsoleView, count, duration, milestones, say
-
 from gancomp.data.demo_set import write_demo_set
 from gancomp.engine.stopping import InterruptedRunError
 from gancomp.options import OPTIONS

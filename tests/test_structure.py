@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "__init__": set(),
     "errors": set(),
     "seeding": set(),
-    "console": set(),
+    "console": {"errors"},
     "presets": {"errors"},
     "files": {"errors"},
     "config": {"errors"},
@@ -40,8 +40,9 @@ MAY_IMPORT = {
     "recipes": EDGES
     | {"__init__", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
     | {"metrics", "export", "losses", "presets", "console", "options"},
-    "cli": {"__init__", "console", "errors", "options", "recipes"},
-    "__main__": {"cli", "errors"},
+    "commands": {"options"},
+    "cli": {"__init__", "commands", "console", "errors", "options", "recipes"},
+    "__main__": {"cli", "console", "errors"},
 }
 
 

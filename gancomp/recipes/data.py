@@ -31,6 +31,15 @@ def list_datasets() -> list[Json]:
     ]
 
 
+def show_datasets(rows: list[Json]) -> None:
+    """Prints them as a table, and their notes below it."""
+    columns = ["name", "task", "megabytes", "images"]
+    cells = [[str(row[column] or "?") for column in columns] for row in rows]
+    console.print_table(["name", "task", "MB", "images"], cells, figures=False)
+    for row in rows:
+        console.stdout.print(f"{row['name']}: {row['notes']}")
+
+
 def fetch_dataset(name: str, out: Path | None, say: Callable[[str], None]) -> Path:
     """Downloads and verifies a known dataset; returns its folder.
 

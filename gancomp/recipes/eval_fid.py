@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gancomp import console
 from gancomp.config import Json, Settings, read
 from gancomp.data.images import list_images
-from gancomp.data.layout import cache_folder, locate, scan
+from gancomp.data.layout import DIRECTIONS, cache_folder, locate, scan
 from gancomp.data.loader import evaluation_batches, uint8_folder
 from gancomp.data.splits import DatasetFiles, Half, Split, other_half
 from gancomp.data.transforms import to_uint8
@@ -43,6 +44,7 @@ from gancomp.recipes.translate import check_size
 
 Say = Callable[[str], None]
 Pixels = NDArray[np.uint8]
+TOLD_EVERY = 100  # images between two lines of progress
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class FidRequest:
 
     model: Path | None = None
     dataset: str | None = None
+    direction: str | None = None
     real: tuple[Path, ...] = ()
     fake: Path | None = None
     real_split: str = "auto"
@@ -88,14 +91,14 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
     fake_label, fakes = fake_images(request, chosen, files, say)
     inception = load_inception(announce=say)
     inception = inception.to(choose_device(request.device))
-    features = features_of(fakes, inception, request)
+    features = features_of(fakes, inception, request, progress("generated", say))
     statistics = real_statistics(reals, inception, request, say)
     if not inception.weights_id.startswith(WEIGHTS_HASH_PREFIX):
         say(
             f"warning: the Inception weights (sha256 {inception.weights_id[:12]}) are not the file "
             "that pytorch-fid publishes; compare with other scores only if the network is the same"
         )
-    if warning := bias_warning(len(features)):
+    if warning := bias_warning(min(len(features), statistics.num_images or len(features))):
         say(f"warning: {warning}")
     score = {
         "fid": fid_from_features(features, statistics),
@@ -124,8 +127,13 @@ def check_request(request: FidRequest) -> None:
         raise ConfigError("--fake: cannot be combined with a model; give one of them")
     if request.fake is not None and not request.real:
         raise ConfigError("--fake: needs --real, the folder or STATS.npz to compare it with")
-    if request.fake is not None and (request.dataset or request.size or request.part):
-        raise ConfigError("--dataset, --size, --part: have no effect with --fake; leave them away")
+    of_model = request.dataset, request.direction, request.size, request.part
+    if request.fake is not None and any(value is not None for value in of_model):
+        raise ConfigError(
+            "--dataset, --direction, --size, --part: have no effect with --fake; leave them away"
+        )
+    if request.direction not in (None, *DIRECTIONS):
+        raise ConfigError(f"--direction {request.direction}: use {' or '.join(DIRECTIONS)}")
     if request.real_split not in ("auto", "all", "test"):
         raise ConfigError(f"--real-split {request.real_split}: not one of all, test")
     if request.real and request.real_split != "auto":
@@ -168,19 +176,31 @@ def dataset_of(chosen: Chosen, request: FidRequest, say: Say) -> DatasetFiles:
     """
     header = chosen.model.header
     check_translates(chosen.model, str(chosen.model.path))
-    task, direction, name = header["task"], header["direction"] or "AtoB", request.dataset
+    task, name, direction = header["task"], request.dataset, direction_of(chosen, request)
+    part = request.part or ""
+    if part.endswith("_B") and not (request.direction or header["direction"]):
+        say(
+            f"warning: --part {part}: by its name it translates B to A, but is scored {direction}; "
+            "if so, give --direction BtoA, else --direction AtoB"
+        )
     if name is None and chosen.run is not None:
         name = _run_dataset(chosen.run)
     name = name or header["dataset"]
     if name is None:
         raise ConfigError(f"{chosen.model.path}: does not say its dataset; give --dataset")
-    files = scan(locate(name), task=task, direction=direction, strict=request.strict, warn=say)
+    files = scan(locate(name, say), task=task, direction=direction, strict=request.strict, warn=say)
     if files.test is None:
         raise DataError(
             f"{files.root}: has no test images (testA/, test/ or val/) to translate; "
             "add some, or score a folder with --fake"
         )
     return files
+
+
+def direction_of(chosen: Chosen, request: FidRequest) -> str:
+    """What the model translates: as typed, else as its header says, else A to B."""
+    direction: str = request.direction or chosen.model.header["direction"] or DIRECTIONS[0]
+    return direction
 
 
 def _run_dataset(run: Path) -> str:
@@ -247,10 +267,26 @@ def translated(
         yield from to_uint8(run_generator(network, sources))
 
 
-def features_of(images: Iterator[Pixels], inception: InceptionFeatures, request: FidRequest) -> Any:
+def features_of(
+    images: Iterator[Pixels],
+    inception: InceptionFeatures,
+    request: FidRequest,
+    progress: Callable[[int], None] | None = None,
+) -> Any:
     """Pool3 features of all images."""
     return inception_features(
-        images, inception, batch_size=request.batch_size, device=choose_device(request.device)
+        images,
+        inception,
+        batch_size=request.batch_size,
+        device=choose_device(request.device),
+        progress=progress,
+    )
+
+
+def progress(kind: str, say: Say) -> Callable[[int], None]:
+    """Tells `say` about every hundred images."""
+    return console.milestones(
+        say, TOLD_EVERY, lambda done: f"features of {kind} images: {done} done"
     )
 
 
@@ -263,7 +299,7 @@ def real_statistics(
 
     def compute() -> Statistics:
         images = uint8_folder(reals.files, warn=say, strict=request.strict, half=reals.half)
-        return statistics_of(features_of(images, inception, request))
+        return statistics_of(features_of(images, inception, request, progress("real", say)))
 
     statistics = cached_statistics(
         reals.files,
@@ -281,8 +317,11 @@ def describe_protocol(
     request: FidRequest, chosen: Chosen | None, files: DatasetFiles | None
 ) -> Json:
     """Everything that a reader needs to repeat the score, beside the two sets themselves."""
+    device = choose_device(request.device)
     protocol: Json = {
         "features": "pytorch-fid InceptionV3 pool3 (2048), bilinear resize to 299",
+        "precision": number_format(device, generates=chosen is not None),
+        "device": device.type,
         "reals": "native size",
     }
     if chosen is None or files is None:
@@ -291,9 +330,16 @@ def describe_protocol(
     return protocol | {
         "fakes": f"all test sources, bicubic to {size}x{size}, output truncated to 8 bits",
         "task": files.task,
+        "direction": direction_of(chosen, request),
         "step": chosen.model.header["step"],
         "selection": chosen.model.header.get("selection", "last"),
     }
+
+
+def number_format(device: torch.device, *, generates: bool) -> str:
+    """What Inception computes in and, where PyTorch allows it to differ, the generator."""
+    tf32 = generates and device.type == "cuda" and torch.backends.cudnn.allow_tf32
+    return "float32 features" + ("; the generator may use TF32" if tf32 else "")
 
 
 def show_fid(score: Json) -> None:

@@ -52,5 +52,5 @@ def show_methods() -> None:
     console.stdout.print()
     console.print_table(["", "preset", *columns[1:]], rows, figures=False)
     for number, row in enumerate(presets, start=1):
-        reported = f"{row['reported']}; " if row["reported"] else ""
+        reported = f"reported {row['reported']}; " if row["reported"] else ""
         console.stdout.print(f"{number}: {reported}{row['source']}")

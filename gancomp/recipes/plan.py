@@ -100,7 +100,7 @@ def make_plan(command: str, given: Given, say: Callable[[str], None]) -> Plan:
             "To try without data: gancomp demo"
         )
     files = scan(
-        locate(data["dataset"]),
+        locate(data["dataset"], say),
         task=data.get("task"),
         direction=data.get("direction", "AtoB"),
         strict=data.get("strict", False),
@@ -349,7 +349,7 @@ def _resumed(command: str, given: Given, typed: Json, say: Callable[[str], None]
     refuse_ineffective(typed, wanted, options)
     data = wanted.data
     kept = Path(config["dataset"]["root"])
-    root = kept if moved is None and kept.is_dir() else locate(moved or data.dataset)
+    root = kept if moved is None and kept.is_dir() else locate(moved or data.dataset, say)
     files = scan(root, task=data.task, direction=data.direction, strict=data.strict, warn=say)
     if files.fingerprint() != config["dataset"]["fingerprint"]:
         raise ConfigError(

@@ -129,13 +129,20 @@ def test_equal_maps_give_exactly_zero(loss: Loss) -> None:
     assert loss(maps, [features.clone() for features in maps]).item() == 0
 
 
-@each_loss
+@pytest.mark.parametrize("loss", [feature_loss, style_loss, style_loss_by_sum])
 def test_gradient_reaches_the_student_and_never_the_teacher(loss: Loss) -> None:
     teacher = [features.requires_grad_() for features in random_maps(0)]
     student = [features.requires_grad_() for features in random_maps(1)]
     loss(teacher, student).backward()
     assert all(features.grad is None for features in teacher)
     assert all(features.grad is not None and features.grad.abs().sum() > 0 for features in student)
+
+
+def test_the_concept_loss_hands_gradient_to_both_sides_for_the_ablation_that_trains_both() -> None:
+    teacher = [features.requires_grad_() for features in random_maps(0)]
+    student = [features.requires_grad_() for features in random_maps(1)]
+    concept_loss(teacher, student).backward()
+    assert all(features.grad.abs().sum() > 0 for features in [*teacher, *student])
 
 
 @each_loss

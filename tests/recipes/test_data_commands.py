@@ -72,6 +72,9 @@ def test_list_has_a_row_for_every_known_dataset(capsys: pytest.CaptureFixture[st
     table = run_command(capsys, "data", "list")
     assert (table.status, table.err) == (0, "")
     assert all(item.name in table.out for item in KNOWN_DATASETS)
+    lines = table.out.splitlines()
+    assert all(f"{item.name}: {item.notes}" in lines for item in KNOWN_DATASETS)
+    assert "None" not in table.out
 
 
 def test_fetch_puts_a_verified_dataset_into_the_cache(
