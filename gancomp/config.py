@@ -177,8 +177,8 @@ class Settings:
     schedule: ScheduleSettings
     perceptual: PerceptualSettings
     method: MethodSettings
-    selection: SelectionSettings
     run: RunSettings
+    selection: SelectionSettings = SelectionSettings()
 
     def to_json(self) -> Json:
         """A JSON-able copy that `read(Settings, …)` turns back into an equal object."""

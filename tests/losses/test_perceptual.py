@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 
@@ -59,12 +59,9 @@ def weights_file(
 
 
 @pytest.fixture(autouse=True)
-def no_weights_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def no_weights_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("GANCOMP_VGG16", raising=False)
-    hub = torch.hub.get_dir()
-    torch.hub.set_dir(str(tmp_path / "hub"))
-    yield
-    torch.hub.set_dir(hub)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
 
 def load(file: Path | None, taps: tuple[str, ...] = SHALLOW, **options: bool) -> PerceptualFeatures:

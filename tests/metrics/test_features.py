@@ -156,11 +156,9 @@ def test_an_image_that_is_not_rgb_bytes_is_refused_by_its_index(
 
 
 @pytest.fixture
-def empty_hub(tmp_path: Path) -> Iterator[Path]:
-    hub = torch.hub.get_dir()
-    torch.hub.set_dir(str(tmp_path / "hub"))
-    yield tmp_path / "hub"
-    torch.hub.set_dir(hub)
+def empty_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    return tmp_path / "hub"
 
 
 def test_missing_weights_offline_are_one_line_with_the_place_to_put_them(
