@@ -9,12 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO, cast
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -145,8 +145,16 @@ class ConsoleView:
     """Training progress: a live bar on a terminal, plain lines anywhere else."""
 
     def __init__(self) -> None:
-        self.bar: Progress | None = None
-        self.task = TaskID(0)
+        self.live: Live | None = None
+        self.bar = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=stderr,
+        )
+        self.task = self.bar.add_task("", total=None)
         self.total = 0
 
     def start(self, total_steps: int, step: int) -> None:
@@ -155,26 +163,21 @@ class ConsoleView:
         if step:
             say(f"going on after step {step} of {total_steps}")
         if stderr.is_terminal:
-            self.bar = Progress(
-                TextColumn("step"),
-                MofNCompleteColumn(),
-                BarColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.description}"),
-                console=stderr,
-            )
-            self.task = self.bar.add_task("", total=total_steps, completed=step)
-            self.bar.start()
+            self.bar.reset(self.task, total=total_steps, completed=step)
+            self.live = Live(self.bar, console=stderr)
+            self.live.start()
 
     def advance(self, record: dict[str, Any]) -> None:
         """Shows losses, images/s, time left and memory of one metrics record."""
-        losses = " ".join(f"{name} {value:.3g}" for name, value in record["losses"].items())
         rate = f"{record['images_per_second']:.2f} images/s  {record['memory_mb']:.0f} MB"
-        if self.bar is not None:
-            self.bar.update(self.task, completed=record["step"], description=f"{rate}\n{losses}")
+        losses = by_phase(record["losses"])
+        if self.live is not None:
+            self.bar.update(self.task, completed=record["step"], description=rate)
+            self.live.update(Group(self.bar, *losses))
             return
         left = (self.total - record["step"]) * record["seconds"] / max(record["step"], 1)
-        say(f"step {record['step']}/{self.total}  {rate}  {duration(left)} left  {losses}")
+        shown = "  ".join(losses)
+        say(f"step {record['step']}/{self.total}  {rate}  {duration(left)} left  {shown}")
 
     def say(self, message: str) -> None:
         """One line about something that happened."""
@@ -182,9 +185,18 @@ class ConsoleView:
 
     def finish(self) -> None:
         """Training ended."""
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+
+def by_phase(losses: dict[str, float]) -> list[str]:
+    """One line per phase: `student: gan 0.46 feature 0.97`."""
+    lines: dict[str, str] = {}
+    for name, value in losses.items():
+        phase, _, term = name.partition("/")
+        lines[phase] = f"{lines.get(phase, phase + ':')} {term} {value:.3g}"
+    return list(lines.values())
 
 
 def duration(seconds: float) -> str:
@@ -194,12 +206,3 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours}h{minutes:02d}m"
     return f"{minutes}m{whole % 60:02d}s" if minutes else f"{whole}s"
-
-
-def count(number: float) -> str:
-    """`1.408G`, `0.137M` or `512`: large counts as the papers print them."""
-    if number >= 1e8:
-        return f"{number / 1e9:.3f}G"
-    if number >= 1e4:
-        return f"{number / 1e6:.3f}M"
-    return f"{number:g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -14,10 +15,12 @@ from typing import Any
 import pytest
 import typer
 from commands import SMALL, run_command, write_model
+from rich.console import Console
 
 import gancomp
+from gancomp import console
 from gancomp.cli import app
-from gancomp.console import ConsoleView, count, duration, milestones, say
+from gancomp.console import ConsoleView, duration, milestones, say
 from gancomp.data.demo_set import write_demo_set
 from gancomp.engine.stopping import InterruptedRunError
 from gancomp.options import OPTIONS
@@ -300,9 +303,24 @@ def test_names_of_files_are_printed_as_they_are(
     assert "[b]:x:.safetensors" in outcome.out
 
 
-def test_times_and_counts_are_short() -> None:
+def test_times_are_short() -> None:
     assert [duration(value) for value in (8, 750, 3900)] == ["8s", "12m30s", "1h05m"]
-    assert [count(value) for value in (512, 137_347, 1_407_713_280)] == ["512", "0.137M", "1.408G"]
+
+
+def test_on_a_terminal_every_loss_is_shown_whole_below_the_bar(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = io.StringIO()
+    shown = Console(file=terminal, force_terminal=True, width=60, highlight=False)
+    monkeypatch.setattr(console, "stderr", shown)
+    losses = {f"teacher/term_number_{index}": 1.25 for index in range(9)} | {"student/gan": 0.5}
+    view = ConsoleView()
+    view.start(10, 0)
+    view.advance(RECORD | {"losses": losses})
+    view.finish()
+    text = terminal.getvalue()
+    assert all(f"term_number_{index}" in text for index in range(9))
+    assert "student: gan 0.5" in text
 
 
 def test_progress_says_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
@@ -319,7 +337,7 @@ def test_progress_says_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
     view.finish()
     first, second = capsys.readouterr().err.splitlines()
     assert first == "going on after step 4 of 10"
-    assert second == "step 5/10  2.00 images/s  512 MB  10s left  student/gan 0.25"
+    assert second == "step 5/10  2.00 images/s  512 MB  10s left  student: gan 0.25"
 
 
 class Broken:
