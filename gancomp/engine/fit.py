@@ -206,7 +206,7 @@ def run_step(loop: Loop, index: int, batch: Batch) -> dict[str, Tensor]:
             losses = loop.method.losses(phase.name, step)
         refuse_non_finite(phase.name, losses, index)
         phase.optimizer.zero_grad(set_to_none=True)
-        torch.stack([term.float() for term in losses.values()]).sum().backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
+        torch.autograd.backward(torch.stack([term.float() for term in losses.values()]).sum())
         phase.optimizer.step()
         logged |= {f"{phase.name}/{name}": term.detach() for name, term in losses.items()}
     return logged

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 Network = TypeVar("Network", bound="TappedNetwork")
 
 
-class TappedNetwork(nn.Module):
+class TappedNetwork(nn.Module, ABC):
     """A network whose intermediate activations are asked for by layer name, without hooks.
 
     Subclasses implement `walk` and `tap_names`. No layer works in place, so a tap keeps its value.
@@ -40,13 +41,13 @@ class TappedNetwork(nn.Module):
         """The keyword arguments that rebuild this network through the registry, fit for JSON."""
         return copy.deepcopy(self._settings)
 
+    @abstractmethod
     def walk(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Runs the layers in order and yields each one's name and output as it is computed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tap_names(self) -> tuple[str, ...]:
         """Every name that `walk` yields."""
-        raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
         """The output of the last layer.
