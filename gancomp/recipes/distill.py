@@ -45,10 +45,10 @@ def train(plan: Plan, view: View) -> Result:
         task = make_task(settings, teacher, resume=goes_on(plan))
         student = make_student(settings)
         method = make_method(plan, task, student, perceptual).to(device)
+        selection = make_selection(plan, method, view, device=device)
         with writing_run(plan.out, resume=plan.resume) as run:
             view.say(describe_preset(plan))
             checkpoint = begin_or_continue(plan, run, describe_run(plan, perceptual), view)
-            selection = make_selection(plan, method, run, view, device=device)
             loop = make_loop(plan, method, run, view, device=device, selection=selection)
             outcome = fit(loop, checkpoint=checkpoint, stop=stop)
             files = save_generators(plan, method, run, outcome.step)

@@ -12,7 +12,6 @@ import torch
 
 from gancomp.config import Json, Settings
 from gancomp.data.splits import DatasetFiles, Split
-from gancomp.engine.run import RunFolder
 from gancomp.errors import ConfigError
 from gancomp.export.model import open_model
 from gancomp.files import replacing, write_text
@@ -93,7 +92,8 @@ class Selection:
         settings: of the run.
         files: the whole dataset.
         student: the network in training.
-        run: where the best student and the history are kept.
+        folder: the run's, where the best student and the history are kept; not touched before
+            the first score, so that what is missing is known before there is a run.
         keep: writes the student as it is to a path, with the step.
         say: told about each score.
         device: where Inception runs.
@@ -109,18 +109,13 @@ class Selection:
         files: DatasetFiles,
         student: TappedNetwork,
         *,
-        run: RunFolder,
+        folder: Path,
         keep: Callable[[Path, int], None],
         say: Callable[[str], None],
         device: torch.device,
     ) -> None:
-        self.settings, self.student, self.run, self.keep, self.say = (
-            settings,
-            student,
-            run,
-            keep,
-            say,
-        )
+        self.settings, self.student, self.folder = settings, student, folder
+        self.keep, self.say = keep, say
         self.judging = divide(files, settings).judging
         self.request = FidRequest(device=str(device))
         self.inception = load_inception(announce=say).to(device)
@@ -145,7 +140,7 @@ class Selection:
             f"images (best before: {best:.2f})"
         )
         if fid < best:
-            self.keep(self.run.path / BEST, step)
+            self.keep(self.folder / BEST, step)
         record = {
             "step": step,
             "fid": fid,
@@ -153,12 +148,12 @@ class Selection:
             "n_real": statistics.num_images,
         }
         document = {"select": self.settings.selection.select, "history": [*history, record]}
-        write_text(self.run.path / HISTORY, json.dumps(document, indent=2) + "\n")
+        write_text(self.folder / HISTORY, json.dumps(document, indent=2) + "\n")
 
     def history(self) -> list[Json]:
         """The scores so far, oldest first."""
         try:
-            document = json.loads((self.run.path / HISTORY).read_text())
+            document = json.loads((self.folder / HISTORY).read_text())
             history: list[Json] = document["history"]
         except (OSError, ValueError, KeyError):
             return []
@@ -167,11 +162,11 @@ class Selection:
     def hand_out(self, student: Path) -> None:
         """Puts the best student in the place of the last one, which is kept beside it."""
         best = min(self.history(), key=lambda item: item["fid"], default=None)
-        path = self.run.path / BEST
+        path = self.folder / BEST
         # after going back to an older checkpoint the file may be of a step that was never retaken
         if best is None or not path.exists() or open_model(path).header["step"] != best["step"]:
             self.say(f"{path}: is of none of this run's scores; the last student stays")
             return
-        for source, target in ((student, self.run.path / LAST), (self.run.path / BEST, student)):
+        for source, target in ((student, self.folder / LAST), (self.folder / BEST, student)):
             with replacing(target) as aside:
                 shutil.copyfile(source, aside)

@@ -329,7 +329,7 @@ def save_generator(
 
 
 def make_selection(
-    plan: Plan, method: Method, run: RunFolder, view: View, *, device: torch.device
+    plan: Plan, method: Method, view: View, *, device: torch.device
 ) -> Selection | None:
     """What scores the student during the run, unless its last state is handed out anyway."""
     wanted = plan.settings.selection.select
@@ -341,5 +341,5 @@ def make_selection(
         save_generator(path, student, plan, role="student", step=step, selection=wanted)
 
     return Selection(
-        plan.settings, plan.files, student, run=run, keep=keep, say=view.say, device=device
+        plan.settings, plan.files, student, folder=plan.out, keep=keep, say=view.say, device=device
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gancomp.config import Settings
 from gancomp.data.demo_set import write_demo_set
 from gancomp.data.layout import scan
-from gancomp.errors import ConfigError
+from gancomp.errors import ConfigError, WeightsError
 from gancomp.export.model import open_model
 from gancomp.recipes import selection as recipe
 from gancomp.recipes.plan import Given, make_plan
@@ -100,3 +100,26 @@ def test_scoring_leaves_training_as_it_was(toy: Path, capsys: pytest.CaptureFixt
         name = recipe.LAST if (Path(every) / recipe.LAST).exists() else "student.safetensors"
         students.append(open_model(Path(every) / name).network.state_dict())
     assert all(bool((students[0][key] == value).all()) for key, value in students[1].items())
+
+
+@pytest.mark.parametrize(
+    ("held_out", "has_weights", "needle"), [("2", False, "no weights"), ("5", True, "--held-out 5")]
+)
+def test_what_keeps_a_student_from_being_scored_is_said_before_a_run_exists(
+    held_out: str,
+    has_weights: bool,
+    needle: str,
+    toy: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(announce: object) -> None:
+        raise WeightsError("no weights here; put them there")
+
+    if not has_weights:
+        monkeypatch.setattr(recipe, "load_inception", missing)
+    select = ["--select", "held-out", "--held-out", held_out]
+    options = ["--perceptual", "none", "--out", "run", *SMALL.split(), *select]
+    outcome = run_command(capsys, "distill", "--dataset", toy, *options)
+    assert (outcome.status, needle in outcome.err) == (2, True)
+    assert not Path("run").exists()
