@@ -106,15 +106,6 @@ def is_stored_sideways(path: Path) -> bool:
     return _decoded(path, lambda image: int(image.getexif().get(EXIF_ORIENTATION, 1)) >= 5)
 
 
-def image_header_ok(path: Path) -> bool:
-    """Whether the file starts like an image; reads a few hundred bytes, decodes nothing."""
-    try:
-        image_size(path)
-    except DataError:
-        return False
-    return True
-
-
 def _decoded(path: Path, use: Callable[[Image.Image], Result]) -> Result:
     try:
         with Image.open(path) as image:

@@ -15,6 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gancomp.losses.precision import at_least_float32
+
 
 def gram_matrix(features: Tensor) -> Tensor:
     """Channel correlations of a feature map, averaged over positions and channels.
@@ -37,7 +39,7 @@ def gram_matrix(features: Tensor) -> Tensor:
         raise ValueError(f"a Gram matrix needs (N, C, H, W) features, not {_shape(features)}")
     # autocast would turn this matmul back into half precision whatever its inputs are
     with torch.autocast(features.device.type, enabled=False):
-        flat_NCP = _at_least_float32(features).flatten(2)
+        flat_NCP = at_least_float32(features).flatten(2)
         num_channels, num_positions = flat_NCP.shape[1:]
         return flat_NCP @ flat_NCP.transpose(1, 2) / (num_channels * num_positions)
 
@@ -134,11 +136,7 @@ def discriminator_concept_loss(
 
 
 def _mean_absolute(teacher: Tensor, student: Tensor) -> Tensor:
-    return (_at_least_float32(teacher) - _at_least_float32(student)).abs().mean()
-
-
-def _at_least_float32(features: Tensor) -> Tensor:
-    return features.to(torch.promote_types(features.dtype, torch.float32))
+    return (at_least_float32(teacher) - at_least_float32(student)).abs().mean()
 
 
 def _check_paired(teacher_maps: Sequence[Tensor], student_maps: Sequence[Tensor]) -> None:

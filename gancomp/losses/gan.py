@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gancomp.losses.precision import at_least_float32
+
 GAN_KINDS = ("lsgan", "hinge", "vanilla")
 
 
@@ -29,7 +31,7 @@ def generator_loss(kind: str, fake_logits: Tensor) -> Tensor:
     section 3 (vanilla). Equation 7 of DCD writes the saturating `log(1 - D)`; no release trains
     with it.
     """
-    logits = _at_least_float32(fake_logits)
+    logits = at_least_float32(fake_logits)
     match kind:
         case "lsgan":
             return F.mse_loss(logits, torch.ones_like(logits))
@@ -58,7 +60,7 @@ def discriminator_real_loss(kind: str, logits: Tensor) -> Tensor:
 
     Source: as `generator_loss`; DCD eq. 7, first term.
     """
-    logits = _at_least_float32(logits)
+    logits = at_least_float32(logits)
     match kind:
         case "lsgan":
             return F.mse_loss(logits, torch.ones_like(logits))
@@ -88,7 +90,7 @@ def discriminator_fake_loss(kind: str, logits: Tensor) -> Tensor:
 
     Source: as `generator_loss`; DCD eq. 7, second and third term.
     """
-    logits = _at_least_float32(logits)
+    logits = at_least_float32(logits)
     match kind:
         case "lsgan":
             return F.mse_loss(logits, torch.zeros_like(logits))
@@ -97,11 +99,6 @@ def discriminator_fake_loss(kind: str, logits: Tensor) -> Tensor:
         case "vanilla":
             return F.softplus(logits).mean()
     raise _unknown(kind)
-
-
-def _at_least_float32(logits: Tensor) -> Tensor:
-    # bfloat16 has 8 bits of mantissa: a mean over a 30x30 map of patches would be rounded away
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _unknown(kind: str) -> ValueError:
