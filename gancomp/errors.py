@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 
 class GancompError(Exception):
     """Base of every error whose message is meant for the person at the keyboard.
@@ -33,3 +35,11 @@ class RunError(GancompError):
 
 class TrainingError(GancompError):
     """Training that cannot go on: a term or a parameter became non-finite."""
+
+
+def why_unreadable(error: Exception) -> str:
+    """One line on why a file of weights could not be read."""
+    if isinstance(error, pickle.UnpicklingError):
+        # PyTorch's own text advises to open the file unsafely: never pass it on
+        return "it holds something else than tensors, which was not run"
+    return f"{type(error).__name__}: {error}".splitlines()[0]

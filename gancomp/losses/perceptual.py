@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http.client import HTTPException
@@ -15,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gancomp.errors import ConfigError, WeightsError
+from gancomp.errors import ConfigError, WeightsError, why_unreadable
 
 PERCEPTUAL_SOURCES = ("vgg16", "random", "none")
 VGG16_VARIABLE = "GANCOMP_VGG16"
@@ -234,7 +233,7 @@ def _torchvision_file(announce: Callable[[str], None]) -> Path:
         torch.hub.download_url_to_file(url, str(path), _hash_prefix(path), progress=False)
     except (OSError, HTTPException, RuntimeError) as error:
         raise WeightsError(
-            f"VGG16 could not be downloaded from {url} ({_first_line(error)}); {WAY_OUT}"
+            f"VGG16 could not be downloaded from {url} ({why_unreadable(error)}); {WAY_OUT}"
         ) from error
     return path
 
@@ -255,7 +254,7 @@ def _read_state(file: Path, taps: Sequence[str]) -> tuple[dict[str, Tensor], str
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the readers raise almost anything
         raise WeightsError(
-            f"{file}: not readable as weights ({_first_line(error)}); give VGG16 weights as "
+            f"{file}: not readable as weights ({why_unreadable(error)}); give VGG16 weights as "
             f".safetensors or .pth: {WAY_OUT}"
         ) from error
     if not isinstance(content, Mapping):
@@ -289,10 +288,3 @@ def _check_state(file: Path, state: Mapping[str, Any], taps: Sequence[str]) -> N
             )
         if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
             raise WeightsError(f"{file}: {key} holds values that are not finite floats; {WAY_OUT}")
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, pickle.UnpicklingError):
-        # PyTorch's own text advises to open the file unsafely: never pass it on
-        return "it holds something else than tensors, which was not run"
-    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import pickle
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.client import HTTPException
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from pytorch_fid import inception as pytorch_fid_inception
 from torch import Tensor, nn
 
-from gancomp.errors import DataError, WeightsError
+from gancomp.errors import DataError, WeightsError, why_unreadable
 
 WEIGHTS_NAME = "pt_inception-2015-12-05-6726825d.pth"
 WEIGHTS_HASH_PREFIX = "6726825d"
@@ -85,7 +84,7 @@ def load_inception(
             network = pytorch_fid_inception.InceptionV3()
     except (RuntimeError, TypeError) as error:
         raise WeightsError(
-            f"{path}: not the weights of pytorch-fid's Inception-v3 ({_first_line(error)}); "
+            f"{path}: not the weights of pytorch-fid's Inception-v3 ({why_unreadable(error)}); "
             f"expected is {WEIGHTS_NAME}"
         ) from error
     return InceptionFeatures(network, digest)
@@ -187,7 +186,7 @@ def _hub_file(announce: Callable[[str], None]) -> Path:
     except (OSError, HTTPException, RuntimeError) as error:
         raise WeightsError(
             f"the FID Inception weights could not be downloaded from {url} "
-            f"({_first_line(error)}); put that file at "
+            f"({why_unreadable(error)}); put that file at "
             f"$TORCH_HOME/hub/checkpoints/{WEIGHTS_NAME} (here: {path})"
         ) from error
     return path
@@ -200,7 +199,7 @@ def _read_state(path: Path) -> tuple[Mapping[str, Any], str]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes torch.load raise almost anything
         raise WeightsError(
-            f"{path}: not readable as weights ({_first_line(error)}); delete it to have it "
+            f"{path}: not readable as weights ({why_unreadable(error)}); delete it to have it "
             f"downloaded again, or put a good {WEIGHTS_NAME} there"
         ) from error
     if not isinstance(state, Mapping):
@@ -223,10 +222,3 @@ def _pytorch_fid_given(state: Mapping[str, Any]) -> Iterator[None]:
 
 def _to_stderr(message: str) -> None:
     sys.stderr.write(message + os.linesep)
-
-
-def _first_line(error: Exception) -> str:
-    if isinstance(error, pickle.UnpicklingError):
-        # PyTorch's own text advises to open the file unsafely: never pass it on
-        return "it holds something else than tensors, which was not run"
-    return f"{type(error).__name__}: {error}".splitlines()[0]
