@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gancomp import __version__, console
+from gancomp.bench.commands import bench_app
 from gancomp.commands import Json, training_command
 from gancomp.errors import ConfigError, DataError
 from gancomp.options import gather
@@ -264,6 +265,8 @@ def translate(
     if not json:
         console.say(f"{len(result['written'])} written to {out}, {len(result['failed'])} failed")
 
+
+app.add_typer(bench_app, name="bench")
 
 data_app = typer.Typer(help="Known datasets: list, fetch, check.")
 app.add_typer(data_app, name="data")

@@ -40,8 +40,11 @@ MAY_IMPORT = {
     "recipes": EDGES
     | {"__init__", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
     | {"metrics", "export", "losses", "presets", "console", "options"},
+    "bench": EDGES
+    | {"__init__", "bench", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
+    | {"metrics", "export", "losses", "presets", "console", "commands"},
     "commands": {"options"},
-    "cli": {"__init__", "commands", "console", "errors", "options", "recipes"},
+    "cli": {"__init__", "bench", "commands", "console", "errors", "options", "recipes"},
     "__main__": {"cli", "console", "errors"},
 }
 

@@ -1,10 +1,10 @@
-"""How long a network takes on this machine: warm, in turns with the others, by the median."""
+"""How long things take on this machine: warm, in turns with each other, by the median."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,19 +15,50 @@ NUM_RUNS = 20
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one forward pass.
+    """Milliseconds of one run.
 
     Attributes:
         median_ms: the figure to quote.
-        min_ms: fastest pass.
-        max_ms: slowest pass; far from the median on a busy machine.
-        num_runs: passes that were timed, after the warm-up.
+        min_ms: fastest run.
+        max_ms: slowest run; far from the median on a busy machine.
+        num_runs: runs that were timed, after the warm-up.
     """
 
     median_ms: float
     min_ms: float
     max_ms: float
     num_runs: int
+
+
+def time_in_turns(
+    contestants: Mapping[str, Callable[[], object]],
+    *,
+    num_runs: int = NUM_RUNS,
+    warm_up: int = 3,
+    device: torch.device | None = None,
+) -> dict[str, Latency]:
+    """Times each contestant, one after the other in every round (A B A B ...).
+
+    Taking turns keeps a comparison fair while the machine's speed drifts.
+
+    Args:
+        contestants: what to run, by name.
+        num_runs: timed rounds.
+        warm_up: rounds before that, for caches, compilation and lazy initialisation.
+        device: waited for before and after each run, as a GPU works behind our back.
+
+    Returns: one latency per contestant, in their order.
+    """
+    times_ms: dict[str, list[float]] = {name: [] for name in contestants}
+    for index in range(warm_up + num_runs):
+        for name, run in contestants.items():
+            elapsed_ms = _time_ms(run, device)
+            if index >= warm_up:
+                times_ms[name].append(elapsed_ms)
+    return {
+        name: Latency(statistics.median(kept), min(kept), max(kept), num_runs)
+        for name, kept in times_ms.items()
+    }
 
 
 def measure_latency(
@@ -37,36 +68,36 @@ def measure_latency(
     num_runs: int = NUM_RUNS,
     warm_up: int = 3,
 ) -> list[Latency]:
-    """Times each network on its input, one after the other in every round (A B A B ...).
-
-    Taking turns keeps a comparison fair while the machine's speed drifts.
+    """Times one forward pass of each network on its input, in turns.
 
     Args:
         networks: in the mode and on the device they are to be timed in.
         inputs: one per network, on its device.
         num_runs: timed rounds.
-        warm_up: rounds before that, for caches and lazy initialisation.
+        warm_up: rounds before that.
 
     Returns: one latency per network, in their order.
     """
-    times_ms: list[list[float]] = [[] for _ in networks]
+
+    def run(network: nn.Module, images: Tensor) -> Callable[[], object]:
+        return lambda: network(images)
+
+    pairs = zip(networks, inputs, strict=True)
+    contestants = {str(index): run(*pair) for index, pair in enumerate(pairs)}
+    device = inputs[0].device if inputs else None
     with torch.inference_mode():
-        for index in range(warm_up + num_runs):
-            for network, images, kept in zip(networks, inputs, times_ms, strict=True):
-                elapsed_ms = _time_ms(network, images)
-                if index >= warm_up:
-                    kept.append(elapsed_ms)
-    return [Latency(statistics.median(kept), min(kept), max(kept), num_runs) for kept in times_ms]
+        timed = time_in_turns(contestants, num_runs=num_runs, warm_up=warm_up, device=device)
+    return list(timed.values())
 
 
-def _time_ms(network: nn.Module, images: Tensor) -> float:
-    _finish(images.device)
+def _time_ms(run: Callable[[], object], device: torch.device | None) -> float:
+    _finish(device)
     start = time.perf_counter()
-    network(images)
-    _finish(images.device)
+    run()
+    _finish(device)
     return (time.perf_counter() - start) * 1e3
 
 
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":  # kernels run behind our back
+def _finish(device: torch.device | None) -> None:
+    if device is not None and device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from gancomp.networks.base import SequentialNetwork, construct
+from gancomp.networks.norm import InstanceNorm2d
 from gancomp.networks.settings import GeneratorSettings, norm_layer
 
 FIRST_BLOCK = 10  # index in `model`: stem and two strided convolutions come before
@@ -26,7 +27,7 @@ class SeparableConv(nn.Module):
         super().__init__()
         self.conv = nn.Sequential(
             nn.Conv2d(in_channels, in_channels, 3, groups=in_channels),
-            nn.InstanceNorm2d(in_channels),
+            InstanceNorm2d(in_channels),
             nn.Conv2d(in_channels, out_channels, 1),
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from gancomp.errors import ConfigError
+from gancomp.networks.norm import InstanceNorm2d
 
 NORMS = ("instance", "batch")
 
@@ -102,4 +103,4 @@ def norm_layer(norm: str, channels: int) -> nn.Module:
     """
     if norm == "batch":
         return nn.BatchNorm2d(channels)
-    return nn.InstanceNorm2d(channels)
+    return InstanceNorm2d(channels)

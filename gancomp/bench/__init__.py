@@ -1,0 +1,1 @@
+"""Paired measurements: gancomp's way beside the plain one, in turns, in one run."""
