@@ -43,6 +43,7 @@ class DataSettings:
     batch_size: int = setting(1, "--batch-size", least=1, most=4096)
     flip: bool = setting(True, "--flip")
     strict: bool = setting(False, "--strict")
+    cache: Literal["auto", "on", "off"] = setting("auto", "--cache")
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ class RunSettings:
     seed: int = setting(0, "--seed", least=0, most=2**63 - 1)
     device: str = setting("auto", "--device")
     precision: Literal["auto", "fp32", "bf16"] = setting("auto", "--precision")
+    compile: Literal["auto", "on", "off"] = setting("auto", "--compile")
     workers: int = setting(2, "--workers", least=0, most=256)
     checkpoint_every: int = setting(1000, "--checkpoint-every", least=1)
     keep_checkpoints: int = setting(2, "--keep-checkpoints", least=1, most=1000)
@@ -196,9 +198,10 @@ FREE_ON_RESUME = {
         "log_every",
         "tensorboard",
         "device",
+        "compile",
     },
     "schedule": {"max_steps", "max_seconds"},
-    "data": {"strict"},
+    "data": {"strict", "cache"},
     "perceptual": {"file"},  # it may have moved: its checksum must be the same
 }
 

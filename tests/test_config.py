@@ -286,6 +286,7 @@ def test_only_conduct_and_length_are_free_to_change_on_resume() -> None:
         "schedule.max_steps",
         "schedule.max_seconds",
         "data.strict",
+        "data.cache",
         "perceptual.file",
     }
     known = {".".join(path) for path in PATHS}

@@ -5,17 +5,20 @@ No reader keeps a random state, so a sample comes out the same in any worker and
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Dataset
 
+from gancomp.data.cache import DecodedImages
 from gancomp.data.images import load_image
-from gancomp.data.splits import Half
-from gancomp.data.transforms import augment, to_tensor
+from gancomp.data.splits import Half, Split
+from gancomp.data.transforms import Window, choose_window, cut_window, resize, to_pixels
 from gancomp.errors import ConfigError, DataError
 from gancomp.seeding import derive_generator
 
@@ -34,40 +37,131 @@ class Sample(dict[str, Tensor]):
         self.unreadable = unreadable
 
 
-class Augmentation:
-    """Resize, random crop and flip of the readers, from numbers drawn per sample.
+class Crop(NamedTuple):
+    """One image's part in a sample.
 
-    Args:
-        size: height and width of the result.
-        load_size: height and width before the crop (CycleGAN: 286 for 256).
-        flip: whether half of the samples are mirrored.
-
-    Raises:
-        ConfigError: if a size is below 1 or `load_size` below `size`.
+    Attributes:
+        slot: which of the reader's images.
+        window: the part of it.
+        pixels: the whole image, or None where it lies in the reader's cache.
     """
 
-    def __init__(self, *, size: int, load_size: int, flip: bool) -> None:
+    slot: int
+    window: Window
+    pixels: Tensor | None
+
+
+class Chosen(NamedTuple):
+    """A sample before its crops are copied out of the images: small enough for any pipe."""
+
+    crops: dict[str, Crop]
+    unreadable: tuple[str, ...]
+
+
+class Reader(Dataset[Sample], abc.ABC):
+    """Crops of the images of a split: all that the readers of the two layouts share.
+
+    A sample is made in two steps. `choose` says which window of which image, and sees to it that
+    the image is decoded, which takes long and is done by the loader's workers; `cut` copies the
+    windows out, which takes microseconds, and where a cache is shared with the workers it is done
+    in the main process, so that no pixels have to be sent.
+
+    Args:
+        split: files by role; source i has slot i, the targets' slots follow.
+        size: height and width of the crops.
+        load_size: height and width before the crop (CycleGAN: 286 for 256).
+        seed: of all random choices.
+        flip: whether half of the samples are mirrored.
+        strict: raise at an unreadable file instead of taking the next one.
+        cached: keep decoded images (after the resize, before the crop) in memory.
+
+    Raises:
+        ConfigError: if a size is below 1, `load_size` below `size`, or there is no such memory.
+        DataError: if the split is not one that samples can be made of.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        size: int,
+        load_size: int,
+        seed: int,
+        flip: bool = True,
+        strict: bool = False,
+        cached: bool = False,
+    ) -> None:
+        self.check(split)
         if size < 1:
             raise ConfigError(f"size {size}: a training crop needs at least 1 pixel")
         if load_size < size:
             raise ConfigError(
                 f"load size {load_size} is below the training crop {size}; use at least {size}"
             )
+        self.split = split
         self.size = size
         self.load_size = load_size
+        self.seed = seed
         self.flip = flip
+        self.strict = strict
+        num_images = len(split.source) + len(split.target)
+        self.cache = DecodedImages(num_images, load_size) if cached else None
 
-    def __call__(self, image: Image.Image, draws: tuple[float, float, float]) -> Tensor:
-        """`(3, size, size)` in [-1, 1]; the same `draws` give the same crop and flip."""
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the cache: a process that was not forked cannot share it, and reads anew."""
+        return self.__dict__ | {"cache": None}
+
+    def __getitem__(self, index: tuple[int, int]) -> Sample:
+        """The uint8 crops `(size, size, 3)` of (epoch, position), by role."""
+        chosen = self.choose(index)
+        crops = {role: self.cut(crop) for role, crop in chosen.crops.items()}
+        return Sample(crops, chosen.unreadable)
+
+    @abc.abstractmethod
+    def check(self, split: Split) -> None:
+        """Raises DataError if the split is not one that samples can be made of."""
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """Positions in an epoch."""
+
+    @abc.abstractmethod
+    def choose(self, index: tuple[int, int]) -> Chosen:
+        """What belongs to (epoch, position); its images are decoded.
+
+        Raises:
+            DataError: at an unreadable file if `strict`; if none is readable.
+        """
+
+    def cut(self, crop: Crop) -> Tensor:
+        """The crop's pixels `(size, size, 3)`, uint8."""
+        pixels = crop.pixels
+        if pixels is None:
+            assert self.cache is not None
+            pixels = self.cache[crop.slot]
+        return cut_window(pixels, crop.window, self.size)
+
+    def window(self, draws: tuple[float, float, float]) -> Window:
+        """The crop and flip that three numbers in [0, 1) stand for."""
         column, row, mirror = draws
-        return to_tensor(
-            augment(
-                image,
-                load_size=self.load_size,
-                size=self.size,
-                draws=(column, row, mirror if self.flip else 1.0),
-            )
+        return choose_window(
+            (column, row, mirror if self.flip else 1.0), load_size=self.load_size, size=self.size
         )
+
+    def crop_of(
+        self, slot: int, load: Callable[[], Image.Image], draws: tuple[float, float, float]
+    ) -> Crop:
+        """A crop of image `slot`, which is loaded and resized unless it is in the cache.
+
+        Raises:
+            DataError: from `load`.
+        """
+        window = self.window(draws)
+        if self.cache is None:
+            return Crop(slot, window, to_pixels(resize(load(), self.load_size)))
+        if slot not in self.cache:
+            self.cache.fill(slot, to_pixels(resize(load(), self.load_size)))
+        return Crop(slot, window, None)
 
 
 def draw_numbers(count: int, *, seed: int, epoch: int, position: int) -> list[float]:

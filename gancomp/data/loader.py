@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -20,13 +23,15 @@ from gancomp.data.images import (
     load_image_as_pytorch_fid,
     warn_on_stderr,
 )
-from gancomp.data.indexed import cut_half, load_half
+from gancomp.data.indexed import Chosen, Reader, cut_half, load_half
 from gancomp.data.splits import Half, Split
-from gancomp.data.transforms import resize, to_tensor
+from gancomp.data.transforms import resize, to_float, to_tensor
 from gancomp.errors import ConfigError, DataError
 from gancomp.seeding import derive_generator
 
 Read = TypeVar("Read")
+FILES_AHEAD = 32  # where files are read in order, in threads
+BATCHES_AHEAD = 4  # per worker: one slow file, or a checkpoint's burst of writing, is bridged
 
 
 class IndexedDataset(Protocol):
@@ -41,7 +46,8 @@ class IndexedDataset(Protocol):
 
 
 class _Batch(NamedTuple):  # a tuple, because the loader pins those element by element
-    tensors: dict[str, Tensor]
+    tensors: dict[str, Tensor]  # empty where `chosen` says what is to be cut
+    chosen: list[Chosen]
     unreadable: list[str]
     error: str | None
 
@@ -64,14 +70,15 @@ def batches(
     seed: int,
     start_step: int = 0,
     workers: int = 0,
-    pin_memory: bool = False,
+    device: torch.device | None = None,
     warn: Warn = warn_on_stderr,
 ) -> Generator[dict[str, Tensor], None, None]:
     """Endless batches `{role: (N, ...)}`; the k-th is the same for any `workers` and any start.
 
     Each epoch is a permutation of the dataset drawn from (seed, epoch); a remainder smaller than a
     batch is left out, a dataset smaller than a batch is gone through repeatedly. Closing the
-    iterator ends the workers.
+    iterator ends the workers. uint8 samples `(H, W, 3)` come out as float32 `(N, 3, H, W)` in
+    [-1, 1], converted once per batch and on the device, to which a quarter of the bytes is sent.
 
     Args:
         dataset: read by (epoch, position).
@@ -80,7 +87,7 @@ def batches(
         start_step: batches to skip, as a resumed run does; costs nothing.
         workers: processes that read ahead; 0 reads in this one. They ignore SIGINT, and SIGTERM
             from anyone but this process, which is to save first and then end them.
-        pin_memory: page-locked tensors for faster copies to a GPU; ignored without CUDA.
+        device: where batches are sent, by a copy that nothing waits for; default: the CPU.
         warn: is told once about each unreadable file.
 
     Raises:
@@ -92,22 +99,32 @@ def batches(
         raise ConfigError(f"--workers {workers}: use 0 (read in the main process) or more")
     if start_step < 0:
         raise ConfigError(f"start step {start_step}: use 0 or more")
-    loader = DataLoader[dict[str, Tensor] | DataError](
-        _Reader(dataset),
+    pinned = device is not None and device.type == "cuda"
+    reader = dataset if isinstance(dataset, Reader) and dataset.cache is not None else None
+    loader = DataLoader[_Batch](
+        _Samples(dataset),  # type: ignore[arg-type]  # _collate makes batches of its samples
         batch_sampler=_Order(len(dataset), batch_size, seed, start_step),
         num_workers=workers,
         collate_fn=_collate,
         worker_init_fn=_start_worker,
-        pin_memory=pin_memory and torch.cuda.is_available(),
+        prefetch_factor=BATCHES_AHEAD if workers else None,
+        multiprocessing_context=_start_method(cached=reader is not None) if workers else None,
+        pin_memory=pinned and reader is None,
         # without one the loader draws a seed from the global generator
         generator=derive_generator(seed, "workers"),
     )
-    return _checked(loader, warn)
+    return _delivered(_checked(loader, warn), reader, device)
 
 
-def _checked(
-    loader: DataLoader[dict[str, Tensor] | DataError], warn: Warn
-) -> Generator[dict[str, Tensor], None, None]:
+def _start_method(*, cached: bool) -> str | None:
+    """How workers are started: forked, if there is a cache to share, else as Python chooses.
+
+    macOS's own libraries do not survive a fork: there, each worker decodes what it is asked for.
+    """
+    return "fork" if cached and sys.platform == "linux" else None
+
+
+def _checked(loader: Iterable[_Batch], warn: Warn) -> Iterator[_Batch]:
     named: set[str] = set()
     for batch in loader:
         for message in batch.unreadable:
@@ -116,7 +133,64 @@ def _checked(
                 warn(message)
         if batch.error is not None:
             raise DataError(batch.error)
-        yield batch.tensors
+        yield batch
+
+
+def _delivered(
+    found: Iterator[_Batch], reader: Reader | None, device: torch.device | None
+) -> Generator[dict[str, Tensor], None, None]:
+    """Batches cut from the shared cache where they lie there, sent to the device, as floats."""
+    send = _Sender(device)
+    for batch in found:
+        tensors = batch.tensors
+        if batch.chosen:
+            assert reader is not None
+            tensors = cut_batch(reader, batch.chosen, pinned=send.stream is not None)
+        yield send(tensors)
+
+
+def cut_batch(
+    reader: Reader, chosen: Sequence[Chosen], *, pinned: bool = False
+) -> dict[str, Tensor]:
+    """The crops of several samples by role, `(N, size, size, 3)` uint8.
+
+    Args:
+        reader: whose images they are.
+        chosen: by `reader.choose`.
+        pinned: in page-locked memory, from which copies to a GPU need no waiting.
+    """
+    shape = (len(chosen), reader.size, reader.size, 3)
+    batch: dict[str, Tensor] = {}
+    for role in chosen[0].crops:
+        batch[role] = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+        for image, sample in zip(batch[role], chosen, strict=True):
+            image.copy_(reader.cut(sample.crops[role]))
+    return batch
+
+
+class _Sender:
+    """Brings batches to a device; on a GPU beside the step before, which is still computing."""
+
+    def __init__(self, device: torch.device | None) -> None:
+        self.device = device
+        on_gpu = device is not None and device.type == "cuda"
+        self.stream = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]  # torch's lack
+
+    def __call__(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self.stream is not None:
+            with torch.cuda.stream(self.stream):
+                tensors = {
+                    role: tensor.to(self.device, non_blocking=True)
+                    for role, tensor in tensors.items()
+                }
+            current = torch.cuda.current_stream(self.device)
+            current.wait_stream(self.stream)
+            for tensor in tensors.values():
+                tensor.record_stream(current)  # its memory is the other stream's
+        return {
+            role: to_float(tensor) if tensor.dtype == torch.uint8 else tensor
+            for role, tensor in tensors.items()
+        }
 
 
 class _Order:
@@ -143,30 +217,40 @@ class _Order:
             epoch, step = epoch + 1, 0
 
 
-class _Reader(Dataset[dict[str, Tensor] | DataError]):
-    """Hands a DataError on as a value: raised in a worker it would arrive as a traceback's text."""
+class _Samples(Dataset[dict[str, Tensor] | Chosen | DataError]):
+    """What a worker makes of an index: the sample, or what is to be cut from the shared cache.
+
+    A DataError is handed on as a value: raised in a worker it would arrive as a traceback's text.
+    """
 
     def __init__(self, dataset: IndexedDataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, index: tuple[int, int]) -> dict[str, Tensor] | DataError:
+    def __getitem__(self, index: tuple[int, int]) -> dict[str, Tensor] | Chosen | DataError:
         try:
+            # not where this object was pickled on its way here: the cache stayed behind
+            if isinstance(self.dataset, Reader) and self.dataset.cache is not None:
+                return self.dataset.choose(index)
             return self.dataset[index]
         except DataError as error:
             return error
 
 
-def _collate(samples: list[dict[str, Tensor] | DataError]) -> _Batch:
+def _collate(samples: list[dict[str, Tensor] | Chosen | DataError]) -> _Batch:
     read: list[dict[str, Tensor]] = []
+    chosen: list[Chosen] = []
     unreadable: list[str] = []
     for sample in samples:
         if isinstance(sample, DataError):
-            return _Batch({}, unreadable, str(sample))
-        read.append(sample)
+            return _Batch({}, [], unreadable, str(sample))
+        if isinstance(sample, Chosen):
+            chosen.append(sample)
+        else:
+            read.append(sample)
         unreadable.extend(getattr(sample, "unreadable", ()))
-    return _Batch(
-        {role: torch.stack([s[role] for s in read]) for role in read[0]}, unreadable, None
-    )
+    roles = read[0] if read else ()
+    tensors = {role: torch.stack([sample[role] for sample in read]) for role in roles}
+    return _Batch(tensors, chosen, unreadable, None)
 
 
 def _start_worker(worker: int) -> None:
@@ -220,11 +304,11 @@ def evaluation_batches(
         paths = tuple(files)
     names: list[str] = []
     tensors: list[Tensor] = []
-    for path, tensor in _readable(
-        paths, lambda path: to_tensor(resize(load_half(path, half), size)), warn, strict
+    for path, image in _readable(
+        paths, lambda path: resize(load_half(path, half), size), warn, strict
     ):
         names.append(path.name)
-        tensors.append(tensor)
+        tensors.append(to_tensor(image))
         if len(names) == batch_size:
             yield names, torch.stack(tensors)
             names, tensors = [], []
@@ -261,13 +345,32 @@ def uint8_folder(
         yield pixels
 
 
+def _read_ahead(
+    paths: Sequence[Path], read: Callable[[Path], Read]
+) -> Iterator[tuple[Path, Future[Read]]]:
+    """Each path with what is read from it, a few at a time in threads: decoders free the lock.
+
+    `read` computes nothing with torch: each thread would start as many threads of its own.
+    """
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        pending: deque[tuple[Path, Future[Read]]] = deque()
+        try:
+            for path in paths:
+                pending.append((path, pool.submit(read, path)))
+                if len(pending) > FILES_AHEAD:
+                    yield pending.popleft()
+            yield from pending
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
 def _readable(
     paths: Sequence[Path], read: Callable[[Path], Read], warn: Warn, strict: bool
 ) -> Iterator[tuple[Path, Read]]:
     num_read = 0
-    for path in paths:
+    for path, pending in _read_ahead(paths, read):
         try:
-            result = read(path)
+            result = pending.result()
         except DataError as error:
             if strict:
                 raise

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch.utils.data import Dataset
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image
 
 from gancomp.data.images import load_image
-from gancomp.data.indexed import Augmentation, Sample, cut_half, draw_numbers, first_readable
-from gancomp.data.splits import Split, other_half
+from gancomp.data.indexed import Chosen, Crop, Reader, cut_half, draw_numbers, first_readable
+from gancomp.data.splits import Half, Split
 from gancomp.errors import DataError
 
 
-class PairedImages(Dataset[Sample]):
-    """Samples `{"source", "target"}`, each float32 `(3, size, size)` in [-1, 1].
+class PairedImages(Reader):
+    """Samples `{"source", "target"}`, each uint8 `(size, size, 3)`.
 
     `dataset[epoch, position]` takes pair `position mod number of pairs`; both images get the same
     crop and flip, which follow from (seed, epoch, position). Where one of the two is unreadable,
     the next whole pair is taken.
 
-    Args:
-        split: files by role, in two folders or side by side.
-        size: training crop.
-        load_size: size before the crop; images are squeezed to it whatever their aspect.
-        seed: of all random choices.
-        flip: whether to mirror half of the samples.
-        strict: raise at an unreadable file instead of taking the next pair.
+    It takes what every `Reader` takes; the split is of two folders, or of images side by side.
 
     Raises:
         DataError: if there are no pairs, or unequal numbers of files, or (when read) no pair is
@@ -34,30 +30,19 @@ class PairedImages(Dataset[Sample]):
     Source: Isola et al. 2017 (pix2pix), training details.
     """
 
-    def __init__(
-        self,
-        split: Split,
-        *,
-        size: int,
-        load_size: int,
-        seed: int,
-        flip: bool = True,
-        strict: bool = False,
-    ) -> None:
+    def check(self, split: Split) -> None:
+        """Raises DataError as the class says."""
         if not split.source or len(split.source) != len(split.target):
             raise DataError(
                 f"paired images: {len(split.source)} source and {len(split.target)} target "
                 "files; the numbers must be equal and at least one"
             )
-        self.split = split
-        self.seed = seed
-        self.strict = strict
-        self.augmentation = Augmentation(size=size, load_size=load_size, flip=flip)
 
     def __len__(self) -> int:
         return len(self.split.source)
 
-    def __getitem__(self, index: tuple[int, int]) -> Sample:
+    def choose(self, index: tuple[int, int]) -> Chosen:
+        """One pair, with the same window of both."""
         epoch, position = index
         column, row, mirror = draw_numbers(3, seed=self.seed, epoch=epoch, position=position)
         (source, target), unreadable = first_readable(
@@ -66,14 +51,18 @@ class PairedImages(Dataset[Sample]):
             lambda i: self._pair(i, (column, row, mirror)),
             strict=self.strict,
         )
-        return Sample({"source": source, "target": target}, unreadable)
+        return Chosen({"source": source, "target": target}, unreadable)
 
-    def _pair(self, index: int, draws: tuple[float, float, float]) -> tuple[Tensor, Tensor]:
-        source_path, target_path = self.split.source[index], self.split.target[index]
-        source = load_image(source_path)
-        if self.split.side_by_side is None:
-            target = load_image(target_path)
-        else:
-            target = cut_half(source, other_half(self.split.side_by_side), target_path)
-            source = cut_half(source, self.split.side_by_side, source_path)
-        return self.augmentation(source, draws), self.augmentation(target, draws)
+    def _pair(self, index: int, draws: tuple[float, float, float]) -> tuple[Crop, Crop]:
+        split = self.split
+        decode = lru_cache(load_image)  # once for both, where they lie side by side
+
+        def load(path: Path, half: Half | None) -> Image.Image:
+            image = decode(path)
+            return image if half is None else cut_half(image, half, path)
+
+        source = self.crop_of(index, lambda: load(split.source[index], split.side_by_side), draws)
+        target = self.crop_of(
+            len(self) + index, lambda: load(split.target[index], split.target_half), draws
+        )
+        return source, target

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,8 +13,23 @@ from torch import Tensor
 
 def to_tensor(image: Image.Image) -> Tensor:
     """An RGB image as float32 `(3, H, W)` in [-1, 1]."""
-    pixels = torch.from_numpy(np.array(image, dtype=np.uint8))  # a copy: PIL's memory is read-only
-    return pixels.permute(2, 0, 1).contiguous().to(torch.float32).div_(255).sub_(0.5).div_(0.5)
+    return to_float(to_pixels(image)).contiguous()
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    """An RGB image as uint8 `(H, W, 3)`."""
+    return torch.from_numpy(np.array(image, dtype=np.uint8))  # a copy: PIL's memory is read-only
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """Images as float32 `(..., 3, H, W)` in [-1, 1], on the device they are on.
+
+    A batch comes out in channels_last, the layout that pixels have anyway.
+
+    Args:
+        pixels: uint8 `(..., H, W, 3)`.
+    """
+    return pixels.movedim(-1, -3).to(torch.float32).div_(255).sub_(0.5).div_(0.5)
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:
@@ -46,22 +63,35 @@ def resize(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BICUBIC)
 
 
-def augment(
-    image: Image.Image, *, load_size: int, size: int, draws: tuple[float, float, float]
-) -> Image.Image:
-    """The image resized to `load_size`, cropped to `size` and perhaps flipped left to right.
+class Window(NamedTuple):
+    """Where a crop is taken from an image, and whether it is mirrored then."""
+
+    top: int
+    left: int
+    mirrored: bool
+
+
+def choose_window(draws: tuple[float, float, float], *, load_size: int, size: int) -> Window:
+    """The crop that three numbers in [0, 1) choose: its column, its row and the flip.
 
     Args:
-        image: RGB, any size.
-        load_size: height and width before the crop, at least `size`.
-        size: height and width of the result.
-        draws: three numbers in [0, 1) that choose the crop's column, its row and the flip
-            (below 0.5: flipped).
+        draws: of column, row and flip (below 0.5: mirrored).
+        load_size: height and width of the image.
+        size: height and width of the crop, at most `load_size`.
     """
     column, row, mirror = draws
-    image = resize(image, load_size)
-    if load_size > size:
-        room = load_size - size + 1
-        left, top = int(column * room), int(row * room)
-        image = image.crop((left, top, left + size, top + size))
-    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirror < 0.5 else image
+    room = load_size - size + 1
+    return Window(top=int(row * room), left=int(column * room), mirrored=mirror < 0.5)
+
+
+def cut_window(pixels: Tensor, window: Window, size: int) -> Tensor:
+    """The window of an image, `(size, size, 3)`; a view where it is not mirrored.
+
+    Args:
+        pixels: `(H, W, 3)`.
+        window: of `choose_window`.
+        size: height and width of the window.
+    """
+    top, left, mirrored = window
+    crop = pixels[top : top + size, left : left + size]
+    return crop.flip(1) if mirrored else crop

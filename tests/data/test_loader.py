@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gancomp.data import loader
 from gancomp.data.layout import scan
 from gancomp.data.loader import batches, evaluation_batches, steps_per_epoch, uint8_folder
 from gancomp.data.paired import PairedImages
@@ -124,15 +125,69 @@ def test_two_workers_and_a_resume_give_the_batches_of_none(unpaired_root: Path) 
         stream.close()
 
 
+@pytest.mark.parametrize("kind", ["unpaired", "paired"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_cached_images_give_the_batches_of_images_read_anew_from_any_start(
+    kind: str, workers: int, unpaired_root: Path, side_by_side_root: Path
+) -> None:
+    reader, root = {
+        "unpaired": (UnpairedImages, unpaired_root),
+        "paired": (PairedImages, side_by_side_root),
+    }[kind]
+    plain, cached = (
+        reader(scan(root).train, size=16, load_size=20, seed=3, cached=cached)
+        for cached in (False, True)
+    )
+    straight = list(itertools.islice(batches(plain, batch_size=2, seed=3), 12))
+    for start in (0, 5):  # at first the cache is empty, then it is full
+        stream = batches(cached, batch_size=2, seed=3, workers=workers, start_step=start)
+        for expected, batch in zip(straight[start:], stream, strict=False):
+            for role, tensor in batch.items():
+                assert tensor.dtype == torch.float32
+                assert torch.equal(tensor, expected[role])
+        stream.close()
+
+
+def test_what_workers_decode_is_in_the_cache_of_the_main_process(unpaired_root: Path) -> None:
+    data = UnpairedImages(scan(unpaired_root).train, size=16, load_size=20, seed=3, cached=True)
+    stream = batches(data, batch_size=5, seed=3, workers=2)
+    for _ in range(4):
+        next(stream)
+    stream.close()
+    assert data.cache is not None
+    assert all(slot in data.cache for slot in range(8))
+    for path in (*data.split.source, *data.split.target):
+        path.unlink()
+    assert data[9, 1].unreadable == ()
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_that_are_not_forked_send_pixels_since_they_share_no_cache(
+    method: str, unpaired_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = UnpairedImages(scan(unpaired_root).train, size=16, load_size=20, seed=3, cached=True)
+    expected = list(itertools.islice(batches(data, batch_size=2, seed=3), 3))
+    monkeypatch.setattr(loader, "_start_method", lambda cached: method)
+    stream = batches(data, batch_size=2, seed=3, workers=1)
+    for batch in expected:
+        found = next(stream)
+        assert all(torch.equal(found[role], batch[role]) for role in batch)
+    stream.close()
+
+
 def test_loading_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
     indices(batches(Positions(4), batch_size=2, seed=0), 5)
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_damaged_file_is_named_once_over_many_epochs(unpaired_root: Path, workers: int) -> None:
-    data = UnpairedImages(scan(unpaired_root).train, size=8, load_size=8, seed=0)
+def test_damaged_file_is_named_once_over_many_epochs(
+    unpaired_root: Path, workers: int, cached: bool
+) -> None:
+    split = scan(unpaired_root).train
+    data = UnpairedImages(split, size=8, load_size=8, seed=0, cached=cached)
     data.split.source[2].write_bytes(b"")
     warnings: list[str] = []
     stream = batches(data, batch_size=5, seed=0, workers=workers, warn=warnings.append)

@@ -5,7 +5,15 @@ import pytest
 import torch
 from PIL import Image
 
-from gancomp.data.transforms import augment, resize, to_tensor, to_uint8
+from gancomp.data.transforms import (
+    choose_window,
+    cut_window,
+    resize,
+    to_float,
+    to_pixels,
+    to_tensor,
+    to_uint8,
+)
 
 
 def coordinates(width: int, height: int) -> Image.Image:
@@ -53,6 +61,22 @@ def test_resize_squeezes_whatever_the_aspect() -> None:
     assert resize(coordinates(30, 10), 16).size == (16, 16)
 
 
+def test_floats_of_a_batch_are_those_of_each_image_and_keep_the_layout_of_pixels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (2, 5, 7, 3), dtype=torch.uint8, generator=generator)
+    floats = to_float(pixels)
+    assert floats.shape == (2, 3, 5, 7)
+    assert floats.is_contiguous(memory_format=torch.channels_last)
+    for image, expected in zip(floats, pixels, strict=True):
+        assert torch.equal(image, to_tensor(Image.fromarray(expected.numpy())))
+
+
+def test_every_level_becomes_the_float_it_always_was() -> None:
+    levels = torch.arange(256, dtype=torch.uint8)
+    expected = levels.float().div(255).sub(0.5).div(0.5)  # torchvision's ToTensor and Normalize
+    assert torch.equal(to_float(levels.view(16, 16, 1).expand(16, 16, 3))[0].flatten(), expected)
+
+
 @pytest.mark.parametrize(
     ("draws", "corner"),
     [((0.0, 0.0, 0.9), (0, 0)), ((0.999, 0.0, 0.9), (4, 0)), ((0.5, 0.999, 0.9), (2, 4))],
@@ -60,12 +84,13 @@ def test_resize_squeezes_whatever_the_aspect() -> None:
 def test_crop_reaches_every_corner(
     draws: tuple[float, float, float], corner: tuple[int, int]
 ) -> None:
-    crop = np.asarray(augment(coordinates(12, 12), load_size=12, size=8, draws=draws))
+    window = choose_window(draws, load_size=12, size=8)
+    crop = cut_window(to_pixels(coordinates(12, 12)), window, 8)
     assert tuple(crop[0, 0, :2].tolist()) == corner
     assert crop.shape == (8, 8, 3)
 
 
 def test_flip_mirrors_left_and_right() -> None:
-    image = coordinates(8, 8)
-    flipped = np.asarray(augment(image, load_size=8, size=8, draws=(0.0, 0.0, 0.49)))
-    np.testing.assert_array_equal(flipped, np.asarray(image)[:, ::-1])
+    pixels = to_pixels(coordinates(8, 8))
+    flipped = cut_window(pixels, choose_window((0.0, 0.0, 0.49), load_size=8, size=8), 8)
+    np.testing.assert_array_equal(flipped.numpy(), pixels.numpy()[:, ::-1])
