@@ -15,15 +15,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pytorch_fid import inception as pytorch_fid_inception
 from torch import Tensor, nn
 
 from gancomp.errors import DataError, WeightsError, why_unreadable
+from gancomp.metrics.inception import INPUT_SIZE, FoldedInception
 
 WEIGHTS_NAME = "pt_inception-2015-12-05-6726825d.pth"
 WEIGHTS_HASH_PREFIX = "6726825d"
+WEIGHTS_URL = (
+    f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS_NAME}"
+)
 NUM_FEATURES = 2048
-INPUT_SIZE = 299
+CPU_CHUNK = 8  # images; more make tensors that the system's allocator maps anew each time
 
 Pixels = NDArray[np.uint8]
 Features = NDArray[np.float32]
@@ -33,7 +36,7 @@ class InceptionFeatures(nn.Module):
     """pytorch-fid's network up to its last average pool, frozen and in eval mode.
 
     Args:
-        network: a `pytorch_fid.inception.InceptionV3` with its default output block.
+        network: `(N, 3, H, W)` in [0, 1] to `(N, 2048)`: a `FoldedInception`.
         weights_id: which weights these are (SHA-256 of their file); part of every cache key.
     """
 
@@ -54,8 +57,8 @@ class InceptionFeatures(nn.Module):
         Returns:
             `(N, 2048)`.
         """
-        pooled: Tensor = self.network(images_01)[0]
-        return pooled.flatten(1)
+        features: Tensor = self.network(images_01)
+        return features
 
 
 def load_inception(
@@ -80,9 +83,10 @@ def load_inception(
         )
     state, digest = _read_state(path)
     try:
-        with _pytorch_fid_given(state), torch.random.fork_rng(devices=[]):
-            network = pytorch_fid_inception.InceptionV3()
-    except (RuntimeError, TypeError) as error:
+        network = FoldedInception(state)
+        with torch.inference_mode():
+            network(torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE))
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise WeightsError(
             f"{path}: not the weights of pytorch-fid's Inception-v3 ({why_unreadable(error)}); "
             f"expected is {WEIGHTS_NAME}"
@@ -125,7 +129,8 @@ def inception_features(
     num_done = 0
     for batch in _batches(images, batch_size, device):
         with torch.no_grad(), _full_precision(device):
-            rows.append(model(batch).cpu().numpy())
+            parts = torch.split(batch, CPU_CHUNK) if device.type == "cpu" else (batch,)
+            rows.extend(model(part).cpu().numpy() for part in parts)
         num_done += len(batch)
         if progress is not None:
             progress(num_done)
@@ -150,9 +155,10 @@ def _resized(image: Pixels, index: int, device: torch.device) -> Tensor:
             f"image {index} for FID is {image.dtype} of shape {image.shape}; "
             "needed is (height, width, 3) uint8: convert it to RGB"
         )
-    # copied because an array straight from Pillow is read-only, which torch warns about
-    pixels = torch.from_numpy(image.copy()).to(device).permute(2, 0, 1)[None].contiguous()
-    image_01 = pixels.float().div(255)
+    # copied where it came straight from Pillow: such memory is read-only, which torch warns about
+    pixels = torch.from_numpy(image if image.flags.writeable else image.copy()).to(device)
+    # resized in the layout that pixels have: no transposition, and what Inception wants
+    image_01 = pixels.permute(2, 0, 1)[None].float().div_(255)
     # the network's own resize is then the identity: bilinear from 299 to 299 interpolates nothing
     return F.interpolate(
         image_01, size=(INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False
@@ -178,7 +184,7 @@ def _hub_file(announce: Callable[[str], None]) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_NAME
     if path.is_file():
         return path
-    url: str = pytorch_fid_inception.FID_WEIGHTS_URL
+    url = WEIGHTS_URL
     announce(f"downloading the FID Inception weights (91 MB) from {url} to {path}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -207,17 +213,6 @@ def _read_state(path: Path) -> tuple[Mapping[str, Any], str]:
             f"{path}: holds {type(state).__name__}, not named weights; needed is {WEIGHTS_NAME}"
         )
     return state, digest
-
-
-@contextlib.contextmanager
-def _pytorch_fid_given(state: Mapping[str, Any]) -> Iterator[None]:
-    """Has pytorch-fid use `state` where it would download: its constructor takes no file."""
-    original = pytorch_fid_inception.load_state_dict_from_url
-    pytorch_fid_inception.load_state_dict_from_url = lambda url, progress: state
-    try:
-        yield
-    finally:
-        pytorch_fid_inception.load_state_dict_from_url = original
 
 
 def _to_stderr(message: str) -> None:

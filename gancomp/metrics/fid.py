@@ -73,7 +73,9 @@ def fid_from_statistics(a: Statistics, b: Statistics) -> float:
         root = _root(a.covariance)
         return root.T @ b.covariance @ root
 
-    return _distance(a, b, product)
+    return _distance(
+        (a.mean, float(np.trace(a.covariance))), (b.mean, float(np.trace(b.covariance))), product
+    )
 
 
 def fid_from_features(fake_features: ArrayLike, real: Statistics | ArrayLike) -> float:
@@ -94,12 +96,17 @@ def fid_from_features(fake_features: ArrayLike, real: Statistics | ArrayLike) ->
     Source: Heusel et al. 2017, eq. 6; equal to `fid_from_statistics`.
     """
     rows = _rows(fake_features)
-    fake = statistics_of(rows)
     other = real if isinstance(real, Statistics) else statistics_of(real)
     if len(rows) >= rows.shape[1]:
-        return fid_from_statistics(fake, other)
-    centred = (rows - fake.mean) / np.sqrt(len(rows) - 1)
-    return _distance(fake, other, lambda: centred @ other.covariance @ centred.T)
+        return fid_from_statistics(statistics_of(rows), other)
+    mean = rows.mean(axis=0)
+    centred = (rows - mean) / np.sqrt(len(rows) - 1)
+    # tr X^T X is the sum of the squares of X: no (D, D) covariance of the fakes is needed at all
+    return _distance(
+        (mean, float(np.square(centred).sum())),
+        (other.mean, float(np.trace(other.covariance))),
+        lambda: centred @ other.covariance @ centred.T,
+    )
 
 
 def bias_warning(num_images: int) -> str | None:
@@ -203,16 +210,25 @@ def _cache_key(key_files: Sequence[Path], weights_id: str, protocol: str) -> str
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
 
 
-def _distance(a: Statistics, b: Statistics, product: Callable[[], Array]) -> float:
-    """The distance, given how to make a symmetric matrix with the eigenvalues of `S_a S_b`."""
-    if a.mean.shape != b.mean.shape:
+def _distance(
+    a: tuple[Array, float], b: tuple[Array, float], product: Callable[[], Array]
+) -> float:
+    """The distance, given how to make a symmetric matrix with the eigenvalues of `S_a S_b`.
+
+    Args:
+        a: mean, and trace of the covariance.
+        b: the same of the other side.
+        product: only called if the two fit each other.
+    """
+    (mean_a, trace_a), (mean_b, trace_b) = a, b
+    if mean_a.shape != mean_b.shape:
         raise DataError(
-            f"FID between {a.mean.size} and {b.mean.size} features: both sides need the same "
+            f"FID between {mean_a.size} and {mean_b.size} features: both sides need the same "
             "network's (pool3 has 2048)"
         )
     eigenvalues = np.linalg.eigvalsh(product()).clip(min=0)  # rounding makes tiny negative ones
-    spread = np.trace(a.covariance) + np.trace(b.covariance) - 2 * np.sqrt(eigenvalues).sum()
-    distance = np.square(a.mean - b.mean).sum() + spread
+    spread = trace_a + trace_b - 2 * np.sqrt(eigenvalues).sum()
+    distance = np.square(mean_a - mean_b).sum() + spread
     return float(np.maximum(distance, 0.0))  # unlike max(), does not turn a NaN into a perfect 0
 
 
@@ -244,8 +260,15 @@ def _check_sound(path: Path, mean: Array, covariance: Array) -> None:
         problem = f"mu has shape {mean.shape} and sigma {covariance.shape}"
     elif not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         problem = "some values are not finite"
-    elif not np.allclose(covariance, covariance.T, rtol=1e-4, atol=1e-8 * np.trace(covariance)):
+    elif not _is_symmetric(covariance):
         problem = "sigma is not symmetric"
     else:
         return
     raise DataError(f"{path}: not FID statistics, {problem}; mu is (D,) and sigma (D, D)")
+
+
+def _is_symmetric(covariance: Array) -> bool:
+    if np.array_equal(covariance, covariance.T):  # ours are, and this is eight times faster
+        return True
+    atol = 1e-8 * float(np.trace(covariance))
+    return bool(np.allclose(covariance, covariance.T, rtol=1e-4, atol=atol))

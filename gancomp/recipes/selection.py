@@ -16,7 +16,7 @@ from gancomp.errors import ConfigError
 from gancomp.export.model import open_model
 from gancomp.files import replacing, write_text
 from gancomp.metrics.features import load_inception
-from gancomp.metrics.fid import fid_from_features
+from gancomp.metrics.fid import Statistics, fid_from_features
 from gancomp.networks.base import TappedNetwork
 from gancomp.recipes.eval_fid import FidRequest, Reals, features_of, real_statistics, translated
 from gancomp.seeding import derive_generator
@@ -122,6 +122,7 @@ class Selection:
         self.reals = Reals(
             [settings.selection.select], self.judging.target, self.judging.target_half
         )
+        self._real_statistics: Statistics | None = None
 
     def score(self, step: int) -> None:
         """Scores the student as it is after `step`, and keeps it if none before was better."""
@@ -130,7 +131,7 @@ class Selection:
         fakes = translated(self.student, self.judging, size=self.settings.data.size, say=self.say)
         features = features_of(fakes, self.inception, self.request)
         self.student.train(training)
-        statistics = real_statistics(self.reals, self.inception, self.request, self.say)
+        statistics = self.real_statistics()
         fid = fid_from_features(features, statistics)
         # a resumed run scores some steps again: the same student, the same score
         history = [item for item in self.history() if item["step"] < step]
@@ -149,6 +150,14 @@ class Selection:
         }
         document = {"select": self.settings.selection.select, "history": [*history, record]}
         write_text(self.folder / HISTORY, json.dumps(document, indent=2) + "\n")
+
+    def real_statistics(self) -> Statistics:
+        """Of the images to compare with: they stay the same, so one score alone reads them."""
+        if self._real_statistics is None:
+            self._real_statistics = real_statistics(
+                self.reals, self.inception, self.request, self.say
+            )
+        return self._real_statistics
 
     def history(self) -> list[Json]:
         """The scores so far, oldest first."""

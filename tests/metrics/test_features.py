@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from gancomp.errors import DataError, WeightsError
 from gancomp.metrics.features import (
     WEIGHTS_NAME,
+    WEIGHTS_URL,
     InceptionFeatures,
     inception_features,
     load_inception,
@@ -49,11 +50,10 @@ class Probe(nn.Module):
         self.weight = nn.Parameter(torch.full((1,), 2.0))
         self.batches: list[tuple[int, ...]] = []
 
-    def forward(self, images_01: Tensor) -> list[Tensor]:
+    def forward(self, images_01: Tensor) -> Tensor:
         self.batches.append(tuple(images_01.shape))
         resized = F.interpolate(images_01, size=(299, 299), mode="bilinear", align_corners=False)
-        rows = (self.weight * F.adaptive_avg_pool2d(resized, (4, 4))).flatten(1)
-        return [rows[:, :, None, None]]
+        return (self.weight * F.adaptive_avg_pool2d(resized, (4, 4))).flatten(1)
 
 
 @pytest.fixture
@@ -110,9 +110,8 @@ def test_images_are_read_once_lazily_in_full_batches_with_progress(
 
 def test_autocast_around_the_call_changes_nothing() -> None:
     class Matmul(Probe):
-        def forward(self, images_01: Tensor) -> list[Tensor]:
-            rows = images_01.mean(dim=(2, 3)) @ (self.weight * torch.eye(3))
-            return [rows[:, :, None, None]]
+        def forward(self, images_01: Tensor) -> Tensor:
+            return images_01.mean(dim=(2, 3)) @ (self.weight * torch.eye(3))
 
     model = InceptionFeatures(Matmul(), "probe")
     images = random_images((16, 16), (16, 16))
@@ -210,12 +209,8 @@ def test_weights_that_are_missing_damaged_or_another_networks_are_refused_in_one
         assert "\n" not in str(error.value)
 
 
-def test_loading_restores_pytorch_fids_loader_even_after_a_failure(tmp_path: Path) -> None:
-    original = pytorch_fid_inception.load_state_dict_from_url
-    torch.save({"conv.weight": torch.zeros(3)}, tmp_path / "o.pth")
-    with pytest.raises(WeightsError):
-        load_inception(tmp_path / "o.pth")
-    assert pytorch_fid_inception.load_state_dict_from_url is original
+def test_the_weights_are_looked_for_where_pytorch_fid_downloads_them_from() -> None:
+    assert WEIGHTS_URL == pytorch_fid_inception.FID_WEIGHTS_URL
 
 
 @pytest.mark.slow
@@ -223,7 +218,7 @@ def test_loading_restores_pytorch_fids_loader_even_after_a_failure(tmp_path: Pat
 def test_features_equal_pytorch_fids_get_activations(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     model = load_inception()
-    assert torch.equal(torch.get_rng_state(), before)  # building it draws, but not from ours
+    assert torch.equal(torch.get_rng_state(), before)
     assert len(model.weights_id) == 64
     images = random_images(*[(64, 48)] * 6)
     files = [tmp_path / f"{index}.png" for index in range(len(images))]

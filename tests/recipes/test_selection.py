@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from torch import Tensor, nn
 from gancomp.config import Settings
 from gancomp.data.demo_set import write_demo_set
 from gancomp.data.layout import scan
+from gancomp.data.loader import uint8_folder
 from gancomp.errors import ConfigError, WeightsError
 from gancomp.export.model import open_model
+from gancomp.metrics.fid import cached_statistics
+from gancomp.recipes import eval_fid
 from gancomp.recipes import selection as recipe
 from gancomp.recipes.plan import Given, make_plan
 from gancomp.recipes.selection import divide
@@ -88,6 +92,36 @@ def test_the_best_student_is_handed_out_and_the_last_one_kept(
     document = json.loads((Path("run") / recipe.HISTORY).read_text())
     assert [item["fid"] for item in document["history"]] == [30.0, 10.0, 20.0]
     assert {item["n_fake"] for item in document["history"]} == {2}
+
+
+def test_three_scores_build_inception_once_and_read_the_reals_once(
+    toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[Means] = []
+    read: list[int] = []
+    hashed: list[int] = []
+
+    def build(announce: object) -> Means:
+        built.append(Means())
+        return built[-1]
+
+    def reading(paths: Sequence[Path], **options: Any) -> Any:
+        read.append(len(paths))
+        return uint8_folder(paths, **options)
+
+    def hashing(files: Sequence[Path], *arguments: Any, **options: Any) -> Any:
+        hashed.append(len(files))
+        return cached_statistics(files, *arguments, **options)
+
+    monkeypatch.setattr(recipe, "load_inception", build)
+    monkeypatch.setattr(eval_fid, "uint8_folder", reading)
+    monkeypatch.setattr(eval_fid, "cached_statistics", hashing)
+    options = SMALL.replace("--max-steps 1", "--max-steps 3").split()
+    select = ["--select", "best-on-test", "--eval-every", "1"]
+    arguments = ["--dataset", toy, "--perceptual", "none", "--out", "run", *options, *select]
+    assert run_command(capsys, "distill", *arguments, "--json").status == 0
+    assert len(json.loads((Path("run") / recipe.HISTORY).read_text())["history"]) == 3
+    assert (len(built), read, hashed) == (1, [3], [3])
 
 
 def test_scoring_leaves_training_as_it_was(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
