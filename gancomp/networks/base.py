@@ -26,6 +26,7 @@ class TappedNetwork(nn.Module, ABC):
         size_multiple: height and width of an input must be multiples of this.
     """
 
+    is_network = True  # compiled as a whole
     arch: str
     width: int
     default_taps: tuple[str, ...]
@@ -49,16 +50,32 @@ class TappedNetwork(nn.Module, ABC):
     def tap_names(self) -> tuple[str, ...]:
         """Every name that `walk` yields."""
 
-    def forward(self, images: Tensor) -> Tensor:
-        """The output of the last layer.
+    def forward(self, images: Tensor, taps: Sequence[str] = (), *, only_taps: bool = False) -> Any:
+        """What the three ways of running a network have in common; prefer those by name.
+
+        All of them come through here, so that a compiled network (`nn.Module.compile`) is compiled
+        whichever way it is run.
 
         Args:
             images: `(N, C, H, W)` in [-1, 1].
+            taps: names out of `tap_names()`.
+            only_taps: compute nothing beyond the last tap.
+
+        Returns: the output of the last layer; with taps, that and a mapping; or the mapping alone.
         """
+        found: dict[str, Tensor] = {}
         output = images
-        for _, value in self.walk(images):
+        missing = set(taps)
+        for name, value in self.walk(images):
             output = value
-        return output
+            if name in missing:
+                found[name] = value
+                missing.discard(name)
+                if only_taps and not missing:
+                    break
+        if only_taps:
+            return {name: found[name] for name in taps}
+        return (output, {name: found[name] for name in taps}) if taps else output
 
     def forward_with_taps(
         self, images: Tensor, taps: Sequence[str]
@@ -72,14 +89,11 @@ class TappedNetwork(nn.Module, ABC):
         Raises:
             ValueError: if a tap does not exist.
         """
-        wanted = self._known(taps)
-        found: dict[str, Tensor] = {}
-        output = images
-        for name, value in self.walk(images):
-            output = value
-            if name in wanted:
-                found[name] = value
-        return output, {name: found[name] for name in taps}
+        self._check(taps)
+        if not taps:
+            return self(images), {}
+        output, found = self(images, tuple(taps))
+        return output, found
 
     def features(self, inputs: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Only the activations after the named layers; nothing beyond the last one is computed.
@@ -91,23 +105,17 @@ class TappedNetwork(nn.Module, ABC):
         Raises:
             ValueError: if a tap does not exist.
         """
-        missing = self._known(taps)
-        found: dict[str, Tensor] = {}
-        if missing:
-            for name, value in self.walk(inputs):
-                if name in missing:
-                    found[name] = value
-                    missing.discard(name)
-                    if not missing:
-                        break
-        return {name: found[name] for name in taps}
+        self._check(taps)
+        if not taps:
+            return {}
+        found: dict[str, Tensor] = self(inputs, tuple(taps), only_taps=True)
+        return found
 
-    def _known(self, taps: Sequence[str]) -> set[str]:
+    def _check(self, taps: Sequence[str]) -> None:
         names = self.tap_names()
         for tap in taps:
             if tap not in names:
                 raise ValueError(f"{self.arch} has no tap {tap!r}; its taps are {', '.join(names)}")
-        return set(taps)
 
 
 class SequentialNetwork(TappedNetwork):

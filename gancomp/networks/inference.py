@@ -8,12 +8,13 @@ from torch import Tensor
 
 from gancomp.errors import GancompError
 from gancomp.networks.base import TappedNetwork
+from gancomp.networks.fast import FastGenerator
 
 SMALLEST = 8  # pixels: two at a quarter of the size, which reflection and InstanceNorm need
 
 
 @torch.no_grad()
-def run_generator(network: TappedNetwork, images: Tensor) -> Tensor:
+def run_generator(network: TappedNetwork | FastGenerator, images: Tensor) -> Tensor:
     """The generator's output for images of any size, on the network's device, cut to their size.
 
     Images whose height and width are multiples of the network's `size_multiple` are passed on as
@@ -21,7 +22,7 @@ def run_generator(network: TappedNetwork, images: Tensor) -> Tensor:
     are too small for that), which InstanceNorm notices.
 
     Args:
-        network: in eval mode.
+        network: in eval mode, or what `accelerate` made of it: once, for many images.
         images: `(N, 3, H, W)` in [-1, 1].
 
     Returns: `(N, 3, H, W)` in [-1, 1] on the CPU.
@@ -34,7 +35,7 @@ def run_generator(network: TappedNetwork, images: Tensor) -> Tensor:
         -max(length, SMALLEST) % network.size_multiple + max(length, SMALLEST) - length
         for length in (height, width)
     )
-    images = images.to(next(network.parameters()).device)
+    images = images.to(_device(network))
     if bottom or right:
         mode = "reflect" if bottom < height and right < width else "replicate"
         images = F.pad(images, (0, right, 0, bottom), mode=mode)
@@ -42,3 +43,9 @@ def run_generator(network: TappedNetwork, images: Tensor) -> Tensor:
     if not bool(torch.isfinite(fake).all()):
         raise GancompError("the model's output is not finite; its weights are damaged or diverged")
     return fake
+
+
+def _device(network: TappedNetwork | FastGenerator) -> torch.device:
+    if isinstance(network, FastGenerator):
+        return network.device
+    return next(network.parameters()).device

@@ -43,12 +43,58 @@ def instance_norm(features: Tensor, eps: float = 1e-5) -> Tensor:
     if features.is_contiguous() or not features.is_contiguous(memory_format=torch.channels_last):
         return F.instance_norm(features, eps=eps)
     if features.device.type == "cpu":
-        # of one image, the statistics of a batch are those of the instance, and that kernel is the
-        # only fast one the CPU has for channels_last
-        images = [
-            F.batch_norm(image, None, None, training=True, eps=eps)
-            for image in torch.split(features, 1)
-        ]
-        return images[0] if len(images) == 1 else torch.cat(images)
+        return _one_image_at_a_time(features, eps)
     variance, mean = torch.var_mean(features, dim=(2, 3), correction=0, keepdim=True)
     return (features - mean) * torch.rsqrt(variance + eps)
+
+
+def _one_image_at_a_time(features: Tensor, eps: float) -> Tensor:
+    """By the batch norm kernel, the only fast one that the CPU has for channels_last.
+
+    Of a single image, the statistics of the batch are those of the instance.
+    """
+    if len(features) == 1:  # split's backward pass would copy the whole gradient
+        return F.batch_norm(features, None, None, training=True, eps=eps)
+    images = torch.split(features, 1)
+    return torch.cat([F.batch_norm(item, None, None, training=True, eps=eps) for item in images])
+
+
+class ConvBeforeNorm2d(nn.Conv2d):
+    """`nn.Conv2d` with an InstanceNorm right behind it, in whose bias nothing is to be learnt.
+
+    The bias shifts a whole map, and the norm takes that off again: the exact gradient is 0. torch
+    would read the map's gradient once more to find rounding errors of that 0, which Adam would then
+    scale to full steps.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`(N, in, H, W)` to `(N, out, h, w)`; the bias gets no gradient."""
+        bias = None if self.bias is None else self.bias.detach()
+        output: Tensor = self._conv_forward(input, self.weight, bias)
+        return output
+
+
+class TransposedConvBeforeNorm2d(nn.ConvTranspose2d):
+    """`nn.ConvTranspose2d`, else as `ConvBeforeNorm2d`."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """`(N, in, H, W)` to `(N, out, h, w)`; the bias gets no gradient."""
+        assert output_size is None, "the output's size follows from the input's"
+        return F.conv_transpose2d(
+            input,
+            self.weight,
+            None if self.bias is None else self.bias.detach(),
+            self.stride,
+            self.padding,  # type: ignore[arg-type]  # a word only for convolutions
+            self.output_padding,
+            self.groups,
+            self.dilation,
+        )
+
+
+# by the name of the norm that follows: BatchNorm's running statistics do notice a bias
+CONV_BEFORE: dict[str, type[nn.Conv2d]] = {"instance": ConvBeforeNorm2d, "batch": nn.Conv2d}
+TRANSPOSED_CONV_BEFORE: dict[str, type[nn.ConvTranspose2d]] = {
+    "instance": TransposedConvBeforeNorm2d,
+    "batch": nn.ConvTranspose2d,
+}

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from gancomp.networks.base import SequentialNetwork, construct
+from gancomp.networks.norm import CONV_BEFORE
 from gancomp.networks.settings import check_count, check_norm, norm_layer
 
 
@@ -34,7 +35,9 @@ class PatchGAN(SequentialNetwork):
             previous, channels = channels, self.width * min(2**depth, 8)
             stride = 2 if depth < num_layers else 1
             layers += [
-                nn.Conv2d(previous, channels, 4, stride, padding=1, bias=norm == "instance"),
+                CONV_BEFORE[norm](
+                    previous, channels, 4, stride, padding=1, bias=norm == "instance"
+                ),
                 norm_layer(norm, channels),
                 nn.LeakyReLU(0.2),
             ]

@@ -11,8 +11,14 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from gancomp.networks.base import SequentialNetwork, construct
-from gancomp.networks.norm import InstanceNorm2d
+from gancomp.networks.norm import (
+    CONV_BEFORE,
+    TRANSPOSED_CONV_BEFORE,
+    ConvBeforeNorm2d,
+    InstanceNorm2d,
+)
 from gancomp.networks.settings import GeneratorSettings, norm_layer
+from gancomp.networks.tiled import ImageConv2d
 
 FIRST_BLOCK = 10  # index in `model`: stem and two strided convolutions come before
 
@@ -23,12 +29,12 @@ class SeparableConv(nn.Module):
     The norm between is InstanceNorm and both convolutions have a bias whatever the network's norm.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, norm: str) -> None:
         super().__init__()
         self.conv = nn.Sequential(
-            nn.Conv2d(in_channels, in_channels, 3, groups=in_channels),
+            ConvBeforeNorm2d(in_channels, in_channels, 3, groups=in_channels),
             InstanceNorm2d(in_channels),
-            nn.Conv2d(in_channels, out_channels, 1),
+            CONV_BEFORE[norm](in_channels, out_channels, 1),
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -47,8 +53,8 @@ class ResidualBlock(nn.Module):
 
         def conv(source: int, target: int) -> nn.Module:
             if mobile:
-                return SeparableConv(source, target)
-            return nn.Conv2d(source, target, 3, bias=norm == "instance")
+                return SeparableConv(source, target, norm=norm)
+            return CONV_BEFORE[norm](source, target, 3, bias=norm == "instance")
 
         self.conv_block = nn.Sequential(
             nn.ReflectionPad2d(1),
@@ -98,7 +104,7 @@ class ResNetGenerator(SequentialNetwork):
         ]
         layers += _upconv_norm_relu(down2, up1, norm=norm)
         layers += _upconv_norm_relu(up1, up2, norm=norm)
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(up2, settings.out_channels, 7), nn.Tanh()]
+        layers += [nn.ReflectionPad2d(3), ImageConv2d(up2, settings.out_channels, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
         third = num_blocks // 3
         self.default_taps = tuple(f"model.{FIRST_BLOCK - 1 + third * k}" for k in range(4))
@@ -108,12 +114,12 @@ class ResNetGenerator(SequentialNetwork):
 def _conv_norm_relu(
     source: int, target: int, kernel: int, *, norm: str, stride: int = 1, padding: int = 0
 ) -> list[nn.Module]:
-    conv = nn.Conv2d(source, target, kernel, stride, padding, bias=norm == "instance")
+    conv = CONV_BEFORE[norm](source, target, kernel, stride, padding, bias=norm == "instance")
     return [conv, norm_layer(norm, target), nn.ReLU()]
 
 
 def _upconv_norm_relu(source: int, target: int, *, norm: str) -> list[nn.Module]:
-    conv = nn.ConvTranspose2d(
+    conv = TRANSPOSED_CONV_BEFORE[norm](
         source, target, 3, stride=2, padding=1, output_padding=1, bias=norm == "instance"
     )
     return [conv, norm_layer(norm, target), nn.ReLU()]

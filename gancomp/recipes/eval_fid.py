@@ -37,6 +37,7 @@ from gancomp.metrics.fid import (
     statistics_of,
 )
 from gancomp.networks.base import TappedNetwork
+from gancomp.networks.fast import accelerate
 from gancomp.networks.inference import run_generator
 from gancomp.recipes.models import Chosen, check_translates, choose
 from gancomp.recipes.scores import remember
@@ -263,8 +264,9 @@ def translated(
     network: TappedNetwork, split: Split, *, size: int, say: Say, strict: bool = False
 ) -> Iterator[Pixels]:
     """The outputs for all sources of `split`: resized to `size`, truncated to 8 bits."""
+    fast = accelerate(network)
     for _, sources in evaluation_batches(split, size=size, batch_size=1, warn=say, strict=strict):
-        yield from to_uint8(run_generator(network, sources))
+        yield from to_uint8(run_generator(fast, sources))
 
 
 def features_of(

@@ -26,6 +26,7 @@ from gancomp.engine.run import read_config
 from gancomp.errors import ConfigError
 from gancomp.export.model import LoadedModel, open_model
 from gancomp.presets import Preset, find_preset
+from gancomp.recipes.budget import Measure, fit_student, milliseconds, student_latency_ms
 from gancomp.recipes.ineffective import refuse_foreign_options, refuse_ineffective
 from gancomp.registry import METHODS, NETWORKS, build_network, resolve
 from gancomp.shrink.ratio import narrowed
@@ -44,6 +45,7 @@ class Given:
         student_arch: architecture of the student alone.
         student_width: the student's width instead of a ratio.
         ratio: the student's channels over the teacher's.
+        latency_budget: as typed; the student is as wide as it allows, instead of a ratio.
     """
 
     overrides: Json = field(default_factory=dict)
@@ -54,6 +56,7 @@ class Given:
     student_arch: str | None = None
     student_width: int | None = None
     ratio: float | None = None
+    latency_budget: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Plan:
         out: the run's folder.
         resume: whether the folder holds the run's beginning.
         preset: where the settings come from.
+        latency: how the student's width was measured, where it was.
     """
 
     settings: Settings
@@ -75,12 +79,18 @@ class Plan:
     out: Path
     resume: bool
     preset: Json
+    latency: Json | None = None
 
 
 DEFAULT_RATIO = 0.25
 
 
-def make_plan(command: str, given: Given, say: Callable[[str], None]) -> Plan:
+def make_plan(
+    command: str,
+    given: Given,
+    say: Callable[[str], None],
+    measure: Measure = student_latency_ms,
+) -> Plan:
     """Resolves and checks everything that can be known before the first step.
 
     Raises:
@@ -109,12 +119,15 @@ def make_plan(command: str, given: Given, say: Callable[[str], None]) -> Plan:
     settings, preset = _resolve(command, given, typed, files)
     options = check(settings)
     refuse_ineffective(typed, settings, options)
+    latency = None
+    if given.latency_budget is not None:
+        settings, latency = fit_student(settings, given.latency_budget, measure, say)
     ratio = given.ratio if given.ratio is not None else _ratio(settings)
     out = given.out or default_out(settings, files.name, ratio)
     row = {"name": preset.name, "source": preset.source, "reported": preset.reported}
     if not _is_as_published(settings, preset, files):
         row["reported"] = None
-    return Plan(settings, options, files, out, resume=False, preset=row)
+    return Plan(settings, options, files, out, resume=False, preset=row, latency=latency)
 
 
 def _is_as_published(settings: Settings, preset: Preset, files: DatasetFiles) -> bool:
@@ -243,14 +256,27 @@ def _with_load_size(data: Json) -> Json:
 
 def _student(teacher: NetworkSettings, given: Given, typed: Json, preset: Preset) -> Json:
     """The student's settings: the preset's kind of network, narrowed from the teacher's."""
-    if given.ratio is not None and given.student_width is not None:
-        raise ConfigError("--ratio and --student-width: give one of them")
+    _check_one_width(given, typed)
     arch = given.student_arch or _student_arch(teacher.arch, given, preset)
     ratio = DEFAULT_RATIO if given.ratio is None else given.ratio
     student: Json = narrowed(teacher, ratio, arch=arch).arguments() | {"arch": arch}
     if given.student_width is not None:
         student["width"] = given.student_width
     return merge(student, typed)
+
+
+def _check_one_width(given: Given, typed: Json) -> None:
+    """Refuses two options that both say how wide the student is."""
+    if given.ratio is not None and given.student_width is not None:
+        raise ConfigError("--ratio and --student-width: give one of them")
+    if given.latency_budget is None:
+        return
+    milliseconds(given.latency_budget)
+    widths = {"--ratio": given.ratio, "--student-width": given.student_width}
+    widths |= {f"student.{name}": typed.get(name) for name in ("width", "channels")}
+    for name, value in widths.items():
+        if value is not None:
+            raise ConfigError(f"{name} and --latency-budget: give one of them")
 
 
 def _student_arch(teacher_arch: str, given: Given, preset: Preset) -> str:
@@ -334,6 +360,7 @@ def _resumed(command: str, given: Given, typed: Json, say: Callable[[str], None]
                 f"--{name.replace('_', '-')} {getattr(given, name)}: the run in {out} was started "
                 "with another; leave it away, or choose another --out"
             )
+    _check_same_budget(given, config, out)
     # the dataset may have moved: its fingerprint, not its path, must be the same
     moved = (typed.get("data") or {}).get("dataset")
     # a time limit is a sitting's, and does not pass on to the next one
@@ -359,6 +386,18 @@ def _resumed(command: str, given: Given, typed: Json, say: Callable[[str], None]
     return Plan(wanted, options, files, out, resume=True, preset=config["preset"])
 
 
+def _check_same_budget(given: Given, config: Json, out: Path) -> None:
+    """Refuses another budget: a run keeps the width that was measured when it began."""
+    if given.latency_budget is None:
+        return
+    began_with = config.get("latency_budget") or {}
+    if began_with.get("asked_ms") != milliseconds(given.latency_budget):
+        raise ConfigError(
+            f"--latency-budget {given.latency_budget}: the run in {out} was started with another, "
+            "or none; leave it away, or choose another --out"
+        )
+
+
 def _without_dataset(typed: Json) -> Json:
     data = {key: value for key, value in (typed.get("data") or {}).items() if key != "dataset"}
     return typed | {"data": data}
@@ -378,6 +417,11 @@ def _guess_out(command: str, given: Given, typed: Json, say: Callable[[str], Non
     if not (typed.get("data") or {}).get("dataset"):
         raise ConfigError(
             "--resume: give the run's folder with --out (or the options it was started with)"
+        )
+    if given.latency_budget is not None:
+        raise ConfigError(
+            "--resume with --latency-budget: give the run's folder with --out; its default name "
+            "holds the width, which would have to be measured again"
         )
     fresh = Given(**{**given.__dict__, "resume": False})
     return make_plan(command, fresh, say).out

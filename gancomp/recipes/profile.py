@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from gancomp.engine.run import latest_run
 from gancomp.errors import ConfigError
 from gancomp.export.model import open_model
 from gancomp.metrics.cost import measure_cost
-from gancomp.metrics.latency import NUM_RUNS, measure_latency
+from gancomp.metrics.latency import NUM_RUNS, Latency, time_in_turns
 from gancomp.networks.base import TappedNetwork
+from gancomp.networks.fast import FastGenerator, accelerate
+from gancomp.networks.plain import plain_copy
 from gancomp.recipes.models import generator_of
 from gancomp.recipes.scores import latest_fid
 from gancomp.registry import build_network
@@ -103,18 +107,34 @@ def _add_latency(rows: list[Json], subjects: list[Subject], request: LatencyRequ
             raise ConfigError(f"--threads {request.threads}: must be at least 1")
         torch.set_num_threads(request.threads)
     networks = [subject.network.eval().to(device) for subject in subjects]
-    inputs = [torch.zeros(row["input"], device=device) for row in rows]
-    for row, latency in zip(rows, measure_latency(networks, inputs), strict=True):
-        row["latency_ms"] = round(latency.median_ms, 3)
-        row["latency_range_ms"] = [round(latency.min_ms, 3), round(latency.max_ms, 3)]
+    fast = [accelerate(network) for network in networks]
+    for row, (quick, eager) in zip(rows, _time_pairs(fast, rows, device), strict=True):
+        row["latency_ms"] = round(quick.median_ms, 3)
+        row["latency_range_ms"] = [round(quick.min_ms, 3), round(quick.max_ms, 3)]
+        row["latency_eager_ms"] = round(eager.median_ms, 3)
+    ways = ", ".join(dict.fromkeys(item.how for item in fast))
     return {
         "latency": {
             "device": device.type,
             "threads": torch.get_num_threads(),
             "runs": NUM_RUNS,
-            "backend": f"torch {torch.__version__}, eager, float32",
+            "backend": f"torch {torch.__version__}, float32, {ways}",
         }
     }
+
+
+def _time_pairs(
+    fast: list[FastGenerator], rows: list[Json], device: torch.device
+) -> list[tuple[Latency, Latency]]:
+    """Each network as gancomp runs it, and out of torch's own layers in eager mode, in turns."""
+    contestants: dict[str, Callable[[], object]] = {}
+    for index, (quick, row) in enumerate(zip(fast, rows, strict=True)):
+        images = torch.zeros(row["input"], device=device)
+        contestants[f"{index} fast"] = partial(quick, images)
+        contestants[f"{index} eager"] = partial(plain_copy(quick.network), images)
+    with torch.inference_mode():
+        timed = time_in_turns(contestants, device=device)
+    return [(timed[f"{index} fast"], timed[f"{index} eager"]) for index in range(len(fast))]
 
 
 def network_asked_for(
@@ -231,6 +251,9 @@ def show_profile(document: Json) -> None:
         table.append(["ms, median of a warm pass", *(ends.format(**row) for row in rows)])
         if len(rows) == 2:
             table[-1].append(f"{document['ratio']['latency_ms']:.2f}x")
+        table.append(["ms in plain eager", *(f"{row['latency_eager_ms']:.1f}" for row in rows)])
+        if len(rows) == 2:
+            table[-1].append(f"{rows[0]['latency_eager_ms'] / rows[1]['latency_eager_ms']:.2f}x")
     console.print_table(titles, [line + [""] * (len(titles) - len(line)) for line in table])
     if latency:
         console.stdout.print(

@@ -13,7 +13,7 @@ from gancomp.data.transforms import resize, to_tensor, to_uint8
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError, DataError
 from gancomp.files import replacing, reporting_disk_errors
-from gancomp.networks.base import TappedNetwork
+from gancomp.networks.fast import FastGenerator, accelerate
 from gancomp.networks.inference import run_generator
 from gancomp.recipes.models import check_translates, choose
 
@@ -53,7 +53,7 @@ def translate(
     files = list(_expand(inputs))
     chosen = choose(model, part).model
     check_translates(chosen, str(model))
-    network = chosen.network.to(choose_device(device))
+    network = accelerate(chosen.network.to(choose_device(device)))
     written, failed = [], []
     for file, target in zip(files, _targets(files, out), strict=True):
         try:
@@ -105,7 +105,7 @@ def _targets(files: list[Path], out: Path) -> list[Path]:
     return targets
 
 
-def _translate_file(network: TappedNetwork, file: Path, target: Path, size: int | None) -> None:
+def _translate_file(network: FastGenerator, file: Path, target: Path, size: int | None) -> None:
     image = load_image(file)
     if size is not None:
         image = resize(image, size)

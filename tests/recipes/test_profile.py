@@ -141,8 +141,25 @@ def test_latency_is_added_with_device_and_threads(capsys: pytest.CaptureFixture[
     (row,) = document["models"]
     low, high = row["latency_range_ms"]
     assert 0 < low <= row["latency_ms"] <= high
+    assert row["latency_eager_ms"] > 0
     assert document["latency"]["threads"] == 1
+    assert "float32" in document["latency"]["backend"]
     assert document["latency"]["device"] in ("cpu", "cuda")
+
+
+def test_what_is_timed_is_what_gancomp_runs_and_plain_eager_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = [write_model(tmp_path / f"{width}.safetensors", width=width) for width in (4, 2)]
+    command = ["profile", *models, "--latency", "--device", "cpu", "--threads", 1]
+    document = run_command(capsys, *command, "--json").document
+    backend = document["latency"]["backend"]
+    assert "eager in channels_last, rewritten: tiled head, in place, centred norms" in backend
+    large, small = document["models"]
+    assert document["ratio"]["latency_ms"] == large["latency_ms"] / small["latency_ms"]
+    shown = run_command(capsys, *command).out
+    assert "ms in plain eager" in shown
+    assert "1 threads" in " ".join(shown.split())
 
 
 def test_networks_are_timed_in_turns_after_a_warm_up() -> None:

@@ -15,6 +15,7 @@ from gancomp.data.transforms import resize, to_tensor, to_uint8
 from gancomp.errors import GancompError
 from gancomp.export.model import open_model
 from gancomp.networks.base import TappedNetwork, initialise
+from gancomp.networks.fast import FastGenerator, accelerate
 from gancomp.networks.inference import run_generator
 from gancomp.registry import build_network
 from gancomp.seeding import derive_generator
@@ -122,8 +123,30 @@ def test_files_and_folders_mix_and_equal_names_are_told_apart(
     names = ["x.png", "y.png", "x-2.png", "x-3.png", "x-2-2.png"]
     assert document["written"] == [f"new/{name}" for name in names]
     assert sorted(path.name for path in Path("new").iterdir()) == sorted(names)
-    fake = run_generator(open_model(model).network, to_tensor(load_image(Path("b/x.png")))[None])
+    fast = accelerate(open_model(model).network)
+    fake = run_generator(fast, to_tensor(load_image(Path("b/x.png")))[None])
     assert np.array_equal(np.asarray(Image.open("new/x-2.png")), to_uint8(fake)[0])
+
+
+def test_the_network_is_made_fast_once_for_all_images_and_changes_none(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[TappedNetwork] = []
+
+    def noting(network: TappedNetwork) -> FastGenerator:
+        made.append(network)
+        return accelerate(network)
+
+    monkeypatch.setattr("gancomp.recipes.translate.accelerate", noting)
+    files = [picture(Path(f"{name}.png"), (40, 32)) for name in "abc"]
+    assert run_command(capsys, "translate", model, *files, "-o", "new").status == 0
+    assert len(made) == 1
+    for file in files:
+        plain = to_uint8(run_generator(made[0], to_tensor(load_image(file))[None]))[0]
+        shown = np.asarray(Image.open(Path("new") / file.name))
+        # 8 bits are truncated, so the least rounding may move a value by one
+        assert np.abs(shown.astype(int) - plain.astype(int)).max() <= 1
+        assert (shown != plain).mean() < 0.01
 
 
 @pytest.mark.parametrize("out", [".", "../here", "link"])

@@ -1,0 +1,142 @@
+"""`gancomp bench infer`: the student as gancomp runs it, step by step, beside plain PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from gancomp.bench.report import document, use_threads
+from gancomp.config import Json
+from gancomp.engine.device import choose_device
+from gancomp.errors import ConfigError
+from gancomp.metrics.latency import time_in_turns
+from gancomp.networks.base import TappedNetwork
+from gancomp.networks.fast import accelerate
+from gancomp.networks.fast_steps import Rewrites
+from gancomp.networks.plain import plain_copy
+from gancomp.networks.resnet import ResNetGenerator
+from gancomp.registry import build_network
+
+TEACHER_WIDTH = 64
+ORIGINAL = "ResNet-9, eager"
+PLAIN, FAST = "student, eager", "student, fast"
+NUM_PROFILED, NUM_SHOWN = 3, 12  # runs, and operators of each profile
+# each step with the ones before it; the last is what `accelerate` does
+STEPS = {
+    "+ norms that keep it": Rewrites(tiled_head=False, in_place=False, centred_norms=False),
+    "+ tiled head": Rewrites(tiled_head=True, in_place=False, centred_norms=False),
+    "+ in place": Rewrites(tiled_head=True, in_place=True, centred_norms=False),
+}
+Contestants = dict[str, Callable[[], object]]
+
+
+def bench_infer(
+    *,
+    arch: str = "mobile-resnet9",
+    width: int = 16,
+    size: int = 256,
+    batch_size: int = 1,
+    rounds: int = 10,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Json:
+    """Times ResNet-9, teacher and student, plain and fast, in turns in one process.
+
+    Args:
+        arch: architecture of teacher and student.
+        width: of the student; the teacher has 64.
+        size: height and width of the images.
+        batch_size: images per run.
+        rounds: timed runs of each contestant.
+        device: as `--device`.
+        threads: CPU threads.
+
+    Returns: the document of a benchmark, with `profile`: milliseconds by operator of one run of
+        the student, plain and fast, under the profiler (which slows short operators down), and
+        `largest_difference` between the images of the two.
+
+    Raises:
+        ConfigError: for settings that no network can be built or run with.
+    """
+    for flag, value in (("--size", size), ("--batch-size", batch_size), ("--rounds", rounds)):
+        if value < 1:
+            raise ConfigError(f"{flag} {value}: must be at least 1")
+    place = choose_device(device)
+    use_threads(threads)
+    student = _network(arch, width, place)
+    images = _images(student, batch_size, size, place)
+    contestants = _others(arch, images, place) | _student_steps(student, images)
+    with torch.inference_mode():
+        timed = time_in_turns(contestants, num_runs=rounds, device=place)
+        profiles = {name: _by_operator(contestants[name], place) for name in (PLAIN, FAST)}
+        difference = (plain_copy(student)(images) - accelerate(student)(images)).abs().max().item()
+    what = (
+        f"{batch_size} image(s) of {size}x{size}, float32; {arch} of width {TEACHER_WIDTH} "
+        f"(teacher) and {width} (student), ResNet-9 of width {TEACHER_WIDTH}"
+    )
+    report = document("infer", what, timed, of=FAST, device=place, num_images=batch_size)
+    notes = [
+        "eager: torch's own layers, contiguous; each + has those above it, too",
+        f"largest difference between the student's images, plain and fast: {difference:.1e}",
+    ]
+    return report | {"profile": profiles, "largest_difference": difference, "notes": notes}
+
+
+def _network(arch: str, width: int, device: torch.device) -> TappedNetwork:
+    network = build_network(arch, width=width).eval().to(device)
+    if network.arch == "patchgan":
+        raise ConfigError("--arch patchgan: is a discriminator; choose a generator")
+    return network
+
+
+def _images(network: TappedNetwork, batch_size: int, size: int, device: torch.device) -> Tensor:
+    if size % network.size_multiple:
+        raise ConfigError(
+            f"--size {size}: {network.arch} needs a multiple of {network.size_multiple}"
+        )
+    generator = torch.Generator().manual_seed(0)
+    return (torch.rand(batch_size, 3, size, size, generator=generator) * 2 - 1).to(device)
+
+
+def _others(arch: str, images: Tensor, device: torch.device) -> Contestants:
+    """The original of the papers' tables, and the teacher."""
+    original = plain_copy(_network("resnet9", TEACHER_WIDTH, device))
+    teacher = _network(arch, TEACHER_WIDTH, device)
+    return {
+        ORIGINAL: partial(original, images),
+        "teacher, eager": partial(plain_copy(teacher), images),
+        "teacher, fast": partial(accelerate(teacher), images),
+    }
+
+
+def _student_steps(student: TappedNetwork, images: Tensor) -> Contestants:
+    """The student plain, with one step after the other, and as gancomp runs it."""
+    plain = plain_copy(student)
+    contestants: Contestants = {PLAIN: partial(plain, images)}
+    if isinstance(student, ResNetGenerator) and images.device.type == "cpu":
+        moved = plain_copy(student).to(memory_format=torch.channels_last)
+        turned = images.contiguous(memory_format=torch.channels_last)
+        contestants["+ channels_last"] = partial(moved, turned)
+        for name, rewrites in STEPS.items():
+            contestants[name] = partial(accelerate(student, rewrites), images)
+    # the last step, + centred norms, is all of them
+    return contestants | {FAST: partial(accelerate(student), images)}
+
+
+def _by_operator(run: Callable[[], object], device: torch.device) -> dict[str, float]:
+    """Milliseconds of one run in each operator itself, the costliest first."""
+    on_gpu = device.type == "cuda"
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu
+    with profile(activities=activities) as profiler:
+        for _ in range(NUM_PROFILED):
+            run()
+    spent = {
+        event.key: (event.self_device_time_total if on_gpu else event.self_cpu_time_total)
+        for event in profiler.key_averages()
+    }
+    costliest = sorted(spent, key=lambda key: -spent[key])[:NUM_SHOWN]
+    return {key: round(spent[key] / NUM_PROFILED / 1e3, 3) for key in costliest}

@@ -1,0 +1,128 @@
+"""`gancomp distill --latency-budget`: the widest student that is fast enough on this machine."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from gancomp.config import Json, NetworkSettings, Settings
+from gancomp.engine.device import choose_device
+from gancomp.errors import ConfigError
+from gancomp.metrics.latency import time_in_turns
+from gancomp.networks.fast import accelerate
+from gancomp.registry import build_network
+
+NUM_RUNS = 15
+Measure = Callable[[NetworkSettings, int, torch.device], float]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The widest network within a budget, and what it takes."""
+
+    width: int
+    measured_ms: float
+
+
+def milliseconds(text: str) -> float:
+    """The milliseconds of `25ms`, `25` or `0.025s`.
+
+    Raises:
+        ConfigError: if the text is no such time, or is 0.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s)?", text.strip())
+    value = float(match[1]) * (1e3 if match[2] == "s" else 1) if match else 0.0
+    if not 0 < value < math.inf:
+        raise ConfigError(f"--latency-budget {text}: is no time; write 25ms or 0.025s")
+    return value
+
+
+def student_latency_ms(network: NetworkSettings, size: int, device: torch.device) -> float:
+    """Median milliseconds that gancomp takes for one image with such a network.
+
+    Weights do not matter for it, so they are those that a new network has.
+    """
+    fast = accelerate(build_network(network.arch, **network.arguments()).eval().to(device))
+    channels = network.in_channels
+    image = torch.zeros(1, channels, size, size, device=device)
+    timed = time_in_turns({"student": lambda: fast(image)}, num_runs=NUM_RUNS, device=device)
+    return timed["student"].median_ms
+
+
+def widest_within(
+    budget_ms: float, *, most: int, latency_ms: Callable[[int], float]
+) -> Choice | None:
+    """The largest width found by bisection whose latency meets the budget twice.
+
+    Latency rises with the width but for small bumps, and no two measurements are equal: what
+    bisection finds is measured again and, if it fails then, the next smaller width is tried.
+
+    Args:
+        budget_ms: that is to be met.
+        most: the largest width to consider.
+        latency_ms: measures a width.
+
+    Returns: None if not even width 1 meets it.
+    """
+    meets, fails = 0, most + 1
+    while fails - meets > 1:
+        width = (meets + fails) // 2
+        if latency_ms(width) <= budget_ms:
+            meets = width
+        else:
+            fails = width
+    for width in range(meets, 0, -1):
+        measured = latency_ms(width)
+        if measured <= budget_ms:
+            return Choice(width, measured)
+    return None
+
+
+def fit_student(
+    settings: Settings, asked: str, measure: Measure, say: Callable[[str], None]
+) -> tuple[Settings, Json]:
+    """The settings with the widest student that meets the budget, and what was measured.
+
+    Args:
+        settings: checked ones, of `distill`; the student's width is replaced.
+        asked: the budget as typed.
+        measure: milliseconds of a student, `student_latency_ms`.
+        say: told what was chosen.
+
+    Returns: settings, and `asked_ms`, `width`, `measured_ms`, `size`, `device`, `threads`.
+
+    Raises:
+        ConfigError: if no student meets it, naming what the smallest takes.
+    """
+    student, size = settings.student, settings.data.size
+    assert student is not None, "pretrain has no such option"
+    device = choose_device(settings.run.device)
+    budget_ms, threads = milliseconds(asked), torch.get_num_threads()
+
+    def latency_ms(width: int) -> float:
+        return measure(replace(student, width=width), size, device)
+
+    where = f"one {size}x{size} image on {device.type}, {threads} threads"
+    choice = widest_within(budget_ms, most=settings.teacher.network.width, latency_ms=latency_ms)
+    if choice is None:
+        raise ConfigError(
+            f"--latency-budget {asked}: {student.arch} of width 1 takes {latency_ms(1):.3g} ms for "
+            f"{where}; give more, or a smaller --size"
+        )
+    say(
+        f"--latency-budget {asked}: {student.arch} of width {choice.width} takes "
+        f"{choice.measured_ms:.3g} ms for {where}"
+    )
+    measured: Json = {
+        "asked_ms": budget_ms,
+        "width": choice.width,
+        "measured_ms": round(choice.measured_ms, 3),
+        "size": size,
+        "device": device.type,
+        "threads": threads,
+    }
+    return replace(settings, student=replace(student, width=choice.width)), measured

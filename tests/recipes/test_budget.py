@@ -1,0 +1,181 @@
+"""`distill --latency-budget`: its syntax, the search, and what a run remembers of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gancomp.config import NetworkSettings
+from gancomp.data.demo_set import write_demo_set
+from gancomp.engine.run import writing_run
+from gancomp.errors import ConfigError
+from gancomp.recipes.budget import milliseconds, student_latency_ms, widest_within
+from gancomp.recipes.plan import Given, Plan, make_plan
+from gancomp.recipes.training import describe_run
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("25ms", 25), ("25", 25), ("0.025s", 25), (" 1.5 ms ", 1.5), (".5", 0.5), ("2s", 2000)],
+)
+def test_budgets_are_read_as_they_are_written(text: str, wanted: float) -> None:
+    assert milliseconds(text) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("text", ["", "ms", "fast", "-3ms", "0", "0s", "nan", "inf", "1e2", "2m"])
+def test_what_is_no_budget_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"--latency-budget .*25ms or 0.025s"):
+        milliseconds(text)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 16, 64])
+def test_the_widest_that_meets_the_budget_is_found(most: int) -> None:
+    for wanted in range(most + 1):
+        choice = widest_within(wanted + 0.5, most=most, latency_ms=float)
+        assert (choice.width if choice else 0) == wanted
+        assert choice is None or choice.measured_ms == wanted
+
+
+def test_few_widths_are_measured() -> None:
+    asked: list[int] = []
+
+    def latency_ms(width: int) -> float:
+        asked.append(width)
+        return float(width)
+
+    assert widest_within(20, most=64, latency_ms=latency_ms)
+    assert len(asked) <= 8  # 64 is halved six times, at most seven; and the confirmation
+    assert len(set(asked)) == len(asked) - 1
+
+
+def test_a_width_that_met_the_budget_by_luck_gives_way_to_the_next_smaller() -> None:
+    asked: list[int] = []
+
+    def latency_ms(width: int) -> float:
+        asked.append(width)
+        lucky = width == 5 and asked.count(5) == 1
+        return 3.5 if lucky else float(width)
+
+    choice = widest_within(4, most=8, latency_ms=latency_ms)
+    assert choice is not None
+    assert (choice.width, choice.measured_ms) == (4, 4.0)
+    assert asked.count(5) == 2
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("sets") / "toy"
+    write_demo_set(root, size=32, train=2, test=1)
+    return root
+
+
+def by_width(network: NetworkSettings, size: int, device: torch.device) -> float:
+    assert (network.arch, size, device.type) == ("mobile-resnet9", 32, "cpu")
+    return 2.0 * network.width
+
+
+def never(network: NetworkSettings, size: int, device: torch.device) -> float:
+    raise AssertionError("nothing is to be measured")
+
+
+def plan(toy: Path, measure: Any = by_width, say: Any = None, **given: Any) -> Plan:
+    overrides = {
+        "data": {"dataset": str(toy), "size": 32},
+        "teacher": {"network": {"width": 8}},
+        "perceptual": {"source": "none"},
+        "run": {"device": "cpu"},
+    }
+    overrides |= given.pop("overrides", {})
+    return make_plan("distill", Given(overrides, **given), say or (lambda text: None), measure)
+
+
+def test_the_student_is_as_wide_as_the_budget_allows_and_all_are_told(toy: Path) -> None:
+    said: list[str] = []
+    chosen = plan(toy, say=said.append, latency_budget="11ms")
+    assert chosen.settings.student is not None
+    assert chosen.settings.student.width == 5
+    assert chosen.settings.teacher.network.width == 8
+    assert "r0.625" in chosen.out.name
+    assert chosen.latency == {
+        "asked_ms": 11.0,
+        "width": 5,
+        "measured_ms": 10.0,
+        "size": 32,
+        "device": "cpu",
+        "threads": torch.get_num_threads(),
+    }
+    assert describe_run(chosen, None)["latency_budget"] == chosen.latency
+    (line,) = said
+    assert line.startswith("--latency-budget 11ms: mobile-resnet9 of width 5 takes 10 ms for one")
+
+
+def test_the_student_is_never_wider_than_the_teacher(toy: Path) -> None:
+    chosen = plan(toy, latency_budget="1s")
+    assert chosen.settings.student is not None
+    assert chosen.settings.student.width == 8
+
+
+def test_a_budget_that_nothing_meets_costs_one_line_with_what_there_is(toy: Path) -> None:
+    with pytest.raises(ConfigError, match="--latency-budget 1ms: .* width 1 takes 2 ms .* 32x32"):
+        plan(toy, latency_budget="1ms")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"ratio": 0.5},
+        {"student_width": 4},
+        {"overrides": {"student": {"width": 4}}},
+        {"overrides": {"student": {"channels": [1] * 14}}},
+    ],
+)
+def test_a_width_that_is_given_otherwise_contradicts_a_budget(
+    toy: Path, given: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match="--latency-budget: give one of them"):
+        plan(toy, never, latency_budget="11ms", **given)
+
+
+def test_mistakes_in_other_options_are_found_before_anything_is_measured(toy: Path) -> None:
+    with pytest.raises(ConfigError, match="--lambda-l1"):
+        plan(toy, never, latency_budget="11ms", overrides={"adversarial": {"lambda_l1": 3.0}})
+
+
+@pytest.fixture
+def run(toy: Path, tmp_path: Path) -> Path:
+    begun = plan(toy, latency_budget="11ms", out=tmp_path / "run")
+    with writing_run(begun.out, resume=False) as folder:
+        folder.write_config(describe_run(begun, None))
+    return begun.out
+
+
+@pytest.mark.parametrize("budget", [None, "11ms", "0.011s"])
+def test_a_resumed_run_keeps_its_width_and_measures_nothing(
+    toy: Path, run: Path, budget: str | None
+) -> None:
+    resumed = plan(toy, never, out=run, resume=True, latency_budget=budget)
+    assert resumed.settings.student is not None
+    assert resumed.settings.student.width == 5
+
+
+def test_a_resumed_run_takes_no_other_budget(toy: Path, run: Path) -> None:
+    with pytest.raises(ConfigError, match="--latency-budget 12ms: the run in .* another"):
+        plan(toy, never, out=run, resume=True, latency_budget="12ms")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"latency_budget": None}))
+    with pytest.raises(ConfigError, match="--latency-budget 11ms: the run in .* or none"):
+        plan(toy, never, out=run, resume=True, latency_budget="11ms")
+
+
+def test_resuming_by_the_default_name_would_need_the_width(toy: Path) -> None:
+    with pytest.raises(ConfigError, match="--resume with --latency-budget: .*--out"):
+        plan(toy, never, resume=True, latency_budget="11ms")
+
+
+def test_a_student_s_latency_is_measured_as_gancomp_runs_it() -> None:
+    network = NetworkSettings(arch="mobile-resnet6", width=2)
+    assert 0.05 < student_latency_ms(network, 16, torch.device("cpu")) < 5000
