@@ -14,7 +14,9 @@ def derive_seed(seed: int, *keys: str | int) -> int:
     and in every worker process, which is what makes a resumed run equal to an unbroken one.
     """
     text = "\x1f".join([str(seed), *(f"{type(key).__name__}:{key}" for key in keys)])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return (
+        int.from_bytes(hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:8], "big") >> 1
+    )
 
 
 def derive_generator(seed: int, *keys: str | int) -> torch.Generator:

@@ -2,16 +2,149 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gancomp import console
 
 bench_app = typer.Typer(
     help="Time gancomp beside the plain way of doing the same, in turns, on this machine."
 )
 
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[
     int | None, typer.Option("--threads", help="CPU threads.", show_default="torch's choice")
 ]
+
+
+@bench_app.command("infer")
+def infer(
+    arch: Annotated[
+        str, typer.Option("--arch", help="Architecture of teacher and student.")
+    ] = "mobile-resnet9",
+    width: Annotated[int, typer.Option("--width", help="The student's; the teacher has 64.")] = 16,
+    size: Annotated[int, typer.Option("--size", help="Height and width in pixels.")] = 256,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Images per run.")] = 1,
+    rounds: Annotated[int, typer.Option("--rounds", help="Timed runs of each.")] = 10,
+    device: Device = "auto",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Time the student as gancomp runs it, and each step towards that, beside plain PyTorch.
+
+    Example: gancomp bench infer --threads 2
+    """
+    from gancomp.bench.infer import bench_infer
+    from gancomp.bench.report import show
+
+    document = bench_infer(
+        arch=arch,
+        width=width,
+        size=size,
+        batch_size=batch_size,
+        rounds=rounds,
+        device=device,
+        threads=threads,
+    )
+    console.print_json(document) if json else show(document)
+
+
+@bench_app.command("train")
+def bench_train(
+    size: Annotated[int, typer.Option("--size", help="Height and width in pixels.")] = 256,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Images per step.")] = 1,
+    width: Annotated[int, typer.Option("--width", help="The teacher's width (ngf).")] = 64,
+    d_width: Annotated[int, typer.Option("--d-width", help="The discriminators' (ndf).")] = 64,
+    rounds: Annotated[int, typer.Option("--rounds", help="Timed steps of each side.")] = 5,
+    compiled: Annotated[
+        bool | None,
+        typer.Option("--compile/--no-compile", help="torch.compile.", show_default="on a GPU"),
+    ] = None,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Time a bf16 step, too.")] = False,
+    ablate: Annotated[
+        bool, typer.Option("--ablate", help="Switch each optimisation off in turn.")
+    ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say in which operations the time goes.")
+    ] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Time the joint DCD training step beside the same step written plainly.
+
+    Example: gancomp bench train --size 256 --batch-size 1 --threads 2
+    """
+    from gancomp.bench.report import show
+    from gancomp.bench.train import TrainRequest
+    from gancomp.bench.train import bench_train as recipe
+
+    request = TrainRequest(
+        size=size,
+        batch_size=batch_size,
+        width=width,
+        d_width=d_width,
+        rounds=rounds,
+        device=device,
+        threads=threads,
+        compiled=compiled,
+        bf16=bf16,
+        ablate=ablate,
+        profile=profile,
+    )
+    document = recipe(request, console.say)
+    console.print_json(document) if json else show(document)
+
+
+@bench_app.command("data")
+def bench_data(
+    dataset: Annotated[str, typer.Option("--dataset", help="An unpaired folder or known name.")],
+    workers: Annotated[int, typer.Option("--workers", help="Processes that read images.")] = 2,
+    size: Annotated[int, typer.Option("--size", help="Training crop in pixels.")] = 256,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Images per step.")] = 1,
+    rounds: Annotated[int, typer.Option("--rounds", help="Timed runs of each.")] = 5,
+    step_ms: Annotated[
+        float, typer.Option("--step-ms", help="Length of the simulated step that has to wait.")
+    ] = 100.0,
+    json: Json = False,
+) -> None:
+    """Time the loader, with all images in memory and at first, beside PIL and torchvision.
+
+    Example: gancomp bench data --dataset horse2zebra --workers 2
+    """
+    from gancomp.bench.data import DataBench
+    from gancomp.bench.data import bench_data as bench
+    from gancomp.bench.report import show
+
+    request = DataBench(
+        dataset=dataset,
+        size=size,
+        batch_size=batch_size,
+        workers=workers,
+        rounds=rounds,
+        step_ms=step_ms,
+    )
+    document = bench(request, console.say)
+    console.print_json(document) if json else show(document)
+
+
+@bench_app.command("fid")
+def bench_fid(
+    real: Annotated[Path, typer.Option("--real", help="Folder of real images.")],
+    fake: Annotated[Path, typer.Option("--fake", help="Folder of generated images.")],
+    rounds: Annotated[int, typer.Option("--rounds", help="Timed runs of each command.")] = 3,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Time eval-fid, with and without cached reals, beside pytorch-fid's command.
+
+    Example: gancomp bench fid --real data/testB --fake translated
+    """
+    from gancomp.bench.fid import bench_fid as bench
+    from gancomp.bench.report import show
+
+    document = bench(real, fake, rounds=rounds, threads=threads)
+    console.print_json(document) if json else show(document)

@@ -12,15 +12,18 @@ from torch import Tensor, nn
 
 from gancomp.config import RunSettings, ScheduleSettings
 from gancomp.engine.checkpoint import Checkpoint, save_checkpoint
-from gancomp.engine.device import autocast, peak_memory_mb
-from gancomp.engine.phases import Phase, Progress, Step, Trainable
+from gancomp.engine.device import peak_memory_mb
+from gancomp.engine.phases import Progress, Step, Trainable
 from gancomp.engine.run import RunFolder
 from gancomp.engine.schedule import decay_factor
+from gancomp.engine.step import FiniteWatch, take_step
 from gancomp.engine.stopping import InterruptedRunError, StopWish
 from gancomp.errors import CheckpointError, TrainingError
 from gancomp.seeding import derive_seed
 
 Batch = dict[str, Tensor]
+WAIT_WARM_UP, WAIT_WINDOW = 20, 100  # steps
+TOO_MUCH_WAIT = 0.1  # of the time
 
 
 class View(Protocol):
@@ -41,12 +44,21 @@ class View(Protocol):
 
 @dataclass
 class Outcome:
-    """How far a run came: finished steps, seconds and images over all its sittings."""
+    """How far a run came: finished steps, seconds and images over all its sittings.
+
+    Attributes:
+        step: finished steps.
+        seconds: without the time for start-up.
+        num_images: trained on.
+        losses: of the last step.
+        data_wait: share of this sitting's time (0 to 1) in which a step waited for its images.
+    """
 
     step: int = 0
     seconds: float = 0.0
     num_images: int = 0
     losses: dict[str, float] = field(default_factory=dict)
+    data_wait: float = 0.0
 
     @property
     def images_per_second(self) -> float:
@@ -91,6 +103,10 @@ class Loop:
     saved: Callable[[int], object]
     view: View
     loggers: list[Callable[[dict[str, Any]], None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """On a GPU, looking at a loss at once would make the CPU wait for it."""
+        self.watch = FiniteWatch(late=self.device.type == "cuda")
 
     def total_steps(self) -> int:
         """The steps of the whole schedule, or `max_steps` if that is less."""
@@ -153,17 +169,19 @@ def _train(loop: Loop, outcome: Outcome, total: int, stop: StopWish) -> None:
     settings, saved_at = loop.settings, outcome.step
     clock = Clock(loop, outcome)
     if outcome.step < total and not stop:
-        for batch in loop.batches(outcome.step):
+        for batch in clock.timed(loop.batches(outcome.step)):
             losses = run_step(loop, outcome.step, batch)
             clock.count(len(next(iter(batch.values()))))
             if outcome.step % settings.log_every == 0 or outcome.step == 1:
+                loop.watch.settle()
                 clock.log(losses)
             ends = bool(stop) or outcome.step >= total or clock.is_over()
             if ends:
+                loop.watch.settle()
                 outcome.losses = _to_floats(losses)
             due = [item for item in loop.periodic if _is_due(item, outcome.step, ends and not stop)]
             if due:
-                refuse_non_finite_networks(loop.method, outcome.step)
+                refuse_non_finite_networks(loop, outcome.step)
             for item in due:
                 item.action(outcome.step)
             if ends:
@@ -180,10 +198,10 @@ def _is_due(item: Periodic, step: int, ends: bool) -> bool:
 
 
 def run_step(loop: Loop, index: int, batch: Batch) -> dict[str, Tensor]:
-    """One training step: each phase that has its turn; returns all weighted terms, detached.
+    """One training step at the schedule's rate; returns all weighted terms, detached.
 
     Raises:
-        TrainingError: if a term is not finite; nothing of that phase has been changed then.
+        TrainingError: if a term is not finite; see `FiniteWatch`.
     """
     progress = loop.progress(index)
     last = loop.schedule.epochs + loop.schedule.decay_epochs - 1
@@ -191,50 +209,48 @@ def run_step(loop: Loop, index: int, batch: Batch) -> dict[str, Tensor]:
     factor = decay_factor(
         epoch, epochs=loop.schedule.epochs, decay_epochs=loop.schedule.decay_epochs
     )
-    step = Step(
-        index, {key: value.to(loop.device, non_blocking=True) for key, value in batch.items()}
+    on_device = {key: value.to(loop.device, non_blocking=True) for key, value in batch.items()}
+    return take_step(
+        loop.method,
+        Step(index, on_device),
+        progress,
+        rate=factor,
+        precision=loop.settings.precision,
+        device=loop.device,
+        watch=loop.watch,
     )
-    logged: dict[str, Tensor] = {}
-    phases = loop.method.phases()
-    for phase in phases:
-        if not phase.takes_part(progress):
-            continue
-        for group in phase.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
-        only_these_require_grad(phase, phases)
-        with autocast(loop.device, loop.settings.precision):
-            losses = loop.method.losses(phase.name, step)
-        refuse_non_finite(phase.name, losses, index)
-        phase.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(torch.stack([term.float() for term in losses.values()]).sum())
-        phase.optimizer.step()
-        logged |= {f"{phase.name}/{name}": term.detach() for name, term in losses.items()}
-    return logged
 
 
-def only_these_require_grad(phase: Phase, phases: list[Phase]) -> None:
-    """Turns gradients on for what `phase` changes or hands on with its graph, else off."""
-    wanted = {
-        id(item) for module in (phase.module, *phase.keeps_graph_of) for item in module.parameters()
-    }
-    for other in phases:
-        for parameter in other.module.parameters():
-            parameter.requires_grad_(id(parameter) in wanted)
+class WaitWatch:
+    """Adds up the time that steps waited for data, and once says so if it is much.
 
+    The first steps do not count: workers have to start, and caches to fill.
 
-def refuse_non_finite(phase: str, losses: dict[str, Tensor], index: int) -> None:
-    """Raises TrainingError with the names of the terms that are not finite."""
-    if bool(torch.isfinite(torch.stack([term.detach().float() for term in losses.values()])).all()):
-        return
-    bad = ", ".join(
-        f"{phase}/{name} = {term.item()}"
-        for name, term in losses.items()
-        if not torch.isfinite(term)
-    )
-    raise TrainingError(
-        f"step {index + 1}: {bad}; stopped, the last good checkpoint stays. "
-        "Try a lower --lr or --precision fp32, then go on with --resume"
-    )
+    Args:
+        say: told if a window of `WAIT_WINDOW` steps waited for more than `TOO_MUCH_WAIT` of it.
+        started: when the sitting began.
+    """
+
+    def __init__(self, say: Callable[[str], None], started: float) -> None:
+        self.say: Callable[[str], None] | None = say
+        self.waited = 0.0
+        self.num_steps = -WAIT_WARM_UP
+        self.window = (started, 0.0)
+
+    def step(self, now: float) -> None:
+        """A step is done; `now` is the time."""
+        self.num_steps += 1
+        if self.num_steps == WAIT_WINDOW and self.say is not None:
+            began, waited = self.window
+            share = (self.waited - waited) / max(now - began, 1e-9)
+            if share > TOO_MUCH_WAIT:
+                self.say(
+                    f"{share:.0%} of the time is spent waiting for images; more --workers help "
+                    "where there are more processors, and --cache on where memory is left"
+                )
+                self.say = None
+        if self.num_steps in (0, WAIT_WINDOW):
+            self.num_steps, self.window = 0, (now, self.waited)
 
 
 class Clock:
@@ -244,6 +260,17 @@ class Clock:
         self.loop, self.outcome = loop, outcome
         self.started = self.last = time.perf_counter()
         self.logged_at, self.logged_images = self.started, outcome.num_images
+        self.waits, self.logged_wait = WaitWatch(loop.view.say, self.started), 0.0
+
+    def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches; how long each was waited for is added up."""
+        while True:
+            began = time.perf_counter()
+            batch = next(batches, None)
+            self.waits.waited += time.perf_counter() - began
+            if batch is None:
+                return
+            yield batch
 
     def count(self, num_images: int) -> None:
         """A step is done."""
@@ -251,7 +278,9 @@ class Clock:
         self.outcome.step += 1
         self.outcome.num_images += num_images
         self.outcome.seconds += now - self.last
+        self.outcome.data_wait = self.waits.waited / max(now - self.started, 1e-9)
         self.last = now
+        self.waits.step(now)
 
     def is_over(self) -> bool:
         """Whether this sitting's time limit has passed."""
@@ -261,6 +290,7 @@ class Clock:
     def log(self, losses: dict[str, Tensor]) -> None:
         """Writes one line of metrics and shows it."""
         outcome, images = self.outcome, self.outcome.num_images - self.logged_images
+        elapsed = max(self.last - self.logged_at, 1e-9)
         record = {
             "step": outcome.step,
             "epoch": self.loop.progress(outcome.step - 1).epoch,
@@ -269,11 +299,13 @@ class Clock:
                 phase.name: phase.optimizer.param_groups[0]["lr"]
                 for phase in self.loop.method.phases()
             },
-            "images_per_second": images / max(self.last - self.logged_at, 1e-9),
+            "images_per_second": images / elapsed,
+            "data_wait": (self.waits.waited - self.logged_wait) / elapsed,
             "seconds": outcome.seconds,
             "memory_mb": peak_memory_mb(self.loop.device),
         }
         self.logged_at, self.logged_images = self.last, outcome.num_images
+        self.logged_wait = self.waits.waited
         self.loop.run.append_metrics(record)
         for logger in self.loop.loggers:
             logger(record)
@@ -281,7 +313,10 @@ class Clock:
 
 
 def _to_floats(losses: dict[str, Tensor]) -> dict[str, float]:
-    return {name: float(value) for name, value in losses.items()}
+    if not losses:
+        return {}
+    values = torch.stack([value.float() for value in losses.values()]).tolist()  # one copy for all
+    return dict(zip(losses, values, strict=True))
 
 
 def save(loop: Loop, outcome: Outcome) -> None:
@@ -290,7 +325,7 @@ def save(loop: Loop, outcome: Outcome) -> None:
     Raises:
         TrainingError: if a network holds non-finite numbers; the last good checkpoint stays.
     """
-    refuse_non_finite_networks(loop.method, outcome.step)
+    refuse_non_finite_networks(loop, outcome.step)
     state = {
         "networks": {
             name: network.state_dict() for name, network in loop.method.networks().items()
@@ -303,9 +338,10 @@ def save(loop: Loop, outcome: Outcome) -> None:
     loop.saved(outcome.step)
 
 
-def refuse_non_finite_networks(method: Trainable, step: int) -> None:
-    """Raises TrainingError if a parameter or buffer of any network is not finite."""
-    for name, network in method.networks().items():
+def refuse_non_finite_networks(loop: Loop, step: int) -> None:
+    """Raises TrainingError if a term, or any network's parameter or buffer, is not finite."""
+    loop.watch.settle()
+    for name, network in loop.method.networks().items():
         for key, value in network.state_dict().items():
             if (
                 isinstance(value, Tensor)

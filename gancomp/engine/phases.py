@@ -55,6 +55,11 @@ class Phase:
         return progress.step % self.every == 0 and self.active(progress)
 
 
+def _later(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The terms as they are, to be minimised with the others."""
+    return terms
+
+
 @dataclass
 class Step:
     """One training step: its batch, and what earlier phases already computed.
@@ -63,11 +68,15 @@ class Step:
         index: number of the step, from 0.
         batch: `source` and `target`, each `(N, 3, H, W)` in [-1, 1].
         shared: results by name, so that no forward pass is repeated within the step.
+        minimise: takes a part of a phase's terms whose graph no other term needs, and may minimise
+            it right away: the graph's memory is then free for the next part. Returns the terms to
+            put among the phase's losses.
     """
 
     index: int
     batch: dict[str, Tensor]
     shared: dict[str, Any] = field(default_factory=dict)
+    minimise: Callable[[dict[str, Tensor]], dict[str, Tensor]] = _later
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
         """The value called `name`: computed by the first phase that asks, handed to the others."""

@@ -55,6 +55,7 @@ class PerceptualFeatures(nn.Module):
         ConfigError: if a tap is unknown, named twice, or there is none.
     """
 
+    is_network = True  # compiled as a whole
     mean: Tensor
     std: Tensor
 
@@ -187,7 +188,8 @@ def _trunk(taps: Iterable[str]) -> nn.Sequential:
                 out_channels, in_channels = convs[index]
                 layers.append(nn.Conv2d(in_channels, out_channels, 3, padding=1))
             elif index in relus:
-                layers.append(nn.ReLU())  # not in place: a tap is read after the next layer ran
+                # in place: nobody else reads what a convolution put out, and taps are ReLUs
+                layers.append(nn.ReLU(inplace=True))
             else:
                 layers.append(nn.MaxPool2d(2, 2))
     return nn.Sequential(*layers).to_empty(device="cpu")

@@ -276,10 +276,17 @@ class Dcd(Method):
         )
 
     def _concepts(self, maps: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """What the discriminator sees in each map; maps of one size go through it together."""
         judge: TappedNetwork = self.task.discriminator
-        return {
-            tap: judge.features(features, self.discriminator_taps) for tap, features in maps.items()
-        }
+        concepts: dict[str, dict[str, Tensor]] = {}
+        for group in _by_size(maps):
+            features = judge.features(
+                torch.cat([maps[tap] for tap in group]), self.discriminator_taps
+            )
+            parts = {tap: all_of.chunk(len(group)) for tap, all_of in features.items()}
+            for index, tap in enumerate(group):
+                concepts[tap] = {name: part[index] for name, part in parts.items()}
+        return {tap: concepts[tap] for tap in maps}
 
     def schedule_epoch(self, epoch: int) -> int:
         """In blocks, the learning rate moves with the teacher's epochs only, as released."""
@@ -334,6 +341,14 @@ def _known_taps(discriminator: TappedNetwork, taps: tuple[str, ...]) -> tuple[st
                 f"method.options.discriminator_taps: no {tap}; known: {', '.join(known)}"
             )
     return taps or discriminator.default_taps
+
+
+def _by_size(maps: Mapping[str, Tensor]) -> list[list[str]]:
+    """The names of the maps, those of one shape together."""
+    groups: dict[torch.Size, list[str]] = {}
+    for tap, features in maps.items():
+        groups.setdefault(features.shape, []).append(tap)
+    return list(groups.values())
 
 
 def _pick(maps: Mapping[str, Tensor], taps: tuple[str, ...]) -> list[Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gancomp.engine.device import choose_device
 from gancomp.engine.fit import View, fit
 from gancomp.engine.run import check_place, writing_run
+from gancomp.engine.speed import speed_up
 from gancomp.engine.stopping import listening_for_stop
 from gancomp.recipes.plan import Given, Plan, make_plan
 from gancomp.recipes.training import (
@@ -16,6 +17,7 @@ from gancomp.recipes.training import (
     load_feature_network,
     make_loop,
     make_method,
+    make_reader,
     make_selection,
     make_student,
     make_task,
@@ -45,11 +47,13 @@ def train(plan: Plan, view: View) -> Result:
         task = make_task(settings, teacher, resume=goes_on(plan))
         student = make_student(settings)
         method = make_method(plan, task, student, perceptual).to(device)
+        speed_up(method, device, compiled=settings.run.compile, say=view.say)
         selection = make_selection(plan, method, view, device=device)
+        reader = make_reader(plan, view)
         with writing_run(plan.out, resume=plan.resume) as run:
             view.say(describe_preset(plan))
             checkpoint = begin_or_continue(plan, run, describe_run(plan, perceptual), view)
-            loop = make_loop(plan, method, run, view, device=device, selection=selection)
+            loop = make_loop(plan, method, reader, run, view, device=device, selection=selection)
             outcome = fit(loop, checkpoint=checkpoint, stop=stop)
             files = save_generators(plan, method, run, outcome.step)
             if selection is not None:

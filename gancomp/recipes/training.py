@@ -14,6 +14,8 @@ from torch import Tensor
 
 import gancomp
 from gancomp.config import Json, Settings
+from gancomp.data.cache import is_kept
+from gancomp.data.indexed import Reader
 from gancomp.data.loader import batches, evaluation_batches, steps_per_epoch
 from gancomp.data.splits import DatasetFiles
 from gancomp.data.transforms import to_uint8
@@ -60,6 +62,7 @@ class Result:
             "step": self.outcome.step,
             "seconds": round(self.outcome.seconds, 3),
             "images_per_second": round(self.outcome.images_per_second, 4),
+            "data_wait": round(self.outcome.data_wait, 4),
             **main,
             "losses": self.outcome.losses,
             "samples": str(self.grid) if self.grid else None,
@@ -174,6 +177,7 @@ def describe_run(plan: Plan, perceptual: PerceptualFeatures | None) -> Json:
         "settings": plan.settings.to_json(),
         "preset": plan.preset,
         "seed": plan.settings.run.seed,
+        "latency_budget": plan.latency,
         "dataset": {
             "name": plan.files.name,
             "root": str(plan.files.root.resolve()),
@@ -211,9 +215,31 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
     return load_newest(run.checkpoints, view.say)
 
 
+def make_reader(plan: Plan, view: View) -> Reader:
+    """What reads the training images, with room in memory to decode each but once, if there is any.
+
+    Raises:
+        ConfigError: if `--cache on` does not fit.
+        DataError: if the images are not of the task's kind.
+    """
+    data, train = plan.settings.data, divide(plan.files, plan.settings).training.train
+    num_images = len(train.source) + len(train.target)
+    reader: Reader = resolve(READERS, "--task", data.task)(
+        train,
+        size=data.size,
+        load_size=data.load_size,
+        seed=plan.settings.run.seed,
+        flip=data.flip,
+        strict=data.strict,
+        cached=is_kept(data.cache, num_images, data.load_size, say=view.say),
+    )
+    return reader
+
+
 def make_loop(
     plan: Plan,
     method: Method,
+    reader: Reader,
     run: RunFolder,
     view: View,
     *,
@@ -227,24 +253,15 @@ def make_loop(
     periodic = [Periodic(settings.run.sample_every, sample)]
     if selection is not None:
         periodic.append(Periodic(settings.selection.every, selection.score))
-    reader = resolve(READERS, "--task", data.task)
-    dataset = reader(
-        files.train,
-        size=data.size,
-        load_size=data.load_size,
-        seed=settings.run.seed,
-        flip=data.flip,
-        strict=data.strict,
-    )
 
     def batches_from(step: int) -> Iterator[dict[str, Tensor]]:
         return batches(
-            dataset,
+            reader,
             batch_size=data.batch_size,
             seed=settings.run.seed,
             start_step=step,
             workers=settings.run.workers,
-            pin_memory=device.type == "cuda",
+            device=device,
             warn=view.say,
         )
 
@@ -254,7 +271,7 @@ def make_loop(
         settings=settings.run,
         schedule=settings.schedule,
         device=device,
-        steps_per_epoch=steps_per_epoch(dataset, data.batch_size),
+        steps_per_epoch=steps_per_epoch(reader, data.batch_size),
         batches=batches_from,
         periodic=periodic,
         saved=partial(save_generators, plan, method, run),

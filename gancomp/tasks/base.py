@@ -14,6 +14,7 @@ from gancomp.engine.phases import Step
 from gancomp.errors import ConfigError
 from gancomp.losses.gan import discriminator_fake_loss, discriminator_real_loss, generator_loss
 from gancomp.networks.base import TappedNetwork, initialise
+from gancomp.networks.batching import in_one_pass
 from gancomp.networks.shapes import tap_sizes
 from gancomp.registry import build_network
 from gancomp.seeding import derive_generator
@@ -88,9 +89,14 @@ class Task(nn.Module, ABC):
     def generator_losses(self, step: Step) -> dict[str, Tensor]:
         """The teacher's weighted terms."""
 
-    @abstractmethod
+    def discriminator_input(self, step: Step, images: Tensor) -> Tensor:
+        """What the discriminator looks at to judge images that claim to be this batch's targets."""
+        return images
+
     def judge(self, step: Step, images: Tensor) -> Tensor:
         """The discriminator's logits for images that claim to be this batch's targets."""
+        logits: Tensor = self.discriminator(self.discriminator_input(step, images))
+        return logits
 
     @abstractmethod
     def discriminator_losses(
@@ -144,23 +150,27 @@ class Task(nn.Module, ABC):
         `0.5 (real + teacher fake) + 0.5 lambda_student student fake`: DCD eq. 7 with the task's
         form of GAN loss. The student's fakes have a pool of their own.
         """
-        kind = self.settings.gan
-        real, teacher_fake = step.batch["target"], self.teacher(step).fake.detach()
-        losses = {
-            "real": 0.5 * discriminator_real_loss(kind, self.judge(step, real)),
-            "teacher_fake": 0.5 * self._pooled_loss(step, self.teacher_pool, teacher_fake),
+        inputs = {
+            "real": self.discriminator_input(step, step.batch["target"]),
+            "teacher_fake": self._shown(step, self.teacher_pool, self.teacher(step).fake),
         }
         if student_fake is not None:
-            loss = self._pooled_loss(step, self.student_pool, student_fake.detach())
+            inputs["student_fake"] = self._shown(step, self.student_pool, student_fake)
+        judge = self.discriminator
+        logits = dict(zip(inputs, in_one_pass(judge, judge, list(inputs.values())), strict=True))
+        kind = self.settings.gan
+        losses = {
+            "real": 0.5 * discriminator_real_loss(kind, logits["real"]),
+            "teacher_fake": 0.5 * discriminator_fake_loss(kind, logits["teacher_fake"]),
+        }
+        if student_fake is not None:
+            loss = discriminator_fake_loss(kind, logits["student_fake"])
             losses["student_fake"] = 0.5 * lambda_student * loss
         return losses
 
-    def _pooled_loss(self, step: Step, pool: FakePool, fake: Tensor) -> Tensor:
-        return discriminator_fake_loss(self.settings.gan, self.judge_pooled(step, pool, fake))
-
-    @abstractmethod
-    def judge_pooled(self, step: Step, pool: FakePool, fake: Tensor) -> Tensor:
-        """The discriminator's logits for what the pool gives back for this batch's fakes."""
+    def _shown(self, step: Step, pool: FakePool, fake: Tensor) -> Tensor:
+        """What the discriminator is shown for `fake`: itself or older ones, without a graph."""
+        return pool.exchange(self.discriminator_input(step, fake.detach()), step.index)
 
 
 def new_network(settings: NetworkSettings, seed: int, role: str) -> TappedNetwork:

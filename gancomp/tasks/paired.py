@@ -13,7 +13,6 @@ from gancomp.engine.phases import Step
 from gancomp.losses.gan import generator_loss
 from gancomp.networks.base import TappedNetwork
 from gancomp.tasks.base import Task
-from gancomp.tasks.pool import FakePool
 
 
 class PairedTask(Task):
@@ -44,16 +43,9 @@ class PairedTask(Task):
             "l1": self.settings.lambda_l1 * F.l1_loss(fake, step.batch["target"]),
         }
 
-    def judge(self, step: Step, images: Tensor) -> Tensor:
-        """Logits for (condition, image) pairs, stacked over channels."""
-        logits: Tensor = self.discriminator(torch.cat([step.batch["source"], images], dim=1))
-        return logits
-
-    def judge_pooled(self, step: Step, pool: FakePool, fake: Tensor) -> Tensor:
-        """Logits for pooled (condition, image) pairs: a pooled fake keeps its own condition."""
-        pair = torch.cat([step.batch["source"], fake], dim=1)
-        logits: Tensor = self.discriminator(pool.exchange(pair, step.index))
-        return logits
+    def discriminator_input(self, step: Step, images: Tensor) -> Tensor:
+        """(Condition, image) pairs, stacked over channels; a pooled fake keeps its condition."""
+        return torch.cat([step.batch["source"], images], dim=1)
 
     def discriminator_losses(
         self, step: Step, student_fake: Tensor | None = None, lambda_student: float = 1.0

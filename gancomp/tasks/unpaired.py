@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,7 +13,8 @@ from gancomp.config import NetworkSettings
 from gancomp.engine.phases import Step
 from gancomp.losses.gan import discriminator_fake_loss, discriminator_real_loss, generator_loss
 from gancomp.networks.base import TappedNetwork
-from gancomp.tasks.base import Task, like
+from gancomp.networks.batching import in_one_pass, is_better_in_one_pass
+from gancomp.tasks.base import Task, Translation, like
 from gancomp.tasks.pool import FakePool
 
 
@@ -59,20 +61,53 @@ class UnpairedTask(Task):
         Cycle terms weigh `lambda_cycle`, identity terms `lambda_cycle * lambda_identity`.
         """
         source, target = step.batch["source"], step.batch["target"]
-        kind, lambda_cycle = self.settings.gan, self.settings.lambda_cycle
+        kind, weight = self.settings.gan, self.settings.lambda_cycle
+        losses = self._identity_losses(step)
         fake_target = self.teacher(step).fake
+        losses |= step.minimise(
+            {
+                "gan_forward": generator_loss(kind, self.discriminator(fake_target)),
+                "cycle_source": weight * F.l1_loss(self.backward_generator(fake_target), source),
+            }
+        )
         fake_source = self._backward_fake(step)
-        losses = {
-            "gan_forward": generator_loss(kind, self.discriminator(fake_target)),
-            "gan_backward": generator_loss(kind, self.backward_discriminator(fake_source)),
-            "cycle_source": lambda_cycle * F.l1_loss(self.backward_generator(fake_target), source),
-            "cycle_target": lambda_cycle * F.l1_loss(self.generator(fake_source), target),
+        judge = self.backward_discriminator
+        return losses | {
+            "gan_backward": generator_loss(kind, judge(fake_source)),
+            "cycle_target": weight * F.l1_loss(self.generator(fake_source), target),
         }
-        weight = lambda_cycle * self.settings.lambda_identity
-        if weight > 0:
-            losses["identity_source"] = weight * F.l1_loss(self.backward_generator(source), source)
-            losses["identity_target"] = weight * F.l1_loss(self.generator(target), target)
-        return losses
+
+    def _identity_losses(self, step: Step) -> dict[str, Tensor]:
+        """What each generator makes of an image that is in its target domain already."""
+        weight = self.settings.lambda_cycle * self.settings.lambda_identity
+        source, target = step.batch["source"], step.batch["target"]
+        if weight == 0:
+            return {}
+        if is_better_in_one_pass(self.teacher_networks(), source.device):
+            same_source, same_target = self._identities_with_translations(step)
+            return {
+                "identity_source": weight * F.l1_loss(same_source, source),
+                "identity_target": weight * F.l1_loss(same_target, target),
+            }
+        same_source = self.backward_generator(source)
+        losses = step.minimise({"identity_source": weight * F.l1_loss(same_source, source)})
+        same_target = self.generator(target)
+        return losses | step.minimise({"identity_target": weight * F.l1_loss(same_target, target)})
+
+    def _identities_with_translations(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Each generator on both domains in one pass; the translations are kept for the others.
+
+        Returns: what the backward generator makes of the source and the forward one of the target.
+        """
+        source, target, num = step.batch["source"], step.batch["target"], len(step.batch["source"])
+        of_both = self.backward_generator(torch.cat([source, target]))
+        step.once("backward_fake", lambda: of_both[num:])
+        fakes, taps = self.generator.forward_with_taps(
+            torch.cat([source, target]), self.recorded_taps
+        )
+        of_source = {tap: features[:num] for tap, features in taps.items()}
+        step.once("teacher", lambda: Translation(fakes[:num], of_source))
+        return of_both[:num], fakes[num:]
 
     def _backward_fake(self, step: Step) -> Tensor:
         """The target translated back to the source's domain, computed once per step."""
@@ -81,24 +116,19 @@ class UnpairedTask(Task):
         )
         return fake
 
-    def judge(self, step: Step, images: Tensor) -> Tensor:
-        """Logits of the target domain's discriminator, which sees the image alone."""
-        logits: Tensor = self.discriminator(images)
-        return logits
-
-    def judge_pooled(self, step: Step, pool: FakePool, fake: Tensor) -> Tensor:
-        """Logits for the pool's images."""
-        return self.judge(step, pool.exchange(fake, step.index))
-
     def discriminator_losses(
         self, step: Step, student_fake: Tensor | None = None, lambda_student: float = 1.0
     ) -> dict[str, Tensor]:
         """The target domain's terms and, unless the teacher is frozen, the source domain's."""
         losses = self.target_discriminator_losses(step, student_fake, lambda_student)
-        if not self.frozen:
-            kind, judge = self.settings.gan, self.backward_discriminator
-            fake = self._backward_fake(step).detach()
-            fake = self.backward_pool.exchange(fake, step.index)
-            losses["real_source"] = 0.5 * discriminator_real_loss(kind, judge(step.batch["source"]))
-            losses["fake_source"] = 0.5 * discriminator_fake_loss(kind, judge(fake))
-        return losses
+        if self.frozen:
+            return losses
+        losses = step.minimise(losses)
+        kind, judge = self.settings.gan, self.backward_discriminator
+        source = step.batch["source"]
+        fake = self.backward_pool.exchange(self._backward_fake(step).detach(), step.index)
+        real_logits, fake_logits = in_one_pass(judge, judge, [source, fake])
+        return losses | {
+            "real_source": 0.5 * discriminator_real_loss(kind, real_logits),
+            "fake_source": 0.5 * discriminator_fake_loss(kind, fake_logits),
+        }

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from tiny_runs import assert_equal
 from torch import Tensor, nn
 
 from gancomp.config import RunSettings, ScheduleSettings
+from gancomp.engine import fit as engine
 from gancomp.engine.checkpoint import Checkpoint, load_newest
 from gancomp.engine.fit import Loop, Outcome, fit
 from gancomp.engine.phases import Phase, Progress, Step
@@ -336,3 +339,52 @@ def test_progress_is_told_from_the_start_and_every_line_once(tmp_path: Path) -> 
     assert view.started == (12, 5)
     assert [record["epoch"] for record in view.records][:2] == [1, 2]
     assert make_loop(tmp_path, Toy()).progress(7) == Progress(step=7, epoch=2, num_epochs=4)
+
+
+class Listening(Watch):
+    """A view that keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+
+def slow_batches(step: int, seconds: float) -> Iterator[dict[str, Tensor]]:
+    for batch in batches(step):
+        time.sleep(seconds)
+        yield batch
+
+
+def test_waiting_for_data_is_logged_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "WAIT_WARM_UP", 2)
+    monkeypatch.setattr(engine, "WAIT_WINDOW", 3)
+    monkeypatch.setattr(engine, "TOO_MUCH_WAIT", 0.01)
+    view = Listening()
+    loop = make_loop(tmp_path, Toy(), view=view, checkpoint_every=100)
+    loop.batches = partial(slow_batches, seconds=0.02)
+    outcome = fit(loop, checkpoint=None, stop=StopWish())
+    shares = [record["data_wait"] for record in metrics(tmp_path)]
+    assert len(shares) == 12
+    assert all(0 < share < 1 for share in shares)
+    assert 0 < outcome.data_wait < 1
+    assert len(view.said) == 1
+    assert all(word in view.said[0] for word in ("--workers", "--cache", "% of the time"))
+
+
+@pytest.mark.parametrize(
+    ("slow", "told"), [((), 0), (range(20), 0), (range(20, 120), 1), (range(50, 61), 1), ((55,), 0)]
+)
+def test_only_much_waiting_after_the_first_steps_is_told(slow: Sequence[int], told: int) -> None:
+    said: list[str] = []
+    watch, now = engine.WaitWatch(said.append, started=5.0), 5.0
+    for step in range(400):
+        wait = 1.2 if step in slow else 0.01  # beside steps of a second
+        watch.waited += wait
+        now += 1 + wait
+        watch.step(now)
+    assert len(said) == told

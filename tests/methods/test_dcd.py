@@ -5,8 +5,8 @@ import torch
 from builders import phase_called, random_batch, random_step, small_method, small_task, snapshot
 from torch import Tensor, nn
 
-from gancomp.engine.fit import only_these_require_grad
 from gancomp.engine.phases import Progress, Step
+from gancomp.engine.step import only_these_require_grad
 from gancomp.errors import ConfigError
 from gancomp.methods.base import Method
 

@@ -1,0 +1,147 @@
+"""One training step: each phase that has its turn computes its losses and moves its module."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from gancomp.engine.device import autocast
+from gancomp.engine.phases import Phase, Progress, Step, Trainable
+from gancomp.errors import TrainingError
+
+
+def take_step(
+    method: Trainable,
+    step: Step,
+    progress: Progress,
+    *,
+    rate: float,
+    precision: str,
+    device: torch.device,
+    watch: FiniteWatch,
+) -> dict[str, Tensor]:
+    """Runs the phases in turn; returns all their weighted terms, detached.
+
+    Args:
+        method: phases and losses.
+        step: index and batch, the latter on `device`.
+        progress: where the run stands, which decides who has a turn.
+        rate: factor of the schedule on every phase's own learning rate.
+        precision: as `--precision`.
+        device: of networks and batch.
+        watch: sees every phase's terms before they are minimised.
+
+    Raises:
+        TrainingError: from `watch`, if a term is not finite.
+    """
+    logged: dict[str, Tensor] = {}
+    phases = method.phases()
+    step.minimise = partial(_minimise, device=device)
+    for phase in phases:
+        if not phase.takes_part(progress):
+            continue
+        for group in phase.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * rate
+        only_these_require_grad(phase, phases)
+        phase.optimizer.zero_grad(set_to_none=True)
+        with autocast(device, precision):
+            losses = method.losses(phase.name, step)
+        terms = torch.stack([term.detach().float() for term in losses.values()])
+        watch.see(step.index, [f"{phase.name}/{name}" for name in losses], terms)
+        losses = step.minimise(losses)
+        phase.optimizer.step()
+        logged |= {f"{phase.name}/{name}": term for name, term in losses.items()}
+    return logged
+
+
+def _minimise(terms: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Adds the gradients of those terms that still have a graph; returns all, detached."""
+    open_terms = [term.float() for term in terms.values() if term.requires_grad]
+    if open_terms:
+        with torch.autocast(device.type, enabled=False):  # it is meant for forward passes only
+            torch.autograd.backward(torch.stack(open_terms).sum())
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def only_these_require_grad(phase: Phase, phases: list[Phase]) -> None:
+    """Turns gradients on for what `phase` changes or hands on with its graph, else off."""
+    wanted = {
+        id(item) for module in (phase.module, *phase.keeps_graph_of) for item in module.parameters()
+    }
+    for other in phases:
+        for parameter in other.module.parameters():
+            parameter.requires_grad_(id(parameter) in wanted)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    step: int
+    names: Sequence[str]
+    terms: Tensor  # on the CPU once `copied` has happened
+    copied: torch.cuda.Event | None
+
+
+class FiniteWatch:
+    """Refuses non-finite loss terms by their names.
+
+    On the CPU at once, before anything is changed. On a GPU looking at a number means waiting for
+    all work queued so far, so terms are copied aside and looked at one step later: the offending
+    step has then been taken, but nothing is saved, logged or scored before `settle` has looked.
+
+    Args:
+        late: look one step later.
+    """
+
+    def __init__(self, *, late: bool) -> None:
+        self.late = late
+        self._pending: deque[_Seen] = deque()
+
+    def see(self, step: int, names: Sequence[str], terms: Tensor) -> None:
+        """Takes note of the terms `(len(names),)` of a phase of step `step`, counted from 0.
+
+        Raises:
+            TrainingError: naming the terms that are not finite, now or in an earlier step.
+        """
+        if not self.late:
+            _refuse_non_finite(_Seen(step, names, terms, None))
+            return
+        self._pending.append(_copied_aside(step, names, terms))
+        self.settle(before=step)
+
+    def settle(self, before: int | None = None) -> None:
+        """Looks at what is still unseen of the steps below `before`, by default of all.
+
+        Raises:
+            TrainingError: naming the terms that are not finite.
+        """
+        while self._pending and (before is None or self._pending[0].step < before):
+            seen = self._pending.popleft()
+            if seen.copied is not None:
+                seen.copied.synchronize()
+            _refuse_non_finite(seen)
+
+
+def _copied_aside(step: int, names: Sequence[str], terms: Tensor) -> _Seen:
+    if terms.device.type != "cuda":
+        return _Seen(step, names, terms.clone(), None)
+    host = torch.empty(terms.shape, dtype=terms.dtype, pin_memory=True)
+    host.copy_(terms, non_blocking=True)
+    copied = torch.cuda.current_stream(terms.device).record_event()
+    return _Seen(step, names, host, copied)
+
+
+def _refuse_non_finite(seen: _Seen) -> None:
+    if bool(torch.isfinite(seen.terms).all()):
+        return
+    values = zip(seen.names, seen.terms.tolist(), strict=True)
+    bad = ", ".join(f"{name} = {value}" for name, value in values if not math.isfinite(value))
+    raise TrainingError(
+        f"step {seen.step + 1}: {bad}; stopped, the last good checkpoint stays. "
+        "Try a lower --lr or --precision fp32, then go on with --resume"
+    )
