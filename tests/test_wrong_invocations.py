@@ -97,6 +97,29 @@ CASES: list[tuple[str, str, str]] = [
     (f"{FAKE} --batch-size 0", "--batch-size 0", "at least 1"),
     ("demo -o new --max-steps 0", "--max-steps 0", "at least 1"),
     ("demo -o new --seed -1", "--seed -1", "at least 0"),
+    (f"distill --dataset data {TRAIN} --latency-budget soon", "-budget soon", "write 25ms"),
+    (f"distill --dataset data {TRAIN} --latency-budget 0ms", "-budget 0ms", "write 25ms"),
+    (f"distill --dataset data {TRAIN} --latency-budget 1e-9", "-budget 1e-9", "write 25ms"),
+    (f"distill --dataset data {TRAIN} --latency-budget .0001ms", "width 1 takes", "give more"),
+    ("bench infer --width 0", "--width 0", "1 or more"),
+    ("bench infer --size 0", "--size 0", "at least 1"),
+    ("bench infer --size 30", "--size 30", "multiple of 4"),
+    ("bench infer --batch-size 0", "--batch-size 0", "at least 1"),
+    ("bench infer --rounds 0", "--rounds 0", "at least 1"),
+    ("bench infer --threads 0", "--threads 0", "at least 1"),
+    ("bench infer --arch resnet8", "--arch resnet8", "did you mean resnet9"),
+    ("bench infer --arch patchgan", "--arch patchgan", "choose a generator"),
+    ("bench infer --device tpu", "--device tpu", "cpu"),
+    ("bench data --dataset nosuch", "nosuch", "horse2zebra"),
+    ("bench data", "--dataset", "gancomp bench data --help"),
+    ("bench data --dataset pairs", "--dataset pairs", "unpaired"),
+    ("bench data --dataset data --rounds 0", "--rounds 0", "at least 1"),
+    ("bench data --dataset data --workers -1", "--workers -1", "0 or more"),
+    ("bench data --dataset data --step-ms 0", "--step-ms 0", "at least 1"),
+    ("bench fid --real nosuch --fake data/testA", "--real nosuch", "folder of images"),
+    ("bench fid --real data/testB --fake empty", "--fake empty", "2 or more"),
+    ("bench fid --real data/testB --fake data/testA --rounds 0", "--rounds 0", "at least 1"),
+    (f"distill --dataset data {TRAIN} --cache maybe", "--cache maybe", "auto, on, off"),
     # wrong names
     (f"distill --dataset data {TRAIN} --method dvd", "--method dvd", "did you mean dcd"),
     (f"distill --dataset data {TRAIN} --method teacher-only", "does not distil", "dcd"),
@@ -184,6 +207,9 @@ CASES: list[tuple[str, str, str]] = [
     ("pretrain --resume --out empty", "empty", "check the path"),
     # options that would be ignored, or contradict each other
     (f"distill --dataset data {TRAIN} --ratio 0.5 --student-width 4", "--ratio", "one of them"),
+    (f"distill --dataset data {TRAIN} --ratio 0.5 --latency-budget 9ms", "--ratio", "one of them"),
+    (f"distill --dataset data {TRAIN} --student-width 4 --latency-budget 9", "-width", "one of"),
+    ("distill --dataset data --resume --latency-budget 9ms", "--latency-budget", "--out"),
     (f"distill --dataset data {TRAIN} --freeze-teacher", "--freeze-teacher", "--teacher FILE"),
     (f"distill --dataset data {TRAIN} --teacher-block-epochs 3", "--student-block-epochs", "both"),
     (f"distill --dataset data {TRAIN} --lambda-l1 3", "--lambda-l1", "unpaired data"),
@@ -295,7 +321,7 @@ def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_json(arguments: list[str]) -> list[str]:
-    depth = 2 if arguments[:1] == ["data"] else 1
+    depth = 2 if arguments[:1] in (["data"], ["bench"]) else 1
     return [*arguments[:depth], "--json", *arguments[depth:]] if len(arguments) > 1 else arguments
 
 
@@ -332,7 +358,7 @@ def test_a_mistake_costs_one_line_and_status_2_and_changes_nothing(
 def test_the_table_covers_every_command_and_many_mistakes() -> None:
     first = [case[0].split()[0] for case in CASES if case[0]]
     assert {name: first.count(name) >= 2 for name in COMMANDS} == dict.fromkeys(COMMANDS, True)
-    assert len({case[0] for case in CASES}) == len(CASES) == 178
+    assert len({case[0] for case in CASES}) == len(CASES) == 204
 
 
 @pytest.mark.parametrize(
