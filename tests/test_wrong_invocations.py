@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from commands import SMALL, contents, run_command, write_model
+from PIL import Image
 
 from gancomp.data.demo_set import write_demo_set
 
@@ -111,7 +112,7 @@ CASES: list[tuple[str, str, str]] = [
     (f"distill --dataset data {TRAIN} --device tpu", "--device tpu", "cuda:N"),
     (f"distill --dataset data {TRAIN} --device cuda:99", "--device cuda:99", "--device cpu"),
     (f"distill --dataset data {TRAIN} --precision fp8", "--precision fp8", "bf16"),
-    (f"distill --dataset data {SMALL} --perceptual vgg19", "--perceptual vgg19", "vgg16"),
+    (f"distill --dataset data {SMALL} --perceptual vgg13", "--perceptual vgg13", "vgg16"),
     (f"distill --dataset data {TRAIN} --config nosuch.toml", "nosuch.toml", "check the path"),
     (f"distill --dataset data {TRAIN} --config broken.toml", "broken.toml", "TOML"),
     (f"distill --dataset data {TRAIN} --config odd.toml", "run.sped", "did you mean seed"),
@@ -166,6 +167,27 @@ CASES: list[tuple[str, str, str]] = [
     ("eval-fid --fake data/testA --real nosuch.npz", "nosuch.npz", "no such file"),
     ("eval-fid --fake data/testA", "--fake", "needs --real"),
     ("eval-fid student.safetensors --dataset onesided", "no trainB/", "gancomp demo"),
+    # super-resolution models and the originals they are scored against
+    ("eval-sr sr.safetensors", "Missing option '--dataset'", "gancomp eval-sr --help"),
+    ("eval-sr --dataset data/testA", "no model given", "give a model file"),
+    ("eval-sr nosuch.safetensors --dataset data/testA", "nosuch.safetensors", "check the path"),
+    ("eval-sr hostile.pth --dataset data/testA", "hostile.pth", "state_dict"),
+    ("eval-sr student.safetensors --dataset data/testA", "student.safetensors", "eval-fid"),
+    ("eval-sr judge.safetensors --dataset data/testA", "judge.safetensors", "give a generator"),
+    ("eval-sr sr.safetensors --dataset nosuch", "--dataset nosuch", "Known names"),
+    ("eval-sr sr.safetensors --dataset Set99", "Set99", "Set5, Set14"),
+    ("eval-sr sr.safetensors --dataset empty", "--dataset empty", "a folder of images"),
+    ("eval-sr sr.safetensors --dataset data", "has no images", "data/trainA?"),
+    ("eval-sr sr.safetensors --dataset notes.txt", "notes.txt", "give the folder"),
+    ("eval-sr sr.safetensors --dataset corrupt/trainA", "none of 2 files", "x0.png"),
+    ("eval-sr sr.safetensors --dataset spoiled/trainA --strict", "bad.png", "not a readable"),
+    ("eval-sr sr.safetensors --dataset data/testA --scale 3", "--scale 3", "2 or 4"),
+    ("eval-sr sr.safetensors --dataset data/testA --scale 2", "enlarges by 4", "leave the option"),
+    ("eval-sr sr.safetensors --dataset data/testA --scale big", "'big'", "gancomp eval-sr --help"),
+    ("eval-sr sr.safetensors --dataset data/testA --device tpu", "--device tpu", "cpu"),
+    ("eval-sr sr.safetensors --dataset data/testA --part G_A", "G_A", "leave it out"),
+    ("eval-sr sr.safetensors --dataset dots --strict", "dot.png", "use a larger image"),
+    ("eval-fid sr.safetensors --dataset data", "sr.safetensors", "gancomp eval-sr"),
     # places that cannot be written
     (f"distill --dataset data {TRAIN} --out notes.txt", "--out notes.txt", "choose a folder"),
     (f"distill --dataset data {TRAIN} --out notes.txt/run", "notes.txt/run", "choose another"),
@@ -228,7 +250,8 @@ CASES: list[tuple[str, str, str]] = [
     ("eval-fid student.safetensors --fake data/testA --real data/testB", "--fake", "one of them"),
 ]
 COMMANDS = (
-    *("pretrain", "distill", "export", "profile", "eval-fid", "translate", "data", "demo"),
+    *("pretrain", "distill", "export", "profile", "eval-fid", "eval-sr", "translate", "data"),
+    "demo",
     "methods",
 )
 
@@ -261,6 +284,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (root / "corrupt" / f"train{side}" / name).write_bytes(image.read_bytes()[:4])
     write_model(root / "student.safetensors")
     write_model(root / "judge.safetensors", "patchgan", role="discriminator")
+    write_model(root / "sr.safetensors", "srresnet", settings={"blocks": 1})
+    (root / "dots").mkdir()
+    Image.new("RGB", (1, 1)).save(root / "dots" / "dot.png")
     write_model(root / "grey.safetensors", settings={"in_channels": 1})
     (root / "cut.safetensors").write_bytes((root / "student.safetensors").read_bytes()[:400])
     (root / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
@@ -332,7 +358,7 @@ def test_a_mistake_costs_one_line_and_status_2_and_changes_nothing(
 def test_the_table_covers_every_command_and_many_mistakes() -> None:
     first = [case[0].split()[0] for case in CASES if case[0]]
     assert {name: first.count(name) >= 2 for name in COMMANDS} == dict.fromkeys(COMMANDS, True)
-    assert len({case[0] for case in CASES}) == len(CASES) == 178
+    assert len({case[0] for case in CASES}) == len(CASES) == 198
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gancomp.errors import GancompError
 from gancomp.networks.base import TappedNetwork
+from gancomp.networks.tiling import upscale
 
 SMALLEST = 8  # pixels: two at a quarter of the size, which reflection and InstanceNorm need
 
@@ -24,11 +25,14 @@ def run_generator(network: TappedNetwork, images: Tensor) -> Tensor:
         network: in eval mode.
         images: `(N, 3, H, W)` in [-1, 1].
 
-    Returns: `(N, 3, H, W)` in [-1, 1] on the CPU.
+    Returns: `(N, 3, H, W)` in [-1, 1] on the CPU; `scale` times as high and wide from a network
+        for super-resolution, which takes large images in tiles.
 
     Raises:
         GancompError: if the output is not finite.
     """
+    if network.scale > 1:
+        return _finite(upscale(network, images))
     height, width = images.shape[2:]
     bottom, right = (
         -max(length, SMALLEST) % network.size_multiple + max(length, SMALLEST) - length
@@ -38,7 +42,10 @@ def run_generator(network: TappedNetwork, images: Tensor) -> Tensor:
     if bottom or right:
         mode = "reflect" if bottom < height and right < width else "replicate"
         images = F.pad(images, (0, right, 0, bottom), mode=mode)
-    fake: Tensor = network(images)[..., :height, :width].cpu()
+    return _finite(network(images)[..., :height, :width].cpu())
+
+
+def _finite(fake: Tensor) -> Tensor:
     if not bool(torch.isfinite(fake).all()):
         raise GancompError("the model's output is not finite; its weights are damaged or diverged")
     return fake

@@ -9,6 +9,7 @@ from typing import Any
 
 from gancomp.config import (
     NETWORK_FLAGS,
+    DataSettings,
     Json,
     MethodSettings,
     NetworkSettings,
@@ -25,9 +26,10 @@ from gancomp.data.splits import DatasetFiles
 from gancomp.engine.run import read_config
 from gancomp.errors import ConfigError
 from gancomp.export.model import LoadedModel, open_model
+from gancomp.losses.perceptual import PERCEPTUAL_SOURCES, content_tap
 from gancomp.presets import Preset, find_preset
 from gancomp.recipes.ineffective import refuse_foreign_options, refuse_ineffective
-from gancomp.registry import METHODS, NETWORKS, build_network, resolve
+from gancomp.registry import DISCRIMINATORS, METHODS, NETWORKS, build_network, resolve
 from gancomp.shrink.ratio import narrowed
 
 
@@ -67,6 +69,7 @@ class Plan:
         out: the run's folder.
         resume: whether the folder holds the run's beginning.
         preset: where the settings come from.
+        is_stage: whether it is but a stage of another run, which `runs/latest` goes on naming.
     """
 
     settings: Settings
@@ -75,9 +78,7 @@ class Plan:
     out: Path
     resume: bool
     preset: Json
-
-
-DEFAULT_RATIO = 0.25
+    is_stage: bool = False
 
 
 def make_plan(command: str, given: Given, say: Callable[[str], None]) -> Plan:
@@ -146,8 +147,6 @@ def check_options(command: str, typed: Json) -> None:
         )
     if teacher.get("freeze") and not teacher.get("source"):
         raise ConfigError("--freeze-teacher: needs --teacher FILE, the teacher to keep as it is")
-    if command == "pretrain" and "perceptual" in typed:
-        raise ConfigError("--perceptual, --vgg: pretrain has no perceptual loss; leave them away")
 
 
 def _resolve(
@@ -177,12 +176,28 @@ def _resolve(
         base[section] = {}
     values = merge(merge(merge(base, preset.settings), {"teacher": teacher}), typed)
     values["data"] = _with_load_size(values["data"])
-    if command == "pretrain":
+    if files.task == "super-resolution":
+        values = _complete_super_resolution(values)
+    if command == "pretrain" and not resolve(METHODS, "", preset.method).has_features:
+        if "perceptual" in typed:
+            raise ConfigError(
+                f"--perceptual, --vgg: pretrain has no perceptual loss for {files.task} data; "
+                "leave them away"
+            )
         values["perceptual"] = {"source": "none"}
-        return read(Settings, values), preset
-    network = read(NetworkSettings, values["teacher"]["network"], "teacher.network")
-    values["student"] = _student(network, given, typed.get("student") or {}, preset)
+    if command == "distill":
+        network = read(NetworkSettings, values["teacher"]["network"], "teacher.network")
+        values["student"] = _student(network, given, typed, preset)
     return read(Settings, values), preset
+
+
+def _complete_super_resolution(values: Json) -> Json:
+    """Adds what follows from other settings: the discriminator's crop, the content loss's tap."""
+    values = merge({"discriminator": {"crop": values["data"].get("size")}}, values)
+    source = values["perceptual"].get("source")
+    if source in PERCEPTUAL_SOURCES and source != "none":
+        values = merge({"method": {"options": {"content_tap": content_tap(source)}}}, values)
+    return values
 
 
 def registered_name(*names: str) -> str:
@@ -235,6 +250,8 @@ def teacher_file(source: str) -> Path:
 
 def _with_load_size(data: Json) -> Json:
     size = data.get("size")
+    if data["task"] == "super-resolution":
+        return {"load_size": size} | data  # its images are cropped as they are
     if "load_size" not in data and isinstance(size, int) and 8 <= size <= 4096:
         # 286 for 256, as CycleGAN and pix2pix have it
         return data | {"load_size": round(size * 286 / 256)}
@@ -245,12 +262,33 @@ def _student(teacher: NetworkSettings, given: Given, typed: Json, preset: Preset
     """The student's settings: the preset's kind of network, narrowed from the teacher's."""
     if given.ratio is not None and given.student_width is not None:
         raise ConfigError("--ratio and --student-width: give one of them")
+    if source := typed.get("stages", {}).get("student_source"):
+        return _student_from(source, given, typed.get("student") or {})
     arch = given.student_arch or _student_arch(teacher.arch, given, preset)
-    ratio = DEFAULT_RATIO if given.ratio is None else given.ratio
+    ratio = preset.ratio if given.ratio is None else given.ratio
     student: Json = narrowed(teacher, ratio, arch=arch).arguments() | {"arch": arch}
     if given.student_width is not None:
         student["width"] = given.student_width
-    return merge(student, typed)
+    return merge(student, typed.get("student") or {})
+
+
+def _student_from(source: str, given: Given, typed: Json) -> Json:
+    """The student's network settings as the file of `--student` says."""
+    for name in ("ratio", "student_width", "student_arch"):
+        if (value := getattr(given, name)) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag} {value}: the network follows from --student {source}")
+    network = open_model(student_file(source)).network
+    if typed:
+        raise ConfigError(f"--student-blocks: the network follows from --student {source}")
+    settings = {key: value for key, value in network.settings().items() if value is not None}
+    return {"arch": network.arch, **settings}
+
+
+def student_file(source: str) -> Path:
+    """The generator file of `--student FILE` or `--student RUN`."""
+    path = Path(source).expanduser()
+    return path / "student.safetensors" if path.is_dir() else path
 
 
 def _student_arch(teacher_arch: str, given: Given, preset: Preset) -> str:
@@ -272,6 +310,16 @@ def check(settings: Settings) -> Any:
         raise ConfigError(f"--method {settings.method.name}: does not distil; known: {known}")
     problems = []
     schedule, data = settings.schedule, settings.data
+    if data.task not in method.tasks:
+        fitting = ", ".join(
+            name
+            for name in METHODS
+            if (known := resolve(METHODS, "", name)).distils == method.distils
+            and data.task in known.tasks
+        )
+        raise ConfigError(
+            f"--method {settings.method.name}: is not for {data.task} data; for that: {fitting}"
+        )
     if schedule.epochs + schedule.decay_epochs == 0:
         problems.append("--epochs 0 --decay-epochs 0: there would be no training; raise one")
     if data.load_size < data.size:
@@ -282,21 +330,27 @@ def check(settings: Settings) -> Any:
         ("--student-arch", settings.student),
     ):
         if network is not None:
-            problems += _check_network(label, network, data.size)
+            problems += _check_network(label, network, data)
+    if data.task == "super-resolution":
+        problems += _check_super_resolution(settings)
     if problems:
         raise ConfigError("; ".join(dict.fromkeys(problems)))
     refuse_foreign_options(settings, method)
     return read(method.Options, settings.method.options, "method.options")
 
 
-def _check_network(label: str, network: NetworkSettings, size: int) -> list[str]:
+def _check_network(label: str, network: NetworkSettings, data: DataSettings) -> list[str]:
     import torch
 
     resolve(NETWORKS, label, network.arch)
+    if network.arch in DISCRIMINATORS:
+        return [f"{label}: {network.arch} is a discriminator; choose a generator"]
     with torch.device("meta"):  # no weights are made, only shapes
-        multiple = build_network(network.arch, **network.arguments()).size_multiple
-    if network.arch == "patchgan":
-        return [f"{label}: patchgan is a discriminator; choose a generator"]
+        built = build_network(network.arch, **network.arguments())
+    if (built.scale > 1) != (data.task == "super-resolution"):
+        does = "enlarges images" if built.scale > 1 else "keeps their size"
+        return [f"{label}: {network.arch} {does}, which is not for {data.task} data"]
+    size, multiple = data.size // built.scale, built.size_multiple
     if (network.in_channels, network.out_channels or 3) != (3, 3):
         return [
             f"{label}: {network.arch} from {network.in_channels} to {network.out_channels or 3} "
@@ -305,6 +359,21 @@ def _check_network(label: str, network: NetworkSettings, size: int) -> list[str]
     if size % multiple:
         return [f"--size {size}: {network.arch} needs a multiple of {multiple}"]
     return []
+
+
+def _check_super_resolution(settings: Settings) -> list[str]:
+    teacher, student, problems = settings.teacher.network, settings.student, []
+    if student is not None and student.scale != teacher.scale:
+        problems.append(
+            f"--student: enlarges {student.scale} times, the teacher {teacher.scale} times; choose "
+            "two of one --scale"
+        )
+    if settings.selection.select != "last":
+        problems.append(
+            f"--select {settings.selection.select}: scores by FID, which super-resolution is not "
+            "judged by; leave it away, and see gancomp eval-sr"
+        )
+    return problems
 
 
 def _ratio(settings: Settings) -> float | None:

@@ -9,13 +9,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 import gancomp
 from gancomp.config import Json, Settings
 from gancomp.data.loader import batches, evaluation_batches, steps_per_epoch
-from gancomp.data.splits import DatasetFiles
+from gancomp.data.splits import DatasetFiles, Split
+from gancomp.data.super_resolution import evaluation_crops
 from gancomp.data.transforms import to_uint8
 from gancomp.engine.checkpoint import Checkpoint, list_checkpoints, load_newest
 from gancomp.engine.fit import Loop, Outcome, Periodic, View, load_networks
@@ -28,7 +30,7 @@ from gancomp.files import replacing
 from gancomp.losses.perceptual import PerceptualFeatures, load_perceptual
 from gancomp.methods.base import Ingredients, Method
 from gancomp.networks.base import TappedNetwork
-from gancomp.recipes.plan import Plan, teacher_file
+from gancomp.recipes.plan import Plan, student_file, teacher_file
 from gancomp.recipes.selection import Selection, divide
 from gancomp.registry import METHODS, READERS, TASKS, resolve
 from gancomp.tasks.base import Task, new_network
@@ -42,19 +44,17 @@ class Result:
 
     run: Path
     outcome: Outcome
-    teacher: Path
+    teacher: Path | None
     student: Path | None
     grid: Path | None
 
     def generators(self) -> list[Path]:
         """The generator files, the teacher's first."""
-        return [self.teacher] if self.student is None else [self.teacher, self.student]
+        return [path for path in (self.teacher, self.student) if path is not None]
 
     def to_json(self) -> Json:
         """The shape that `distill --json` and `pretrain --json` keep."""
-        main = {"teacher": str(self.teacher)}
-        if self.student is not None:
-            main["student"] = str(self.student)
+        main = {path.stem: str(path) for path in self.generators()}
         return {
             "run": str(self.run),
             "step": self.outcome.step,
@@ -144,11 +144,15 @@ def bring_companions(task: Task, run: Path) -> None:
         ) from error
 
 
-def make_student(settings: Settings) -> TappedNetwork | None:
-    """The freshly initialised student, if there is one."""
+def make_student(settings: Settings, *, resume: bool) -> TappedNetwork | None:
+    """The student, if there is one: fresh, or with the weights of `--student`."""
     if settings.student is None:
         return None
-    return new_network(settings.student, settings.run.seed, "student")
+    student = new_network(settings.student, settings.run.seed, "student")
+    if settings.stages.student_source is not None and not resume:
+        given = open_model(student_file(settings.stages.student_source)).network
+        student.load_state_dict(given.state_dict())
+    return student
 
 
 def make_method(
@@ -195,7 +199,7 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
         ConfigError: if the perceptual weights are not those that the run was started with.
         CheckpointError: if there are checkpoints but none is whole.
     """
-    if warning := name_latest(run.path):
+    if not plan.is_stage and (warning := name_latest(run.path)):
         view.say(warning)
     if not plan.resume:
         run.write_config(config)
@@ -228,6 +232,8 @@ def make_loop(
     if selection is not None:
         periodic.append(Periodic(settings.selection.every, selection.score))
     reader = resolve(READERS, "--task", data.task)
+    scale = settings.teacher.network.scale
+    own = {} if scale is None else {"scale": scale}
     dataset = reader(
         files.train,
         size=data.size,
@@ -235,6 +241,7 @@ def make_loop(
         seed=settings.run.seed,
         flip=data.flip,
         strict=data.strict,
+        **own,
     )
 
     def batches_from(step: int) -> Iterator[dict[str, Tensor]]:
@@ -266,23 +273,19 @@ def make_loop(
 def make_sampler(
     settings: Settings, files: DatasetFiles, method: Method, run: RunFolder, *, device: torch.device
 ) -> Callable[[int], None]:
-    """Draws a grid of the same images at every call: source, teacher, student, row by row."""
+    """Draws a grid of the same images at every call: source, teacher, student, row by row.
+
+    In super-resolution the source is enlarged without a network, and the photograph comes last.
+    """
     split = files.test or files.train
-    _, sources = next(
-        evaluation_batches(
-            split.source[: 2 * NUM_SAMPLES],
-            size=settings.data.size,
-            batch_size=NUM_SAMPLES,
-            half=split.side_by_side,
-            warn=lambda message: None,
-        )
-    )
+    sources, *truths = sample_images(settings, split)
     generators = method.generators()
 
     def sample(step: int) -> None:
         method.eval()
         with torch.no_grad():
-            shown = [sources] + [item(sources.to(device)).cpu() for item in generators.values()]
+            made = [item(sources.to(device)).cpu() for item in generators.values()]
+            shown = [resized(sources, made[0].shape[-1]), *made, *truths]
         method.train()
         draw_grid(
             torch.stack(shown, dim=1).flatten(0, 1),
@@ -291,6 +294,33 @@ def make_sampler(
         )
 
     return sample
+
+
+def sample_images(settings: Settings, split: Split) -> list[Tensor]:
+    """The sources of the grid and, in super-resolution, the photographs they come from."""
+    size, scale = settings.data.size, settings.teacher.network.scale
+    if scale is not None:
+        pairs = evaluation_crops(
+            split, size=size, scale=scale, count=NUM_SAMPLES, warn=lambda message: None
+        )
+        return [pairs["source"], pairs["target"]]
+    _, sources = next(
+        evaluation_batches(
+            split.source[: 2 * NUM_SAMPLES],
+            size=size,
+            batch_size=NUM_SAMPLES,
+            half=split.side_by_side,
+            warn=lambda message: None,
+        )
+    )
+    return [sources]
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """The images `(N, 3, H, W)` at `size` x `size` (bicubic), within [-1, 1]."""
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, (size, size), mode="bicubic").clamp(-1, 1)
 
 
 def draw_grid(images: Tensor, path: Path, columns: int) -> None:
@@ -323,7 +353,7 @@ def save_generator(
         method=plan.settings.method.name,
         dataset=plan.files.name,
         direction=plan.settings.data.direction,
-        input_size=plan.settings.data.size,
+        input_size=plan.settings.data.size // network.scale,
         extra={"selection": selection},
     )
 

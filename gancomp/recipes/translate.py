@@ -9,6 +9,7 @@ from PIL import Image
 
 from gancomp.config import Json
 from gancomp.data.images import list_images, load_image
+from gancomp.data.super_resolution import to_nearest_uint8
 from gancomp.data.transforms import resize, to_tensor, to_uint8
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError, DataError
@@ -31,7 +32,7 @@ def translate(
     device: str = "auto",
     part: str | None = None,
 ) -> Json:
-    """Translates files and the images of folders into PNG files in `out`.
+    """Translates (or enlarges) files and the images of folders into PNG files in `out`.
 
     Args:
         model: model file or run.
@@ -120,8 +121,10 @@ def _translate_file(network: TappedNetwork, file: Path, target: Path, size: int 
         ) from error
     with reporting_disk_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
+    # the FID protocol of image-to-image networks truncates; enlarged images are rounded
+    pixels = to_uint8(fake) if network.scale == 1 else to_nearest_uint8(fake)
     with replacing(target) as aside:
-        Image.fromarray(to_uint8(fake)[0]).save(aside, format="PNG")
+        Image.fromarray(pixels[0]).save(aside, format="PNG")
 
 
 def is_lack_of_memory(error: Exception) -> bool:

@@ -158,9 +158,9 @@ class Task(nn.Module, ABC):
     def _pooled_loss(self, step: Step, pool: FakePool, fake: Tensor) -> Tensor:
         return discriminator_fake_loss(self.settings.gan, self.judge_pooled(step, pool, fake))
 
-    @abstractmethod
     def judge_pooled(self, step: Step, pool: FakePool, fake: Tensor) -> Tensor:
         """The discriminator's logits for what the pool gives back for this batch's fakes."""
+        return self.judge(step, pool.exchange(fake, step.index))
 
 
 def new_network(settings: NetworkSettings, seed: int, role: str) -> TappedNetwork:

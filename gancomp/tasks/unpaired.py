@@ -86,10 +86,6 @@ class UnpairedTask(Task):
         logits: Tensor = self.discriminator(images)
         return logits
 
-    def judge_pooled(self, step: Step, pool: FakePool, fake: Tensor) -> Tensor:
-        """Logits for the pool's images."""
-        return self.judge(step, pool.exchange(fake, step.index))
-
     def discriminator_losses(
         self, step: Step, student_fake: Tensor | None = None, lambda_student: float = 1.0
     ) -> dict[str, Tensor]:
