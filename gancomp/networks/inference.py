@@ -32,7 +32,7 @@ def run_generator(network: TappedNetwork, images: Tensor) -> Tensor:
         GancompError: if the output is not finite.
     """
     if network.scale > 1:
-        return _finite(upscale(network, images))
+        return finite(upscale(network, images))
     height, width = images.shape[2:]
     bottom, right = (
         -max(length, SMALLEST) % network.size_multiple + max(length, SMALLEST) - length
@@ -42,10 +42,15 @@ def run_generator(network: TappedNetwork, images: Tensor) -> Tensor:
     if bottom or right:
         mode = "reflect" if bottom < height and right < width else "replicate"
         images = F.pad(images, (0, right, 0, bottom), mode=mode)
-    return _finite(network(images)[..., :height, :width].cpu())
+    return finite(network(images)[..., :height, :width].cpu())
 
 
-def _finite(fake: Tensor) -> Tensor:
+def finite(fake: Tensor) -> Tensor:
+    """`fake` itself.
+
+    Raises:
+        GancompError: if a value is not finite.
+    """
     if not bool(torch.isfinite(fake).all()):
         raise GancompError("the model's output is not finite; its weights are damaged or diverged")
     return fake

@@ -14,12 +14,11 @@ from gancomp.data.degrade import Pixels, check_scale, downscale, upscale_bicubic
 from gancomp.data.images import file_mode
 from gancomp.data.layout import locate, scan
 from gancomp.data.splits import DatasetFiles
-from gancomp.data.super_resolution import as_tensor, load_high_resolution, to_nearest_uint8
+from gancomp.data.super_resolution import load_high_resolution
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError, DataError, RunError
 from gancomp.metrics.image_quality import Quality, image_quality
-from gancomp.networks.base import TappedNetwork
-from gancomp.networks.inference import run_generator
+from gancomp.recipes.enlarge import enlarge
 from gancomp.recipes.models import Chosen, check_upscales, choose
 from gancomp.recipes.scores import remember
 from gancomp.recipes.translate import is_lack_of_memory
@@ -96,12 +95,6 @@ def benchmark(dataset: str, *, strict: bool, say: Say) -> DatasetFiles:
 def originals(files: DatasetFiles) -> tuple[Path, ...]:
     """The test images, or all where nothing else is there."""
     return (files.test or files.train).target
-
-
-def enlarge(network: TappedNetwork, image: Pixels) -> Pixels:
-    """The network's output for an `(H, W, 3)` image, rounded to 8 bits."""
-    enlarged: Pixels = to_nearest_uint8(run_generator(network, as_tensor(image)[None]))[0]
-    return enlarged
 
 
 def score_images(

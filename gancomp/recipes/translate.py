@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from gancomp.config import Json
 from gancomp.data.images import list_images, load_image
-from gancomp.data.super_resolution import to_nearest_uint8
 from gancomp.data.transforms import resize, to_tensor, to_uint8
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError, DataError
 from gancomp.files import replacing, reporting_disk_errors
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.inference import run_generator
+from gancomp.recipes.enlarge import enlarge
 from gancomp.recipes.models import check_translates, choose
 
 MIN_SIZE, MAX_SIZE = 8, 4096
@@ -111,7 +113,7 @@ def _translate_file(network: TappedNetwork, file: Path, target: Path, size: int 
     if size is not None:
         image = resize(image, size)
     try:
-        fake = run_generator(network, to_tensor(image)[None])
+        pixels = _output(network, image)
     except (RuntimeError, MemoryError) as error:
         if not is_lack_of_memory(error):
             raise
@@ -121,10 +123,16 @@ def _translate_file(network: TappedNetwork, file: Path, target: Path, size: int 
         ) from error
     with reporting_disk_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-    # the FID protocol of image-to-image networks truncates; enlarged images are rounded
-    pixels = to_uint8(fake) if network.scale == 1 else to_nearest_uint8(fake)
     with replacing(target) as aside:
-        Image.fromarray(pixels[0]).save(aside, format="PNG")
+        Image.fromarray(pixels).save(aside, format="PNG")
+
+
+def _output(network: TappedNetwork, image: Image.Image) -> NDArray[np.uint8]:
+    """As the FID protocol has it, truncated; enlarged images are rounded, as PSNR's has it."""
+    if network.scale > 1:
+        return enlarge(network, np.asarray(image))
+    pixels: NDArray[np.uint8] = to_uint8(run_generator(network, to_tensor(image)[None]))[0]
+    return pixels
 
 
 def is_lack_of_memory(error: Exception) -> bool:

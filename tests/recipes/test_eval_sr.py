@@ -20,12 +20,12 @@ from gancomp.data.super_resolution import load_high_resolution
 from gancomp.errors import DataError
 from gancomp.export.model import open_model
 from gancomp.metrics.image_quality import image_quality
+from gancomp.recipes.enlarge import enlarge
 from gancomp.recipes.eval_sr import (
     METRICS,
     ImageScore,
     benchmark,
     describe,
-    enlarge,
     originals,
     score_images,
 )

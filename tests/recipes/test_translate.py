@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from gancomp.errors import GancompError
 from gancomp.export.model import open_model
 from gancomp.networks.base import TappedNetwork, initialise
 from gancomp.networks.inference import run_generator
-from gancomp.networks.tiling import upscale
+from gancomp.networks.tiling import upscaled_tiles
+from gancomp.recipes import enlarge as enlarging
 from gancomp.registry import build_network
 from gancomp.seeding import derive_generator
 
@@ -235,9 +237,17 @@ def test_a_large_image_is_enlarged_in_tiles_without_seams(
 ) -> None:
     model = write_model(tmp_path / "sr.safetensors", "srresnet", settings={"blocks": 1})
     source = picture(tmp_path / "photo.png", (70, 45))
-    for name, tile in (("whole", 192), ("tiled", 16)):
-        monkeypatch.setattr(upscale, "__kwdefaults__", {"tile": tile})
+    counts = []
+    for name, side in (("whole", 192), ("tiled", 16)):
+
+        def tiles(network: Any, images: Any, *, tile: int, side: int = side) -> Any:
+            pieces = list(upscaled_tiles(network, images, tile=side))
+            counts.append(len(pieces))
+            return pieces
+
+        monkeypatch.setattr(enlarging, "upscaled_tiles", tiles)
         assert run_command(capsys, "translate", model, source, "-o", tmp_path / name).status == 0
+    assert counts == [1, 3 * 5]
     whole, tiled = (
         np.asarray(Image.open(tmp_path / name / "photo.png")).astype(int)
         for name in ("whole", "tiled")
