@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +173,7 @@ def evaluation_crops(
     check_crop(size, scale)
     sources: list[Tensor] = []
     targets: list[Tensor] = []
+    unusable: list[str] = []
     for path in split.target:
         if len(sources) == count:
             break
@@ -181,13 +181,14 @@ def evaluation_crops(
             image = _large_enough(path, size, scale)
         except DataError as error:
             warn(f"{error}; skipped")
+            unusable.append(str(error))
             continue
         top, left = ((length - size) // scale // 2 for length in image.shape[:2])
         source, target = aligned_pair(image, top, left, size=size, scale=scale)
         sources.append(as_tensor(source))
         targets.append(as_tensor(target))
     if not sources:
-        raise DataError(_none_usable(split.target, size))
+        raise DataError(f"none of {len(unusable)} images can be used; the first: {unusable[0]}")
     return {"source": torch.stack(sources), "target": torch.stack(targets)}
 
 
@@ -240,14 +241,6 @@ def _large_enough(path: Path, size: int, scale: int) -> Pixels:
             f"training crop of {size}; use larger images, or a smaller --size"
         )
     return image
-
-
-def _none_usable(paths: Sequence[Path], size: int) -> str:
-    where = f"{paths[0].parent}: " if paths else ""
-    return (
-        f"{where}none of {len(paths)} images is readable and at least {size}x{size} pixels large; "
-        "use larger images, or a smaller --size"
-    )
 
 
 def _turned(image: Pixels, turns: int, mirrored: bool) -> Pixels:

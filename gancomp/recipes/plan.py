@@ -23,6 +23,7 @@ from gancomp.config import (
 from gancomp.data.layout import locate, scan
 from gancomp.data.registered import find_known
 from gancomp.data.splits import DatasetFiles
+from gancomp.data.super_resolution import evaluation_crops
 from gancomp.engine.run import read_config
 from gancomp.errors import ConfigError
 from gancomp.export.model import LoadedModel, open_model
@@ -110,6 +111,7 @@ def make_plan(command: str, given: Given, say: Callable[[str], None]) -> Plan:
     settings, preset = _resolve(command, given, typed, files)
     options = check(settings)
     refuse_ineffective(typed, settings, options)
+    refuse_too_small_images(settings, files)
     ratio = given.ratio if given.ratio is not None else _ratio(settings)
     out = given.out or default_out(settings, files.name, ratio)
     row = {"name": preset.name, "source": preset.source, "reported": preset.reported}
@@ -368,12 +370,31 @@ def _check_super_resolution(settings: Settings) -> list[str]:
             f"--student: enlarges {student.scale} times, the teacher {teacher.scale} times; choose "
             "two of one --scale"
         )
+    source = settings.teacher.source
+    wanted = settings.method.options.get("discriminator_from_teacher")
+    if wanted and source is not None and not Path(source).expanduser().is_dir():
+        problems.append(
+            f"--discriminator-from-teacher: --teacher {source} is a generator alone; give the "
+            "run that trained it as SRGAN"
+        )
     if settings.selection.select != "last":
         problems.append(
             f"--select {settings.selection.select}: scores by FID, which super-resolution is not "
             "judged by; leave it away, and see gancomp eval-sr"
         )
     return problems
+
+
+def refuse_too_small_images(settings: Settings, files: DatasetFiles) -> None:
+    """Reads until there is one image from which super-resolution can cut its crops.
+
+    Raises:
+        DataError: if there is none.
+    """
+    scale = settings.teacher.network.scale
+    if files.task == "super-resolution" and scale is not None:
+        size = settings.data.size
+        evaluation_crops(files.train, size=size, scale=scale, count=1, warn=lambda message: None)
 
 
 def _ratio(settings: Settings) -> float | None:

@@ -23,7 +23,7 @@ from gancomp.engine.checkpoint import Checkpoint, list_checkpoints, load_newest
 from gancomp.engine.fit import Loop, Outcome, Periodic, View, load_networks
 from gancomp.engine.logging import tensorboard_logger
 from gancomp.engine.run import RunFolder, name_latest, read_config
-from gancomp.errors import CheckpointError, ConfigError
+from gancomp.errors import CheckpointError, ConfigError, DataError
 from gancomp.export.model import open_model
 from gancomp.export.native import save_model
 from gancomp.files import replacing
@@ -277,8 +277,7 @@ def make_sampler(
 
     In super-resolution the source is enlarged without a network, and the photograph comes last.
     """
-    split = files.test or files.train
-    sources, *truths = sample_images(settings, split)
+    sources, *truths = sample_images(settings, files)
     generators = method.generators()
 
     def sample(step: int) -> None:
@@ -296,14 +295,12 @@ def make_sampler(
     return sample
 
 
-def sample_images(settings: Settings, split: Split) -> list[Tensor]:
+def sample_images(settings: Settings, files: DatasetFiles) -> list[Tensor]:
     """The sources of the grid and, in super-resolution, the photographs they come from."""
     size, scale = settings.data.size, settings.teacher.network.scale
+    split = files.test or files.train
     if scale is not None:
-        pairs = evaluation_crops(
-            split, size=size, scale=scale, count=NUM_SAMPLES, warn=lambda message: None
-        )
-        return [pairs["source"], pairs["target"]]
+        return enlarged_samples(split, files.train, size=size, scale=scale)
     _, sources = next(
         evaluation_batches(
             split.source[: 2 * NUM_SAMPLES],
@@ -314,6 +311,18 @@ def sample_images(settings: Settings, split: Split) -> list[Tensor]:
         )
     )
     return [sources]
+
+
+def enlarged_samples(split: Split, other: Split, *, size: int, scale: int) -> list[Tensor]:
+    """Sources and photographs out of `split`, or of `other` if its images are all too small."""
+    crops = partial(
+        evaluation_crops, size=size, scale=scale, count=NUM_SAMPLES, warn=lambda message: None
+    )
+    try:
+        pairs = crops(split)
+    except DataError:
+        pairs = crops(other)
+    return [pairs["source"], pairs["target"]]
 
 
 def resized(images: Tensor, size: int) -> Tensor:
