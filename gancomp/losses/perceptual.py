@@ -198,8 +198,8 @@ def load_perceptual(
 
 
 def _smallest_with(taps: Sequence[str]) -> str:
-    """`vgg19` if a tap is of that only."""
-    return "vgg19" if set(taps) & (VGG19_TAPS.keys() - VGG16_TAPS.keys()) else "vgg16"
+    """`vgg16` if it has all of them."""
+    return "vgg16" if set(taps) <= VGG16_TAPS.keys() else "vgg19"
 
 
 def _check_taps(taps: Sequence[str], network: str) -> None:

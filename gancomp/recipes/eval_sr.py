@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
 
+import torch
+
 from gancomp import console
 from gancomp.config import Json
 from gancomp.data.check import GREY_MODES
@@ -206,8 +208,10 @@ def _finite(values: Json) -> Json:
 def about_model(chosen: Chosen, device: str) -> Json:
     """What of the model's history and the machine belongs to the protocol."""
     header = chosen.model.header
+    tf32 = device == "cuda" and torch.backends.cudnn.allow_tf32
     return {
         "device": device,
+        "precision": "float32" + ("; the generator may use TF32" if tf32 else ""),
         "step": header["step"],
         "selection": header.get("selection", "last"),
     }

@@ -348,10 +348,11 @@ def _check_network(label: str, network: NetworkSettings, data: DataSettings) -> 
     if network.arch in DISCRIMINATORS:
         return [f"{label}: {network.arch} is a discriminator; choose a generator"]
     with torch.device("meta"):  # no weights are made, only shapes
+        enlarges = build_network(network.arch).scale > 1
+        if enlarges != (data.task == "super-resolution"):
+            does = "enlarges images" if enlarges else "keeps their size"
+            return [f"{label}: {network.arch} {does}, which is not for {data.task} data"]
         built = build_network(network.arch, **network.arguments())
-    if (built.scale > 1) != (data.task == "super-resolution"):
-        does = "enlarges images" if built.scale > 1 else "keeps their size"
-        return [f"{label}: {network.arch} {does}, which is not for {data.task} data"]
     size, multiple = data.size // built.scale, built.size_multiple
     if (network.in_channels, network.out_channels or 3) != (3, 3):
         return [

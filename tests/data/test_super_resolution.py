@@ -222,7 +222,10 @@ def test_evaluation_crops_are_the_centres_of_the_first_usable_images(
     assert "00.png" in warnings[0]
     few = evaluation_crops(split, size=40, scale=4, count=9, warn=warnings.append)
     assert len(few["target"]) == 2
-    with pytest.raises(DataError, match=r"none of 5 images can be used; the first: .*00\.png: 8x8 .* smaller --size"):
+    with pytest.raises(
+        DataError,
+        match=r"none of 5 images can be used; the first: .*/0\.png: 48x40 .* smaller --size",
+    ):
         evaluation_crops(split, size=400, scale=4, count=2, warn=warnings.append)
 
 

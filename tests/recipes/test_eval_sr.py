@@ -78,7 +78,8 @@ def test_the_document_has_the_keys_that_stay_and_the_figures_of_the_metrics(
     assert [image["greyscale"] for image in score["images"]] == [False, False, True]
     protocol = score["protocol"]
     assert (protocol["border"], protocol["num_images"], protocol["num_greyscale"]) == (4, 3, 1)
-    assert (protocol["device"], protocol["step"], protocol["selection"]) == ("cpu", 1, "last")
+    about = {key: protocol[key] for key in ("device", "precision", "step", "selection")}
+    assert about == {"device": "cpu", "precision": "float32", "step": 1, "selection": "last"}
     network = open_model(model).network
     for image in score["images"]:
         original = load_high_resolution(photos / image["file"], 4)
