@@ -32,6 +32,22 @@ Direction = Annotated[
     str | None,
     typer.Option("--direction", help="AtoB or BtoA.", show_default="the model's own, else AtoB"),
 ]
+NetWidth = Annotated[
+    int | None, typer.Option("--width", help="Its width (ngf or ndf).", show_default="64")
+]
+NetNorm = Annotated[
+    str | None, typer.Option("--norm", help="instance or batch; by default the network's own.")
+]
+NetInChannels = Annotated[
+    int | None, typer.Option("--in-channels", help="Its input channels.", show_default="3")
+]
+NetBlocks = Annotated[
+    int | None,
+    typer.Option("--blocks", help="Its residual blocks.", show_default="srresnet: 16"),
+]
+NetScale = Annotated[
+    int | None, typer.Option("--scale", help="Enlarges so often.", show_default="srresnet: 4")
+]
 Part = Annotated[
     str | None, typer.Option("--part", help="Network of a multi-network checkpoint, e.g. G_B.")
 ]
@@ -122,22 +138,11 @@ def profile(
     arch: Annotated[
         str | None, typer.Option("--arch", help="A network by name instead of a file.")
     ] = None,
-    width: Annotated[
-        int | None, typer.Option("--width", help="Its width (ngf or ndf).", show_default="64")
-    ] = None,
-    norm: Annotated[
-        str | None, typer.Option("--norm", help="instance or batch; by default the network's own.")
-    ] = None,
-    in_channels: Annotated[
-        int | None, typer.Option("--in-channels", help="Its input channels.", show_default="3")
-    ] = None,
-    blocks: Annotated[
-        int | None,
-        typer.Option("--blocks", help="Its residual blocks.", show_default="srresnet: 16"),
-    ] = None,
-    scale: Annotated[
-        int | None, typer.Option("--scale", help="Enlarges so often.", show_default="srresnet: 4")
-    ] = None,
+    width: NetWidth = None,
+    norm: NetNorm = None,
+    in_channels: NetInChannels = None,
+    blocks: NetBlocks = None,
+    scale: NetScale = None,
     size: Size = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Images per pass.")] = 1,
     latency: Annotated[

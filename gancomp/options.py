@@ -105,7 +105,7 @@ OPTIONS: tuple[Option, ...] = (
     _distil(METHOD, "--kd-adv-weight", float, "method.options.kd_adv_weight", "Weight of passing for the teacher (gan2gan); 0 as released.", "1e-3"),
     _distil(METHOD, "--al-start-step", int, "method.options.al_start_step", "Transfer alone before this step, the adversary after it.", "0 (jointly)"),
     _distil(METHOD, "--discriminator-from-teacher/--fresh-discriminator", bool, "method.options.discriminator_from_teacher", "Begin with the teacher's discriminator.", "fresh"),
-    _option(METHOD, "--objective", str, "method.options.objective", "Without distillation: gan, content or pixel (super-resolution).", "gan"),
+    _option(METHOD, "--objective", str, "method.options.objective", "What a network alone learns by: gan, content or pixel (super-resolution).", "gan"),
     _option(METHOD, "--content-tap", str, "method.options.content_tap", "VGG map of the content loss (super-resolution).", "relu5_4"),
     _option(METHOD, "--content-scale", float, "method.options.content_scale", "What its values are divided by.", "12.75"),
     _option(METHOD, "--perceptual", str, "perceptual.source", "vgg16, vgg19, random (fixed seed) or none; recorded in the run.", "vgg16; super-resolution vgg19"),

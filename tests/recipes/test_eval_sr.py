@@ -106,6 +106,9 @@ def test_a_model_that_interpolates_scores_as_bicubic_does(photos: Path) -> None:
     assert document["mean"] == document["bicubic"]
     assert document["mean"]["psnr_y"] > 20
     assert document["protocol"]["border"] == 2
+    original = load_high_resolution(scores[0].path, 2)
+    enlarged = upscale_bicubic(downscale(original, 2), 2)
+    assert scores[0].model == image_quality(enlarged, original, border=2)
 
 
 def test_test_images_are_preferred_to_training_images(photos: Path, tmp_path: Path) -> None:
@@ -212,6 +215,8 @@ def test_scores_of_both_kinds_live_in_one_file(
     run_command(capsys, "eval-sr", "--dataset", photos)
     remember(run, fid | {"fid": 2.0})
     assert [score.get("fid") for score in saved_scores(run)] == [None, 2.0]
+    run_command(capsys, "eval-sr", "--dataset", photos)
+    assert [score.get("fid") for score in saved_scores(run)] == [2.0, None]
     found = latest_fid(run / "student.safetensors", 1)
     assert found is not None
     assert found["fid"] == 2.0
