@@ -110,6 +110,9 @@ def srresnet(
 ) -> SRResNet:
     """The generator of SRGAN; 64 filters and 16 blocks are the teacher's, 32 and 8 the student's.
 
+    The student's numbers are in no published source: they are read from the byte-code that Lee and
+    Park's repository holds beside its incomplete sources, dated before the paper's submission.
+
     Args:
         width: filters of every layer.
         blocks: residual blocks.
