@@ -121,7 +121,7 @@ def _sr_short(command: str) -> Json:
             "student_srresnet_steps": 6000,
             "teacher_gan_steps": 200,
             "teacher_content_steps": 200,
-            "srresnet_lr": 5e-3,
+            "srresnet_lr": 3e-3,
         },
         "method": {"options": {"content_tap": "relu2_2", "rate_drop_step": 5000}},
     }
