@@ -32,6 +32,22 @@ Direction = Annotated[
     str | None,
     typer.Option("--direction", help="AtoB or BtoA.", show_default="the model's own, else AtoB"),
 ]
+NetWidth = Annotated[
+    int | None, typer.Option("--width", help="Its width (ngf or ndf).", show_default="64")
+]
+NetNorm = Annotated[
+    str | None, typer.Option("--norm", help="instance or batch; by default the network's own.")
+]
+NetInChannels = Annotated[
+    int | None, typer.Option("--in-channels", help="Its input channels.", show_default="3")
+]
+NetBlocks = Annotated[
+    int | None,
+    typer.Option("--blocks", help="Its residual blocks.", show_default="srresnet: 16"),
+]
+NetScale = Annotated[
+    int | None, typer.Option("--scale", help="Enlarges so often.", show_default="srresnet: 4")
+]
 Part = Annotated[
     str | None, typer.Option("--part", help="Network of a multi-network checkpoint, e.g. G_B.")
 ]
@@ -54,7 +70,7 @@ def version(
 
 @training_command(app, "pretrain", example="gancomp pretrain --dataset horse2zebra")
 def pretrain(typed: dict[str, Any], json: bool) -> None:
-    """Train the teacher alone: CycleGAN for unpaired data, pix2pix for paired data."""
+    """Train the teacher alone: CycleGAN (unpaired), pix2pix (paired) or SRGAN."""
     from gancomp.recipes.pretrain import pretrain as recipe
 
     _show_training(recipe(_given(typed), console.ConsoleView()), json)
@@ -122,15 +138,11 @@ def profile(
     arch: Annotated[
         str | None, typer.Option("--arch", help="A network by name instead of a file.")
     ] = None,
-    width: Annotated[
-        int | None, typer.Option("--width", help="Its width (ngf or ndf).", show_default="64")
-    ] = None,
-    norm: Annotated[
-        str | None, typer.Option("--norm", help="instance or batch; by default the network's own.")
-    ] = None,
-    in_channels: Annotated[
-        int | None, typer.Option("--in-channels", help="Its input channels.", show_default="3")
-    ] = None,
+    width: NetWidth = None,
+    norm: NetNorm = None,
+    in_channels: NetInChannels = None,
+    blocks: NetBlocks = None,
+    scale: NetScale = None,
     size: Size = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Images per pass.")] = 1,
     latency: Annotated[
@@ -159,7 +171,13 @@ def profile(
         show_profile,
     )
 
-    settings = {"width": width, "norm": norm, "in_channels": in_channels}
+    settings = {
+        "width": width,
+        "norm": norm,
+        "in_channels": in_channels,
+        "blocks": blocks,
+        "scale": scale,
+    }
     network = network_asked_for(arch, settings, models or [], part)
     document = profile_document(
         models or [],
@@ -233,6 +251,40 @@ def eval_fid(
     console.print_json(score) if json else show_fid(score)
 
 
+@app.command("eval-sr")
+def eval_sr(
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="Set5, Set14, or a folder of originals.")
+    ],
+    model: Annotated[
+        Path | None, typer.Argument(help="A model file or a run; by default the latest run.")
+    ] = None,
+    scale: Annotated[
+        int | None,
+        typer.Option("--scale", help="2 or 4; must be the model's.", show_default="the model's"),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at an unusable image.")] = False,
+    device: Device = "auto",
+    part: Part = None,
+    json: Json = False,
+) -> None:
+    """Score a super-resolution model by PSNR and SSIM against the originals, beside bicubic.
+
+    The small images are made from the originals by MATLAB-style bicubic. Primary: luminance with a
+    border of SCALE pixels cut off; secondary: RGB, whole.
+
+    Example: gancomp eval-sr runs/latest --dataset Set5
+    """
+    from gancomp.recipes.eval_sr import SrRequest, show_quality
+    from gancomp.recipes.eval_sr import eval_sr as recipe
+
+    request = SrRequest(
+        dataset=dataset, model=model, scale=scale, strict=strict, device=device, part=part
+    )
+    score = recipe(request, console.say)
+    console.print_json(score) if json else show_quality(score)
+
+
 @app.command()
 def translate(
     model: Annotated[Path, typer.Argument(help="A model file, or a run (its student).")],
@@ -246,7 +298,7 @@ def translate(
     part: Part = None,
     json: Json = False,
 ) -> None:
-    """Run a generator on images of any size.
+    """Run a generator on images of any size; one for super-resolution enlarges them.
 
     Example: gancomp translate runs/latest photos/ -o translated
     """
@@ -304,7 +356,8 @@ def data_fetch(
 def data_check(
     folder: Annotated[str, typer.Argument(help="A folder or a known name.")],
     task: Annotated[
-        str | None, typer.Option("--task", help="unpaired or paired, where in doubt.")
+        str | None,
+        typer.Option("--task", help="unpaired, paired or super-resolution, where in doubt."),
     ] = None,
     json: Json = False,
 ) -> None:

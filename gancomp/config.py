@@ -48,7 +48,7 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """What the registry needs to build one network; `layers` is for discriminators only."""
+    """What the registry needs to build one network; `layers` and `crop` are discriminators'."""
 
     arch: str = setting(dataclasses.MISSING)
     width: int = setting(64, least=1, most=4096)
@@ -57,6 +57,9 @@ class NetworkSettings:
     out_channels: int | None = setting(None, None, least=1, most=1024)
     dropout: float | None = setting(None, None, least=0.0, most=0.999)
     layers: int | None = setting(None, least=1, most=8)
+    blocks: int | None = setting(None, least=1, most=1024)
+    scale: int | None = setting(None, least=1, most=16)
+    crop: int | None = setting(None, None, least=8, most=4096)
     channels: tuple[int, ...] | None = setting(None, None)
 
     def arguments(self) -> Json:
@@ -73,7 +76,10 @@ NETWORK_FLAGS = {
     "teacher.network.norm": "--norm",
     "teacher.network.dropout": "--dropout",
     "student.arch": "--student-arch",
+    "teacher.network.blocks": "--blocks",
+    "teacher.network.scale": "--scale",
     "student.width": "--student-width",
+    "student.blocks": "--student-blocks",
     "discriminator.width": "--d-width",
     "discriminator.layers": "--d-layers",
     "discriminator.norm": "--d-norm",
@@ -101,6 +107,7 @@ class OptimiserSettings:
     lr: float = setting(2e-4, "--lr", above=0.0, most=10.0)
     beta1: float = setting(0.5, None, least=0.0, most=0.9999)
     beta2: float = setting(0.999, None, least=0.0, most=0.99999)
+    eps: float = setting(1e-8, None, above=0.0, most=1.0)
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ class ScheduleSettings:
 class PerceptualSettings:
     """Where the perceptual loss takes its features from; `none` is a choice, never a fallback."""
 
-    source: Literal["vgg16", "random", "none"] = setting("vgg16", "--perceptual")
+    source: Literal["vgg16", "vgg19", "random", "none"] = setting("vgg16", "--perceptual")
     file: str | None = setting(None, "--vgg")
     normalise: bool = setting(False, "--perceptual-normalise")
 
@@ -157,6 +164,22 @@ class SelectionSettings:
 
 
 @dataclass(frozen=True)
+class StageSettings:
+    """What super-resolution trains before the run itself, and how long; see `recipes.stages`.
+
+    Source: Lee and Park 2021 name the stages; the lengths are those of the code they build on,
+    where they have one.
+    """
+
+    teacher_srresnet_steps: int = setting(1_000_000, "--teacher-srresnet-steps", least=1)
+    student_srresnet_steps: int = setting(1_000_000, "--student-srresnet-steps", least=1)
+    teacher_gan_steps: int = setting(200_000, "--teacher-gan-steps", least=1)
+    teacher_content_steps: int = setting(2_500, "--teacher-content-steps", least=1)
+    srresnet_lr: float = setting(1e-4, "--srresnet-lr", above=0.0, most=10.0)
+    student_source: str | None = setting(None, "--student")
+
+
+@dataclass(frozen=True)
 class TeacherSettings:
     """Where the teacher comes from: from scratch, or from a file or run, frozen or not."""
 
@@ -181,6 +204,7 @@ class Settings:
     method: MethodSettings
     run: RunSettings
     selection: SelectionSettings = SelectionSettings()
+    stages: StageSettings = StageSettings()
 
     def to_json(self) -> Json:
         """A JSON-able copy that `read(Settings, …)` turns back into an equal object."""

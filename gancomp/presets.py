@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from gancomp.errors import ConfigError
@@ -19,12 +20,13 @@ class Preset:
         name: what `--preset` calls it; rows of one name differ in dataset and architecture.
         command: `pretrain` or `distill`.
         method: the method's registry name.
-        task: `unpaired` or `paired`.
+        task: `unpaired`, `paired` or `super-resolution`.
         arch: architecture of teacher and student.
         dataset: registered name, or None for any other dataset of the task.
         settings: nested settings, as in a `--config` file.
         source: paper and table, or the reasoning.
         reported: the published figure, never one of ours.
+        ratio: the student's channels over the teacher's.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Preset:
     settings: Json
     source: str
     reported: str | None = None
+    ratio: float = 0.25
 
 
 DCD = "DCD (CVPR 2023)"
@@ -83,6 +86,49 @@ DEMO: Json = {
     "discriminator": {"width": 16, "norm": "instance", "layers": 2},
     "data": {"size": 64, "load_size": 64, "batch_size": 2},
 }
+
+
+def _super_resolution(width: int, blocks: int, command: str) -> Json:
+    """SRGAN's networks and Adam as Keras has it; a student learns from a finished teacher."""
+    network = {"width": width, "blocks": blocks, "scale": 4, "norm": "batch"}
+    return {
+        "teacher": {"network": network, "freeze": command == "distill"},
+        "discriminator": {"arch": "srgan-discriminator", "width": width, "norm": "batch"},
+        "adversarial": {"gan": "vanilla", "pool_size": 0},
+        "optimiser": {"lr": 1e-4, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7},
+        "data": {"size": 96, "batch_size": 16},
+        "perceptual": {"source": "vgg19", "normalise": True},
+        "schedule": _steps(200_000),
+    }
+
+
+def _steps(number: int) -> Json:
+    # epochs without end: super-resolution counts steps
+    return {"epochs": 1_000_000, "decay_epochs": 0, "max_steps": number}
+
+
+def _sr_short(command: str) -> Json:
+    """Two cores and a few minutes: most of it goes into the pixels, little into VGG."""
+    return {
+        **_super_resolution(16, 4, command),
+        "discriminator": {"arch": "srgan-discriminator", "width": 8, "norm": "batch"},
+        # at 1e-4 the content loss costs the teacher 2 dB of PSNR within 150 steps
+        "optimiser": {"lr": 1e-5, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7},
+        "data": {"size": 48, "batch_size": 8},
+        "schedule": _steps(200),
+        "stages": {
+            "teacher_srresnet_steps": 6000,
+            "student_srresnet_steps": 6000,
+            "teacher_gan_steps": 200,
+            "teacher_content_steps": 200,
+            "srresnet_lr": 3e-3,
+        },
+        "method": {"options": {"content_tap": "relu2_2", "rate_drop_step": 5000}},
+    }
+
+
+SRGAN_KD = "Lee and Park 2021 (SRGAN distillation); lengths of the code they build on"
+SR_SHORT = "chosen by trial on horse2zebra's photographs: small networks, a high rate, VGG22"
 
 
 PRESETS: tuple[Preset, ...] = (
@@ -288,9 +334,30 @@ PRESETS: tuple[Preset, ...] = (
         _paired("batch") | CODE_SCHEDULE | {"method": {"options": NO_STUDENT_GAN}},
         "DCD's released code, completed by the connectors that it lacks for the U-Net",
     ),
+    # SRGAN and its distillation
+    *(
+        Preset(
+            name,
+            command,
+            method,
+            "super-resolution",
+            "srresnet",
+            None,
+            settings(command),
+            source,
+            ratio=0.5,
+        )
+        for command, method in (("pretrain", "srgan"), ("distill", "g2g-al"))
+        for name, settings, source in (
+            ("div2k-x4", partial(_super_resolution, 64, 16), SRGAN_KD),
+            ("sr-short", _sr_short, SR_SHORT),
+        )
+    ),
 )
 
+# what is taken without `--preset`
 DEFAULT_PRESET = {"pretrain": "standard", "distill": "dcd"}
+DEFAULT_PRESET_OF_TASK = {"super-resolution": "div2k-x4"}
 
 
 def find_preset(
@@ -306,9 +373,9 @@ def find_preset(
         arch: the architecture asked for, or None for the row's own.
 
     Raises:
-        ConfigError: for an unknown preset name, with the known ones.
+        ConfigError: for an unknown preset name, or one for other data, with the known ones.
     """
-    name = name or DEFAULT_PRESET[command]
+    name = name or DEFAULT_PRESET_OF_TASK.get(task, DEFAULT_PRESET[command])
     names = list(dict.fromkeys(row.name for row in PRESETS if row.command == command))
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
@@ -317,6 +384,12 @@ def find_preset(
             f"--preset {name}: unknown; {hint}Known for {command}: {', '.join(names)}"
         )
     rows = [row for row in PRESETS if (row.name, row.command, row.task) == (name, command, task)]
+
+    if not rows:
+        known = dict.fromkeys(
+            row.name for row in PRESETS if (row.command, row.task) == (command, task)
+        )
+        raise ConfigError(f"--preset {name}: is not for {task} data; for that: {', '.join(known)}")
 
     def fitness(row: Preset) -> tuple[bool, bool]:
         return (

@@ -20,22 +20,33 @@ NETWORKS = {
     "mobile-resnet6": "gancomp.networks.resnet:mobile_resnet6",
     "unet256": "gancomp.networks.unet:unet256",
     "unet128": "gancomp.networks.unet:unet128",
+    "srresnet": "gancomp.networks.srresnet:srresnet",
     "patchgan": "gancomp.networks.patchgan:patchgan",
+    "srgan-discriminator": "gancomp.networks.srgan_discriminator:srgan_discriminator",
 }
+DISCRIMINATORS = ("patchgan", "srgan-discriminator")  # they judge images instead of making them
 
 TASKS = {
     "unpaired": "gancomp.tasks.unpaired:UnpairedTask",
     "paired": "gancomp.tasks.paired:PairedTask",
+    "super-resolution": "gancomp.tasks.super_resolution:SuperResolutionTask",
 }
 
 READERS = {  # task -> the dataset class that reads its training images
     "unpaired": "gancomp.data.unpaired:UnpairedImages",
     "paired": "gancomp.data.paired:PairedImages",
+    "super-resolution": "gancomp.data.super_resolution:SuperResolutionImages",
 }
 
 METHODS = {
     "dcd": "gancomp.methods.dcd:Dcd",
+    "gan2g": "gancomp.methods.srgan:Gan2G",
+    "gan2g-al": "gancomp.methods.srgan:Gan2GAl",
+    "g2g-al": "gancomp.methods.srgan:G2GAl",
+    "gan2gan": "gancomp.methods.srgan:Gan2Gan",
+    "no-kd": "gancomp.methods.srgan_alone:NoKd",
     "teacher-only": "gancomp.methods.teacher_only:TeacherOnly",
+    "srgan": "gancomp.methods.srgan_alone:Srgan",
 }
 
 

@@ -18,16 +18,30 @@ from gancomp.tasks.base import Task, new_network
 SIZE = 32
 
 
+SUPER_RESOLUTION = "super-resolution"
+SCALE = 4
+
+
 def small_generator(width: int = 4, role: str = "generator", **settings: Any) -> Any:
-    return new_network(NetworkSettings(arch="mobile-resnet6", width=width, **settings), 0, role)
+    chosen = {"arch": "mobile-resnet6", **settings}
+    return new_network(NetworkSettings(width=width, **chosen), 0, role)
+
+
+def small_upscaler(width: int = 4, role: str = "generator") -> Any:
+    return small_generator(width, role, arch="srresnet", blocks=1, scale=SCALE, norm="batch")
 
 
 def small_task(name: str = "unpaired", *, frozen: bool = False, **weights: Any) -> Task:
-    discriminator = {"width": 4, "layers": 1, "norm": weights.pop("d_norm", "instance")}
-    generator = weights.pop("generator", None) or small_generator()
+    discriminator = {"arch": "patchgan", "width": 4, "layers": 1}
+    discriminator["norm"] = weights.pop("d_norm", "instance")
+    make = small_generator
+    if name == SUPER_RESOLUTION:
+        discriminator = {"arch": "srgan-discriminator", "width": 2, "norm": "batch", "crop": SIZE}
+        make, weights = small_upscaler, {"gan": "vanilla", "pool_size": 0, **weights}
+    generator = weights.pop("generator", None) or make()
     task: Task = resolve(TASKS, "--task", name)(
         generator,
-        NetworkSettings(arch="patchgan", **discriminator),
+        NetworkSettings(**discriminator),
         adversarial=AdversarialSettings(**weights),
         seed=0,
         frozen=frozen,
@@ -45,12 +59,17 @@ def small_method(
     name: str = "dcd", task: Task | None = None, *, perceptual: bool = True, **options: Any
 ) -> Method:
     kind = resolve(METHODS, "--method", name)
+    enlarges = SUPER_RESOLUTION in kind.tasks
+    if enlarges:
+        options = {"content_tap": "relu1_2", **options}
+    task = task or small_task(*[SUPER_RESOLUTION] if enlarges else [], frozen=enlarges)
     chosen = read(kind.Options, options)
     taps = kind.perceptual_taps(chosen)
+    make_student = small_upscaler if enlarges else small_generator
     features = random_features(taps) if perceptual and taps else None
     ingredients = Ingredients(
-        task=task or small_task(),
-        student=small_generator(2, "student") if kind.distils else None,
+        task=task,
+        student=make_student(2, "student") if kind.distils else None,
         perceptual=features,
         optimiser=OptimiserSettings(),
         seed=0,
@@ -59,10 +78,20 @@ def small_method(
     return method
 
 
-def random_batch(num_images: int = 2, size: int = SIZE, seed: int = 1) -> dict[str, Tensor]:
+def random_batch(
+    num_images: int = 2, size: int = SIZE, seed: int = 1, scale: int = 1
+) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    shape = (num_images, 3, size, size)
-    return {name: torch.rand(shape, generator=generator) * 2 - 1 for name in ("source", "target")}
+    sides = {"source": size // scale, "target": size}
+    return {
+        name: torch.rand((num_images, 3, side, side), generator=generator) * 2 - 1
+        for name, side in sides.items()
+    }
+
+
+def batch_for(task: str, seed: int = 1) -> dict[str, Tensor]:
+    """A batch of the shapes that the task works on."""
+    return random_batch(seed=seed, scale=SCALE if task == SUPER_RESOLUTION else 1)
 
 
 def random_step(index: int = 0, **batch: Any) -> Step:

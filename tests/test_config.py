@@ -122,7 +122,7 @@ def test_missing_fields_take_their_defaults_and_needed_ones_are_asked_for() -> N
 def test_an_unknown_name_is_refused_with_the_one_that_was_meant() -> None:
     with pytest.raises(ConfigError, match=r"run\.worker: no such setting \(did you mean workers\?"):
         read(Settings, whole(run={"worker": 3}))
-    with pytest.raises(ConfigError, match=r"zzz: no such setting \(known: beta1, beta2, lr\)"):
+    with pytest.raises(ConfigError, match=r"zzz: no such setting \(known: beta1, beta2, eps, lr\)"):
         read(OptimiserSettings, {"zzz": 1})
 
 
@@ -276,6 +276,7 @@ def test_resume_lists_every_change_of_what_a_step_computes() -> None:
 def test_only_conduct_and_length_are_free_to_change_on_resume() -> None:
     free = {f"{section}.{name}" for section, names in FREE_ON_RESUME.items() for name in names}
     assert free == {
+        "run.compile",
         "run.workers",
         "run.checkpoint_every",
         "run.keep_checkpoints",

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gancomp.data.demo_set import write_demo_set
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -56,6 +58,26 @@ def test_a_method_in_a_file_of_its_own_trains(tmp_path: Path) -> None:
     losses = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["losses"]
     assert [name for name in losses if name.startswith("student/")] == ["student/copy"]
     assert (run / "student.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_the_short_super_resolution_study_compares_techniques_and_goes_on(tmp_path: Path) -> None:
+    write_demo_set(tmp_path / "photos", size=48, train=3, test=2)
+    arguments = ["--photos", "photos/trainA", "--benchmark", "photos/testA", "--out", "runs"]
+    arguments += ["--seeds", "2", "--also", "gan2g"]
+    arguments += ["--features", "--perceptual random --content-tap relu1_1"]
+    arguments += ["--more", "--device cpu --width 4 --blocks 1 --batch-size 1 --max-steps 1"]
+    arguments += ["--stages", "--teacher-srresnet-steps 1 --student-srresnet-steps 1"]
+    arguments[-1] += " --teacher-content-steps 1"
+    printed = run_example("sr_short.py", tmp_path, *arguments)
+    scores = json.loads((tmp_path / "runs" / "scores.json").read_text())
+    names = {"g2g-al", "no-kd", "gan2g", "bicubic", "student as SRResNet"}
+    assert names <= scores.keys()
+    assert all(len(values) == 2 for values in scores.values())
+    assert "no-kd" in printed.splitlines()[-3]
+    again = run_example("sr_short.py", tmp_path, *arguments)
+    assert json.loads((tmp_path / "runs" / "scores.json").read_text()) == scores
+    assert "--resume" in again
 
 
 def test_every_example_script_has_a_test() -> None:

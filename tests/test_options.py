@@ -14,7 +14,7 @@ from gancomp.errors import ConfigError
 from gancomp.options import OPTIONS, Option, gather, put, seconds
 from gancomp.recipes.ineffective import RULES
 from gancomp.recipes.plan import Given
-from gancomp.registry import METHODS, NETWORKS, resolve
+from gancomp.registry import DISCRIMINATORS, METHODS, NETWORKS, resolve
 
 METHOD_OPTIONS = {name: resolve(METHODS, "--method", name).Options for name in METHODS}
 # these set two settings at once, or one in another unit
@@ -91,7 +91,7 @@ def test_the_rules_about_options_without_effect_name_options_that_exist() -> Non
 
 def test_the_help_of_a_choice_names_all_there_is_to_choose() -> None:
     helps = {option.flag: option.help for option in OPTIONS}
-    assert all(name in helps["--arch"] for name in NETWORKS if name != "patchgan")
+    assert all(name in helps["--arch"] for name in NETWORKS if name not in DISCRIMINATORS)
     for option in OPTIONS:
         if option.setting in all_leaves():
             choices = typing.get_args(all_leaves()[option.setting][0])

@@ -16,11 +16,17 @@ from typing import Any
 import pytest
 import torch
 from commands import SMALL, contents, run_command, write_model
+from PIL import Image
 
 from gancomp.data.demo_set import write_demo_set
 
 TRAIN = f"{SMALL} --perceptual random"
 FROM_FILE = TRAIN.replace("--arch mobile-resnet6 --width 8 ", "")
+SR = (
+    "--dataset data/trainA --task super-resolution --width 4 --blocks 1 --size 32 --d-width 2 "
+    "--batch-size 1 --max-steps 1 --workers 0 --device cpu --perceptual random"
+)
+SR_PLAIN = SR.replace("--width 4 --blocks 1 ", "")
 FAKE = "eval-fid --fake data/testA --real data/testB"
 
 # command line, what the error names, and its way out
@@ -134,7 +140,7 @@ CASES: list[tuple[str, str, str]] = [
     (f"distill --dataset data {TRAIN} --device tpu", "--device tpu", "cuda:N"),
     (f"distill --dataset data {TRAIN} --device cuda:99", "--device cuda:99", "--device cpu"),
     (f"distill --dataset data {TRAIN} --precision fp8", "--precision fp8", "bf16"),
-    (f"distill --dataset data {SMALL} --perceptual vgg19", "--perceptual vgg19", "vgg16"),
+    (f"distill --dataset data {SMALL} --perceptual vgg13", "--perceptual vgg13", "vgg16"),
     (f"distill --dataset data {TRAIN} --config nosuch.toml", "nosuch.toml", "check the path"),
     (f"distill --dataset data {TRAIN} --config broken.toml", "broken.toml", "TOML"),
     (f"distill --dataset data {TRAIN} --config odd.toml", "run.sped", "did you mean seed"),
@@ -189,6 +195,27 @@ CASES: list[tuple[str, str, str]] = [
     ("eval-fid --fake data/testA --real nosuch.npz", "nosuch.npz", "no such file"),
     ("eval-fid --fake data/testA", "--fake", "needs --real"),
     ("eval-fid student.safetensors --dataset onesided", "no trainB/", "gancomp demo"),
+    # super-resolution models and the originals they are scored against
+    ("eval-sr sr.safetensors", "Missing option '--dataset'", "gancomp eval-sr --help"),
+    ("eval-sr --dataset data/testA", "no model given", "give a model file"),
+    ("eval-sr nosuch.safetensors --dataset data/testA", "nosuch.safetensors", "check the path"),
+    ("eval-sr hostile.pth --dataset data/testA", "hostile.pth", "state_dict"),
+    ("eval-sr student.safetensors --dataset data/testA", "student.safetensors", "eval-fid"),
+    ("eval-sr judge.safetensors --dataset data/testA", "judge.safetensors", "give a generator"),
+    ("eval-sr sr.safetensors --dataset nosuch", "--dataset nosuch", "Known names"),
+    ("eval-sr sr.safetensors --dataset Set99", "Set99", "Set5, Set14"),
+    ("eval-sr sr.safetensors --dataset empty", "--dataset empty", "a folder of images"),
+    ("eval-sr sr.safetensors --dataset data", "has no images", "data/trainA?"),
+    ("eval-sr sr.safetensors --dataset notes.txt", "notes.txt", "give the folder"),
+    ("eval-sr sr.safetensors --dataset corrupt/trainA", "none of 2 files", "x0.png"),
+    ("eval-sr sr.safetensors --dataset spoiled/trainA --strict", "bad.png", "not a readable"),
+    ("eval-sr sr.safetensors --dataset data/testA --scale 3", "--scale 3", "2 or 4"),
+    ("eval-sr sr.safetensors --dataset data/testA --scale 2", "enlarges by 4", "leave the option"),
+    ("eval-sr sr.safetensors --dataset data/testA --scale big", "'big'", "gancomp eval-sr --help"),
+    ("eval-sr sr.safetensors --dataset data/testA --device tpu", "--device tpu", "cpu"),
+    ("eval-sr sr.safetensors --dataset data/testA --part G_A", "G_A", "leave it out"),
+    ("eval-sr sr.safetensors --dataset dots --strict", "dot.png", "use a larger image"),
+    ("eval-fid sr.safetensors --dataset data", "sr.safetensors", "gancomp eval-sr"),
     # places that cannot be written
     (f"distill --dataset data {TRAIN} --out notes.txt", "--out notes.txt", "choose a folder"),
     (f"distill --dataset data {TRAIN} --out notes.txt/run", "notes.txt/run", "choose another"),
@@ -252,9 +279,73 @@ CASES: list[tuple[str, str, str]] = [
     ("eval-fid --fake data/testA --real cut.npz --real data/testB", "cut.npz", "one .npz"),
     ("eval-fid --fake data/testA --real cut.npz --save-stats new.npz", "new.npz", "leave it away"),
     ("eval-fid student.safetensors --fake data/testA --real data/testB", "--fake", "one of them"),
+    # super-resolution
+    (f"distill {SR} --scale 3", "--scale 3", "2 or 4"),
+    (f"distill {SR} --size 30", "--size 30", "use 28 or 32"),
+    (f"distill {SR} --size 24", "--size 24", "multiple of 16"),
+    (f"distill {SR} --size 16", "--size 16", "larger --size"),
+    (f"distill {SR} --size 48", "training crop of 48", "smaller --size"),
+    (f"distill {SR} --blocks 0", "--blocks 0", "at least 1"),
+    (f"distill {SR} --student-blocks 0", "--student-blocks 0", "at least 1"),
+    (f"distill {SR} --norm instance", "--norm instance", "leave the option away"),
+    (f"distill {SR} --d-layers 2", "layers", "it has"),
+    (f"distill {SR_PLAIN} --arch resnet9", "keeps their size", "super-resolution"),
+    (f"distill --dataset data {TRAIN} --arch srresnet --norm batch", "enlarges", "unpaired data"),
+    (f"distill --dataset data {TRAIN} --blocks 3", "blocks", "it has"),
+    (f"distill {SR} --method dcd", "--method dcd", "gan2g"),
+    (f"distill --dataset data {TRAIN} --method gan2g", "--method gan2g", "dcd"),
+    (f"distill {SR} --method gan2gan --kd-adv-weight -1", "--kd-adv-weight -1", "at least 0"),
+    (f"distill {SR} --method gan2g --al-start-step 3", "--al-start-step", "--kd-weight"),
+    (f"distill {SR} --method no-kd --kd-weight 1", "--kd-weight", "--adv-weight"),
+    (f"distill {SR} --kd-loss style", "--kd-loss style", "pixel, vgg"),
+    (f"distill {SR} --kd-weight 0 --kd-loss vgg", "--kd-loss", "leave it away"),
+    (f"distill {SR} --content-scale 0", "--content-scale 0", "greater than 0"),
+    (f"distill {SR} --content-tap relu9_9", "relu9_9", "relu5_3"),
+    (f"distill {SR} --perceptual none", "--perceptual none", "vgg19"),
+    (f"distill {SR} --perceptual vgg19 --vgg nosuch.pth", "nosuch.pth", "GANCOMP_VGG19"),
+    (f"distill {SR} --select held-out", "--select held-out", "eval-sr"),
+    (f"distill {SR} --train-teacher", "--train-teacher", "leave the option away"),
+    (f"distill {SR} --lambda-l1 3", "--lambda-l1", "leave it away"),
+    (f"distill {SR} --load-size 40", "--load-size", "leave it away"),
+    (f"distill {SR} --direction BtoA", "--direction", "leave it away"),
+    (f"distill {SR_PLAIN} --teacher student.safetensors", "task unpaired", "another teacher"),
+    (f"distill {SR} --student nosuch.safetensors", "nosuch.safetensors", "check the path"),
+    (f"distill {SR} --student sr.safetensors --ratio 1", "--ratio 1", "follows from --student"),
+    (f"distill {SR} --student judge.safetensors", "--student", "choose a generator"),
+    (f"distill {SR} --student x2.safetensors", "enlarges 2 times", "one --scale"),
+    (
+        f"distill {SR} --student sr.safetensors --student-srresnet-steps 3",
+        "--student-srresnet-steps",
+        "--student; leave it away",
+    ),
+    (
+        f"distill {SR_PLAIN} --teacher up.safetensors --method gan2gan "
+        "--discriminator-from-teacher",
+        "--discriminator-from-teacher",
+        "give the run",
+    ),
+    (
+        f"distill {SR_PLAIN} --teacher up.safetensors --teacher-srresnet-steps 3",
+        "--teacher-srresnet-steps",
+        "--teacher; leave it away",
+    ),
+    (f"distill {SR_PLAIN} --method no-kd --teacher up.safetensors", "--teacher", "leave it away"),
+    (f"distill {SR} --preset dcd", "--preset dcd", "sr-short"),
+    (f"distill --dataset data {TRAIN} --preset sr-short", "--preset sr-short", "dcd"),
+    (f"distill --dataset data {TRAIN} --teacher-gan-steps 5", "--teacher-gan-steps", "leave it"),
+    (f"distill {SR} --method g2g-al --teacher-gan-steps 5", "--teacher-gan-steps", "leave it"),
+    (f"distill {SR} --teacher-content-steps 0", "--teacher-content-steps 0", "at least 1"),
+    (f"pretrain {SR} --objective pixel", "--perceptual", "--objective pixel"),
+    (f"pretrain {SR} --objective sharp", "--objective sharp", "gan, content, pixel"),
+    (f"pretrain --dataset data {SMALL} --perceptual random", "--perceptual", "leave them away"),
+    ("profile --blocks 3", "--blocks 3", "--arch"),
+    ("profile --arch resnet9 --blocks 3", "'blocks'", "it has"),
+    ("profile --arch srresnet --scale 8", "--scale 8", "2 or 4"),
+    ("profile --arch srgan-discriminator", "srgan-discriminator", "another --size"),
 ]
 COMMANDS = (
-    *("pretrain", "distill", "export", "profile", "eval-fid", "translate", "data", "demo"),
+    *("pretrain", "distill", "export", "profile", "eval-fid", "eval-sr", "translate", "data"),
+    "demo",
     "methods",
 )
 
@@ -287,6 +378,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (root / "corrupt" / f"train{side}" / name).write_bytes(image.read_bytes()[:4])
     write_model(root / "student.safetensors")
     write_model(root / "judge.safetensors", "patchgan", role="discriminator")
+    write_model(root / "sr.safetensors", "srresnet", settings={"blocks": 1})
+    (root / "dots").mkdir()
+    Image.new("RGB", (1, 1)).save(root / "dots" / "dot.png")
+    write_model(root / "x2.safetensors", "srresnet", settings={"blocks": 1, "scale": 2})
+    up = {"task": "super-resolution", "role": "teacher", "settings": {"blocks": 2}}
+    write_model(root / "up.safetensors", "srresnet", **up)
     write_model(root / "grey.safetensors", settings={"in_channels": 1})
     (root / "cut.safetensors").write_bytes((root / "student.safetensors").read_bytes()[:400])
     (root / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
@@ -311,7 +408,7 @@ def there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(folder / "torch"))
-    for name in ("GANCOMP_DATA", "GANCOMP_VGG16"):
+    for name in ("GANCOMP_DATA", "GANCOMP_VGG16", "GANCOMP_VGG19"):
         monkeypatch.delenv(name, raising=False)
 
     def no_network(*args: Any, **kwargs: Any) -> None:
@@ -358,7 +455,7 @@ def test_a_mistake_costs_one_line_and_status_2_and_changes_nothing(
 def test_the_table_covers_every_command_and_many_mistakes() -> None:
     first = [case[0].split()[0] for case in CASES if case[0]]
     assert {name: first.count(name) >= 2 for name in COMMANDS} == dict.fromkeys(COMMANDS, True)
-    assert len({case[0] for case in CASES}) == len(CASES) == 204
+    assert len({case[0] for case in CASES}) == len(CASES) == 273
 
 
 @pytest.mark.parametrize(

@@ -38,10 +38,16 @@ context.set_forkserver_preload(
         "gancomp.networks.resnet",
         "gancomp.recipes.distill",
         "gancomp.recipes.profile",
+        "gancomp.methods.srgan_alone",
+        "gancomp.networks.srgan_discriminator",
         "gancomp.tasks.paired",
+        "gancomp.tasks.super_resolution",
         "gancomp.tasks.unpaired",
     ]
 )
+
+
+STAGES = ("0a-teacher-srresnet", "0b-student-srresnet", "1-teacher-srgan")
 
 
 @dataclass
@@ -82,6 +88,18 @@ def arguments(dataset: Path, out: Path, *more: str, workers: int = 0, every: int
         f"--device cpu --workers {workers} --checkpoint-every {every}"
     )
     return [*text.split(), "--dataset", str(dataset), "--out", str(out), *more]
+
+
+def staged_arguments(folder: Path, out: Path, *more: str, every: int = 2) -> list[str]:
+    """A `distill` for super-resolution: three stages of three steps, then three of its own."""
+    text = (
+        "distill --task super-resolution --method gan2gan --width 4 --blocks 1 --student-width 2 "
+        "--d-width 2 --size 32 --batch-size 1 --perceptual random --content-tap relu1_1 "
+        "--teacher-srresnet-steps 3 --student-srresnet-steps 3 --teacher-gan-steps 3 "
+        "--max-steps 3 --rate-drop-step 1 --log-every 1 --sample-every 3 --seed 7 --device cpu "
+        f"--workers 0 --checkpoint-every {every}"
+    )
+    return [*text.split(), "--dataset", str(folder), "--out", str(out), *more]
 
 
 def start(
@@ -211,6 +229,20 @@ def slow_steps() -> None:
 def unhurried_steps() -> None:
     """Makes steps last long enough to be told from the next on a fast machine."""
     delay(lambda index: 0.12)
+
+
+def unhurried_stages() -> None:
+    """The same for super-resolution, in every stage."""
+    from gancomp.methods.srgan import SuperResolutionMethod
+
+    original = SuperResolutionMethod.make_phase
+
+    def make_phase(self, *arguments, **options):  # type: ignore[no-untyped-def]  # stands in
+        phase = original(self, *arguments, **options)
+        phase.optimizer.register_step_pre_hook(lambda *_: time.sleep(0.06))
+        return phase
+
+    SuperResolutionMethod.make_phase = make_phase  # type: ignore[method-assign]  # only in a process made for it
 
 
 def delay(seconds: Callable[[int], float]) -> None:

@@ -20,6 +20,7 @@ from gancomp.errors import DataError
 
 GREY_MODES = ("1", "L", "LA", "I", "F")
 TEST_FOLDERS = ("test", "val")
+USUAL_CROP = 96  # of super-resolution
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Report:
 
     Attributes:
         root: the dataset's folder.
-        task: "unpaired", "paired", or None where the layout is not understood.
-        folders: by name, those that hold images.
+        task: "unpaired", "paired", "super-resolution", or None where the layout is not understood.
+        folders: by name, those that hold images; "." is the dataset's folder itself.
         problems: what must or should be mended, one line each; empty for a sound dataset.
         notes: what is odd but handled.
     """
@@ -86,7 +87,7 @@ def check_folder(
 
     Args:
         root: the dataset's folder.
-        task: "unpaired" or "paired" where the folders leave a doubt.
+        task: "unpaired" or "paired" where the folders leave a doubt; "super-resolution".
         progress: is told (files read, files in all).
 
     Raises:
@@ -104,13 +105,18 @@ def check_folder(
         problems.append(str(error))
     else:
         found_task, side_by_side = files.task, files.train.side_by_side is not None
-    by_folder = _read_all(_folders_of_images(root), progress)
+    listings = _folders_of_images(root)
+    if task == "super-resolution" and (own := list_images(root)):
+        listings = {".": own, **listings}
+    by_folder = _read_all(listings, progress)
     for seen in (one for many in by_folder.values() for one in many):
         problems.extend(_problems_of(seen, side_by_side))
     if found_task == "paired" and not side_by_side:
         problems.extend(_unequal_pairs(by_folder))
     folders = {name: _summary(many) for name, many in by_folder.items()}
     notes = _notes(by_folder, folders) + _shared_by_train_and_test(by_folder)
+    if found_task == "super-resolution":
+        notes += _too_small_to_train_on(by_folder)
     return Report(root, found_task, folders, problems, notes)
 
 
@@ -189,6 +195,19 @@ def _shared_by_train_and_test(by_folder: dict[str, list[_Seen]]) -> list[str]:
             notes.append(
                 f"{name}/: {len(twins)} of {len(many)} pictures are in the training data too, "
                 f"which flatters scores; e.g. {first.path.name} is {train[first.digest]}"
+            )
+    return notes
+
+
+def _too_small_to_train_on(by_folder: dict[str, list[_Seen]]) -> list[str]:
+    notes: list[str] = []
+    for name, many in by_folder.items():
+        small = [seen for seen in many if seen.error is None and min(seen.size) < USUAL_CROP]
+        if small and not _is_test(name):
+            notes.append(
+                f"{name}/: {len(small)} of {len(many)} are smaller than the usual training crop of "
+                f"{USUAL_CROP} pixels and would be skipped, e.g. {small[0].path.name} "
+                f"({_size(small[0])}); --size sets the crop"
             )
     return notes
 

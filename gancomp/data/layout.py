@@ -22,10 +22,14 @@ from gancomp.data.splits import DatasetFiles, Split, Task
 from gancomp.errors import ConfigError, DataError
 
 DIRECTIONS = ("AtoB", "BtoA")
+SR_TRAIN = ("train", "DIV2K_train_HR")
+SR_TEST = ("test", "valid", "val", "DIV2K_valid_HR")
+BENCHMARKS = ("Set5", "Set14", "BSD100", "Urban100")  # for super-resolution; kept below sr/
 NUM_NAMED = 10  # a longer list of files is cut: `gancomp data check` prints it whole
 LAYOUTS = (
     "unpaired data needs trainA/, trainB/ (and testA/, testB/); paired data train/ (and val/ or "
-    "test/) of images side by side, or trainA/, trainB/ with equal names"
+    "test/) of images side by side, or trainA/, trainB/ with equal names; for a plain folder of "
+    "images there is --task super-resolution"
 )
 
 
@@ -33,7 +37,8 @@ def locate(name_or_path: str, say: Warn = say_on_stderr) -> Path:
     """The folder of a dataset given by path or name, downloaded if it is a known one.
 
     An existing folder; else `$GANCOMP_DATA/X`; else X in the user's cache; else, for a known
-    name, a verified download into that cache.
+    name, a verified download into that cache. The usual benchmarks of super-resolution are found
+    in `sr/X` too.
 
     Args:
         name_or_path: what `--dataset` was given.
@@ -53,6 +58,8 @@ def locate(name_or_path: str, say: Warn = say_on_stderr) -> Path:
         )
     known = find_known(name_or_path)
     names = (name_or_path,) if known is None else (name_or_path, known.name, *known.aliases)
+    if name_or_path in BENCHMARKS:
+        names = (name_or_path, f"sr/{name_or_path}")
     own = os.environ.get("GANCOMP_DATA")
     roots = [cache_folder()] if not own else [Path(own).expanduser(), cache_folder()]
     for root in roots:
@@ -65,8 +72,8 @@ def locate(name_or_path: str, say: Warn = say_on_stderr) -> Path:
         return fetch_announced(known, cache_folder() / known.name, say)
     searched = f"neither a folder nor in $GANCOMP_DATA ({own})" if own else "no such folder"
     raise DataError(
-        f"--dataset {name_or_path}: {searched}. Known names: {known_names()}. "
-        "To try without data: gancomp demo"
+        f"--dataset {name_or_path}: {searched}. Known names: {known_names()}; below "
+        f"$GANCOMP_DATA/sr: {', '.join(BENCHMARKS)}. To try without data: gancomp demo"
     )
 
 
@@ -91,11 +98,12 @@ def scan(
 
     `trainA/ trainB/` with equal names, and `train/` of images side by side, are paired; other
     `trainA/ trainB/` are unpaired. The test split comes from `test…`, else from `val…`, and holds
-    every readable file.
+    every readable file. A folder of images, or `train/` (and `test/`, `valid/` or `val/`) of them,
+    is for super-resolution if `task` says so.
 
     Args:
         root: the dataset's folder.
-        task: "unpaired" or "paired" where the folders leave a doubt.
+        task: "unpaired" or "paired" where the folders leave a doubt; "super-resolution".
         direction: "BtoA" swaps source and target.
         strict: raise at a file that is no image instead of skipping it.
         warn: is told the names of skipped files, once per folder.
@@ -108,10 +116,19 @@ def scan(
     if direction not in DIRECTIONS:
         raise ConfigError(f"--direction {direction}: use AtoB or BtoA")
     if task is not None and task not in get_args(Task):
-        raise ConfigError(f"--task {task}: datasets of folders are unpaired or paired")
+        raise ConfigError(
+            f"--task {task}: datasets of folders are unpaired or paired, or for super-resolution"
+        )
     if not root.is_dir():
         raise DataError(f"--dataset {root}: no such folder")
     scanner = _Scanner(root, swap=direction == "BtoA", strict=strict, warn=warn)
+    if task == "super-resolution":
+        if scanner.swap:
+            raise ConfigError(
+                f"--direction {direction}: has no effect with --task super-resolution, which goes "
+                "from small to large; leave it away"
+            )
+        return scanner.whole_images()
     two_folders = scanner.has("trainA") or scanner.has("trainB")
     if two_folders and scanner.has("train") and task is None:
         raise DataError(
@@ -159,6 +176,29 @@ class _Scanner:
         train = self._halves("train")
         test = next((self._halves(name) for name in ("test", "val") if self.has(name)), None)
         return self._dataset("paired", train, test)
+
+    def whole_images(self) -> DatasetFiles:
+        task: Task = "super-resolution"
+        name = next((name for name in SR_TRAIN if self.has(name)), None)
+        if name is None:
+            return self._dataset(task, self._files(self.root), None)
+        test = next((name for name in SR_TEST if self.has(name)), None)
+        return self._dataset(
+            task, self._files(self.root / name), self._files(self.root / test) if test else None
+        )
+
+    def _files(self, folder: Path) -> Split:
+        paths = list_images(folder)
+        if not paths:
+            inside = sorted(filter(_holds_images, folder.iterdir()), key=_train_first)
+            hint = f"did you mean {inside[0]}? " if inside else ""
+            raise DataError(
+                f"--dataset {folder}: has no images; {_what_is_there(folder)}; {hint}Give a folder "
+                "of images, or one with train/ (and test/ or valid/) of them. To try without "
+                "data: gancomp demo"
+            )
+        files = tuple(self._readable(paths, image_size))
+        return Split(files, files)
 
     def _dataset(self, task: Task, train: Split, test: Split | None) -> DatasetFiles:
         name = self.root.resolve().name
@@ -271,6 +311,14 @@ def check_side_by_side(path: Path) -> None:
             f"{path}: {width} x {height} pixels; two images side by side are wider than high and "
             "of even width"
         )
+
+
+def _holds_images(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".") and bool(list_images(path))
+
+
+def _train_first(path: Path) -> tuple[bool, str]:
+    return not path.name.lower().startswith("train"), path.name
 
 
 def _some(names: set[str]) -> str:

@@ -13,7 +13,7 @@ class KnownDataset:
 
     Attributes:
         name: what `--dataset` calls it.
-        task: "unpaired" or "paired".
+        task: "unpaired", "paired" or "super-resolution".
         urls: the archive's addresses, tried in order.
         counts: files per folder, checked after unpacking.
         folder: the archive's top folder.

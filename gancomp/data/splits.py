@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 # a new task has a name here, a rule in `layout.scan` and lines in the tables of the registry
-Task = Literal["unpaired", "paired"]
+Task = Literal["unpaired", "paired", "super-resolution"]
 Half = Literal["left", "right"]
 
 
@@ -23,7 +23,8 @@ class Split:
 
     Attributes:
         source: images to be translated.
-        target: images to look like; for paired data `target[i]` belongs to `source[i]`.
+        target: images to look like; for paired data `target[i]` belongs to `source[i]`. For
+            super-resolution both are the same files, which are read in high resolution.
         side_by_side: None, or the half of each file that is the source. `source` and `target`
             are then the same files.
     """
@@ -45,7 +46,7 @@ class DatasetFiles:
     Attributes:
         name: the root folder's name.
         root: the dataset's folder.
-        task: "unpaired" or "paired".
+        task: "unpaired", "paired" or "super-resolution".
         train: what to train on.
         test: what to score on; None where the dataset has no such folder.
         skipped: files that looked unreadable and are in neither split.

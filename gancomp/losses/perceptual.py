@@ -1,4 +1,4 @@
-"""The frozen VGG16 whose maps the perceptual losses compare, and where its weights come from."""
+"""The frozen VGG whose maps the perceptual losses compare, and where its weights come from."""
 
 from __future__ import annotations
 
@@ -16,18 +16,26 @@ from torch import Tensor, nn
 
 from gancomp.errors import ConfigError, WeightsError, why_unreadable
 
-PERCEPTUAL_SOURCES = ("vgg16", "random", "none")
-VGG16_VARIABLE = "GANCOMP_VGG16"
-WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+PERCEPTUAL_SOURCES = ("vgg16", "vgg19", "random", "none")
+VARIABLES = {"vgg16": "GANCOMP_VGG16", "vgg19": "GANCOMP_VGG19"}
+WIDTHS = {  # configurations D and E of Simonyan and Zisserman 2015, table 1
+    "vgg16": ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3),
+    "vgg19": ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4),
+}
+CONTENT_SCALE = 12.75  # the maps are divided by it: SRGAN, section 2.2.1
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-WAY_OUT = f"set {VGG16_VARIABLE}, pass --vgg FILE, or --perceptual none|random"
+WAYS_OUT = {
+    "vgg16": "set GANCOMP_VGG16, pass --vgg FILE, or --perceptual none|random",
+    "vgg19": "set GANCOMP_VGG19, pass --vgg FILE, or say --perceptual vgg16 (another loss: its "
+    "taps end at relu5_3) or random (for tests)",
+}
 
 
-def _tap_indices() -> dict[str, int]:
+def _tap_indices(network: str) -> dict[str, int]:
     """Name -> index of every ReLU in torchvision's `features`: conv, ReLU, ..., pool per block."""
     indices, position = {}, 0
-    for block, widths in enumerate(WIDTHS, start=1):
+    for block, widths in enumerate(WIDTHS[network], start=1):
         for layer in range(1, len(widths) + 1):
             indices[f"relu{block}_{layer}"] = position + 1
             position += 2
@@ -35,18 +43,52 @@ def _tap_indices() -> dict[str, int]:
     return indices
 
 
-VGG16_TAPS = _tap_indices()
+TAPS = {network: _tap_indices(network) for network in WIDTHS}
+VGG16_TAPS, VGG19_TAPS = TAPS["vgg16"], TAPS["vgg19"]
+
+
+def content_loss(maps: Tensor, wanted: Tensor, scale: float = CONTENT_SCALE) -> Tensor:
+    """Mean squared difference of two feature maps, each divided by `scale`.
+
+    Args:
+        maps: `(N, C, H, W)`, of the images that are judged; gets the gradient.
+        wanted: of the same shape; gets none.
+        scale: of the maps. 12.75 brings those of Keras' VGG19 near the size of pixel errors;
+            torchvision's weights take other inputs, so that their maps have another size.
+
+    Source: Ledig et al. 2017 (SRGAN), eq. 5; the factor stands in section 2.2.1. The mean runs
+    over channels too, as in the code of Lee and Park 2021 (eq. 5 sums over them).
+    """
+    return nn.functional.mse_loss(maps / scale, wanted.detach() / scale)
+
+
+def content_tap(source: str) -> str:
+    """The last ReLU of the network that `source` gives: the map of SRGAN's content loss.
+
+    `relu5_4` of VGG19 (block5_conv4 after its ReLU, the last layer of torchvision's
+    `features[:36]`), also for random weights; `relu5_3` of VGG16, a stand-in to be named.
+
+    Raises:
+        ConfigError: for `none`, or an unknown source.
+    """
+    known = {"vgg19": "relu5_4", "random": "relu5_4", "vgg16": "relu5_3"}
+    if source not in known:
+        raise ConfigError(
+            f"--perceptual {source}: has no content loss; choose one of {', '.join(known)}"
+        )
+    return known[source]
 
 
 class PerceptualFeatures(nn.Module):
-    """The first layers of VGG16, frozen, up to the deepest tap asked for.
+    """The first layers of VGG16 or VGG19, frozen, up to the deepest tap asked for.
 
     State keys are `features.N.weight` and `features.N.bias`, as in `torchvision.models.vgg16`.
 
     Args:
         state: those keys -> float tensors, for every convolution up to the deepest tap; more are
             ignored. Kept as float32.
-        taps: names out of `VGG16_TAPS`, such as `relu2_2`.
+        taps: names out of the network's `TAPS`, such as `relu2_2`.
+        network: `vgg16` or `vgg19`.
         normalise: subtract ImageNet's mean and divide by its deviation after `(x + 1) / 2`.
             The OMGD, DCD and AGD releases do not, and their loss weights assume so.
         describe: what a run records about these weights; see `load_perceptual`.
@@ -64,15 +106,17 @@ class PerceptualFeatures(nn.Module):
         state: Mapping[str, Tensor],
         taps: Sequence[str],
         *,
+        network: str = "vgg16",
         normalise: bool = False,
         describe: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        _check_taps(taps)
+        _check_taps(taps, network)
         self.taps = tuple(taps)
+        self.network = network
         self.normalise = normalise
         self.describe = dict(describe or {})
-        self.features = _trunk(self.taps)
+        self.features = _trunk(network, self.taps)
         for name, parameter in self.features.named_parameters():
             parameter.data.copy_(state[f"features.{name}"])
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
@@ -92,7 +136,7 @@ class PerceptualFeatures(nn.Module):
         features = (images + 1) / 2
         if self.normalise:
             features = (features - self.mean) / self.std
-        names = {VGG16_TAPS[tap]: tap for tap in self.taps}
+        names = {TAPS[self.network][tap]: tap for tap in self.taps}
         maps = {}
         for index, layer in enumerate(self.features):
             features = layer(features)
@@ -113,77 +157,86 @@ def load_perceptual(
     """The perceptual network from `source`, or None for `none`; never another one in its place.
 
     The result's `describe` holds what a run must record to be repeatable: `source`, `file` (a bare
-    name), `sha256` of that file, `seed` (random only), `taps` and `normalise`.
+    name), `sha256` of that file, `seed` and, if it is VGG19, `network` (random only), `taps` and
+    `normalise`.
 
     Args:
-        source: `vgg16` (ImageNet weights: `file`, else the file named by GANCOMP_VGG16, else
-            torchvision's, downloaded once to the torch hub folder), `random` (He initialisation
-            from `seed`), or `none`.
-        file: `.safetensors`, or whatever `torch.load` reads without executing it; a whole VGG16 or
-            its `features` only, in any float type.
-        taps: names out of `VGG16_TAPS`.
+        source: `vgg16` or `vgg19` (ImageNet weights: `file`, else the file named by GANCOMP_VGG16
+            or GANCOMP_VGG19, else torchvision's, downloaded once to the torch hub folder),
+            `random` (He initialisation from `seed`; a VGG16, but a VGG19 where a tap is of that
+            only), or `none`.
+        file: `.safetensors`, or whatever `torch.load` reads without executing it; a whole network
+            or its `features` only, in any float type. One of the two is never taken for the other.
+        taps: names out of the network's `TAPS`.
         normalise: see `PerceptualFeatures`.
         seed: of the random weights; the global generator is left alone.
         announce: told, in one line and beforehand, where a download comes from.
 
     Raises:
         ConfigError: if `source` or a tap is unknown, or `file` is given but would be ignored.
-        WeightsError: if the weights are missing, damaged, not a VGG16's, or not to be downloaded.
+        WeightsError: if the weights are missing, damaged, another network's, or not to be
+            downloaded.
     """
     if source not in PERCEPTUAL_SOURCES:
         raise ConfigError(
             f"--perceptual {source}: unknown; choose one of {', '.join(PERCEPTUAL_SOURCES)}"
         )
-    if file is not None and source != "vgg16":
+    if file is not None and source not in WIDTHS:
         raise ConfigError(f"--vgg {file}: has no effect with --perceptual {source}; drop one")
-    _check_taps(taps)
     if source == "none":
         return None
+    network = source if source in WIDTHS else _smallest_with(taps)
+    _check_taps(taps, network)
     describe: dict[str, Any] = {"source": source, "taps": list(taps), "normalise": normalise}
     if source == "random":
-        state = _random_state(seed)
-        describe["seed"] = seed
+        state = _random_state(network, seed)
+        describe.update({"seed": seed} | ({"network": network} if network == "vgg19" else {}))
     else:
-        file = _find_file(file, announce)
-        state, digest = _read_state(file, taps)
+        file = _find_file(network, file, announce)
+        state, digest = _read_state(network, file, taps)
         describe.update(file=file.name, sha256=digest)
-    return PerceptualFeatures(state, taps, normalise=normalise, describe=describe)
+    return PerceptualFeatures(state, taps, network=network, normalise=normalise, describe=describe)
 
 
-def _check_taps(taps: Sequence[str]) -> None:
-    unknown = [tap for tap in taps if tap not in VGG16_TAPS]
+def _smallest_with(taps: Sequence[str]) -> str:
+    """`vgg16` if it has all of them."""
+    return "vgg16" if set(taps) <= VGG16_TAPS.keys() else "vgg19"
+
+
+def _check_taps(taps: Sequence[str], network: str) -> None:
+    unknown = [tap for tap in taps if tap not in TAPS[network]]
     if unknown or not taps or len(set(taps)) < len(taps):
         raise ConfigError(
             f"perceptual taps {list(taps)}: need at least one, each once, out of "
-            f"{', '.join(VGG16_TAPS)}"
+            f"{network}'s {', '.join(TAPS[network])}"
         )
 
 
-def _conv_shapes() -> dict[int, tuple[int, int]]:
-    """Index in `features` -> (channels out, channels in) of the 13 convolutions."""
+def _conv_shapes(network: str) -> dict[int, tuple[int, int]]:
+    """Index in `features` -> (channels out, channels in) of the convolutions."""
     shapes, channels = {}, 3
-    relus = iter(VGG16_TAPS.values())
-    for width in (width for widths in WIDTHS for width in widths):
+    relus = iter(TAPS[network].values())
+    for width in (width for widths in WIDTHS[network] for width in widths):
         shapes[next(relus) - 1] = (width, channels)
         channels = width
     return shapes
 
 
-def _state_shapes() -> dict[str, tuple[int, ...]]:
+def _state_shapes(network: str) -> dict[str, tuple[int, ...]]:
     """Key -> shape of every tensor of the trunk."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for index, (out_channels, in_channels) in _conv_shapes().items():
+    for index, (out_channels, in_channels) in _conv_shapes(network).items():
         shapes[f"features.{index}.weight"] = (out_channels, in_channels, 3, 3)
         shapes[f"features.{index}.bias"] = (out_channels,)
     return shapes
 
 
-def _trunk(taps: Iterable[str]) -> nn.Sequential:
+def _trunk(network: str, taps: Iterable[str]) -> nn.Sequential:
     """Layers up to the deepest of `taps`, with unset weights and no draw from the global RNG."""
-    convs, relus = _conv_shapes(), set(VGG16_TAPS.values())
+    convs, relus = _conv_shapes(network), set(TAPS[network].values())
     layers: list[nn.Module] = []
     with torch.device("meta"):  # where initialisation draws nothing and costs nothing
-        for index in range(max(VGG16_TAPS[tap] for tap in taps) + 1):
+        for index in range(max(TAPS[network][tap] for tap in taps) + 1):
             if index in convs:
                 out_channels, in_channels = convs[index]
                 layers.append(nn.Conv2d(in_channels, out_channels, 3, padding=1))
@@ -195,11 +248,11 @@ def _trunk(taps: Iterable[str]) -> nn.Sequential:
     return nn.Sequential(*layers).to_empty(device="cpu")
 
 
-def _random_state(seed: int) -> dict[str, Tensor]:
+def _random_state(network: str, seed: int) -> dict[str, Tensor]:
     """He-normal weights and zero biases; the same for a layer whatever taps are used."""
     generator = torch.Generator().manual_seed(seed)
     state = {}
-    for key, shape in _state_shapes().items():
+    for key, shape in _state_shapes(network).items():
         if len(shape) == 1:
             state[key] = torch.zeros(shape)
         else:
@@ -208,34 +261,43 @@ def _random_state(seed: int) -> dict[str, Tensor]:
     return state
 
 
-def _find_file(file: Path | None, announce: Callable[[str], None]) -> Path:
+def _find_file(network: str, file: Path | None, announce: Callable[[str], None]) -> Path:
+    variable = VARIABLES[network]
     if file is not None:
         origin = f"--vgg {file}"
-    elif os.environ.get(VGG16_VARIABLE):
-        file = Path(os.environ[VGG16_VARIABLE])
-        origin = f"{VGG16_VARIABLE}={file}"
+    elif os.environ.get(variable):
+        file = Path(os.environ[variable])
+        origin = f"{variable}={file}"
     else:
-        return _torchvision_file(announce)
+        return _torchvision_file(network, announce)
     if not file.is_file():
-        raise WeightsError(f"{origin}: no such file; give a VGG16's weights, or {WAY_OUT}")
+        raise WeightsError(
+            f"{origin}: no such file; give a {network.upper()}'s weights, or {WAYS_OUT[network]}"
+        )
     return file
 
 
-def _torchvision_file(announce: Callable[[str], None]) -> Path:
-    """Torchvision's ImageNet VGG16 in the torch hub folder, downloaded if it is not there."""
-    from torchvision.models import VGG16_Weights  # slow to import and needed on this path only
+def _torchvision_file(network: str, announce: Callable[[str], None]) -> Path:
+    """Torchvision's ImageNet weights in the torch hub folder, downloaded if they are not there."""
+    from torchvision.models import (  # slow to import and needed on this path only
+        VGG16_Weights,
+        VGG19_Weights,
+    )
 
-    url: str = VGG16_Weights.IMAGENET1K_V1.url
+    weights, megabytes = {"vgg16": (VGG16_Weights, 528), "vgg19": (VGG19_Weights, 548)}[network]
+    url: str = weights.IMAGENET1K_V1.url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     if path.is_file():
         return path
-    announce(f"downloading VGG16 (528 MB, ImageNet weights) from {url} to {path}")
+    name = network.upper()
+    announce(f"downloading {name} ({megabytes} MB, ImageNet weights) from {url} to {path}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), _hash_prefix(path), progress=False)
     except (OSError, HTTPException, RuntimeError) as error:
         raise WeightsError(
-            f"VGG16 could not be downloaded from {url} ({why_unreadable(error)}); {WAY_OUT}"
+            f"{name} could not be downloaded from {url} ({why_unreadable(error)}); "
+            f"{WAYS_OUT[network]}"
         ) from error
     return path
 
@@ -245,7 +307,7 @@ def _hash_prefix(path: Path) -> str:
     return path.stem.rsplit("-", 1)[-1]
 
 
-def _read_state(file: Path, taps: Sequence[str]) -> tuple[dict[str, Tensor], str]:
+def _read_state(network: str, file: Path, taps: Sequence[str]) -> tuple[dict[str, Tensor], str]:
     """The trunk's tensors in float32 keys `features.N.*`, and the file's SHA-256."""
     try:
         with file.open("rb") as stream:
@@ -256,14 +318,16 @@ def _read_state(file: Path, taps: Sequence[str]) -> tuple[dict[str, Tensor], str
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the readers raise almost anything
         raise WeightsError(
-            f"{file}: not readable as weights ({why_unreadable(error)}); give VGG16 weights as "
-            f".safetensors or .pth: {WAY_OUT}"
+            f"{file}: not readable as weights ({why_unreadable(error)}); give "
+            f"{network.upper()} weights as .safetensors or .pth: {WAYS_OUT[network]}"
         ) from error
     if not isinstance(content, Mapping):
-        raise WeightsError(f"{file}: holds {type(content).__name__}, not named weights; {WAY_OUT}")
+        raise WeightsError(
+            f"{file}: holds {type(content).__name__}, not named weights; {WAYS_OUT[network]}"
+        )
     state = {_with_prefix(str(key)): value for key, value in content.items()}
     state = {key: value for key, value in state.items() if not key.startswith("classifier.")}
-    _check_state(file, state, taps)
+    _check_state(network, file, state, taps)
     return state, digest
 
 
@@ -271,22 +335,30 @@ def _with_prefix(key: str) -> str:
     return f"features.{key}" if re.fullmatch(r"\d+\.(weight|bias)", key) else key
 
 
-def _check_state(file: Path, state: Mapping[str, Any], taps: Sequence[str]) -> None:
-    """Refuses what is no VGG16; looking at the needed keys alone would let a VGG19 pass."""
-    shapes = _state_shapes()
-    deepest = max(VGG16_TAPS[tap] for tap in taps)
+def _check_state(network: str, file: Path, state: Mapping[str, Any], taps: Sequence[str]) -> None:
+    """Refuses another network; looking at the needed keys alone would let VGG19 pass for VGG16."""
+    shapes, name, way_out = _state_shapes(network), network.upper(), WAYS_OUT[network]
+    deepest = max(TAPS[network][tap] for tap in taps)
     needed = {key for key in shapes if int(key.split(".")[1]) < deepest}
     if odd := sorted(state.keys() - shapes.keys()) or sorted(needed - state.keys()):
         what = "missing" if odd[0] in shapes else "unexpected"
         raise WeightsError(
-            f"{file}: not a VGG16 (without batch norm): {what} {odd[0]} "
-            f"and {len(odd) - 1} more; {WAY_OUT}"
+            f"{file}: not a {name} (without batch norm){_but_which(state)}: {what} {odd[0]} "
+            f"and {len(odd) - 1} more; {way_out}"
         )
     for key, value in state.items():
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         if shape != shapes[key]:
             raise WeightsError(
-                f"{file}: not a VGG16: {key} is {shape} instead of {shapes[key]}; {WAY_OUT}"
+                f"{file}: not a {name}: {key} is {shape} instead of {shapes[key]}; {way_out}"
             )
         if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
-            raise WeightsError(f"{file}: {key} holds values that are not finite floats; {WAY_OUT}")
+            raise WeightsError(f"{file}: {key} holds values that are not finite floats; {way_out}")
+
+
+def _but_which(state: Mapping[str, Any]) -> str:
+    """`, but a VGG16` if the keys are exactly those, else nothing."""
+    for network in WIDTHS:
+        if state.keys() == _state_shapes(network).keys():
+            return f", but a {network.upper()}"
+    return ""

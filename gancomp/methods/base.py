@@ -42,16 +42,20 @@ class Method(nn.Module, ABC):
     Attributes:
         Options: dataclass of the method's own knobs, read and checked by `config.read`.
         distils: whether the method needs a student.
+        tasks: the kinds of data that it works on.
+        has_features: whether any of its losses compares VGG's maps.
     """
 
     name: ClassVar[str]
     paper: ClassVar[str]
     distils: ClassVar[bool] = True
+    tasks: ClassVar[tuple[str, ...]] = ("unpaired", "paired")
+    has_features: ClassVar[bool] = True
     Options: ClassVar[type]
 
     @staticmethod
     def perceptual_taps(options: Any) -> tuple[str, ...]:
-        """The VGG16 taps that these options need; none means that no weights are loaded."""
+        """The VGG taps that these options need; none means that no weights are loaded."""
         return ()
 
     task: Task
@@ -87,8 +91,13 @@ class Method(nn.Module, ABC):
 
 def adam(module: nn.Module, settings: OptimiserSettings) -> torch.optim.Adam:
     """Adam over all parameters of `module`, in one kernel."""
-    betas = settings.beta1, settings.beta2
-    return torch.optim.Adam(module.parameters(), lr=settings.lr, betas=betas, fused=True)
+    return torch.optim.Adam(
+        module.parameters(),
+        lr=settings.lr,
+        betas=(settings.beta1, settings.beta2),
+        eps=settings.eps,
+        fused=True,
+    )
 
 
 def adversarial_phases(

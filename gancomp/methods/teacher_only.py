@@ -17,6 +17,7 @@ class TeacherOnly(Method):
     name = "teacher-only"
     paper = "CycleGAN (Zhu et al. 2017), pix2pix (Isola et al. 2017)"
     distils = False
+    has_features = False
 
     @dataclass(frozen=True)
     class Options:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ class TappedNetwork(nn.Module, ABC):
         default_taps: the layers distilled when nothing else is asked for, in forward order.
         tap_channels: channels of each default tap.
         size_multiple: height and width of an input must be multiples of this.
+        scale: how many times higher and wider than its input the output of a generator is.
+        initial_weights: how `initialise` draws them: `normal` or `glorot`.
     """
 
     is_network = True  # compiled as a whole
@@ -32,6 +34,8 @@ class TappedNetwork(nn.Module, ABC):
     default_taps: tuple[str, ...]
     tap_channels: dict[str, int]
     size_multiple: int
+    scale: int = 1
+    initial_weights: ClassVar[Literal["normal", "glorot"]] = "normal"
 
     def __init__(self, arch: str, settings: Mapping[str, Any]) -> None:
         super().__init__()
@@ -141,8 +145,13 @@ def initialise(network: nn.Module, generator: torch.Generator, gain: float = 0.0
     Running statistics start over too. The same generator state gives the same weights wherever
     `network` lies, as long as the generator is on the CPU.
 
+    Networks that say so are drawn by `initialise_glorot` instead.
+
     Source: the initialisation of CycleGAN and pix2pix, kept by OMGD and DCD.
     """
+    if isinstance(network, TappedNetwork) and network.initial_weights == "glorot":
+        initialise_glorot(network, generator)
+        return
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             _draw(module.weight, 0.0, gain, generator)
@@ -160,6 +169,29 @@ def _draw(weight: Tensor, mean: float, std: float, generator: torch.Generator) -
     values = torch.empty(weight.shape, dtype=weight.dtype, device=generator.device)
     with torch.no_grad():
         weight.copy_(values.normal_(mean, std, generator=generator))
+
+
+def initialise_glorot(network: nn.Module, generator: torch.Generator) -> None:
+    """Draws fresh weights as Keras does by default, PReLU slopes and biases 0, BatchNorm scales 1.
+
+    Weights are uniform within `sqrt(6 / (fan_in + fan_out))`. Source: Glorot and Bengio 2010,
+    eq. 16.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            values = torch.empty(module.weight.shape, device=generator.device)
+            nn.init.xavier_uniform_(values, generator=generator)
+            with torch.no_grad():
+                module.weight.copy_(values)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            module.reset_running_stats()
+        elif isinstance(module, nn.PReLU):
+            nn.init.zeros_(module.weight)
+        else:
+            continue
+        if isinstance(bias := getattr(module, "bias", None), nn.Parameter):
+            nn.init.zeros_(bias)
 
 
 def construct(make: Callable[[], Network]) -> Network:

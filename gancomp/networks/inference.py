@@ -9,6 +9,7 @@ from torch import Tensor
 from gancomp.errors import GancompError
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.fast import FastGenerator
+from gancomp.networks.tiling import upscale
 
 SMALLEST = 8  # pixels: two at a quarter of the size, which reflection and InstanceNorm need
 
@@ -25,27 +26,33 @@ def run_generator(network: TappedNetwork | FastGenerator, images: Tensor) -> Ten
         network: in eval mode, or what `accelerate` made of it: once, for many images.
         images: `(N, 3, H, W)` in [-1, 1].
 
-    Returns: `(N, 3, H, W)` in [-1, 1] on the CPU.
+    Returns: `(N, 3, H, W)` in [-1, 1] on the CPU; `scale` times as high and wide from a network
+        for super-resolution, which takes large images in tiles.
 
     Raises:
         GancompError: if the output is not finite.
     """
+    itself = network.network if isinstance(network, FastGenerator) else network
+    if itself.scale > 1:
+        return finite(upscale(itself, images))
     height, width = images.shape[2:]
     bottom, right = (
         -max(length, SMALLEST) % network.size_multiple + max(length, SMALLEST) - length
         for length in (height, width)
     )
-    images = images.to(_device(network))
+    images = images.to(next(itself.parameters()).device)
     if bottom or right:
         mode = "reflect" if bottom < height and right < width else "replicate"
         images = F.pad(images, (0, right, 0, bottom), mode=mode)
-    fake: Tensor = network(images)[..., :height, :width].cpu()
+    return finite(network(images)[..., :height, :width].cpu())
+
+
+def finite(fake: Tensor) -> Tensor:
+    """`fake` itself.
+
+    Raises:
+        GancompError: if a value is not finite.
+    """
     if not bool(torch.isfinite(fake).all()):
         raise GancompError("the model's output is not finite; its weights are damaged or diverged")
     return fake
-
-
-def _device(network: TappedNetwork | FastGenerator) -> torch.device:
-    if isinstance(network, FastGenerator):
-        return network.device
-    return next(network.parameters()).device

@@ -60,6 +60,7 @@ def demo(out: Path, *, seed: int, device: str, max_steps: int | None, view: View
     view.say("student: a quarter of the channels, distilled with DCD beside its teacher")
     beside = merge(given.overrides, {"teacher": {"source": str(out / "teacher")}})
     student = distill(replace(given, overrides=beside, out=out / "student"), view)
+    assert student.teacher is not None
     assert student.student is not None
     exported = export(student.student, out / "student.safetensors")
     scores, picture = score_and_draw(out, data, [student.teacher, student.student], seed)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gancomp.engine.device import choose_device
 from gancomp.engine.fit import View, fit
 from gancomp.engine.run import check_place, writing_run
 from gancomp.engine.speed import speed_up
 from gancomp.engine.stopping import listening_for_stop
 from gancomp.recipes.plan import Given, Plan, make_plan
+from gancomp.recipes.stages import begin
 from gancomp.recipes.training import (
     Result,
     begin_or_continue,
@@ -45,14 +48,20 @@ def train(plan: Plan, view: View) -> Result:
         perceptual = load_feature_network(plan, view)
         teacher = make_teacher(settings, resume=goes_on(plan))
         task = make_task(settings, teacher, resume=goes_on(plan))
-        student = make_student(settings)
+        student = make_student(settings, resume=goes_on(plan))
         method = make_method(plan, task, student, perceptual).to(device)
         speed_up(method, device, compiled=settings.run.compile, say=view.say)
         selection = make_selection(plan, method, view, device=device)
         reader = make_reader(plan, view)
         with writing_run(plan.out, resume=plan.resume) as run:
-            view.say(describe_preset(plan))
+            if not plan.is_stage:
+                view.say(describe_preset(plan))
             checkpoint = begin_or_continue(plan, run, describe_run(plan, perceptual), view)
+            if checkpoint is None:
+                beginning = begin(plan, method, view, train=train, stop=stop)
+                if beginning.unfinished is not None:
+                    return beginning.unfinished
+                plan = with_time(plan, beginning.seconds_left)
             loop = make_loop(plan, method, reader, run, view, device=device, selection=selection)
             outcome = fit(loop, checkpoint=checkpoint, stop=stop)
             files = save_generators(plan, method, run, outcome.step)
@@ -62,7 +71,15 @@ def train(plan: Plan, view: View) -> Result:
     return Result(
         run=plan.out,
         outcome=outcome,
-        teacher=files["teacher"],
+        teacher=files.get("teacher"),
         student=files.get("student"),
         grid=grid,
     )
+
+
+def with_time(plan: Plan, seconds_left: float | None) -> Plan:
+    """The plan with what earlier stages have left of `--max-time`."""
+    if seconds_left is None:
+        return plan
+    schedule = replace(plan.settings.schedule, max_seconds=seconds_left)
+    return replace(plan, settings=replace(plan.settings, schedule=schedule))

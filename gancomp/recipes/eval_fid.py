@@ -177,6 +177,10 @@ def dataset_of(chosen: Chosen, request: FidRequest, say: Say) -> DatasetFiles:
     """
     header = chosen.model.header
     check_translates(chosen.model, str(chosen.model.path))
+    if chosen.model.network.scale > 1:
+        raise ConfigError(
+            f"{chosen.model.path}: enlarges images; gancomp eval-sr scores it, against originals"
+        )
     task, name, direction = header["task"], request.dataset, direction_of(chosen, request)
     part = request.part or ""
     if part.endswith("_B") and not (request.direction or header["direction"]):

@@ -53,6 +53,38 @@ def _student_plays_no_game(settings: Settings, options: Any) -> bool:
     return not any(getattr(options, name, True) for name in sides)
 
 
+def _task_is_not(task: str) -> Idle:
+    return lambda settings, options: settings.data.task != task
+
+
+def _has_own_teacher(settings: Settings, options: Any) -> bool:
+    return settings.teacher.source is not None
+
+
+def _has_own_student(settings: Settings, options: Any) -> bool:
+    return settings.stages.student_source is not None
+
+
+def _method_is_not(*names: str) -> Idle:
+    return lambda settings, options: settings.method.name not in names
+
+
+def _objective_is(*names: str) -> Idle:
+    return lambda settings, options: getattr(options, "objective", "gan") in names
+
+
+def _method_is_no_kd(settings: Settings, options: Any) -> bool:
+    return settings.method.name == "no-kd"
+
+
+def _no_discriminator_is_trained(settings: Settings, options: Any) -> bool:
+    return settings.method.name == "gan2g" and settings.teacher.source is not None
+
+
+SR = "super-resolution"
+GAN_TEACHERS = ("gan2g", "gan2g-al", "gan2gan")
+
+
 # path of the setting, when it changes nothing, and what says so
 RULES: tuple[tuple[str, Idle, str], ...] = (
     ("adversarial.lambda_l1", _task_is("unpaired"), "unpaired data"),
@@ -79,6 +111,47 @@ RULES: tuple[tuple[str, Idle, str], ...] = (
     ),
     ("method.options.connector", _has_no("lambda_dcd"), "--lambda-dcd 0"),
     ("method.options.train_connectors", _has_no("lambda_dcd"), "--lambda-dcd 0"),
+    *(
+        (path, _task_is(SR), f"--task {SR}")
+        for path in (
+            "data.direction",
+            "data.load_size",
+            "adversarial.lambda_l1",
+            "adversarial.lambda_cycle",
+            "adversarial.lambda_identity",
+            "adversarial.pool_size",
+        )
+    ),
+    *(
+        (f"stages.{name}", _task_is_not(SR), f"other data than --task {SR}")
+        for name in (
+            "teacher_srresnet_steps",
+            "student_srresnet_steps",
+            "teacher_gan_steps",
+            "teacher_content_steps",
+            "srresnet_lr",
+            "student_source",
+        )
+    ),
+    ("stages.teacher_srresnet_steps", _has_own_teacher, "--teacher"),
+    ("stages.teacher_gan_steps", _has_own_teacher, "--teacher"),
+    ("stages.teacher_content_steps", _has_own_teacher, "--teacher"),
+    ("stages.student_srresnet_steps", _has_own_student, "--student"),
+    ("stages.teacher_gan_steps", _method_is_not(*GAN_TEACHERS), "a method without SRGAN teacher"),
+    ("stages.teacher_content_steps", _method_is_not("g2g-al"), "any --method but g2g-al"),
+    ("stages.teacher_srresnet_steps", _method_is_no_kd, "--method no-kd"),
+    ("stages.teacher_srresnet_steps", _objective_is("pixel"), "--objective pixel"),
+    ("stages.student_srresnet_steps", _objective_is("pixel"), "--objective pixel"),
+    ("stages.srresnet_lr", _objective_is("pixel"), "--objective pixel; use --lr"),
+    ("teacher.source", _method_is_no_kd, "--method no-kd"),
+    ("method.options.kd_loss", _has_no("kd_weight"), "--kd-weight 0"),
+    ("method.options.adv_weight", _objective_is("content", "pixel"), "this --objective"),
+    ("method.options.content_tap", _objective_is("pixel"), "--objective pixel"),
+    ("method.options.content_scale", _objective_is("pixel"), "--objective pixel"),
+    ("perceptual.source", _objective_is("pixel"), "--objective pixel"),
+    ("perceptual.file", _objective_is("pixel"), "--objective pixel"),
+    ("discriminator.width", _objective_is("content", "pixel"), "this --objective"),
+    ("discriminator.width", _no_discriminator_is_trained, "--method gan2g and --teacher"),
 )
 
 

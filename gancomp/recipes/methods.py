@@ -44,7 +44,7 @@ def show_methods() -> None:
     console.print_table(["method", "command"], rows, figures=False)
     for row in methods:
         console.stdout.print(f"{row['name']}: {row['paper']}")
-    columns = ["name", "command", "dataset", "task", "networks"]
+    columns = ["name", "command", "dataset", "task"]
     rows = [
         [str(number), *(row[column] for column in columns)]
         for number, row in enumerate(presets, start=1)
@@ -53,4 +53,4 @@ def show_methods() -> None:
     console.print_table(["", "preset", *columns[1:]], rows, figures=False)
     for number, row in enumerate(presets, start=1):
         reported = f"reported {row['reported']}; " if row["reported"] else ""
-        console.stdout.print(f"{number}: {reported}{row['source']}")
+        console.stdout.print(f"{number}: {row['networks']}; {reported}{row['source']}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from gancomp.engine.run import CONFIG, latest_run
 from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.model import LoadedModel, open_model
+from gancomp.registry import DISCRIMINATORS
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,20 @@ def choose(model: Path | None, part: str | None = None) -> Chosen:
     return Chosen(open_model(file, part), run)
 
 
+def check_upscales(model: LoadedModel, named: str) -> None:
+    """Refuses what does not enlarge RGB images.
+
+    Raises:
+        ConfigError: starting with `named`, what the user calls the model.
+    """
+    check_translates(model, named)
+    if model.network.scale == 1:
+        raise ConfigError(
+            f"{named}: gives images of the size it takes; gancomp eval-fid scores such models, "
+            "eval-sr those for super-resolution"
+        )
+
+
 def check_translates(model: LoadedModel, named: str) -> None:
     """Refuses what does not turn one RGB image into another.
 
@@ -40,7 +55,7 @@ def check_translates(model: LoadedModel, named: str) -> None:
         ConfigError: starting with `named`, what the user calls the model.
     """
     network = model.network
-    if network.arch == "patchgan":
+    if network.arch in DISCRIMINATORS:
         raise ConfigError(f"{named}: is a discriminator; give a generator")
     settings = network.settings()
     channels = settings["in_channels"], settings["out_channels"]

@@ -25,10 +25,12 @@ from gancomp.data.splits import DatasetFiles
 from gancomp.engine.run import read_config
 from gancomp.errors import ConfigError
 from gancomp.export.model import LoadedModel, open_model
+from gancomp.losses.perceptual import PERCEPTUAL_SOURCES, content_tap
 from gancomp.presets import Preset, find_preset
 from gancomp.recipes.budget import Measure, fit_student, milliseconds, student_latency_ms
-from gancomp.recipes.ineffective import refuse_foreign_options, refuse_ineffective
-from gancomp.registry import METHODS, NETWORKS, build_network, resolve
+from gancomp.recipes.checks import check, refuse_too_small_images
+from gancomp.recipes.ineffective import refuse_ineffective
+from gancomp.registry import METHODS, resolve
 from gancomp.shrink.ratio import narrowed
 
 
@@ -71,6 +73,7 @@ class Plan:
         resume: whether the folder holds the run's beginning.
         preset: where the settings come from.
         latency: how the student's width was measured, where it was.
+        is_stage: whether it is but a stage of another run, which `runs/latest` goes on naming.
     """
 
     settings: Settings
@@ -80,9 +83,7 @@ class Plan:
     resume: bool
     preset: Json
     latency: Json | None = None
-
-
-DEFAULT_RATIO = 0.25
+    is_stage: bool = False
 
 
 def make_plan(
@@ -119,6 +120,7 @@ def make_plan(
     settings, preset = _resolve(command, given, typed, files)
     options = check(settings)
     refuse_ineffective(typed, settings, options)
+    refuse_too_small_images(settings, files)
     latency = None
     if given.latency_budget is not None:
         settings, latency = fit_student(settings, given.latency_budget, measure, say)
@@ -159,8 +161,6 @@ def check_options(command: str, typed: Json) -> None:
         )
     if teacher.get("freeze") and not teacher.get("source"):
         raise ConfigError("--freeze-teacher: needs --teacher FILE, the teacher to keep as it is")
-    if command == "pretrain" and "perceptual" in typed:
-        raise ConfigError("--perceptual, --vgg: pretrain has no perceptual loss; leave them away")
 
 
 def _resolve(
@@ -190,12 +190,28 @@ def _resolve(
         base[section] = {}
     values = merge(merge(merge(base, preset.settings), {"teacher": teacher}), typed)
     values["data"] = _with_load_size(values["data"])
-    if command == "pretrain":
+    if files.task == "super-resolution":
+        values = _complete_super_resolution(values)
+    if command == "pretrain" and not resolve(METHODS, "", preset.method).has_features:
+        if "perceptual" in typed:
+            raise ConfigError(
+                f"--perceptual, --vgg: pretrain has no perceptual loss for {files.task} data; "
+                "leave them away"
+            )
         values["perceptual"] = {"source": "none"}
-        return read(Settings, values), preset
-    network = read(NetworkSettings, values["teacher"]["network"], "teacher.network")
-    values["student"] = _student(network, given, typed.get("student") or {}, preset)
+    if command == "distill":
+        network = read(NetworkSettings, values["teacher"]["network"], "teacher.network")
+        values["student"] = _student(network, given, typed, preset)
     return read(Settings, values), preset
+
+
+def _complete_super_resolution(values: Json) -> Json:
+    """Adds what follows from other settings: the discriminator's crop, the content loss's tap."""
+    values = merge({"discriminator": {"crop": values["data"].get("size")}}, values)
+    source = values["perceptual"].get("source")
+    if source in PERCEPTUAL_SOURCES and source != "none":
+        values = merge({"method": {"options": {"content_tap": content_tap(source)}}}, values)
+    return values
 
 
 def registered_name(*names: str) -> str:
@@ -248,6 +264,8 @@ def teacher_file(source: str) -> Path:
 
 def _with_load_size(data: Json) -> Json:
     size = data.get("size")
+    if data["task"] == "super-resolution":
+        return {"load_size": size} | data  # its images are cropped as they are
     if "load_size" not in data and isinstance(size, int) and 8 <= size <= 4096:
         # 286 for 256, as CycleGAN and pix2pix have it
         return data | {"load_size": round(size * 286 / 256)}
@@ -256,13 +274,34 @@ def _with_load_size(data: Json) -> Json:
 
 def _student(teacher: NetworkSettings, given: Given, typed: Json, preset: Preset) -> Json:
     """The student's settings: the preset's kind of network, narrowed from the teacher's."""
-    _check_one_width(given, typed)
+    _check_one_width(given, typed.get("student") or {})
+    if source := typed.get("stages", {}).get("student_source"):
+        return _student_from(source, given, typed.get("student") or {})
     arch = given.student_arch or _student_arch(teacher.arch, given, preset)
-    ratio = DEFAULT_RATIO if given.ratio is None else given.ratio
+    ratio = preset.ratio if given.ratio is None else given.ratio
     student: Json = narrowed(teacher, ratio, arch=arch).arguments() | {"arch": arch}
     if given.student_width is not None:
         student["width"] = given.student_width
-    return merge(student, typed)
+    return merge(student, typed.get("student") or {})
+
+
+def _student_from(source: str, given: Given, typed: Json) -> Json:
+    """The student's network settings as the file of `--student` says."""
+    for name in ("ratio", "student_width", "student_arch"):
+        if (value := getattr(given, name)) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag} {value}: the network follows from --student {source}")
+    network = open_model(student_file(source)).network
+    if typed:
+        raise ConfigError(f"--student-blocks: the network follows from --student {source}")
+    settings = {key: value for key, value in network.settings().items() if value is not None}
+    return {"arch": network.arch, **settings}
+
+
+def student_file(source: str) -> Path:
+    """The generator file of `--student FILE` or `--student RUN`."""
+    path = Path(source).expanduser()
+    return path / "student.safetensors" if path.is_dir() else path
 
 
 def _check_one_width(given: Given, typed: Json) -> None:
@@ -284,53 +323,6 @@ def _student_arch(teacher_arch: str, given: Given, preset: Preset) -> str:
     if given.arch is None and preset.arch == f"mobile-{teacher_arch}":
         return preset.arch
     return teacher_arch
-
-
-def check(settings: Settings) -> Any:
-    """Checks what concerns several settings; returns the method's own options.
-
-    Raises:
-        ConfigError: naming the settings that do not go together.
-    """
-    method = resolve(METHODS, "--method", settings.method.name)
-    if method.distils != (settings.command == "distill"):
-        known = ", ".join(name for name in METHODS if resolve(METHODS, "", name).distils)
-        raise ConfigError(f"--method {settings.method.name}: does not distil; known: {known}")
-    problems = []
-    schedule, data = settings.schedule, settings.data
-    if schedule.epochs + schedule.decay_epochs == 0:
-        problems.append("--epochs 0 --decay-epochs 0: there would be no training; raise one")
-    if data.load_size < data.size:
-        problems.append(f"--load-size {data.load_size}: must be at least --size {data.size}")
-    source = settings.teacher.source
-    for label, network in (
-        (f"--teacher {source}" if source else "--arch", settings.teacher.network),
-        ("--student-arch", settings.student),
-    ):
-        if network is not None:
-            problems += _check_network(label, network, data.size)
-    if problems:
-        raise ConfigError("; ".join(dict.fromkeys(problems)))
-    refuse_foreign_options(settings, method)
-    return read(method.Options, settings.method.options, "method.options")
-
-
-def _check_network(label: str, network: NetworkSettings, size: int) -> list[str]:
-    import torch
-
-    resolve(NETWORKS, label, network.arch)
-    with torch.device("meta"):  # no weights are made, only shapes
-        multiple = build_network(network.arch, **network.arguments()).size_multiple
-    if network.arch == "patchgan":
-        return [f"{label}: patchgan is a discriminator; choose a generator"]
-    if (network.in_channels, network.out_channels or 3) != (3, 3):
-        return [
-            f"{label}: {network.arch} from {network.in_channels} to {network.out_channels or 3} "
-            "channels; images are read as RGB, choose a generator from 3 to 3"
-        ]
-    if size % multiple:
-        return [f"--size {size}: {network.arch} needs a multiple of {multiple}"]
-    return []
 
 
 def _ratio(settings: Settings) -> float | None:

@@ -9,7 +9,7 @@ from gancomp.recipes.training import Result
 
 
 def pretrain(given: Given, view: View) -> Result:
-    """Trains a teacher as CycleGAN (unpaired data) or pix2pix (paired data) does.
+    """Trains a teacher as CycleGAN (unpaired data), pix2pix (paired data) or SRGAN does.
 
     Raises:
         GancompError: for whatever the user can mend; what was already saved stays.

@@ -23,8 +23,10 @@ from gancomp.networks.fast import FastGenerator, accelerate
 from gancomp.networks.plain import plain_copy
 from gancomp.recipes.models import generator_of
 from gancomp.recipes.scores import latest_fid
-from gancomp.registry import build_network
+from gancomp.registry import DISCRIMINATORS, build_network
 
+# what CycleGAN's generator is no original of
+NO_REFERENCE = (*DISCRIMINATORS, "srresnet")
 FIGURES = ("params", "macs", "macs_torchprofile")
 
 
@@ -144,7 +146,7 @@ def network_asked_for(
 
     Args:
         arch: `--arch`.
-        settings: `width`, `norm`, `in_channels`, None where they were not given.
+        settings: `width`, `norm`, `in_channels`, `blocks`, `scale`, None where they were not given.
         models: model files or runs.
         part: `--part`.
 
@@ -180,12 +182,9 @@ def latency_asked_for(
     return None
 
 
-def named_network(
-    arch: str, *, width: int, norm: str | None = None, in_channels: int = 3
-) -> TappedNetwork:
-    """The network of that name, with the norm that is usual for it unless told otherwise."""
-    settings: dict[str, Any] = {"width": width, "in_channels": in_channels}
-    return build_network(arch, **settings, **({"norm": norm} if norm else {}))
+def named_network(arch: str, *, in_channels: int = 3, **settings: Any) -> TappedNetwork:
+    """The network of that name, with what is usual for it unless told otherwise."""
+    return build_network(arch, in_channels=in_channels, **settings)
 
 
 def _files(path: Path) -> list[Path]:
@@ -264,7 +263,7 @@ def show_profile(document: Json) -> None:
 
 
 def _show_reference(row: Json) -> None:
-    if row["input"] != [1, 3, 256, 256] or row["arch"] == "patchgan":
+    if row["input"] != [1, 3, 256, 256] or row["arch"] in NO_REFERENCE:
         return
     original = _row(Subject("original", named_network("resnet9", width=64), 256), 1)
     shares = ", ".join(f"{name} {original[name] / row[name]:.1f}x" for name in FIGURES)

@@ -18,8 +18,8 @@ def remember(run: Path, score: Json) -> None:
     Raises:
         RunError: if the file cannot be written.
     """
-    same = ("real", "fake", "protocol")
-    kept = [old for old in saved_scores(run) if any(old.get(key) != score[key] for key in same)]
+    same = ("real", "fake", "dataset", "model", "protocol")  # each kind of score has some of them
+    kept = [old for old in saved_scores(run) if any(old.get(key) != score.get(key) for key in same)]
     write_text(run / SCORES, json.dumps({"scores": [*kept, score]}, indent=2) + "\n")
 
 
@@ -33,8 +33,10 @@ def saved_scores(run: Path) -> Sequence[Json]:
 
 
 def latest_fid(model: Path, step: int | None) -> Json | None:
-    """The newest score of this model file as it is now, if its run has one."""
+    """The newest FID of this model file as it is now, if its run has one."""
     for score in reversed(saved_scores(model.parent)):
+        if "fid" not in score:
+            continue
         if Path(score["fake"]).name == model.name and score["protocol"].get("step") == step:
             return score
     return None

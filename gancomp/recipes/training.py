@@ -9,28 +9,29 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 import gancomp
 from gancomp.config import Json, Settings
 from gancomp.data.cache import is_kept
-from gancomp.data.indexed import Reader
-from gancomp.data.loader import batches, evaluation_batches, steps_per_epoch
-from gancomp.data.splits import DatasetFiles
+from gancomp.data.loader import IndexedDataset, batches, evaluation_batches, steps_per_epoch
+from gancomp.data.splits import DatasetFiles, Split
+from gancomp.data.super_resolution import evaluation_crops
 from gancomp.data.transforms import to_uint8
 from gancomp.engine.checkpoint import Checkpoint, list_checkpoints, load_newest
 from gancomp.engine.fit import Loop, Outcome, Periodic, View, load_networks
 from gancomp.engine.logging import tensorboard_logger
 from gancomp.engine.run import RunFolder, name_latest, read_config
-from gancomp.errors import CheckpointError, ConfigError
+from gancomp.errors import CheckpointError, ConfigError, DataError
 from gancomp.export.model import open_model
 from gancomp.export.native import save_model
 from gancomp.files import replacing
 from gancomp.losses.perceptual import PerceptualFeatures, load_perceptual
 from gancomp.methods.base import Ingredients, Method
 from gancomp.networks.base import TappedNetwork
-from gancomp.recipes.plan import Plan, teacher_file
+from gancomp.recipes.plan import Plan, student_file, teacher_file
 from gancomp.recipes.selection import Selection, divide
 from gancomp.registry import METHODS, READERS, TASKS, resolve
 from gancomp.tasks.base import Task, new_network
@@ -44,19 +45,17 @@ class Result:
 
     run: Path
     outcome: Outcome
-    teacher: Path
+    teacher: Path | None
     student: Path | None
     grid: Path | None
 
     def generators(self) -> list[Path]:
         """The generator files, the teacher's first."""
-        return [self.teacher] if self.student is None else [self.teacher, self.student]
+        return [path for path in (self.teacher, self.student) if path is not None]
 
     def to_json(self) -> Json:
         """The shape that `distill --json` and `pretrain --json` keep."""
-        main = {"teacher": str(self.teacher)}
-        if self.student is not None:
-            main["student"] = str(self.student)
+        main = {path.stem: str(path) for path in self.generators()}
         return {
             "run": str(self.run),
             "step": self.outcome.step,
@@ -147,11 +146,15 @@ def bring_companions(task: Task, run: Path) -> None:
         ) from error
 
 
-def make_student(settings: Settings) -> TappedNetwork | None:
-    """The freshly initialised student, if there is one."""
+def make_student(settings: Settings, *, resume: bool) -> TappedNetwork | None:
+    """The student, if there is one: fresh, or with the weights of `--student`."""
     if settings.student is None:
         return None
-    return new_network(settings.student, settings.run.seed, "student")
+    student = new_network(settings.student, settings.run.seed, "student")
+    if settings.stages.student_source is not None and not resume:
+        given = open_model(student_file(settings.stages.student_source)).network
+        student.load_state_dict(given.state_dict())
+    return student
 
 
 def make_method(
@@ -199,7 +202,7 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
         ConfigError: if the perceptual weights are not those that the run was started with.
         CheckpointError: if there are checkpoints but none is whole.
     """
-    if warning := name_latest(run.path):
+    if not plan.is_stage and (warning := name_latest(run.path)):
         view.say(warning)
     if not plan.resume:
         run.write_config(config)
@@ -215,7 +218,7 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
     return load_newest(run.checkpoints, view.say)
 
 
-def make_reader(plan: Plan, view: View) -> Reader:
+def make_reader(plan: Plan, view: View) -> IndexedDataset:
     """What reads the training images, with room in memory to decode each but once, if there is any.
 
     Raises:
@@ -223,15 +226,19 @@ def make_reader(plan: Plan, view: View) -> Reader:
         DataError: if the images are not of the task's kind.
     """
     data, train = plan.settings.data, divide(plan.files, plan.settings).training.train
-    num_images = len(train.source) + len(train.target)
-    reader: Reader = resolve(READERS, "--task", data.task)(
+    scale = plan.settings.teacher.network.scale
+    own: Json = {"scale": scale}  # photographs for super-resolution are never brought to one size
+    if scale is None:
+        num_images = len(train.source) + len(train.target)
+        own = {"cached": is_kept(data.cache, num_images, data.load_size, say=view.say)}
+    reader: IndexedDataset = resolve(READERS, "--task", data.task)(
         train,
         size=data.size,
         load_size=data.load_size,
         seed=plan.settings.run.seed,
         flip=data.flip,
         strict=data.strict,
-        cached=is_kept(data.cache, num_images, data.load_size, say=view.say),
+        **own,
     )
     return reader
 
@@ -239,7 +246,7 @@ def make_reader(plan: Plan, view: View) -> Reader:
 def make_loop(
     plan: Plan,
     method: Method,
-    reader: Reader,
+    reader: IndexedDataset,
     run: RunFolder,
     view: View,
     *,
@@ -283,23 +290,18 @@ def make_loop(
 def make_sampler(
     settings: Settings, files: DatasetFiles, method: Method, run: RunFolder, *, device: torch.device
 ) -> Callable[[int], None]:
-    """Draws a grid of the same images at every call: source, teacher, student, row by row."""
-    split = files.test or files.train
-    _, sources = next(
-        evaluation_batches(
-            split.source[: 2 * NUM_SAMPLES],
-            size=settings.data.size,
-            batch_size=NUM_SAMPLES,
-            half=split.side_by_side,
-            warn=lambda message: None,
-        )
-    )
+    """Draws a grid of the same images at every call: source, teacher, student, row by row.
+
+    In super-resolution the source is enlarged without a network, and the photograph comes last.
+    """
+    sources, *truths = sample_images(settings, files)
     generators = method.generators()
 
     def sample(step: int) -> None:
         method.eval()
         with torch.no_grad():
-            shown = [sources] + [item(sources.to(device)).cpu() for item in generators.values()]
+            made = [item(sources.to(device)).cpu() for item in generators.values()]
+            shown = [resized(sources, made[0].shape[-1]), *made, *truths]
         method.train()
         draw_grid(
             torch.stack(shown, dim=1).flatten(0, 1),
@@ -308,6 +310,43 @@ def make_sampler(
         )
 
     return sample
+
+
+def sample_images(settings: Settings, files: DatasetFiles) -> list[Tensor]:
+    """The sources of the grid and, in super-resolution, the photographs they come from."""
+    size, scale = settings.data.size, settings.teacher.network.scale
+    split = files.test or files.train
+    if scale is not None:
+        return enlarged_samples(split, files.train, size=size, scale=scale)
+    _, sources = next(
+        evaluation_batches(
+            split.source[: 2 * NUM_SAMPLES],
+            size=size,
+            batch_size=NUM_SAMPLES,
+            half=split.side_by_side,
+            warn=lambda message: None,
+        )
+    )
+    return [sources]
+
+
+def enlarged_samples(split: Split, other: Split, *, size: int, scale: int) -> list[Tensor]:
+    """Sources and photographs out of `split`, or of `other` if its images are all too small."""
+    crops = partial(
+        evaluation_crops, size=size, scale=scale, count=NUM_SAMPLES, warn=lambda message: None
+    )
+    try:
+        pairs = crops(split)
+    except DataError:
+        pairs = crops(other)
+    return [pairs["source"], pairs["target"]]
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """The images `(N, 3, H, W)` at `size` x `size` (bicubic), within [-1, 1]."""
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, (size, size), mode="bicubic").clamp(-1, 1)
 
 
 def draw_grid(images: Tensor, path: Path, columns: int) -> None:
@@ -340,7 +379,7 @@ def save_generator(
         method=plan.settings.method.name,
         dataset=plan.files.name,
         direction=plan.settings.data.direction,
-        input_size=plan.settings.data.size,
+        input_size=plan.settings.data.size // network.scale,
         extra={"selection": selection},
     )
 

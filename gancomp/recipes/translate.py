@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from gancomp.config import Json
@@ -15,6 +17,7 @@ from gancomp.errors import ConfigError, DataError
 from gancomp.files import replacing, reporting_disk_errors
 from gancomp.networks.fast import FastGenerator, accelerate
 from gancomp.networks.inference import run_generator
+from gancomp.recipes.enlarge import enlarge
 from gancomp.recipes.models import check_translates, choose
 
 MIN_SIZE, MAX_SIZE = 8, 4096
@@ -31,7 +34,7 @@ def translate(
     device: str = "auto",
     part: str | None = None,
 ) -> Json:
-    """Translates files and the images of folders into PNG files in `out`.
+    """Translates (or enlarges) files and the images of folders into PNG files in `out`.
 
     Args:
         model: model file or run.
@@ -110,7 +113,7 @@ def _translate_file(network: FastGenerator, file: Path, target: Path, size: int 
     if size is not None:
         image = resize(image, size)
     try:
-        fake = run_generator(network, to_tensor(image)[None])
+        pixels = _output(network, image)
     except (RuntimeError, MemoryError) as error:
         if not is_lack_of_memory(error):
             raise
@@ -121,7 +124,15 @@ def _translate_file(network: FastGenerator, file: Path, target: Path, size: int 
     with reporting_disk_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as aside:
-        Image.fromarray(to_uint8(fake)[0]).save(aside, format="PNG")
+        Image.fromarray(pixels).save(aside, format="PNG")
+
+
+def _output(generator: FastGenerator, image: Image.Image) -> NDArray[np.uint8]:
+    """As the FID protocol has it, truncated; enlarged images are rounded, as PSNR's has it."""
+    if generator.network.scale > 1:
+        return enlarge(generator.network, np.asarray(image))
+    pixels: NDArray[np.uint8] = to_uint8(run_generator(generator, to_tensor(image)[None]))[0]
+    return pixels
 
 
 def is_lack_of_memory(error: Exception) -> bool:

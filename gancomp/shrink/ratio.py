@@ -11,6 +11,8 @@ from gancomp.errors import ConfigError
 def narrowed(teacher: NetworkSettings, ratio: float, *, arch: str) -> NetworkSettings:
     """Settings of a student of architecture `arch` with `ratio` times the teacher's width.
 
+    Where the number of blocks is a setting, it shrinks alike: SRGAN's student has half of both.
+
     Args:
         teacher: the teacher's settings.
         ratio: channels of the student over channels of the teacher, in (0, 1].
@@ -23,4 +25,6 @@ def narrowed(teacher: NetworkSettings, ratio: float, *, arch: str) -> NetworkSet
     """
     if not 0 < ratio <= 1:
         raise ConfigError(f"--ratio {ratio:g}: must be greater than 0 and at most 1")
-    return replace(teacher, arch=arch, width=max(1, round(teacher.width * ratio)), channels=None)
+    blocks = None if teacher.blocks is None else max(1, round(teacher.blocks * ratio))
+    width = max(1, round(teacher.width * ratio))
+    return replace(teacher, arch=arch, width=width, blocks=blocks, channels=None)

@@ -89,3 +89,29 @@ def test_problems_of_pairs_are_named(
 def test_missing_folder_is_a_data_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         check_folder(tmp_path / "gone")
+
+
+def test_whole_images_for_super_resolution_are_checked_in_the_folder_itself(
+    unpaired_root: Path, make_image: MakeImage
+) -> None:
+    folder = unpaired_root / "trainA"
+    make_image(folder / "large.png", size=(120, 100))
+    report = check_folder(folder, "super-resolution")
+    assert (report.task, report.problems) == ("super-resolution", [])
+    assert report.folders["."].num_images == 6
+    (note,) = [note for note in report.notes if "training crop" in note]
+    assert "./: 5 of 6 are smaller than the usual training crop of 96" in note
+    assert "a0.png (24x24)" in note
+    (folder / "a1.png").write_bytes(b"")
+    (problem,) = check_folder(folder, "super-resolution").problems
+    assert "a1.png" in problem
+
+
+def test_small_test_images_are_no_trouble_for_super_resolution(
+    tmp_path: Path, make_image: MakeImage
+) -> None:
+    make_image(tmp_path / "train" / "a.png", size=(100, 100))
+    make_image(tmp_path / "valid" / "b.png", size=(20, 20))
+    report = check_folder(tmp_path, "super-resolution")
+    assert (report.problems, report.notes) == ([], [])
+    assert list(report.folders) == ["train", "valid"]

@@ -248,6 +248,68 @@ def test_single_images_in_train_are_refused_as_pairs(tmp_path: Path, make_image:
         scan(tmp_path)
 
 
+# super-resolution
+
+
+def test_a_folder_of_images_is_for_super_resolution_if_the_task_says_so(
+    unpaired_root: Path,
+) -> None:
+    files = scan(unpaired_root / "trainA", task="super-resolution", warn=refuse_warning)
+    assert (files.name, files.task, files.test) == ("trainA", "super-resolution", None)
+    assert files.train.source == files.train.target
+    assert len(files.train.target) == 5
+    assert files.fingerprint()["counts"] == {"train_source": 5, "train_target": 5}
+
+
+@pytest.mark.parametrize("test", ["test", "valid", "val"])
+def test_train_and_test_folders_of_whole_images_are_told_from_pairs_by_the_task(
+    test: str, tmp_path: Path, make_image: MakeImage
+) -> None:
+    for index in range(3):
+        make_image(tmp_path / "train" / f"{index}.png", size=(48, 24))
+    make_image(tmp_path / test / "9.png")
+    files = scan(tmp_path, task="super-resolution", warn=refuse_warning)
+    assert files.train.side_by_side is None
+    assert len(files.train.target) == 3
+    assert files.test is not None
+    assert names(files.test.target) == [f"{test}/9.png"]
+
+
+def test_the_folders_of_div2k_are_known(tmp_path: Path, make_image: MakeImage) -> None:
+    make_image(tmp_path / "DIV2K_train_HR" / "0001.png")
+    make_image(tmp_path / "DIV2K_valid_HR" / "0801.png")
+    files = scan(tmp_path, task="super-resolution", warn=refuse_warning)
+    assert names(files.train.target) == ["DIV2K_train_HR/0001.png"]
+    assert files.test is not None
+    assert names(files.test.target) == ["DIV2K_valid_HR/0801.png"]
+
+
+def test_a_parent_of_image_folders_gets_one_proposed_for_super_resolution(
+    unpaired_root: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"has no images; found .*did you mean \S+/toy/trainA\?"):
+        scan(unpaired_root, task="super-resolution")
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(DataError, match="has no images; found neither .*gancomp demo"):
+        scan(tmp_path / "bare", task="super-resolution")
+
+
+def test_super_resolution_has_no_direction(unpaired_root: Path) -> None:
+    with pytest.raises(ConfigError, match="--direction BtoA: has no effect"):
+        scan(unpaired_root / "trainA", task="super-resolution", direction="BtoA")
+
+
+def test_a_sub_folder_is_found_by_its_relative_name_and_a_benchmark_in_sr(tmp_path: Path) -> None:
+    for name in ("toy/trainA", "sr/Set5", "sr/other"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+    assert locate("toy/trainA") == tmp_path / "own" / "toy" / "trainA"
+    assert locate("Set5") == locate("sr/Set5") == tmp_path / "own" / "sr" / "Set5"
+    with pytest.raises(DataError, match="--dataset other"):
+        locate("other")
+    (tmp_path / "own" / "Set5").mkdir()
+    assert locate("Set5") == tmp_path / "own" / "Set5"
+
+
 # what does not fit
 
 

@@ -20,6 +20,7 @@ from gancomp.engine.checkpoint import Checkpoint, load_newest
 from gancomp.engine.fit import Loop, Outcome, fit
 from gancomp.engine.phases import Phase, Progress, Step
 from gancomp.engine.run import RunFolder
+from gancomp.engine.step import FiniteWatch
 from gancomp.engine.stopping import InterruptedRunError, StopWish, listening_for_stop
 from gancomp.errors import CheckpointError, RunError, TrainingError
 from gancomp.seeding import derive_generator
@@ -223,6 +224,25 @@ def test_a_non_finite_term_is_named_and_its_phase_changes_nothing(
     train(straight)
     train(tmp_path)
     assert_equal(state(tmp_path)[1], state(straight)[1])
+
+
+@pytest.mark.parametrize(
+    ("bad_step", "log_every", "saved"), [(5, 1, 4), (5, 100, 4), (6, 100, 4), (12, 100, 10)]
+)
+def test_looking_late_a_bad_step_is_neither_logged_nor_saved(
+    bad_step: int, log_every: int, saved: int, tmp_path: Path
+) -> None:
+    toy = Toy()
+    toy.spoil = ("first", bad_step - 1)
+    sampled: list[int] = []
+    loop = make_loop(tmp_path, toy, log_every=log_every)
+    loop.periodic.append(engine.Periodic(1, sampled.append))
+    loop.watch = FiniteWatch(late=True)
+    with pytest.raises(TrainingError, match=f"^step {bad_step}: first/style = nan"):
+        fit(loop, checkpoint=None, stop=StopWish())
+    assert state(tmp_path)[0] == saved
+    assert max(record["step"] for record in metrics(tmp_path)) == (4 if log_every == 1 else 1)
+    assert sampled == list(range(1, bad_step))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

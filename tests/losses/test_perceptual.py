@@ -60,7 +60,8 @@ def weights_file(
 
 @pytest.fixture(autouse=True)
 def no_weights_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("GANCOMP_VGG16", raising=False)
+    for variable in ("GANCOMP_VGG16", "GANCOMP_VGG19"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
 
@@ -367,7 +368,8 @@ def test_without_a_network_the_error_names_url_and_ways_out(
 
 def test_unknown_source_tap_and_an_ignored_file_are_refused(weights_file: Path) -> None:
     for source, file, taps, parts in [
-        ("vgg19", None, SHALLOW, "vgg16, random, none"),
+        ("vgg13", None, SHALLOW, "vgg16, vgg19, random, none"),
+        ("vgg16", None, ("relu5_4",), "vgg16's relu1_1"),
         ("random", weights_file, SHALLOW, "no effect with --perceptual random"),
         ("none", weights_file, SHALLOW, "no effect with --perceptual none"),
         ("random", None, ("relu9_9",), "relu1_1"),

@@ -6,16 +6,34 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import random_batch, small_generator, small_method, small_task, snapshot
+from builders import (
+    SUPER_RESOLUTION,
+    batch_for,
+    random_batch,
+    small_generator,
+    small_method,
+    small_task,
+    snapshot,
+)
 
 from gancomp.config import RunSettings, ScheduleSettings
 from gancomp.engine.fit import Loop, run_step
 from gancomp.engine.run import RunFolder
 from gancomp.methods.base import Method
-from gancomp.registry import METHODS
+from gancomp.registry import METHODS, TASKS, resolve
 
-CASES = [(method, task, frozen) for method in METHODS for task in ("unpaired", "paired")
-         for frozen in (False, True) if not (frozen and method == "teacher-only")]  # fmt: skip
+KINDS = {name: resolve(METHODS, "--method", name) for name in METHODS}
+
+
+def teachers(method: str, task: str) -> tuple[bool, ...]:
+    """Whether its teacher may be frozen: alone it never is, in super-resolution always."""
+    if not KINDS[method].distils:
+        return (False,)
+    return (True,) if task == SUPER_RESOLUTION else (False, True)
+
+
+CASES = [(method, task, frozen) for method, kind in KINDS.items() for task in kind.tasks
+         for frozen in teachers(method, task)]  # fmt: skip
 
 
 def loop_of(method: Method) -> Loop:
@@ -38,7 +56,9 @@ def built(name: str, task: str, frozen: bool) -> Method:
 
 
 def test_the_cases_cover_every_method_and_task() -> None:
-    assert len(CASES) >= 2 * len(METHODS)
+    assert {method for method, _, _ in CASES} == set(METHODS)
+    assert {task for _, task, _ in CASES} == set(TASKS)
+    assert len(CASES) == 4 + 2 + 6
 
 
 @pytest.mark.parametrize(("name", "task", "frozen"), CASES)
@@ -51,7 +71,7 @@ def test_each_phase_changes_its_module_and_nothing_else(name: str, task: str, fr
         if phase.name == "discriminator" and not frozen:
             # its losses lean on what the teacher's phase computed in the same step
             method._phases = [phases[0], phase]
-        run_step(loop_of(method), 0, random_batch())
+        run_step(loop_of(method), 0, batch_for(task))
         changed = {
             key
             for key, value in snapshot({"": method}).items()
@@ -65,7 +85,9 @@ def test_each_phase_changes_its_module_and_nothing_else(name: str, task: str, fr
 
 def parameters_of(method: Method, phases: list) -> set[str]:
     ids = {id(item) for phase in phases for item in phase.module.parameters()}
-    return {f".{name}" for name, item in method.named_parameters() if id(item) in ids}
+    # a network has several names where a method and its task both hold it
+    named = method.named_parameters(remove_duplicate=False)
+    return {f".{name}" for name, item in named if id(item) in ids}
 
 
 def is_statistic(key: str) -> bool:
@@ -76,17 +98,17 @@ def is_statistic(key: str) -> bool:
 def test_ten_steps_are_finite_and_named(name: str, task: str, frozen: bool) -> None:
     method = built(name, task, frozen)
     for index in range(10):
-        losses = run_step(loop_of(method), index, random_batch(seed=index))
+        losses = run_step(loop_of(method), index, batch_for(task, index))
         assert all(torch.isfinite(term) for term in losses.values())
         assert {key.split("/")[0] for key in losses} == {phase.name for phase in method.phases()}
 
 
-@pytest.mark.parametrize("task", ["unpaired", "paired"])
-def test_a_frozen_teacher_does_not_change_in_any_bit(task: str) -> None:
-    method = built("dcd", task, True)
+@pytest.mark.parametrize(("name", "task"), [case[:2] for case in CASES if case[2]])
+def test_a_frozen_teacher_does_not_change_in_any_bit(name: str, task: str) -> None:
+    method = built(name, task, True)
     before = snapshot({"teacher": method.task.generator})
     for index in range(5):
-        run_step(loop_of(method), index, random_batch(seed=index))
+        run_step(loop_of(method), index, batch_for(task, index))
     after = snapshot({"teacher": method.task.generator})
     assert all(torch.equal(after[key], value) for key, value in before.items())
 
@@ -99,23 +121,25 @@ def test_a_step_is_the_same_bit_for_bit_when_repeated_from_the_same_seed(
     for _ in range(2):
         method = built(name, task, frozen)
         for index in range(3):
-            run_step(loop_of(method), index, random_batch(seed=index))
+            run_step(loop_of(method), index, batch_for(task, index))
         results.append(snapshot(method.networks()))
     assert results[0].keys() == results[1].keys()
     assert all(torch.equal(results[0][key], results[1][key]) for key in results[0])
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "teacher-only"])
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.distils])
 def test_no_network_runs_more_often_than_the_equations_ask(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method = built(name, "unpaired", False)
+    task = KINDS[name].tasks[0]
+    method = built(name, task, task == SUPER_RESOLUTION)
     counts: dict[str, int] = {}
-    for role, network in (("teacher", method.task.generator), ("student", method.student)):
+    for role, network in method.generators().items():
         monkeypatch.setattr(network, "walk", counted(network.walk, counts, role))
-    run_step(loop_of(method), 0, random_batch())
-    # teacher: the translation, the cycle back to the target, the identity; student: once
-    assert counts == {"teacher": 3, "student": 1}
+    run_step(loop_of(method), 0, batch_for(task))
+    # unpaired teacher: the translation, the cycle back to the target, the identity
+    wanted = {"dcd": {"teacher": 3, "student": 1}, "no-kd": {"student": 1}}
+    assert counts == wanted.get(name, {"teacher": 1, "student": 1})
 
 
 def counted(walk: object, counts: dict[str, int], role: str) -> object:

@@ -22,8 +22,8 @@ def images_for(network: TappedNetwork, batch: int = 1) -> torch.Tensor:
     return torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(7)) * 2 - 1
 
 
-def test_these_checks_run_over_all_seven_networks() -> None:
-    assert len(ARCHS) == 7
+def test_these_checks_run_over_all_nine_networks() -> None:
+    assert len(ARCHS) == 9
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -92,6 +92,36 @@ def test_taps_come_in_the_order_asked_for() -> None:
     _, found = network.forward_with_taps(images_for(network), taps)
     assert tuple(found) == tuple(network.features(images_for(network), taps)) == taps
     assert network.features(images_for(network), ()) == {}
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_one_forward_pass_serves_all_three_ways_of_running(arch: str) -> None:
+    network = build(arch).eval()
+    images, taps = images_for(network), network.default_taps[-1:]
+    output, found = network(images, taps)
+    assert torch.equal(output, network(images))
+    assert list(found) == list(taps)
+    only = network(images, taps, only_taps=True)
+    assert list(only) == list(taps)
+    assert torch.equal(only[taps[0]], found[taps[0]])
+    assert network(images, (), only_taps=True) == {}
+
+
+@pytest.mark.parametrize(
+    ("run", "taps", "arguments"),
+    [
+        ("forward_with_taps", (), ()),
+        ("forward_with_taps", ("model.4",), (("model.4",),)),
+        ("features", ("model.4",), (("model.4",),)),
+    ],
+)
+def test_every_way_of_running_goes_through_the_call_that_is_compiled(
+    run: str, taps: tuple[str, ...], arguments: tuple[object, ...]
+) -> None:
+    network, calls = build("patchgan"), []
+    network.register_forward_pre_hook(lambda module, args: calls.append(args[1:]))
+    getattr(network, run)(images_for(network), taps)
+    assert calls == [arguments]
 
 
 @pytest.mark.parametrize("arch", ["mobile-resnet9", "unet128"])

@@ -1,12 +1,22 @@
-"""The layout-keeping InstanceNorm against torch's own, in value and gradient."""
+"""The layout-keeping InstanceNorm and the convolutions before it, beside torch's own."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from gancomp.networks.norm import InstanceNorm2d, instance_norm
+from gancomp.networks.norm import (
+    CONV_BEFORE,
+    TRANSPOSED_CONV_BEFORE,
+    ConvBeforeNorm2d,
+    InstanceNorm2d,
+    TransposedConvBeforeNorm2d,
+    instance_norm,
+)
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
@@ -58,3 +68,75 @@ def test_a_single_position_has_no_variance(layout: torch.memory_format) -> None:
 def test_second_derivatives_exist_in_channels_last() -> None:
     maps = torch.randn(2, 3, 3, 2, dtype=torch.double).contiguous(memory_format=torch.channels_last)
     assert torch.autograd.gradgradcheck(instance_norm, (maps.requires_grad_(),))
+
+
+PAIRS: list[tuple[type[nn.Module], type[nn.Module], dict[str, Any]]] = [
+    (ConvBeforeNorm2d, nn.Conv2d, {"stride": 2, "padding": 1}),
+    (ConvBeforeNorm2d, nn.Conv2d, {"groups": 5}),
+    (ConvBeforeNorm2d, nn.Conv2d, {"bias": False}),
+    (
+        TransposedConvBeforeNorm2d,
+        nn.ConvTranspose2d,
+        {"stride": 2, "padding": 1, "output_padding": 1},
+    ),
+    (TransposedConvBeforeNorm2d, nn.ConvTranspose2d, {"bias": False, "groups": 5}),
+]
+
+
+def pair_of(
+    ours: type[nn.Module], theirs: type[nn.Module], settings: dict[str, Any]
+) -> list[nn.Module]:
+    """Both layers, with equal weights."""
+    layers = [kind(5, 10, 3, **settings).double() for kind in (ours, theirs)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    return layers
+
+
+@pytest.mark.parametrize(("ours", "theirs", "settings"), PAIRS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_convolution_before_a_norm_is_torch_s_own_but_for_the_gradient_of_its_bias(
+    ours: type[nn.Module],
+    theirs: type[nn.Module],
+    settings: dict[str, Any],
+    layout: torch.memory_format,
+) -> None:
+    layer, plain = pair_of(ours, theirs, settings)
+    maps, outputs = [features(layout).double().requires_grad_() for _ in range(2)], []
+    for item, given in zip((layer, plain), maps, strict=True):
+        output = item(given)
+        (output * torch.arange(output.numel()).view_as(output).sin()).sum().backward()
+        outputs.append(output)
+    assert torch.equal(outputs[0], outputs[1])
+    assert torch.allclose(maps[0].grad, maps[1].grad, atol=1e-12)
+    assert torch.allclose(layer.weight.grad, plain.weight.grad, atol=1e-12)
+    assert list(layer.state_dict()) == list(plain.state_dict())
+    if settings.get("bias", True):
+        assert layer.bias.grad is None
+        assert layer.bias.requires_grad, "optimisers and checkpoints have it as before"
+        assert plain.bias.grad.abs().sum() > 0.1
+
+
+@pytest.mark.parametrize(("ours", "theirs", "settings"), PAIRS[:2] + PAIRS[3:4])
+def test_the_bias_before_an_instance_norm_has_a_true_gradient_of_0(
+    ours: type[nn.Module], theirs: type[nn.Module], settings: dict[str, Any]
+) -> None:
+    layer, plain = pair_of(ours, theirs, settings)
+    for item in (layer, plain):
+        normed = instance_norm(item(features(torch.contiguous_format).double()))
+        weights = torch.arange(normed.numel()).view_as(normed).sin()
+        (normed * weights).sum().backward()
+    assert plain.bias.grad.abs().max() <= 1e-12
+    assert layer.bias.grad is None
+    assert layer.weight.grad.abs().max() > 0.01
+    assert torch.allclose(layer.weight.grad, plain.weight.grad, atol=1e-12)
+
+
+def test_before_a_batch_norm_whose_statistics_notice_a_bias_torch_s_own_layers_stand() -> None:
+    assert (CONV_BEFORE["batch"], TRANSPOSED_CONV_BEFORE["batch"]) == (
+        nn.Conv2d,
+        nn.ConvTranspose2d,
+    )
+    assert (CONV_BEFORE["instance"], TRANSPOSED_CONV_BEFORE["instance"]) == (
+        ConvBeforeNorm2d,
+        TransposedConvBeforeNorm2d,
+    )

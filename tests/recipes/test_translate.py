@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from gancomp.export.model import open_model
 from gancomp.networks.base import TappedNetwork, initialise
 from gancomp.networks.fast import FastGenerator, accelerate
 from gancomp.networks.inference import run_generator
+from gancomp.networks.tiling import upscaled_tiles
+from gancomp.recipes import enlarge as enlarging
 from gancomp.registry import build_network
 from gancomp.seeding import derive_generator
 
@@ -221,6 +224,60 @@ def test_weights_that_give_no_numbers_are_refused_instead_of_writing_noise() -> 
         next(network.parameters()).fill_(float("nan"))
     with pytest.raises(GancompError, match="not finite"):
         run_generator(network, torch.zeros(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("size", [(1, 1), (37, 12)], ids=str)
+def test_a_super_resolution_model_enlarges_to_the_nearest_level(
+    size: tuple[int, int], scale: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"blocks": 1, "scale": scale}
+    model = write_model(tmp_path / "sr.safetensors", "srresnet", settings=settings)
+    source = picture(tmp_path / "photo.png", size)
+    assert run_command(capsys, "translate", model, source, "-o", tmp_path / "new").status == 0
+    with torch.no_grad():
+        fake = open_model(model).network(to_tensor(load_image(source))[None])
+    with Image.open(tmp_path / "new" / "photo.png") as image:
+        assert image.size == (scale * size[0], scale * size[1])
+        levels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    # half a level and what float32 adds to it; truncation would be up to a whole level off
+    assert ((fake[0] + 1) * 127.5 - levels).abs().max() <= 0.5001
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_super_resolution_model_takes_any_kind_of_pixels(
+    mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_model(tmp_path / "sr.safetensors", "srresnet", settings={"blocks": 1})
+    source = picture(tmp_path / f"photo{'.jpg' if mode == 'CMYK' else '.png'}", mode=mode)
+    assert run_command(capsys, "translate", model, source, "-o", tmp_path / "new").status == 0
+    with Image.open(tmp_path / "new" / "photo.png") as image:
+        assert (image.size, image.mode) == ((64, 48), "RGB")
+
+
+def test_a_large_image_is_enlarged_in_tiles_without_seams(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = write_model(tmp_path / "sr.safetensors", "srresnet", settings={"blocks": 1})
+    source = picture(tmp_path / "photo.png", (70, 45))
+    counts = []
+    for name, side in (("whole", 192), ("tiled", 16)):
+
+        def tiles(network: Any, images: Any, *, tile: int, side: int = side) -> Any:
+            pieces = list(upscaled_tiles(network, images, tile=side))
+            counts.append(len(pieces))
+            return pieces
+
+        monkeypatch.setattr(enlarging, "upscaled_tiles", tiles)
+        assert run_command(capsys, "translate", model, source, "-o", tmp_path / name).status == 0
+    assert counts == [1, 3 * 5]
+    whole, tiled = (
+        np.asarray(Image.open(tmp_path / name / "photo.png")).astype(int)
+        for name in ("whole", "tiled")
+    )
+    # a value next to a half may be rounded either way; a seam would be many levels high
+    assert np.abs(whole - tiled).max() <= 1
+    assert (whole != tiled).mean() < 1e-3
 
 
 def test_without_json_a_line_says_how_many_were_written(

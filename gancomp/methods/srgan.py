@@ -1,0 +1,322 @@
+"""The four techniques of SRGAN distillation (Lee and Park 2021): what the student learns from.
+
+| technique | teacher | student minimises | discriminators |
+|---|---|---|---|
+| gan2g | SRGAN | C + w_kd K | none |
+| gan2g-al | SRGAN | C + w_kd K + w_adv A | D: photographs against student |
+| g2g-al | SRResNet tuned by C alone | C + w_kd K + w_adv A | D |
+| gan2gan | SRGAN | C + w_kd K + w_adv A + w_kd_adv A2 | D, and D2: teacher against student |
+
+The released code does not run, and in what can be read of it gan2gan's second discriminator is
+trained but never asked; here it acts on the student (`kd_adv_weight` 0 is the release). Student and
+discriminators learn at once, from one forward pass of the student: all see the others as they
+were at the start of the step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gancomp.config import OptimiserSettings, setting
+from gancomp.engine.phases import Phase, Progress, Step, always
+from gancomp.errors import ConfigError
+from gancomp.losses.gan import generator_loss
+from gancomp.losses.perceptual import CONTENT_SCALE, PerceptualFeatures, content_loss
+from gancomp.losses.pixel import pixel_loss
+from gancomp.methods.base import Ingredients, Method, adam
+from gancomp.networks.base import TappedNetwork
+from gancomp.tasks.base import like
+from gancomp.tasks.super_resolution import SuperResolutionTask
+
+PAPER = "A Study of Lightening SRGAN Using Knowledge Distillation, J. KMMS 24(12), 2021"
+
+
+@dataclass(frozen=True)
+class ContentOptions:
+    """What every SRGAN training shares.
+
+    Attributes:
+        content_tap: VGG map that the content loss compares, after its ReLU; `relu5_4` is SRGAN's
+            VGG54, `relu2_2` its VGG22.
+        content_scale: the maps are divided by it. 12.75 was chosen for weights that take pixels in
+            0..255; torchvision's give maps of another scale.
+        rate_drop_step: from this step of its own on, each optimiser works at a tenth of its rate.
+    """
+
+    content_tap: str = setting("relu5_4", "--content-tap")
+    content_scale: float = setting(CONTENT_SCALE, "--content-scale", above=0.0)
+    rate_drop_step: int = setting(100_000, "--rate-drop-step", least=1)
+
+
+@dataclass(frozen=True)
+class KdOptions(ContentOptions):
+    """What the student takes over from the teacher.
+
+    Attributes:
+        kd_weight: of K, for images of 256 grey levels as released (see `pixel_loss`).
+        kd_loss: K compares `pixel`s, or `vgg` maps as the content loss does.
+    """
+
+    kd_weight: float = setting(1e-3, "--kd-weight", least=0.0)
+    kd_loss: Literal["pixel", "vgg"] = setting("pixel", "--kd-loss")
+
+
+@dataclass(frozen=True)
+class AdversarialOptions(KdOptions):
+    """Adversarial learning of the student.
+
+    Attributes:
+        adv_weight: of A.
+        al_start_step: transfer alone up to this step, adversarial learning from it on; 0 is both
+            jointly, as released. The paper's abstract has the adversary come after the transfer.
+    """
+
+    adv_weight: float = setting(1e-3, "--adv-weight", least=0.0)
+    al_start_step: int = setting(0, "--al-start-step", least=0)
+
+
+@dataclass(frozen=True)
+class GanTeacherOptions(AdversarialOptions):
+    """Adversarial learning under a teacher that has a discriminator itself.
+
+    Attributes:
+        discriminator_from_teacher: all discriminators begin as the teacher's; as released, anew.
+    """
+
+    discriminator_from_teacher: bool = setting(False, "--discriminator-from-teacher")
+
+
+@dataclass(frozen=True)
+class Gan2GanOptions(GanTeacherOptions):
+    """Two discriminators.
+
+    Attributes:
+        kd_adv_weight: of A2, the student's distance from passing for the teacher.
+    """
+
+    kd_adv_weight: float = setting(1e-3, "--kd-adv-weight", least=0.0)
+
+
+class SuperResolutionMethod(Method):
+    """What training with a content loss needs, with or without a teacher."""
+
+    tasks = ("super-resolution",)
+    task: SuperResolutionTask
+    perceptual: PerceptualFeatures | None
+    options: ContentOptions
+
+    def content_loss(self, images: Tensor, targets: Tensor) -> Tensor:
+        """C: mean squared difference of the VGG maps, each divided by `content_scale`."""
+        assert self.perceptual is not None
+        tap = self.options.content_tap
+        with torch.no_grad():
+            wanted = self.perceptual(targets)[tap]
+        found = self.perceptual(images)[tap]
+        return content_loss(found, wanted, self.options.content_scale)
+
+    def make_phase(
+        self,
+        name: str,
+        module: nn.Module,
+        optimiser: OptimiserSettings,
+        *,
+        start_step: int = 0,
+    ) -> Phase:
+        """A phase whose rate falls at `rate_drop_step`, and which may begin later."""
+
+        def has_begun(progress: Progress) -> bool:
+            return progress.step >= start_step
+
+        optimizer = adam(module, optimiser)
+        lower_rate_after(optimizer, self.options.rate_drop_step)
+        return Phase(name, module, optimizer, active=has_begun if start_step else always)
+
+
+def lower_rate_after(optimizer: torch.optim.Optimizer, num_steps: int) -> None:
+    """From step `num_steps` (from 0) of its own on, `optimizer` works at a tenth of its rate.
+
+    The steps are counted by its state, which is part of a checkpoint: a resumed run goes on
+    exactly. The training loop sets the rate before every step and knows epochs only.
+    """
+
+    def lower(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        taken = next((state["step"] for state in optimizer.state.values()), 0)
+        if taken >= num_steps:
+            for group in optimizer.param_groups:
+                group["lr"] *= 0.1
+
+    optimizer.register_step_pre_hook(lower)
+
+
+def task_of(ingredients: Ingredients) -> SuperResolutionTask:
+    """The task, which `tasks` has made sure of."""
+    assert isinstance(ingredients.task, SuperResolutionTask)
+    return ingredients.task
+
+
+def require_features(method: str, perceptual: PerceptualFeatures | None) -> None:
+    """Raises ConfigError if the content loss has no feature network."""
+    if perceptual is None:
+        raise ConfigError(
+            f"--perceptual none: --method {method} has a content loss; use vgg19, "
+            "vgg16 (with --content-tap) or random"
+        )
+
+
+class SrganDistillation(SuperResolutionMethod):
+    """The student learns from photographs, the teacher and, by technique, discriminators.
+
+    The teacher is frozen in inference mode: neither its weights nor its statistics ever change.
+    """
+
+    paper = PAPER
+    teacher_objective: ClassVar[str] = "gan"
+    Options: ClassVar[type] = KdOptions
+    options: KdOptions
+
+    def __init__(self, ingredients: Ingredients, options: KdOptions) -> None:
+        super().__init__()
+        if ingredients.student is None:
+            raise ConfigError(
+                f"--method {self.name}: needs a student; use gancomp pretrain for a teacher alone"
+            )
+        if not ingredients.task.frozen:
+            raise ConfigError(
+                f"--train-teacher: --method {self.name} learns from a finished teacher; leave the "
+                "option away"
+            )
+        require_features(self.name, ingredients.perceptual)
+        self.task, self.student = task_of(ingredients), ingredients.student
+        self.perceptual, self.options = ingredients.perceptual, options
+        self.judges = nn.ModuleDict(self.make_judges(ingredients.seed))
+        self._phases = [self.make_phase("student", self.student, ingredients.optimiser)]
+        self._phases += [
+            self.make_phase(name, judge, ingredients.optimiser, start_step=self.adversary_start())
+            for name, judge in self.judges.items()
+        ]
+
+    def make_judges(self, seed: int) -> dict[str, nn.Module]:
+        """The discriminators by name, in the order of their phases."""
+        return {}
+
+    def adversary_start(self) -> int:
+        """The step from which on there is adversarial learning."""
+        return 0
+
+    @staticmethod
+    def perceptual_taps(options: ContentOptions) -> tuple[str, ...]:
+        """The tap of the content loss."""
+        return (options.content_tap,)
+
+    def phases(self) -> list[Phase]:
+        """Student, then the discriminators."""
+        return self._phases
+
+    def generators(self) -> dict[str, TappedNetwork]:
+        """The teacher and the student."""
+        return {"teacher": self.task.generator, "student": self.student}
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The teacher, the student and the discriminators."""
+        return self.task.networks() | {"student": self.student} | dict(self.judges.items())
+
+    def losses(self, phase: str, step: Step) -> dict[str, Tensor]:
+        """Weighted terms of the table above."""
+        if phase == "student":
+            return self._transfer_losses(step) | self.adversarial_losses(step)
+        return self.judge_losses(phase, step)
+
+    def enlarge(self, step: Step) -> Tensor:
+        """The student's `(N, 3, H, W)`, computed once for all phases."""
+        fake: Tensor = step.once("student", lambda: self.student(step.batch["source"]))
+        return fake
+
+    def _transfer_losses(self, step: Step) -> dict[str, Tensor]:
+        """C and K; what has no weight is not computed."""
+        fake, options = self.enlarge(step), self.options
+        losses = {"content": self.content_loss(fake, step.batch["target"])}
+        if options.kd_weight > 0:
+            distance = pixel_loss if options.kd_loss == "pixel" else self.content_loss
+            losses["kd"] = options.kd_weight * distance(fake, self.task.teacher(step).fake)
+        return losses
+
+    def adversarial_losses(self, step: Step) -> dict[str, Tensor]:
+        """The student's terms under the discriminators."""
+        return {}
+
+    def judge_losses(self, phase: str, step: Step) -> dict[str, Tensor]:
+        """The terms of the discriminator of that name."""
+        raise AssertionError(f"{self.name} has no phase {phase}")
+
+
+class Gan2G(SrganDistillation):
+    """Transfer alone, from a teacher trained as SRGAN."""
+
+    name = "gan2g"
+
+
+class Gan2GAl(SrganDistillation):
+    """Transfer and adversarial learning, from a teacher trained as SRGAN."""
+
+    name = "gan2g-al"
+    Options: ClassVar[type] = GanTeacherOptions
+    options: AdversarialOptions
+
+    def make_judges(self, seed: int) -> dict[str, nn.Module]:
+        """D."""
+        return {"discriminator": self.task.discriminator}
+
+    def adversary_start(self) -> int:
+        """`al_start_step`."""
+        return self.options.al_start_step
+
+    def adversarial_losses(self, step: Step) -> dict[str, Tensor]:
+        """A, from its step on."""
+        if step.index < self.options.al_start_step or self.options.adv_weight == 0:
+            return {}
+        loss = self.task.student_gan_loss(step, self.enlarge(step))
+        return {"adversarial": self.options.adv_weight * loss}
+
+    def judge_losses(self, phase: str, step: Step) -> dict[str, Tensor]:
+        """D: photographs against the student."""
+        return self.task.discriminator_losses(step, self.enlarge(step))
+
+
+class G2GAl(Gan2GAl):
+    """Transfer and adversarial learning, from a teacher that never saw a discriminator."""
+
+    name = "g2g-al"
+    teacher_objective = "content"
+    Options = AdversarialOptions
+
+
+class Gan2Gan(Gan2GAl):
+    """A second discriminator tells the teacher's images from the student's, who learns to pass."""
+
+    name = "gan2gan"
+    Options = Gan2GanOptions
+    options: Gan2GanOptions
+
+    def make_judges(self, seed: int) -> dict[str, nn.Module]:
+        """D and D2."""
+        second = like(self.task.discriminator, seed, "teacher_discriminator")
+        return super().make_judges(seed) | {"teacher_discriminator": second}
+
+    def adversarial_losses(self, step: Step) -> dict[str, Tensor]:
+        """A and A2, from their step on."""
+        losses, weight = super().adversarial_losses(step), self.options.kd_adv_weight
+        if step.index >= self.options.al_start_step and weight > 0:
+            logits = self.judges["teacher_discriminator"](self.enlarge(step))
+            losses["kd_adversarial"] = weight * generator_loss(self.task.settings.gan, logits)
+        return losses
+
+    def judge_losses(self, phase: str, step: Step) -> dict[str, Tensor]:
+        """D, or D2: the teacher's images are its real ones."""
+        if phase == "discriminator":
+            return super().judge_losses(phase, step)
+        teacher = self.task.teacher(step).fake
+        return self.task.judged_losses(self.judges[phase], teacher, self.enlarge(step))

@@ -1,0 +1,111 @@
+"""What must hold between several settings before a run may begin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gancomp.config import DataSettings, NetworkSettings, Settings, read
+from gancomp.data.splits import DatasetFiles
+from gancomp.data.super_resolution import evaluation_crops
+from gancomp.errors import ConfigError
+from gancomp.recipes.ineffective import refuse_foreign_options
+from gancomp.registry import DISCRIMINATORS, METHODS, NETWORKS, build_network, resolve
+
+
+def check(settings: Settings) -> Any:
+    """Checks what concerns several settings; returns the method's own options.
+
+    Raises:
+        ConfigError: naming the settings that do not go together.
+    """
+    method = resolve(METHODS, "--method", settings.method.name)
+    if method.distils != (settings.command == "distill"):
+        known = ", ".join(name for name in METHODS if resolve(METHODS, "", name).distils)
+        raise ConfigError(f"--method {settings.method.name}: does not distil; known: {known}")
+    problems = []
+    schedule, data = settings.schedule, settings.data
+    if data.task not in method.tasks:
+        fitting = ", ".join(
+            name
+            for name in METHODS
+            if (known := resolve(METHODS, "", name)).distils == method.distils
+            and data.task in known.tasks
+        )
+        raise ConfigError(
+            f"--method {settings.method.name}: is not for {data.task} data; for that: {fitting}"
+        )
+    if schedule.epochs + schedule.decay_epochs == 0:
+        problems.append("--epochs 0 --decay-epochs 0: there would be no training; raise one")
+    if data.load_size < data.size:
+        problems.append(f"--load-size {data.load_size}: must be at least --size {data.size}")
+    source = settings.teacher.source
+    for label, network in (
+        (f"--teacher {source}" if source else "--arch", settings.teacher.network),
+        ("--student-arch", settings.student),
+    ):
+        if network is not None:
+            problems += _check_network(label, network, data)
+    if data.task == "super-resolution":
+        problems += _check_super_resolution(settings)
+    if problems:
+        raise ConfigError("; ".join(dict.fromkeys(problems)))
+    refuse_foreign_options(settings, method)
+    return read(method.Options, settings.method.options, "method.options")
+
+
+def _check_network(label: str, network: NetworkSettings, data: DataSettings) -> list[str]:
+    import torch
+
+    resolve(NETWORKS, label, network.arch)
+    if network.arch in DISCRIMINATORS:
+        return [f"{label}: {network.arch} is a discriminator; choose a generator"]
+    with torch.device("meta"):  # no weights are made, only shapes
+        enlarges = build_network(network.arch).scale > 1
+        if enlarges != (data.task == "super-resolution"):
+            does = "enlarges images" if enlarges else "keeps their size"
+            return [f"{label}: {network.arch} {does}, which is not for {data.task} data"]
+        built = build_network(network.arch, **network.arguments())
+    size, multiple = data.size // built.scale, built.size_multiple
+    if (network.in_channels, network.out_channels or 3) != (3, 3):
+        return [
+            f"{label}: {network.arch} from {network.in_channels} to {network.out_channels or 3} "
+            "channels; images are read as RGB, choose a generator from 3 to 3"
+        ]
+    if size % multiple:
+        return [f"--size {size}: {network.arch} needs a multiple of {multiple}"]
+    return []
+
+
+def _check_super_resolution(settings: Settings) -> list[str]:
+    teacher, student, problems = settings.teacher.network, settings.student, []
+    if student is not None and student.scale != teacher.scale:
+        problems.append(
+            f"--student: enlarges {student.scale} times, the teacher {teacher.scale} times; choose "
+            "two of one --scale"
+        )
+    source = settings.teacher.source
+    wanted = settings.method.options.get("discriminator_from_teacher")
+    if wanted and source is not None and not Path(source).expanduser().is_dir():
+        problems.append(
+            f"--discriminator-from-teacher: --teacher {source} is a generator alone; give the "
+            "run that trained it as SRGAN"
+        )
+    if settings.selection.select != "last":
+        problems.append(
+            f"--select {settings.selection.select}: scores by FID, which super-resolution is not "
+            "judged by; leave it away, and see gancomp eval-sr"
+        )
+    return problems
+
+
+def refuse_too_small_images(settings: Settings, files: DatasetFiles) -> None:
+    """Reads until there is one image from which super-resolution can cut its crops.
+
+    Raises:
+        DataError: if there is none.
+    """
+    scale = settings.teacher.network.scale
+    if files.task == "super-resolution" and scale is not None:
+        size = settings.data.size
+        evaluation_crops(files.train, size=size, scale=scale, count=1, warn=lambda message: None)
