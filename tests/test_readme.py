@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import typer
+from PIL import Image
 
 from gancomp.cli import app
 from gancomp.data.demo_set import write_demo_set
@@ -96,6 +97,8 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
         paired = known.task == "paired"
         write_demo_set(root / known.name, size=32, train=1, test=1, paired=paired)
     write_demo_set(root / "my_photos", size=32, train=1, test=1)
+    (root / "DIV2K").mkdir()
+    Image.new("RGB", (96, 96), "teal").save(root / "DIV2K" / "photograph.png")
     return root
 
 
@@ -274,8 +277,9 @@ def test_each_link_to_a_file_of_the_repository_leads_somewhere() -> None:
 
 def test_the_changelog_names_each_command() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text()
-    names = [name for name in COMMANDS.commands if name != "data"]
-    names += [f"data {name}" for name in COMMANDS.commands["data"].commands]
+    groups = ("data", "bench")
+    names = [name for name in COMMANDS.commands if name not in groups]
+    names += [f"{group} {name}" for group in groups for name in COMMANDS.commands[group].commands]
     assert len(names) >= 11
     assert [name for name in names if f"`gancomp {name}`" not in changelog] == []
 

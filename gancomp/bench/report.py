@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 import gancomp
 from gancomp import console
@@ -14,6 +15,7 @@ from gancomp.config import Json
 from gancomp.errors import ConfigError
 from gancomp.metrics.latency import Latency
 
+NUM_SHOWN = 12  # operators of a profile
 CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -83,6 +85,26 @@ def speedups(timed: Mapping[str, Latency], *, of: str) -> dict[str, float]:
         for name, latency in timed.items()
         if name != of
     }
+
+
+def by_operator(
+    run: Callable[[], object], device: torch.device, *, num_runs: int = 3
+) -> dict[str, float]:
+    """Milliseconds of one run in each operator itself, the costliest first.
+
+    The profiler slows short operators down: these are shares rather than times.
+    """
+    on_gpu = device.type == "cuda"
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu
+    with profile(activities=activities) as profiler:
+        for _ in range(num_runs):
+            run()
+    spent = {
+        event.key: (event.self_device_time_total if on_gpu else event.self_cpu_time_total)
+        for event in profiler.key_averages()
+    }
+    costliest = sorted(spent, key=lambda key: -spent[key])[:NUM_SHOWN]
+    return {key: round(spent[key] / num_runs / 1e3, 3) for key in costliest}
 
 
 def show(document: Json) -> None:

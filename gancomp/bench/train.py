@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from gancomp.engine.speed import (
     channels_last,
     compilable,
     compile_networks,
+    give_back_memory,
     keep_freed_memory,
 )
 from gancomp.engine.step import FiniteWatch, take_step
@@ -37,6 +39,7 @@ from gancomp.tasks.base import new_network
 from gancomp.tasks.unpaired import UnpairedTask
 
 OURS, PLAIN = "gancomp", "literal"
+CROWDED = 0.9  # of the machine's memory
 OPTIMISATIONS = {
     "channels_last": "weights and maps in channels_last order",
     "norm": "InstanceNorm that keeps that order",
@@ -132,47 +135,52 @@ def bench_train(request: TrainRequest, say: Callable[[str], None]) -> Json:
     main = [Contestant(PLAIN, literal=True), ours]
     if request.bf16:
         main.append(replace(ours, name=f"{OURS}, bf16", precision="bf16"))
-    groups = [main]
-    if request.ablate:
-        names = [name for name in OPTIMISATIONS if name not in off]
-        groups += [
-            [ours, replace(ours, name=f"without {name}", without=off | {name})] for name in names
-        ]
-    timed: dict[str, Latency] = {}
-    memory: dict[str, float] = {}
-    first: dict[str, dict[str, float]] = {}
-    ablation: Json = {}
-    for group in groups:
-        measured = _measure(request, group, say)
-        timed = measured.timed | timed
-        memory = measured.memory | memory
-        first = measured.first | first
-        if group is not main:  # beside the full step of the same minutes: machines drift
-            other = group[1].name
-            slower = measured.timed[other].median_ms / measured.timed[OURS].median_ms
-            ablation[other] = round(slower, 3)
+    measured = _measure(request, main, say)
+    others = [name for name in OPTIMISATIONS if name not in off] if request.ablate else []
+    slower_by: dict[str, float] = {}
+    for name in others:
+        without = replace(ours, name=f"without {name}", without=off | {name})
+        # beside the full step of the same minutes: machines drift
+        pair = _measure(request, [ours, without], say)
+        medians = {side: latency.median_ms for side, latency in pair.timed.items()}
+        slower_by[without.name] = round(medians[without.name] / medians[OURS], 3)
     document = report.document(
         "train",
         f"joint DCD step, {request.size} px, batch {request.batch_size}, teacher mobile-resnet9 "
         f"{request.width}, student {request.width // 4}, random VGG16",
-        timed,
+        measured.timed,
         of=OURS,
         device=device,
         num_images=request.batch_size,
-        peak_memory_mb=memory,
+        peak_memory_mb=measured.memory,
     )
-    document["loss_difference"] = {
-        name: max(abs(losses[term] - value) / abs(value) for term, value in first[PLAIN].items())
-        for name, losses in first.items()
+    return document | _details(measured, slower_by)
+
+
+def _details(measured: _Measured, slower_by: dict[str, float]) -> Json:
+    """What this benchmark's document has beyond times and memory."""
+    plain = measured.first[PLAIN]
+    differences = {
+        name: max(abs(losses[term] - value) / abs(value) for term, value in plain.items())
+        for name, losses in measured.first.items()
         if name != PLAIN
     }
-    if ablation:
-        document["slower_by"] = ablation
-    document["notes"] = [
+    notes = [
         f"largest relative difference of a loss from the literal step's, {name}: {value:.1e}"
-        for name, value in document["loss_difference"].items()
-    ] + [f"{name}: {value:.2f} times the full step's time" for name, value in ablation.items()]
-    return document
+        for name, value in differences.items()
+    ]
+    notes += [
+        f"{name}: {value:.2f} times the full step's time" for name, value in slower_by.items()
+    ]
+    for name, spent in measured.profiles.items():
+        parts = ", ".join(f"{operator} {ms:.0f}" for operator, ms in spent.items())
+        notes.append(f"{name}, ms by operator: {parts}")
+    return {
+        "loss_difference": differences,
+        "slower_by": slower_by,
+        "profile": measured.profiles,
+        "notes": notes,
+    }
 
 
 @dataclass(frozen=True)
@@ -180,6 +188,7 @@ class _Measured:
     timed: dict[str, Latency]
     memory: dict[str, float]
     first: dict[str, dict[str, float]]
+    profiles: dict[str, dict[str, float]]
 
 
 def _measure(
@@ -192,13 +201,29 @@ def _measure(
         for name, side in sides.items():
             say(f"{name}: first step, which is not timed (and compiles)")
             first[name] = _ask(side, "step")
+            _ask(side, "rest")  # there may not be room for all first steps at once
+        memory = {name: _ask(side, "memory") for name, side in sides.items()}
+        crowded = choose_device(request.device).type == "cpu" and _crowded(sum(memory.values()))
+        if crowded:
+            say("the sides need more memory than there is: each gives its own back after its turn")
         timed = time_in_turns(
             {name: partial(_ask, side, "step") for name, side in sides.items()},
             num_runs=request.rounds,
-            warm_up=request.warm_up,
+            warm_up=0 if crowded else request.warm_up,
+            # memory that was given back must be found again first, by a step that is not timed
+            before=(lambda name: _ask(sides[name], "step")) if crowded else None,
+            after=(lambda name: _ask(sides[name], "rest")) if crowded else None,
         )
         memory = {name: _ask(side, "memory") for name, side in sides.items()}
-    return _Measured(timed, memory, first)
+        wanted = sides if request.profile else {}
+        profiles = {name: _ask(side, "profile") for name, side in wanted.items()}
+    return _Measured(timed, memory, first, profiles)
+
+
+def _crowded(needed_mb: float) -> bool:
+    """Whether processes of this size do not fit into the machine's memory together."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return needed_mb * 2**20 > CROWDED * physical
 
 
 @contextmanager
@@ -230,7 +255,14 @@ def _serve(orders: Connection, request: TrainRequest, contestant: Contestant) ->
         take, device = _prepare(request, contestant)
         while True:
             order = orders.recv()
-            orders.send(take() if order == "step" else peak_memory_mb(device))
+            if order == "step":
+                orders.send(take())
+            elif order == "memory":
+                orders.send(peak_memory_mb(device))
+            elif order == "profile":
+                orders.send(report.by_operator(take, device, num_runs=1))
+            else:
+                orders.send(give_back_memory())
     except EOFError:
         return
     except Exception as error:  # the parent raises it

@@ -118,7 +118,7 @@ def writing_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
             with reporting_disk_errors(path):
                 run.checkpoints.mkdir(exist_ok=True)
                 run.samples.mkdir(exist_ok=True)
-                _remove_leftovers(run)
+                tidy(run)
             yield run
         finally:
             _locks.discard(lock)
@@ -147,7 +147,7 @@ def check_place(path: Path, *, resume: bool) -> None:
         raise RunError(f"--out {path}: is a folder with other files; choose a new or empty folder")
 
 
-def _remove_leftovers(run: RunFolder) -> None:
+def tidy(run: RunFolder) -> None:
     """Removes what a killed process left half-written."""
     remove_leftovers(run.checkpoints)
     for left in (*run.path.glob(".*.partial"), *run.samples.glob(".*.partial")):

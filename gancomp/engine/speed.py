@@ -91,11 +91,25 @@ def keep_freed_memory() -> bool:
 
     Returns: whether that could be done; only glibc can.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):  # musl has no such thing
-        return False
+    libc = _glibc()
     # large blocks come from the heap instead of maps of their own, and the heap is not cut back
-    return bool(mallopt(M_MMAP_MAX, NONE) and mallopt(M_TRIM_THRESHOLD, NEVER))
+    return libc is not None and bool(
+        libc.mallopt(M_MMAP_MAX, NONE) and libc.mallopt(M_TRIM_THRESHOLD, NEVER)
+    )
+
+
+def give_back_memory() -> bool:
+    """Hands freed memory back to the system once; returns whether that could be done."""
+    libc = _glibc()
+    return libc is not None and bool(libc.malloc_trim(0))
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, if it is glibc; musl and macOS's have no such switches."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        return libc if libc.mallopt and libc.malloc_trim else None
+    except (OSError, AttributeError):
+        return None

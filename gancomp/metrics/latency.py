@@ -36,6 +36,8 @@ def time_in_turns(
     num_runs: int = NUM_RUNS,
     warm_up: int = 3,
     device: torch.device | None = None,
+    before: Callable[[str], object] | None = None,
+    after: Callable[[str], object] | None = None,
 ) -> dict[str, Latency]:
     """Times each contestant, one after the other in every round (A B A B ...).
 
@@ -46,13 +48,19 @@ def time_in_turns(
         num_runs: timed rounds.
         warm_up: rounds before that, for caches, compilation and lazy initialisation.
         device: waited for before and after each run, as a GPU works behind our back.
+        before: called with the contestant's name before each run, untimed.
+        after: likewise after each run.
 
     Returns: one latency per contestant, in their order.
     """
     times_ms: dict[str, list[float]] = {name: [] for name in contestants}
     for index in range(warm_up + num_runs):
         for name, run in contestants.items():
+            if before is not None:
+                before(name)
             elapsed_ms = _time_ms(run, device)
+            if after is not None:
+                after(name)
             if index >= warm_up:
                 times_ms[name].append(elapsed_ms)
     return {

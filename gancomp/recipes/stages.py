@@ -29,7 +29,7 @@ from gancomp.config import (
 )
 from gancomp.engine.checkpoint import load_newest
 from gancomp.engine.fit import View, load_networks
-from gancomp.engine.run import CONFIG
+from gancomp.engine.run import CONFIG, RunFolder, tidy
 from gancomp.engine.stopping import InterruptedRunError, StopWish
 from gancomp.errors import CheckpointError
 from gancomp.export.model import open_model
@@ -128,7 +128,9 @@ def begin(plan: Plan, method: Method, view: View, *, train: Train, stop: StopWis
             raise InterruptedRunError(f"stopped before stage {stage.name}; go on with --resume")
         inner = plan_of(stage, plan, made, seconds_left())
         file = inner.out / f"{stage.role}.safetensors"
-        if not is_finished(file, stage):
+        if is_finished(file, stage):
+            tidy(RunFolder(inner.out))  # it may have been killed after all else was done
+        else:
             view.say(f"stage {stage.name}: {stage.steps} steps in {inner.out}")
             result = train(inner, view)
             if result.outcome.step < stage.steps:

@@ -64,12 +64,13 @@ class UnpairedTask(Task):
         kind, weight = self.settings.gan, self.settings.lambda_cycle
         losses = self._identity_losses(step)
         fake_target = self.teacher(step).fake
-        losses |= step.minimise(
-            {
-                "gan_forward": generator_loss(kind, self.discriminator(fake_target)),
-                "cycle_source": weight * F.l1_loss(self.backward_generator(fake_target), source),
-            }
-        )
+        losses |= {
+            "gan_forward": generator_loss(kind, self.discriminator(fake_target)),
+            "cycle_source": weight * F.l1_loss(self.backward_generator(fake_target), source),
+        }
+        # if it came in one pass with the backward fake, it shares the graph of the terms below
+        early = {name: term for name, term in losses.items() if name != "identity_source"}
+        losses |= step.minimise(early)
         fake_source = self._backward_fake(step)
         judge = self.backward_discriminator
         return losses | {

@@ -166,7 +166,7 @@ def test_resume_lists_all_changes_of_what_a_step_computes(sets: Path, run: Path)
 def test_resume_may_change_length_and_conduct(run: Path) -> None:
     changes = {
         "run": {"workers": 0, "log_every": 3, "checkpoint_every": 5, "keep_checkpoints": 7,
-                "sample_every": 9, "tensorboard": True, "device": "cpu"},
+                "sample_every": 9, "tensorboard": True, "device": "cpu", "compile": "off"},
         "schedule": {"max_steps": 11, "max_seconds": 60.0},
         "data": {"strict": True},
     }  # fmt: skip
