@@ -13,6 +13,7 @@ from gancomp.data.degrade import Pixels, check_scale, downscale, modcrop
 from gancomp.data.images import Warn, load_image, warn_on_stderr
 from gancomp.data.indexed import Sample, draw_numbers, first_readable
 from gancomp.data.splits import Split
+from gancomp.data.transforms import to_float
 from gancomp.errors import ConfigError, DataError
 
 MARGIN = 2  # low-resolution pixels around a crop that its own pixels' weights reach into
@@ -210,26 +211,7 @@ def load_high_resolution(path: Path, scale: int) -> Pixels:
 
 def as_tensor(image: Pixels) -> Tensor:
     """`(3, H, W)` float32 in [-1, 1] of an `(H, W, 3)` image."""
-    pixels = torch.from_numpy(image.transpose(2, 0, 1).copy())
-    return pixels.to(torch.float32).div_(255).sub_(0.5).div_(0.5)
-
-
-def to_nearest_uint8(images: Tensor) -> Pixels:
-    """`(N, H, W, 3)` of images in [-1, 1], clipped and rounded to the nearest level.
-
-    The FID protocol truncates instead; super-resolution is scored, and saved, to the nearest.
-
-    Raises:
-        ValueError: if `images` is not 4-D or holds a NaN.
-    """
-    if images.ndim != 4:
-        raise ValueError(f"images of shape {tuple(images.shape)}: expected (N, C, H, W)")
-    images = images.detach().to("cpu", torch.float32)
-    if torch.isnan(images).any():
-        raise ValueError("images hold NaN: the generator diverged")
-    levels = ((images + 1) * 127.5).clamp(0, 255).round().to(torch.uint8)
-    pixels: Pixels = levels.permute(0, 2, 3, 1).contiguous().numpy()
-    return pixels
+    return to_float(torch.from_numpy(image.copy())).contiguous()
 
 
 def _large_enough(path: Path, size: int, scale: int) -> Pixels:

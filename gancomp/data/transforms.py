@@ -46,13 +46,29 @@ def to_uint8(images: Tensor) -> NDArray[np.uint8]:
     Raises:
         ValueError: if `images` is not 4-D or holds a NaN.
     """
+    return _quantised((_checked(images) + 1) / 2.0 * 255.0)
+
+
+def to_nearest_uint8(images: Tensor) -> NDArray[np.uint8]:
+    """Enlarged images rounded to the nearest level, as super-resolution is scored and saved.
+
+    Args, returns and raises as `to_uint8`.
+    """
+    return _quantised(((_checked(images) + 1) * 127.5).clamp(0, 255).round())
+
+
+def _checked(images: Tensor) -> Tensor:
     if images.ndim != 4:
         raise ValueError(f"images of shape {tuple(images.shape)}: expected (N, C, H, W)")
     images = images.detach().to("cpu", torch.float32)
     if torch.isnan(images).any():
         raise ValueError("images hold NaN: the generator diverged")
-    levels = ((images + 1) / 2.0 * 255.0).clamp(0, 255)
-    pixels: NDArray[np.uint8] = levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    return images
+
+
+def _quantised(levels: Tensor) -> NDArray[np.uint8]:
+    levels = levels.clamp(0, 255).to(torch.uint8)
+    pixels: NDArray[np.uint8] = levels.permute(0, 2, 3, 1).contiguous().numpy()
     return pixels
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from gancomp.data.degrade import Pixels
-from gancomp.data.super_resolution import as_tensor, to_nearest_uint8
+from gancomp.data.super_resolution import as_tensor
+from gancomp.data.transforms import to_nearest_uint8
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.inference import finite
 from gancomp.networks.tiling import TILE, upscaled_tiles

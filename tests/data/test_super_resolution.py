@@ -22,9 +22,8 @@ from gancomp.data.super_resolution import (
     as_tensor,
     evaluation_crops,
     load_high_resolution,
-    to_nearest_uint8,
 )
-from gancomp.data.transforms import to_tensor
+from gancomp.data.transforms import to_nearest_uint8, to_tensor
 from gancomp.errors import ConfigError, DataError
 
 MakeImage = Callable[..., Path]
