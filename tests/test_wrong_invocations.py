@@ -116,6 +116,16 @@ CASES: list[tuple[str, str, str]] = [
     ("bench infer --arch resnet8", "--arch resnet8", "did you mean resnet9"),
     ("bench infer --arch patchgan", "--arch patchgan", "choose a generator"),
     ("bench infer --device tpu", "--device tpu", "cpu"),
+    ("bench train --size 16", "--size 16", "at least 32"),
+    ("bench train --size 98", "--size 98", "multiple of 4"),
+    ("bench train --size 64", "--size 64", "larger --size"),
+    ("bench train --batch-size 0", "--batch-size 0", "at least 1"),
+    ("bench train --width 3", "--width 3", "at least 4"),
+    ("bench train --d-width 0", "--d-width 0", "at least 1"),
+    ("bench train --rounds 0", "--rounds 0", "at least 1"),
+    ("bench train --rounds many", "'many'", "gancomp bench train --help"),
+    ("bench train --threads 0", "--threads 0", "at least 1"),
+    ("bench train --device tpu", "--device tpu", "cuda:N"),
     ("bench data --dataset nosuch", "nosuch", "horse2zebra"),
     ("bench data", "--dataset", "gancomp bench data --help"),
     ("bench data --dataset pairs", "--dataset pairs", "unpaired"),
@@ -126,6 +136,7 @@ CASES: list[tuple[str, str, str]] = [
     ("bench fid --real data/testB --fake empty", "--fake empty", "2 or more"),
     ("bench fid --real data/testB --fake data/testA --rounds 0", "--rounds 0", "at least 1"),
     (f"distill --dataset data {TRAIN} --cache maybe", "--cache maybe", "auto, on, off"),
+    (f"distill --dataset data {TRAIN} --compile maybe", "--compile maybe", "auto, on, off"),
     # wrong names
     (f"distill --dataset data {TRAIN} --method dvd", "--method dvd", "did you mean dcd"),
     (f"distill --dataset data {TRAIN} --method teacher-only", "does not distil", "dcd"),
@@ -455,7 +466,7 @@ def test_a_mistake_costs_one_line_and_status_2_and_changes_nothing(
 def test_the_table_covers_every_command_and_many_mistakes() -> None:
     first = [case[0].split()[0] for case in CASES if case[0]]
     assert {name: first.count(name) >= 2 for name in COMMANDS} == dict.fromkeys(COMMANDS, True)
-    assert len({case[0] for case in CASES}) == len(CASES) == 273
+    assert len({case[0] for case in CASES}) == len(CASES) == 284
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,8 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
-from gancomp.bench.report import document, use_threads
+from gancomp.bench.report import by_operator, document, use_threads
 from gancomp.config import Json
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError
@@ -24,12 +23,11 @@ from gancomp.registry import build_network
 TEACHER_WIDTH = 64
 ORIGINAL = "ResNet-9, eager"
 PLAIN, FAST = "student, eager", "student, fast"
-NUM_PROFILED, NUM_SHOWN = 3, 12  # runs, and operators of each profile
-# each step with the ones before it; the last is what `accelerate` does
+# each step with the ones before it; the last is all that `accelerate` does
 STEPS = {
-    "+ norms that keep it": Rewrites(tiled_head=False, in_place=False, centred_norms=False),
-    "+ tiled head": Rewrites(tiled_head=True, in_place=False, centred_norms=False),
-    "+ in place": Rewrites(tiled_head=True, in_place=True, centred_norms=False),
+    "+ norms that keep it": Rewrites(tiled_head=False, in_place=False),
+    "+ tiled head": Rewrites(tiled_head=True, in_place=False),
+    "+ in place": Rewrites(tiled_head=True, in_place=True),
 }
 Contestants = dict[str, Callable[[], object]]
 
@@ -72,7 +70,7 @@ def bench_infer(
     contestants = _others(arch, images, place) | _student_steps(student, images)
     with torch.inference_mode():
         timed = time_in_turns(contestants, num_runs=rounds, device=place)
-        profiles = {name: _by_operator(contestants[name], place) for name in (PLAIN, FAST)}
+        profiles = {name: by_operator(contestants[name], place) for name in (PLAIN, FAST)}
         difference = (plain_copy(student)(images) - accelerate(student)(images)).abs().max().item()
     what = (
         f"{batch_size} image(s) of {size}x{size}, float32; {arch} of width {TEACHER_WIDTH} "
@@ -80,7 +78,8 @@ def bench_infer(
     )
     report = document("infer", what, timed, of=FAST, device=place, num_images=batch_size)
     notes = [
-        "eager: torch's own layers, contiguous; each + has those above it, too",
+        "eager: torch's own layers, contiguous; each + has those above it, too, and the last is "
+        "the fast one once more",
         f"largest difference between the student's images, plain and fast: {difference:.1e}",
     ]
     return report | {"profile": profiles, "largest_difference": difference, "notes": notes}
@@ -123,20 +122,4 @@ def _student_steps(student: TappedNetwork, images: Tensor) -> Contestants:
         contestants["+ channels_last"] = partial(moved, turned)
         for name, rewrites in STEPS.items():
             contestants[name] = partial(accelerate(student, rewrites), images)
-    # the last step, + centred norms, is all of them
     return contestants | {FAST: partial(accelerate(student), images)}
-
-
-def _by_operator(run: Callable[[], object], device: torch.device) -> dict[str, float]:
-    """Milliseconds of one run in each operator itself, the costliest first."""
-    on_gpu = device.type == "cuda"
-    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu
-    with profile(activities=activities) as profiler:
-        for _ in range(NUM_PROFILED):
-            run()
-    spent = {
-        event.key: (event.self_device_time_total if on_gpu else event.self_cpu_time_total)
-        for event in profiler.key_averages()
-    }
-    costliest = sorted(spent, key=lambda key: -spent[key])[:NUM_SHOWN]
-    return {key: round(spent[key] / NUM_PROFILED / 1e3, 3) for key in costliest}

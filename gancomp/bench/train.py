@@ -17,6 +17,7 @@ from torch import Tensor
 from gancomp.bench import report
 from gancomp.bench.literal import LiteralStep
 from gancomp.config import AdversarialSettings, Json, NetworkSettings, OptimiserSettings
+from gancomp.data.images import say_on_stderr
 from gancomp.engine.device import choose_device, peak_memory_mb
 from gancomp.engine.phases import Progress, Step
 from gancomp.engine.speed import (
@@ -27,7 +28,7 @@ from gancomp.engine.speed import (
     keep_freed_memory,
 )
 from gancomp.engine.step import FiniteWatch, take_step
-from gancomp.errors import ConfigError
+from gancomp.errors import ConfigError, RunError
 from gancomp.losses.perceptual import load_perceptual
 from gancomp.methods.base import Ingredients
 from gancomp.methods.dcd import Dcd, DcdOptions
@@ -243,8 +244,14 @@ def _process(request: TrainRequest, contestant: Contestant) -> Iterator[Connecti
 
 
 def _ask(side: Connection, order: str) -> Any:
-    side.send(order)
-    answer = side.recv()
+    try:
+        side.send(order)
+        answer = side.recv()
+    except (EOFError, BrokenPipeError) as error:
+        raise RunError(
+            "bench train: a side ended without a word, as processes do that are killed for their "
+            "memory; use a smaller --batch-size or --size"
+        ) from error
     if isinstance(answer, Exception):
         raise answer
     return answer
@@ -348,4 +355,4 @@ def optimise(method: Dcd, without: frozenset[str]) -> None:
             for group in phase.optimizer.param_groups:
                 group["fused"] = False
     if "compile" not in without:
-        compile_networks(compilable(method), print)
+        compile_networks(compilable(method), say_on_stderr)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gancomp.networks.base import TappedNetwork
-from gancomp.networks.fast_steps import ALL, Map, Rewrites, fold_batch_norm, make_steps
+from gancomp.networks.fast_steps import ALL, Rewrites, fold_batch_norm, make_steps
 from gancomp.networks.resnet import ResNetGenerator
 from gancomp.networks.unet import UNetGenerator, UNetLevel
 
@@ -115,14 +115,13 @@ def _resnet_run(network: ResNetGenerator, rewrites: Rewrites) -> Run:
         steps = make_steps(network.model, rewrites)
 
     def run(images: Tensor) -> Tensor:
-        # one by one: the statistics are an image's own, and so are the weights they are folded
-        # into; one image's maps stay in the cache besides
+        # one by one: the norms of a channels_last batch would come to that anyway, and one image's
+        # maps stay in the cache
         outputs = []
-        for image in torch.split(images, 1):
-            given = Map(image)
+        for output in torch.split(images, 1):
             for step in steps:
-                given = step(given)
-            outputs.append(given.settled())
+                output = step(output)
+            outputs.append(output)
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     return run

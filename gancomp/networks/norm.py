@@ -41,7 +41,9 @@ def instance_norm(features: Tensor, eps: float = 1e-5) -> Tensor:
     if features.dtype in (torch.bfloat16, torch.float16):
         return instance_norm(features.float(), eps).to(features.dtype)
     if features.is_contiguous() or not features.is_contiguous(memory_format=torch.channels_last):
-        return F.instance_norm(features, eps=eps)
+        # without rows and columns: given a single image's gradient in channels_last, torch 2.15's
+        # backward pass on CPUs would be wrong
+        return F.instance_norm(features.flatten(2), eps=eps).view(features.shape)
     if features.device.type == "cpu":
         return _one_image_at_a_time(features, eps)
     variance, mean = torch.var_mean(features, dim=(2, 3), correction=0, keepdim=True)

@@ -227,7 +227,8 @@ def test_a_non_finite_term_is_named_and_its_phase_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("bad_step", "log_every", "saved"), [(5, 1, 4), (5, 100, 4), (6, 100, 4), (12, 100, 10)]
+    ("bad_step", "log_every", "saved"),
+    [(5, 1, 4), (5, 100, 4), (6, 100, 4), (7, 100, 6), (12, 100, 10)],
 )
 def test_looking_late_a_bad_step_is_neither_logged_nor_saved(
     bad_step: int, log_every: int, saved: int, tmp_path: Path
@@ -236,13 +237,13 @@ def test_looking_late_a_bad_step_is_neither_logged_nor_saved(
     toy.spoil = ("first", bad_step - 1)
     sampled: list[int] = []
     loop = make_loop(tmp_path, toy, log_every=log_every)
-    loop.periodic.append(engine.Periodic(1, sampled.append))
+    loop.periodic.append(engine.Periodic(3, sampled.append))
     loop.watch = FiniteWatch(late=True)
     with pytest.raises(TrainingError, match=f"^step {bad_step}: first/style = nan"):
         fit(loop, checkpoint=None, stop=StopWish())
     assert state(tmp_path)[0] == saved
     assert max(record["step"] for record in metrics(tmp_path)) == (4 if log_every == 1 else 1)
-    assert sampled == list(range(1, bad_step))
+    assert sampled == list(range(3, bad_step, 3))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

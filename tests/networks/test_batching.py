@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from builders import random_batch, small_generator, small_task
+from builders import random_batch, small_generator, small_method, small_task
 from torch import Tensor, nn
 
-from gancomp.engine.phases import Step
+from gancomp.engine.phases import Phase, Progress, Step
+from gancomp.engine.step import FiniteWatch, take_step
 from gancomp.networks import batching
 from gancomp.networks.batching import in_one_pass, is_better_in_one_pass, treats_images_alone
 from gancomp.tasks.base import Task
@@ -85,6 +87,41 @@ def test_a_task_has_the_same_losses_and_gradients_in_one_pass(
     if name == "unpaired":
         both = "generator" not in settings and settings.get("lambda_identity") != 0.0
         assert max(together["generator"]) == max(together["backward_generator"]) == 2 + 2 * both
+
+
+def take_whole_step(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """All losses and all gradients of a step of the engine's, which minimises some terms early."""
+    method = small_method("dcd", small_task(name), perceptual=False).double().train()
+    gradients: dict[str, Tensor] = {}
+
+    def keep(phase: Phase, *_: Any) -> None:
+        for key, parameter in phase.module.named_parameters():
+            if parameter.grad is not None:
+                gradients[f"{phase.name}/{key}"] = parameter.grad.clone()
+
+    for phase in method.phases():
+        phase.optimizer.register_step_pre_hook(partial(keep, phase))
+    losses = take_step(
+        method,
+        Step(0, {key: images.double() for key, images in random_batch(2).items()}),
+        Progress(0, 0, 1),
+        rate=1.0,
+        precision="fp32",
+        device=CPU,
+        watch=FiniteWatch(late=False),
+    )
+    return losses, gradients
+
+
+@pytest.mark.parametrize("name", ["unpaired", "paired"])
+def test_a_whole_step_is_the_same_in_one_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (losses, gradients) = take_whole_step(name)
+    monkeypatch.setattr(batching, "pays_off", lambda device: True)
+    for found, wanted in zip(take_whole_step(name), (losses, gradients), strict=True):
+        assert list(found) == list(wanted)
+        for key, value in wanted.items():
+            assert torch.allclose(found[key], value, rtol=1e-6, atol=1e-9), key
+    assert len(gradients) > 70
 
 
 @pytest.mark.usefixtures("pays")

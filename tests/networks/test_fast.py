@@ -12,17 +12,13 @@ from torch import nn
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.fast import accelerate
 from gancomp.networks.fast_steps import (
-    CentredNorm,
     Convolution,
-    Map,
     Rewrites,
     TiledConvolution,
-    channel_sums,
     fold_batch_norm,
 )
 from gancomp.networks.inference import run_generator
 from gancomp.networks.norm import InstanceNorm2d
-from gancomp.networks.plain import plain_copy
 from gancomp.networks.tiled import ImageConv2d
 from gancomp.registry import build_network
 
@@ -40,10 +36,7 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
 ]
 SIZES = [(64, 64), (32, 48), (36, 20), (18, 27), (8, 8)]
 STEPS = [
-    Rewrites(tiled_head=head, in_place=place, centred_norms=norms)
-    for head in (False, True)
-    for place in (False, True)
-    for norms in (False, True)
+    Rewrites(tiled_head=head, in_place=place) for head in (False, True) for place in (False, True)
 ]
 
 
@@ -216,25 +209,6 @@ def test_what_the_network_cannot_take_the_fast_one_cannot_either() -> None:
             run(images((32, 32), channels=5).float())
 
 
-def test_a_centred_norm_is_the_instance_norm_once_its_factor_is_applied() -> None:
-    maps = images((9, 7), channels=6) * 3 + 200  # cancellation would show
-    maps = maps.float().contiguous(memory_format=torch.channels_last)
-    wanted = F.instance_norm(maps.double())
-    found = CentredNorm(InstanceNorm2d(6), centred=False)(Map(maps.clone()))
-    assert found.scale is not None
-    # the mean of 200 in float32 is good to 1e-5
-    assert torch.allclose(found.settled().double(), wanted, atol=1e-4)
-    again = CentredNorm(InstanceNorm2d(6), centred=True)(Map((maps - maps.mean((2, 3), True)) * 2))
-    assert torch.allclose(again.settled().double(), wanted, atol=1e-4)
-
-
-@pytest.mark.parametrize("channels", [1, 3, 16, 64, 100])
-@pytest.mark.parametrize("shape", [(1, 2), (5, 3), (8, 16)])
-def test_channel_sums_are_sums_per_channel(channels: int, shape: tuple[int, int]) -> None:
-    maps = images(shape, channels=channels).contiguous(memory_format=torch.channels_last)
-    assert torch.allclose(channel_sums(maps), maps.sum((0, 2, 3)), atol=1e-12)
-
-
 @pytest.mark.parametrize(
     "layer",
     [
@@ -244,26 +218,25 @@ def test_channel_sums_are_sums_per_channel(channels: int, shape: tuple[int, int]
         nn.ConvTranspose2d(6, 6, 3, 2, 1, output_padding=1, bias=False),
     ],
 )
-def test_a_convolution_takes_the_factor_of_its_input_into_its_weights(layer: Any) -> None:
-    layer = layer.double()
-    maps, scale = images((8, 6), channels=6), torch.arange(1, 7) / 3.0
-    wanted = layer(maps * scale.view(1, -1, 1, 1))
-    found = Convolution(layer)(Map(maps, scale.double()))
-    assert found.scale is None
-    assert torch.allclose(found.values, wanted, atol=1e-12)
+def test_a_convolution_s_step_gives_what_it_and_its_norm_give(layer: Any) -> None:
+    layer, maps = layer.double(), images((8, 6), channels=6)
+    wanted = layer(maps)
+    assert torch.allclose(Convolution(layer)(maps), wanted, atol=1e-12)
     norm = nn.BatchNorm2d(wanted.shape[1]).double().train()
     norm(wanted)
     norm.weight.data.copy_(torch.rand_like(norm.weight) - 0.5)
-    with_norm = Convolution(layer, norm.eval())(Map(maps, scale.double()))
-    assert torch.allclose(with_norm.values, norm(wanted), atol=1e-12)
+    assert torch.allclose(Convolution(layer, norm.eval())(maps), norm(wanted), atol=1e-12)
+    instance = InstanceNorm2d(wanted.shape[1])
+    step = Convolution(layer, instance)
+    assert step.bias is None, "the norm takes it off again"
+    assert torch.allclose(instance(step(maps)), instance(wanted), atol=1e-12)
 
 
 def test_a_tiled_convolution_is_the_convolution() -> None:
     layer = ImageConv2d(4, 3, 7).double()
-    maps, scale = images((12, 18), channels=4), torch.tensor([1.0, 2.0, 0.5, 3.0]).double()
-    found = TiledConvolution(layer)(Map(maps, scale))
-    wanted = F.conv2d(maps * scale.view(1, -1, 1, 1), layer.weight, layer.bias)
-    assert torch.allclose(found.values, wanted, atol=1e-12)
+    maps = images((12, 18), channels=4)
+    wanted = F.conv2d(maps, layer.weight, layer.bias)
+    assert torch.allclose(TiledConvolution(layer)(maps), wanted, atol=1e-12)
     assert not TiledConvolution.fits(nn.Conv2d(4, 5, 7))
     assert not TiledConvolution.fits(nn.Conv2d(4, 3, 7, padding=3))
 
@@ -274,15 +247,3 @@ def test_a_folded_batch_norm_gives_what_the_two_layers_give() -> None:
     weight, bias = fold_batch_norm(layer.weight, layer.bias, norm.eval(), transposed=False)
     given = images((8, 8))
     assert torch.allclose(F.conv2d(given, weight, bias), norm(layer(given)), atol=1e-12)
-
-
-@pytest.mark.parametrize("arch", ["mobile-resnet6", "unet128"])
-def test_the_plain_copy_has_torch_s_own_layers_and_the_same_images(arch: str) -> None:
-    network = network_with(arch, width=2, norm="instance").double()
-    plain = plain_copy(network)
-    own = [layer for layer in plain.modules() if isinstance(layer, InstanceNorm2d | ImageConv2d)]
-    assert own == []
-    assert not plain.training
-    given = images((128, 128))
-    assert torch.allclose(plain(given), network(given), atol=1e-12)
-    assert list(plain.state_dict()) == list(network.state_dict())

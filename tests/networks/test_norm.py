@@ -28,12 +28,19 @@ def features(layout: torch.memory_format, num: int = 3) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("gradient_layout", LAYOUTS)
 @pytest.mark.parametrize("num", [1, 3])
-def test_value_and_gradient_are_those_of_torch(layout: torch.memory_format, num: int) -> None:
-    ours, theirs = (features(layout, num).double().requires_grad_() for _ in range(2))
+def test_value_and_gradient_are_those_of_torch(
+    layout: torch.memory_format, gradient_layout: torch.memory_format, num: int
+) -> None:
+    ours = features(layout, num).double().requires_grad_()
+    theirs = features(torch.contiguous_format, num).double().requires_grad_()
     weights = torch.randn(num, 5, 6, 7, dtype=torch.double)
-    expected, found = F.instance_norm(theirs), instance_norm(ours)
+    expected = F.instance_norm(theirs)
     (expected * weights).sum().backward()
+    # a gradient in another layout than the map's: torch's own is wrong there for a single image
+    weights = weights.contiguous(memory_format=gradient_layout)
+    found = instance_norm(ours)
     (found * weights).sum().backward()
     assert torch.allclose(found, expected, atol=1e-12)
     assert ours.grad is not None
