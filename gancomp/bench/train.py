@@ -41,6 +41,7 @@ from gancomp.tasks.unpaired import UnpairedTask
 
 OURS, PLAIN = "gancomp", "literal"
 CROWDED = 0.9  # of the machine's memory
+LEAST_SIZE = 96  # pixels: the discriminator judges maps of a quarter of it, too
 OPTIMISATIONS = {
     "channels_last": "weights and maps in channels_last order",
     "norm": "InstanceNorm that keeps that order",
@@ -108,7 +109,14 @@ class TrainRequest:
         Raises:
             ConfigError: naming the option.
         """
-        least = {"size": 32, "batch_size": 1, "width": 4, "d_width": 1, "rounds": 1, "threads": 1}
+        least = {
+            "size": LEAST_SIZE,
+            "batch_size": 1,
+            "width": 4,
+            "d_width": 1,
+            "rounds": 1,
+            "threads": 1,
+        }
         for name, limit in least.items():
             value = getattr(self, name)
             if value is not None and value < limit:
@@ -128,7 +136,6 @@ def bench_train(request: TrainRequest, say: Callable[[str], None]) -> Json:
         ConfigError: for a device that is not there.
     """
     report.use_threads(request.threads)
-    build(request).check_size(request.size)
     device = choose_device(request.device)
     compiled = device.type == "cuda" if request.compiled is None else request.compiled
     off = frozenset() if compiled else frozenset({"compile"})
