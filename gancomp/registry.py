@@ -23,19 +23,30 @@ NETWORKS = {
     "srresnet": "gancomp.networks.srresnet:srresnet",
     "patchgan": "gancomp.networks.patchgan:patchgan",
     "srgan-discriminator": "gancomp.networks.srgan_discriminator:srgan_discriminator",
+    "stylegan2": "gancomp.networks.stylegan2:stylegan2",
+    "stylegan2-discriminator": "gancomp.networks.stylegan2_discriminator:stylegan2_discriminator",
+    "biggan": "gancomp.networks.biggan:biggan",
+    "biggan-discriminator": "gancomp.networks.biggan_discriminator:biggan_discriminator",
 }
-DISCRIMINATORS = ("patchgan", "srgan-discriminator")  # they judge images instead of making them
+DISCRIMINATORS = (  # they judge images instead of making them
+    "patchgan",
+    "srgan-discriminator",
+    "stylegan2-discriminator",
+    "biggan-discriminator",
+)
 
 TASKS = {
     "unpaired": "gancomp.tasks.unpaired:UnpairedTask",
     "paired": "gancomp.tasks.paired:PairedTask",
     "super-resolution": "gancomp.tasks.super_resolution:SuperResolutionTask",
+    "synthesis": "gancomp.tasks.synthesis:SynthesisTask",
 }
 
 READERS = {  # task -> the dataset class that reads its training images
     "unpaired": "gancomp.data.unpaired:UnpairedImages",
     "paired": "gancomp.data.paired:PairedImages",
     "super-resolution": "gancomp.data.super_resolution:SuperResolutionImages",
+    "synthesis": "gancomp.data.synthesis:SynthesisImages",
 }
 
 METHODS = {
@@ -45,8 +56,10 @@ METHODS = {
     "g2g-al": "gancomp.methods.srgan:G2GAl",
     "gan2gan": "gancomp.methods.srgan:Gan2Gan",
     "no-kd": "gancomp.methods.srgan_alone:NoKd",
+    "dgl": "gancomp.methods.dgl:Dgl",
     "teacher-only": "gancomp.methods.teacher_only:TeacherOnly",
     "srgan": "gancomp.methods.srgan_alone:Srgan",
+    "gan": "gancomp.methods.synthesis:Gan",
 }
 
 

@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import torch
+from synthesis_builders import tiny_batch, tiny_method, tiny_task
 from torch import Tensor, nn
 
 from gancomp.config import AdversarialSettings, NetworkSettings, OptimiserSettings, read
@@ -19,6 +20,7 @@ SIZE = 32
 
 
 SUPER_RESOLUTION = "super-resolution"
+SYNTHESIS = "synthesis"
 SCALE = 4
 
 
@@ -32,6 +34,8 @@ def small_upscaler(width: int = 4, role: str = "generator") -> Any:
 
 
 def small_task(name: str = "unpaired", *, frozen: bool = False, **weights: Any) -> Task:
+    if name == SYNTHESIS:
+        return tiny_task(frozen=frozen)
     discriminator = {"arch": "patchgan", "width": 4, "layers": 1}
     discriminator["norm"] = weights.pop("d_norm", "instance")
     make = small_generator
@@ -59,6 +63,9 @@ def small_method(
     name: str = "dcd", task: Task | None = None, *, perceptual: bool = True, **options: Any
 ) -> Method:
     kind = resolve(METHODS, "--method", name)
+    if SYNTHESIS in kind.tasks:
+        made: Method = tiny_method(name, task=task, **options)
+        return made
     enlarges = SUPER_RESOLUTION in kind.tasks
     if enlarges:
         options = {"content_tap": "relu1_2", **options}
@@ -91,6 +98,8 @@ def random_batch(
 
 def batch_for(task: str, seed: int = 1) -> dict[str, Tensor]:
     """A batch of the shapes that the task works on."""
+    if task == SYNTHESIS:
+        return tiny_batch(seed=seed)
     return random_batch(seed=seed, scale=SCALE if task == SUPER_RESOLUTION else 1)
 
 

@@ -12,7 +12,7 @@ from gancomp.registry import NETWORKS, build_network, resolve
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_every_line_of_the_table_resolves_and_builds_what_it_is_called(name: str) -> None:
     assert callable(resolve(NETWORKS, "--arch", name))
-    assert build_network(name, width=2).arch == name
+    assert build_network(name, width=4).arch == name
 
 
 def test_an_unknown_name_suggests_the_nearest_and_lists_all() -> None:

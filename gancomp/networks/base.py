@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -25,7 +25,8 @@ class TappedNetwork(nn.Module, ABC):
         tap_channels: channels of each default tap.
         size_multiple: height and width of an input must be multiples of this.
         scale: how many times higher and wider than its input the output of a generator is.
-        initial_weights: how `initialise` draws them: `normal` or `glorot`.
+        initial_weights: how `initialise` draws them: `normal`, `glorot`, or `own`, by the network's
+            own `draw_weights`.
     """
 
     is_network = True  # compiled as a whole
@@ -35,7 +36,7 @@ class TappedNetwork(nn.Module, ABC):
     tap_channels: dict[str, int]
     size_multiple: int
     scale: int = 1
-    initial_weights: ClassVar[Literal["normal", "glorot"]] = "normal"
+    initial_weights: ClassVar[Literal["normal", "glorot", "own"]] = "normal"
 
     def __init__(self, arch: str, settings: Mapping[str, Any]) -> None:
         super().__init__()
@@ -47,28 +48,39 @@ class TappedNetwork(nn.Module, ABC):
         return copy.deepcopy(self._settings)
 
     @abstractmethod
-    def walk(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+    def walk(self, images: Any) -> Iterator[tuple[str, Tensor]]:
         """Runs the layers in order and yields each one's name and output as it is computed."""
+
+    def draw_weights(self, generator: torch.Generator) -> None:
+        """Draws fresh weights, and fills every buffer: after `construct` they hold anything."""
+        raise NotImplementedError(f"{self.arch} is drawn by `initialise`")
+
+    def example_input(self, shape: Sequence[int]) -> Any:
+        """An input without meaning, to count or time a pass on: zeros of that shape."""
+        return torch.zeros(tuple(shape))
+
+    def expect(self, names: Container[str]) -> None:
+        """Makes room for what a state dict of the keys `names` may or may not bring along."""
 
     @abstractmethod
     def tap_names(self) -> tuple[str, ...]:
         """Every name that `walk` yields."""
 
-    def forward(self, images: Tensor, taps: Sequence[str] = (), *, only_taps: bool = False) -> Any:
+    def forward(self, images: Any, taps: Sequence[str] = (), *, only_taps: bool = False) -> Any:
         """What the three ways of running a network have in common; prefer those by name.
 
         All of them come through here, so that a compiled network (`nn.Module.compile`) is compiled
         whichever way it is run.
 
         Args:
-            images: `(N, C, H, W)` in [-1, 1].
+            images: `(N, C, H, W)` in [-1, 1], or whatever else the network's `walk` takes.
             taps: names out of `tap_names()`.
             only_taps: compute nothing beyond the last tap.
 
         Returns: the output of the last layer; with taps, that and a mapping; or the mapping alone.
         """
         found: dict[str, Tensor] = {}
-        output = images
+        output: Any = images
         missing = set(taps)
         for name, value in self.walk(images):
             output = value
@@ -145,12 +157,15 @@ def initialise(network: nn.Module, generator: torch.Generator, gain: float = 0.0
     Running statistics start over too. The same generator state gives the same weights wherever
     `network` lies, as long as the generator is on the CPU.
 
-    Networks that say so are drawn by `initialise_glorot` instead.
+    Networks that say so are drawn by `initialise_glorot` or by themselves instead.
 
     Source: the initialisation of CycleGAN and pix2pix, kept by OMGD and DCD.
     """
     if isinstance(network, TappedNetwork) and network.initial_weights == "glorot":
         initialise_glorot(network, generator)
+        return
+    if isinstance(network, TappedNetwork) and network.initial_weights == "own":
+        network.draw_weights(generator)
         return
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
