@@ -1,9 +1,10 @@
-"""What a network costs: exact multiply-accumulates by two rules, parameters, bytes."""
+"""What a network costs: exact multiply-accumulates by two rules and by kind, parameters, bytes."""
 
 from __future__ import annotations
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gancomp.errors import ConfigError
 
 aten = torch.ops.aten
-MATMULS = (aten.mm, aten.addmm, aten.bmm, aten.baddbmm)
+MATMULS = {  # operator -> which of its arguments is the left factor, and the part it belongs to
+    aten.mm: (0, "linear"),
+    aten.addmm: (1, "linear"),
+    aten.bmm: (0, "products"),
+    aten.baddbmm: (1, "products"),
+}
 NORM_WEIGHT = {  # norm operator -> position of its scale, which is None when not affine
     aten.native_batch_norm: 1,
     aten._native_batch_norm_legit: 1,
@@ -27,18 +33,40 @@ NORM_WEIGHT = {  # norm operator -> position of its scale, which is None when no
 
 
 @dataclass(frozen=True)
+class MacsParts:
+    """Where the multiply-accumulates of one forward pass go, in exact integers.
+
+    Attributes:
+        convolutions: convolutions, by learnt weights, and what modules with
+            `counted_as = "convolutions"` do, however they do it.
+        linear: products of activations with a matrix of weights.
+        products: products of activations with each other, as in attention.
+        filters: convolutions with fixed kernels, which modules with `counted_as = "filters"` do;
+            published tables leave them out, and so do the totals of `Cost`.
+    """
+
+    convolutions: int = 0
+    linear: int = 0
+    products: int = 0
+    filters: int = 0
+
+
+@dataclass(frozen=True)
 class Cost:
     """The cost of one forward pass in inference mode, in exact integers.
 
     Attributes:
         params: parameters, each counted once however often it is used.
         macs: multiply-accumulates that are really done: a transposed convolution is charged per
-            *input* position. Equals half of PyTorch's FlopCounterMode.
+            *input* position. Equals half of PyTorch's FlopCounterMode but for fixed filters.
         macs_torchprofile: the rule behind most published tables, torchprofile >= 0.0.3: a
             transposed convolution is charged per *output* position, and a norm with weights one
             operation per output element. Bias and activations are free in both.
         size_bytes: bytes of all parameters and buffers.
-        input: the shape `(N, C, H, W)` it was counted for.
+        input: the shape `(N, C, H, W)` it was counted for; `(N, latent_size)` of a generator that
+            makes images from noise.
+        output: the shape of what came out; empty unless that is a tensor.
+        parts: what `macs` is the sum of, and the fixed filters beside it.
     """
 
     params: int
@@ -46,17 +74,21 @@ class Cost:
     macs_torchprofile: int
     size_bytes: int
     input: tuple[int, ...]
+    output: tuple[int, ...] = ()
+    parts: MacsParts = MacsParts()
 
 
 def measure_cost(network: nn.Module, input_shape: Sequence[int] = (1, 3, 256, 256)) -> Cost:
     """Counts `network` on an input of that shape, without computing or changing anything.
 
     A copy without data runs in eval mode on the meta device. Convolutions and matrix products
-    count each time they run, whether as layers or called as functions.
+    count each time they run, whether as layers or called as functions. What is done with weights
+    alone is free, as spectral norm's products of matrix and vector are: it could be done once.
 
     Args:
-        network: any module with one input.
-        input_shape: `(N, C, H, W)`; MACs are for the whole batch.
+        network: any module with one input. If it has a method `example_input`, that makes the input
+            out of the shape.
+        input_shape: `(N, C, H, W)`, or what `example_input` takes; MACs are for the whole batch.
 
     Raises:
         ConfigError: if the network cannot take such an input.
@@ -64,10 +96,12 @@ def measure_cost(network: nn.Module, input_shape: Sequence[int] = (1, 3, 256, 25
     shape = tuple(input_shape)
     counter = _Counter()
     with torch.no_grad(), torch.device("meta"):
-        ghost = _without_data(network).eval()
+        ghost = _without_data(network).eval().float()
+        counter.heed_modules(ghost)
         try:
+            inputs = getattr(ghost, "example_input", torch.zeros)(shape)
             with counter:
-                ghost(torch.empty(shape, dtype=_floating_dtype(network)))
+                output = ghost(inputs)
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise ConfigError(
@@ -75,12 +109,15 @@ def measure_cost(network: nn.Module, input_shape: Sequence[int] = (1, 3, 256, 25
                 f"choose another --size or --in-channels ({reason})"
             ) from error
     tensors = [*network.parameters(), *network.buffers()]
+    parts = MacsParts(**counter.macs)
     return Cost(
         params=sum(parameter.numel() for parameter in network.parameters()),
-        macs=counter.macs,
+        macs=parts.convolutions + parts.linear + parts.products,
         macs_torchprofile=counter.macs_torchprofile,
         size_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
         input=shape,
+        output=tuple(output.shape) if isinstance(output, Tensor) else (),
+        parts=parts,
     )
 
 
@@ -89,8 +126,22 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lef
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch left it untyped
-        self.macs = 0
+        self.macs: Counter[str] = Counter()
         self.macs_torchprofile = 0
+        self._counted_as: list[str] = []  # by the modules that are running, one in another
+
+    def heed_modules(self, network: nn.Module) -> None:
+        """Hooks onto the modules of `network` that say which part their work belongs to."""
+        for module in network.modules():
+            part = getattr(module, "counted_as", None)
+            if part is not None:
+                module.register_forward_pre_hook(
+                    lambda *_, part=part: self._counted_as.append(part)
+                )
+                module.register_forward_hook(lambda *_: self._leave())
+
+    def _leave(self) -> None:
+        self._counted_as.pop()
 
     def __torch_dispatch__(
         self,
@@ -105,9 +156,9 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lef
             self._count_convolution(args[0], args[1], transposed=args[6], outputs=outputs)
         elif operator in MATMULS:
             # every output element sums over the inner size, the last one of the left factor
-            left = args[1] if operator in (aten.addmm, aten.baddbmm) else args[0]
-            self.macs += outputs.numel() * left.shape[-1]
-            self.macs_torchprofile += outputs.numel() * left.shape[-1]
+            left, part = MATMULS[operator]
+            macs = outputs.numel() * args[left].shape[-1]
+            self._add(part, macs, macs)
         elif operator in NORM_WEIGHT and args[NORM_WEIGHT[operator]] is not None:
             self.macs_torchprofile += outputs[0].numel()
         return outputs
@@ -118,11 +169,17 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lef
         kernel = math.prod(weight.shape[2:])
         if transposed:  # weight: (in, out / groups, k, k)
             groups = outputs.shape[1] // weight.shape[1]
-            self.macs += inputs.numel() * weight.shape[1] * kernel
-            self.macs_torchprofile += outputs.numel() * (inputs.shape[1] // groups) * kernel
+            macs = inputs.numel() * weight.shape[1] * kernel
+            by_output = outputs.numel() * (inputs.shape[1] // groups) * kernel
         else:  # weight: (out, in / groups, k, k)
-            self.macs += outputs.numel() * weight.shape[1] * kernel
-            self.macs_torchprofile += outputs.numel() * weight.shape[1] * kernel
+            macs = by_output = outputs.numel() * weight.shape[1] * kernel
+        self._add("convolutions", macs, by_output)
+
+    def _add(self, part: str, macs: int, macs_torchprofile: int) -> None:
+        part = self._counted_as[-1] if self._counted_as else part
+        self.macs[part] += macs
+        if part != "filters":
+            self.macs_torchprofile += macs_torchprofile
 
 
 def _without_data(network: nn.Module) -> nn.Module:
@@ -135,11 +192,6 @@ def _without_data(network: nn.Module) -> nn.Module:
     for buffer in network.buffers():
         ghosts[id(buffer)] = torch.empty_like(buffer, device="meta")
     return copy.deepcopy(network, ghosts)
-
-
-def _floating_dtype(network: nn.Module) -> torch.dtype:
-    dtypes = [parameter.dtype for parameter in network.parameters()]
-    return next((dtype for dtype in dtypes if dtype.is_floating_point), torch.float32)
 
 
 def _describe(network: nn.Module) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,13 +21,21 @@ from gancomp.metrics.latency import NUM_RUNS, Latency, time_in_turns
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.fast import FastGenerator, accelerate
 from gancomp.networks.plain import plain_copy
+from gancomp.networks.synthesis import SynthesisDiscriminator, SynthesisGenerator
 from gancomp.recipes.models import generator_of
 from gancomp.recipes.scores import latest_fid
-from gancomp.registry import DISCRIMINATORS, build_network
+from gancomp.registry import DISCRIMINATORS, NETWORKS, build_network, resolve
 
 # what CycleGAN's generator is no original of
-NO_REFERENCE = (*DISCRIMINATORS, "srresnet")
+NO_REFERENCE = (*DISCRIMINATORS, "srresnet", "stylegan2", "biggan")
 FIGURES = ("params", "macs", "macs_torchprofile")
+SYNTHESIS = (SynthesisGenerator, SynthesisDiscriminator)  # whose images are of one size only
+PARTS = {
+    "convolutions": "  of it convolutions",
+    "linear": "  of it linear layers",
+    "products": "  of it products (attention)",
+    "filters": "fixed filters, not in it",
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Subject:
     Attributes:
         role: teacher, student, or what else it is called.
         network: in eval mode.
-        size: height and width of its input in pixels.
+        size: height and width of its input in pixels; of its output, if it makes images of noise.
         file: where it comes from, if from a file.
     """
 
@@ -82,13 +90,13 @@ def profile_document(
     for flag, value in (("--size", size), ("--batch-size", batch_size)):
         if value is not None and value < 1:
             raise ConfigError(f"{flag} {value}: must be at least 1")
-    subjects = [Subject("network", network, size or 256)] if network is not None else []
+    subjects = [_subject("network", network, size)] if network is not None else []
     if network is None:
         paths = models or [path for path in [latest_run()] if path is not None]
         subjects = [_from_file(path, size, part) for item in paths for path in _files(item)]
     if not subjects:
         subjects = [
-            Subject(role, named_network("mobile-resnet9", width=width), size or 256)
+            _subject(role, build_network("mobile-resnet9", width=width), size)
             for role, width in (("teacher", 64), ("student", 16))
         ]
     document: Json = {"models": [_row(subject, batch_size) for subject in subjects]}
@@ -131,16 +139,23 @@ def _time_pairs(
     """Each network as gancomp runs it, and out of torch's own layers in eager mode, in turns."""
     contestants: dict[str, Callable[[], object]] = {}
     for index, (quick, row) in enumerate(zip(fast, rows, strict=True)):
-        images = torch.zeros(row["input"], device=device)
-        contestants[f"{index} fast"] = partial(quick, images)
-        contestants[f"{index} eager"] = partial(plain_copy(quick.network), images)
+        with device:
+            inputs = quick.network.example_input(row["input"])
+        contestants[f"{index} fast"] = partial(quick, inputs)
+        contestants[f"{index} eager"] = partial(plain_copy(quick.network), inputs)
     with torch.inference_mode():
         timed = time_in_turns(contestants, device=device)
     return [(timed[f"{index} fast"], timed[f"{index} eager"]) for index in range(len(fast))]
 
 
 def network_asked_for(
-    arch: str | None, settings: Json, models: list[Path], part: str | None
+    arch: str | None,
+    settings: Json,
+    models: list[Path],
+    part: str | None,
+    *,
+    size: int | None = None,
+    weights: bool = True,
 ) -> TappedNetwork | None:
     """The network of `--arch`, or None where files are to be profiled.
 
@@ -149,6 +164,8 @@ def network_asked_for(
         settings: `width`, `norm`, `in_channels`, `blocks`, `scale`, None where they were not given.
         models: model files or runs.
         part: `--part`.
+        size: `--size`, which networks for synthesis are built for.
+        weights: whether it must be able to run; drawing weights takes large networks a while.
 
     Raises:
         ConfigError: for options that would have no effect, or a network that cannot be built.
@@ -163,7 +180,10 @@ def network_asked_for(
         return None
     if models:
         raise ConfigError(f"--arch {arch}: cannot be combined with a model; give one of them")
-    return named_network(arch, **{"width": 64, **given})
+    if size is not None and "resolution" in _settings_of(arch):
+        given["resolution"] = size
+    with torch.device("cpu" if weights else "meta"):
+        return build_network(arch, **given)
 
 
 def latency_asked_for(
@@ -182,9 +202,8 @@ def latency_asked_for(
     return None
 
 
-def named_network(arch: str, *, in_channels: int = 3, **settings: Any) -> TappedNetwork:
-    """The network of that name, with what is usual for it unless told otherwise."""
-    return build_network(arch, in_channels=in_channels, **settings)
+def _settings_of(arch: str) -> list[str]:
+    return list(inspect.signature(resolve(NETWORKS, "--arch", arch)).parameters)
 
 
 def _files(path: Path) -> list[Path]:
@@ -199,14 +218,32 @@ def _from_file(path: Path, size: int | None, part: str | None) -> Subject:
     path = path.expanduser()
     model = open_model(path, part)
     own_size = model.header["input"]["size"][0]
-    return Subject(model.header["role"] or "generator", model.network, size or own_size, path)
+    role = model.header["role"] or "generator"
+    return _subject(role, model.network, size or own_size, model.path)
+
+
+def _subject(
+    role: str, network: TappedNetwork, size: int | None, file: Path | None = None
+) -> Subject:
+    """The network at that size, by default at the one it is made for, or else at 256 pixels.
+
+    Raises:
+        ConfigError: if it is made for another size.
+    """
+    if not isinstance(network, SYNTHESIS):
+        return Subject(role, network, size or 256, file)
+    if size not in (None, network.resolution):
+        raise ConfigError(
+            f"--size {size}: this {network.arch} is made for images of {network.resolution} "
+            "pixels; leave it out"
+        )
+    return Subject(role, network, network.resolution, file)
 
 
 def _row(subject: Subject, batch_size: int) -> Json:
-    network, size = subject.network, subject.size
-    channels = network.settings()["in_channels"]
-    cost = measure_cost(network, (batch_size, channels, size, size))
-    return {
+    network = subject.network
+    cost = measure_cost(network, _input_shape(subject, batch_size))
+    row = {
         "role": subject.role,
         "arch": network.arch,
         "width": network.width,
@@ -215,7 +252,16 @@ def _row(subject: Subject, batch_size: int) -> Json:
         "macs_torchprofile": cost.macs_torchprofile,
         "bytes": subject.file.stat().st_size if subject.file else cost.size_bytes,
         "input": list(cost.input),
+        "macs_parts": asdict(cost.parts),
     }
+    return row | {"output": list(cost.output)} if isinstance(network, SYNTHESIS) else row
+
+
+def _input_shape(subject: Subject, batch_size: int) -> tuple[int, ...]:
+    network, size = subject.network, subject.size
+    if isinstance(network, SynthesisGenerator):
+        return batch_size, network.latent_size
+    return batch_size, network.settings().get("in_channels", 3), size, size
 
 
 def profile_table(paths: list[Path]) -> None:
@@ -242,7 +288,11 @@ def show_profile(document: Json) -> None:
         titles.append("ratio")
         for line, name in zip(table, ("params", "macs", "macs_torchprofile", "bytes"), strict=True):
             line.append(f"{rows[0][name] / rows[1][name]:.2f}x")
-    table.append(["input", *("x".join(map(str, row["input"])) for row in rows)])
+    if any("output" in row for row in rows):
+        table[2:2] = _parts_lines(rows)
+    for name in ("input", "output"):
+        if any(name in row for row in rows):
+            table.append([name, *("x".join(map(str, row.get(name, []))) for row in rows)])
     if any("fid" in row for row in rows):
         table.append(["FID", *(f"{row['fid']:.2f}" if "fid" in row else "" for row in rows)])
     if latency := document.get("latency"):
@@ -262,9 +312,18 @@ def show_profile(document: Json) -> None:
     _show_reference(rows[-1])
 
 
+def _parts_lines(rows: list[Json]) -> list[list[str]]:
+    """A line of the table for each part of the MACs that any of these networks has."""
+    return [
+        [title, *(f"{row['macs_parts'][name]:,}" for row in rows)]
+        for name, title in PARTS.items()
+        if any(row["macs_parts"][name] for row in rows)
+    ]
+
+
 def _show_reference(row: Json) -> None:
     if row["input"] != [1, 3, 256, 256] or row["arch"] in NO_REFERENCE:
         return
-    original = _row(Subject("original", named_network("resnet9", width=64), 256), 1)
+    original = _row(Subject("original", build_network("resnet9"), 256), 1)
     shares = ", ".join(f"{name} {original[name] / row[name]:.1f}x" for name in FIGURES)
     console.stdout.print(f"against ResNet-9 width 64, the 'original' of published tables: {shares}")

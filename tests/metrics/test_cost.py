@@ -8,7 +8,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from gancomp.errors import ConfigError
-from gancomp.metrics.cost import Cost, measure_cost
+from gancomp.metrics.cost import Cost, MacsParts, measure_cost
+from gancomp.networks.spectral import SpectralConv2d, SpectralLinear
 from gancomp.registry import build_network
 
 # arch, settings, params, macs (true), macs_torchprofile; input 1 x in_channels x 256 x 256
@@ -51,6 +52,21 @@ GOLDEN = [
 ]
 GAN_COMPRESSION = (16, 32, 128, *[64] * 3, *[128] * 3, *[128] * 3, 32, 16)
 GCC = (24, 48, 86, 72, 47, 44, 43, 43, 29, 30, 37, 36, 48, 24)
+# arch, width, resolution -> GMACs of convolutions (BigGAN: and linear layers), of products
+SYNTHESIS = {
+    ("stylegan2", 512, 1024): (74.26, 0.0),
+    ("stylegan2", 256, 1024): (18.62, 0.0),
+    ("stylegan2", 128, 1024): (4.69, 0.0),
+    ("stylegan2", 64, 1024): (1.19, 0.0),
+    ("stylegan2", 512, 256): (45.12, 0.0),
+    ("stylegan2", 256, 256): (11.30, 0.0),
+    ("stylegan2", 128, 256): (2.84, 0.0),
+    ("biggan", 96, 128): (20.62, 0.50),
+    ("biggan", 64, 128): (9.17, 0.34),
+    ("biggan", 48, 128): (5.17, 0.25),
+    ("biggan", 32, 128): (2.30, 0.17),
+    ("biggan", 24, 128): (1.30, 0.13),
+}
 PRUNED = [(GAN_COMPRESSION, 356_867, 2_525_233_152), (GCC, 180_566, 2_383_638_528)]
 
 
@@ -79,6 +95,49 @@ def test_pruned_widths_cost_what_their_papers_report(
 ) -> None:
     cost = measure_cost(ghost("mobile-resnet9", channels=channels))
     assert (cost.params, cost.macs_torchprofile) == (params, torchprofile)
+
+
+@pytest.mark.parametrize(("arch", "width", "resolution"), SYNTHESIS)
+def test_synthesis_costs_what_is_published(arch: str, width: int, resolution: int) -> None:
+    network = ghost(arch, width=width, resolution=resolution)
+    cost = measure_cost(network, (1, network.latent_size))
+    parts = cost.parts
+    learned = parts.convolutions + (parts.linear if arch == "biggan" else 0)
+    found = round(learned / 1e9, 2), round(parts.products / 1e9, 2)
+    assert found == SYNTHESIS[arch, width, resolution]
+    assert cost.macs == parts.convolutions + parts.linear + parts.products
+    assert cost.input == (1, network.latent_size)
+    assert cost.output == (1, 3, resolution, resolution)
+
+
+def test_every_published_synthesis_network_was_counted() -> None:
+    assert len(SYNTHESIS) == 12
+
+
+def test_the_linear_layers_of_stylegan2_are_mapping_styles_and_demodulation() -> None:
+    network = ghost("stylegan2", width=64, resolution=16, style_channels=32, const_channels=64)
+    cost = measure_cost(network, (2, 32))
+    mapping = 8 * 32 * 32
+    styles = 32 * 64 * (5 + 3)  # for each input channel of 5 convolutions and of 3 to RGB
+    demodulation = 5 * 64 * 64  # of each filter's squares with the styles' squares
+    assert cost.parts.linear == 2 * (mapping + styles + demodulation)
+    assert cost.parts.filters > 0
+
+
+def test_biggans_discriminator_counts_by_hand() -> None:
+    cost = measure_cost(
+        ghost("biggan-discriminator", width=8, resolution=32, num_classes=5), (2, 3, 32, 32)
+    )
+    c = 32  # channels of all blocks
+    first = 32**2 * 9 * (3 * c + c * c) + 16**2 * 3 * c  # the first shortcut runs after pooling
+    second = 16**2 * (2 * 9 + 1) * c * c
+    rest = 2 * 8**2 * 2 * 9 * c * c
+    attention = 16**2 * c * (c // 8 + c // 8 + c // 2 + c // 2)
+    assert cost.parts.convolutions == 2 * (first + second + rest + attention)
+    assert cost.parts.products == 2 * 16**2 * 8**2 * (c // 8 + c // 2)
+    assert cost.parts.linear == 2 * c
+    assert cost.parts.filters == 0
+    assert cost.output == (2, 1)
 
 
 def test_the_discriminator_on_a_connector_map_costs_what_dcd_adds() -> None:
@@ -117,6 +176,56 @@ def test_reused_grouped_linear_and_functional_layers_count_by_hand() -> None:
     assert cost.macs == conv + up_true + functional + head
     assert cost.macs_torchprofile == conv + up_torchprofile + functional + head + norm
     assert cost.params == 4 * 2 * 9 + 4 + 4 * 3 * 4 + 6 + 12 + 6 * 5 + 5
+    assert cost.parts == MacsParts(convolutions=conv + up_true + functional, linear=head)
+    assert cost.output == (3, 5)
+
+
+class Blur(nn.Module):
+    """A fixed filter with another one inside, both of which count once."""
+
+    counted_as = "filters"
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        kernel = inputs.new_ones(inputs.shape[1], 1, 4, 4)
+        return self.inner(nn.functional.conv2d(inputs, kernel, groups=inputs.shape[1]))
+
+
+def test_fixed_filters_and_products_of_activations_count_apart() -> None:
+    class Attending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(2, 2, 1)
+            self.blur = Blur(Blur(nn.Conv2d(2, 2, 1)))
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            maps = self.conv(self.blur(self.conv(inputs))).flatten(2)
+            return torch.baddbmm(maps, maps @ maps.transpose(1, 2), maps)
+
+    network = Attending()
+    cost = measure_cost(network, (3, 2, 9, 9))
+    assert cost.parts.convolutions == 3 * 4 * (81 + 9)
+    assert cost.parts.filters == 3 * 2 * 16 * (36 + 9) + 3 * 4 * 9
+    assert cost.parts.products == 3 * 2 * 2 * 9 + 3 * 2 * 9 * 2
+    assert cost.macs == cost.macs_torchprofile == cost.parts.convolutions + cost.parts.products
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+
+
+def test_what_spectral_norm_does_to_weights_is_free() -> None:
+    assert measure_cost(SpectralConv2d(3, 5, 3), (2, 3, 8, 8)).macs == 2 * 64 * 3 * 5 * 9
+    assert measure_cost(SpectralLinear(7, 5), (2, 7)).parts == MacsParts(linear=2 * 7 * 5)
+
+
+def test_half_precision_counts_alike() -> None:
+    network = ghost("biggan", width=4, resolution=32)
+    wanted = measure_cost(network, (1, 80))
+    halved = measure_cost(network.half(), (1, 80))
+    assert halved.parts == wanted.parts
+    assert halved.size_bytes * 2 == wanted.size_bytes
+    assert next(network.parameters()).dtype == torch.float16
 
 
 @pytest.mark.parametrize(

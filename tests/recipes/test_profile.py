@@ -46,6 +46,7 @@ def test_a_network_by_name_costs_what_the_tables_say(
         "macs_torchprofile": by_torchprofile,
         "bytes": 4 * params,
         "input": [1, 3, 256, 256],
+        "macs_parts": {"convolutions": macs, "linear": 0, "products": 0, "filters": 0},
     }
     assert document.keys() == {"models"}
 
@@ -123,6 +124,70 @@ def test_a_checkpoint_of_others_is_profiled_like_ours(
     ]
     assert (row["arch"], row["width"], row["input"]) == ("resnet6", 4, [1, 3, 256, 256])
     assert row["bytes"] == (tmp_path / "latest_net_G.pth").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "width", "params", "shapes"),
+    [
+        (["stylegan2", "--width", 256, "--size", 1024], 256, 11_064_988, ([1, 512], 1024)),
+        (["stylegan2"], 512, 30_034_338, ([1, 512], 256)),
+        (["stylegan2-discriminator", "--size", 1024], 512, 29_012_513, ([1, 3, 1024, 1024], 0)),
+        (["biggan", "--width", 48, "--size", 128], 48, 18_383_460, ([1, 120], 128)),
+        (["biggan"], 96, 70_433_988, ([1, 120], 128)),
+        (["biggan-discriminator", "--width", 48], 48, 22_383_698, ([1, 3, 128, 128], 0)),
+    ],
+)
+def test_synthesis_networks_are_built_for_the_size_asked_for(
+    arguments: list[object],
+    width: int,
+    params: int,
+    shapes: tuple[list[int], int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    document = run_command(capsys, "profile", "--arch", *arguments, "--macs", "--json").document
+    (row,) = document["models"]
+    assert (row["arch"], row["width"], row["params"]) == (arguments[0], width, params)
+    assert row["input"] == shapes[0]
+    assert row["output"] == ([1, 3, shapes[1], shapes[1]] if shapes[1] else [1, 1])
+    parts = row["macs_parts"]
+    assert row["macs"] == parts["convolutions"] + parts["linear"] + parts["products"] > 0
+    assert bool(parts["filters"]) == ("stylegan2" in row["arch"])
+    assert bool(parts["products"]) == ("biggan" in row["arch"])
+
+
+def test_the_table_has_a_line_for_each_kind_of_work_of_a_synthesis_network(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown = run_command(capsys, "profile", "--arch", "biggan", "--width", 48).out
+    for figure in ("5,164,498,944", "1,339,776", "251,658,240", "1x120", "1x3x128x128"):
+        assert figure in shown
+    assert "fixed filters" not in shown
+    assert "original" not in shown
+    assert "fixed filters" in run_command(capsys, "profile", "--arch", "stylegan2").out
+    assert "of it" not in run_command(capsys, "profile", "--arch", "resnet6").out
+
+
+@pytest.mark.parametrize("arch", ["biggan", "biggan-discriminator", "stylegan2"])
+def test_latency_of_synthesis_networks_is_measured_on_inputs_of_theirs(
+    arch: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--arch", arch, "--width", 4, "--size", 32, "--latency", "--device", "cpu"]
+    (row,) = run_command(capsys, "profile", *arguments, "--json").document["models"]
+    assert row["latency_ms"] > 0
+    assert row["latency_eager_ms"] > 0
+
+
+@pytest.mark.parametrize("size", [64, 100])
+def test_a_synthesis_model_is_profiled_at_its_own_size_only(
+    size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = build_network("biggan", width=2, resolution=32, num_classes=3)
+    torch.save(network.state_dict(), tmp_path / "G_ema.pth")
+    outcome = run_command(capsys, "profile", tmp_path / "G_ema.pth", "--size", size)
+    assert outcome.status == 2
+    assert f"--size {size}: this biggan is made for images of 32 pixels" in outcome.err
+    at_it = run_command(capsys, "profile", tmp_path / "G_ema.pth", "--size", 32, "--json")
+    assert at_it.document["models"][0]["output"] == [1, 3, 32, 32]
 
 
 def test_the_table_compares_with_the_original_of_the_papers(
