@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 def read_torch(path: Path) -> Any:
     """What `torch.save` wrote: tensors, plain containers, numbers; NumPy numbers and arrays too.
 
+    And the command line that some training scripts save beside their networks, as a `Namespace`:
+    it only ever takes attributes.
+
     Raises:
         CheckpointError: if the file is damaged or holds anything else, which is never run.
     """
@@ -73,7 +77,7 @@ def read_torch(path: Path) -> Any:
         # by its content: handed a path, torch.load would go by the suffix .safetensors
         with (
             path.open("rb") as file,
-            torch.serialization.safe_globals(_numpy_globals()),
+            torch.serialization.safe_globals([Namespace, *_numpy_globals()]),
             warnings.catch_warnings(action="ignore"),  # advice to programmers, not to users
         ):
             return torch.load(file, map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""Opens the checkpoints of CycleGAN, pix2pix, GAN Compression, OMGD, DCD, GCC and DMAD.
+"""Opens the checkpoints of CycleGAN, pix2pix, their compressors, StyleGAN2 and BigGAN.
 
 Which network it is follows from names and shapes alone; layouts that look alike but mean something
 else are refused by name rather than misread.
@@ -15,18 +15,19 @@ import torch
 from torch import Tensor
 
 from gancomp.errors import CheckpointError, ConfigError
+from gancomp.export import biggan, stylegan2
 from gancomp.export.containers import printable, read_safetensors, read_torch, sniff
 from gancomp.export.native import describe
 from gancomp.export.weights import fill
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.resnet import FIRST_BLOCK
-from gancomp.registry import build_network
+from gancomp.registry import DISCRIMINATORS, build_network
 
 State = dict[str, Tensor]
 
 COUNTERS = ("total_ops", "total_params")  # left behind by the profiler thop
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-DEFAULT_PARTS = ("G_A", "G")
+DEFAULT_PARTS = ("G_A", "G", *stylegan2.PARTS)
 UNET_ARCHS = {8: "unet256", 7: "unet128"}
 REFUSED = {  # how a layout that cannot be opened gives itself away
     "down_sampling.": "CAT's generator of inception-residual blocks (down_sampling.*)",
@@ -58,16 +59,18 @@ def read_foreign(path: Path, part: str | None = None) -> tuple[TappedNetwork, di
     content = read_safetensors(path)[1] if sniff(path) == "safetensors" else read_torch(path)
     try:
         state, part = _pick(content, part)
-        found = recognise(_cleaned(state))
+        found = recognise(_cleaned(stylegan2.with_average(content, state)))
         with torch.device("meta"):
             network = build_network(found.arch, **found.settings)
     except (CheckpointError, ConfigError) as error:
         raise CheckpointError(f"{path}: {printable(str(error))}") from error
     fill(network, _with_batch_counts(found.state, network), path)
-    size = 128 if found.arch == "unet128" else 256
+    size = found.settings.get("resolution", 128 if found.arch == "unet128" else 256)
     header = describe(network, [size, size]) | {"layout": found.layout, "part": part}
-    if found.arch == "patchgan":
+    if found.arch in DISCRIMINATORS:
         header["role"] = "discriminator"
+    if "resolution" in found.settings:
+        header["task"] = "synthesis"
     return network, header
 
 
@@ -137,6 +140,10 @@ def recognise(state: State) -> Recognised:
         return _recognise_resnet(state, mobile=True)
     if "model.0.weight" in state and "model.2.weight" in state:
         return _recognise_patchgan(state)
+    if (found := biggan.biggan_settings(state)) is not None:
+        return Recognised(*found, biggan.LAYOUT, state)
+    if (network := stylegan2.stylegan2_network(state)) is not None:
+        return Recognised(*network[:2], stylegan2.LAYOUT, network[2])
     names = ", ".join(list(state)[:3]) or "no tensors"
     raise CheckpointError(
         f"is of no layout that gancomp knows (it holds {names}); ResNet, mobile ResNet and U-Net "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gancomp.errors import CheckpointError
+from gancomp.export.biggan import biggan_file, is_biggan_folder
 from gancomp.export.containers import read_safetensors, sniff
 from gancomp.export.foreign import read_foreign
 from gancomp.export.native import HEADER_KEY, open_native
@@ -34,13 +35,19 @@ def open_model(path: str | Path, part: str | None = None) -> LoadedModel:
     """The model in `path`, whatever its file name.
 
     Args:
-        path: a `.safetensors` file of ours, or a checkpoint of others in either format.
-        part: which network of a file that holds several, `"G_A"`; by default G_A, then G.
+        path: a `.safetensors` file of ours, or a checkpoint of others in either format; also a
+            folder of BigGAN-PyTorch's.
+        part: which network of a file that holds several, `"G_A"`; by default G_A, then G. Of a
+            BigGAN folder G_ema, G or D, by default the first of them that is there.
 
     Raises:
         CheckpointError: if the file is missing, damaged, hostile or of an unknown layout.
     """
     path = Path(path)
+    if is_biggan_folder(path):
+        file, part = biggan_file(path, part)
+        model = open_model(file)
+        return replace(model, header=model.header | {"part": part})
     if sniff(path) == "safetensors" and HEADER_KEY in read_safetensors(path)[0]:
         if part is not None:
             raise CheckpointError(

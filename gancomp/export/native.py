@@ -100,7 +100,7 @@ def describe(network: TappedNetwork, size: list[int]) -> dict[str, Any]:
         "method": None,
         "dataset": None,
         "direction": None,
-        "input": {"size": size, "channels": settings["in_channels"], "range": [-1, 1]},
+        "input": {"size": size, "channels": settings.get("in_channels", 3), "range": [-1, 1]},
     }
 
 

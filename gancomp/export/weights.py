@@ -21,6 +21,7 @@ def fill(network: TappedNetwork, tensors: Mapping[str, Tensor], path: Path) -> N
     Raises:
         CheckpointError: if names, shapes or types differ, with the first difference.
     """
+    network.expect(tensors)
     expected = network.state_dict()
     problems = [f"{key} is missing" for key in expected if key not in tensors]
     problems += [f"{key} is unknown" for key in tensors if key not in expected]

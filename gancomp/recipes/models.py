@@ -7,7 +7,9 @@ from pathlib import Path
 
 from gancomp.engine.run import CONFIG, latest_run
 from gancomp.errors import CheckpointError, ConfigError
+from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import LoadedModel, open_model
+from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.registry import DISCRIMINATORS
 
 
@@ -55,8 +57,12 @@ def check_translates(model: LoadedModel, named: str) -> None:
         ConfigError: starting with `named`, what the user calls the model.
     """
     network = model.network
-    if network.arch in DISCRIMINATORS:
-        raise ConfigError(f"{named}: is a discriminator; give a generator")
+    _refuse_discriminator(model, named)
+    if isinstance(network, SynthesisGenerator):
+        raise ConfigError(
+            f"{named}: makes images out of noise, not out of images; gancomp generate runs it, "
+            "eval-fid scores it"
+        )
     settings = network.settings()
     channels = settings["in_channels"], settings["out_channels"]
     if channels != (3, 3):
@@ -66,8 +72,29 @@ def check_translates(model: LoadedModel, named: str) -> None:
         )
 
 
+def check_generates(model: LoadedModel, named: str) -> SynthesisGenerator:
+    """The network, if it makes images out of noise.
+
+    Raises:
+        ConfigError: starting with `named`, what the user calls the model.
+    """
+    _refuse_discriminator(model, named)
+    if not isinstance(model.network, SynthesisGenerator):
+        raise ConfigError(
+            f"{named}: makes images out of images, not out of noise; gancomp translate runs it"
+        )
+    return model.network
+
+
+def _refuse_discriminator(model: LoadedModel, named: str) -> None:
+    if model.network.arch in DISCRIMINATORS:
+        raise ConfigError(f"{named}: is a discriminator; give a generator")
+
+
 def generator_of(run: Path) -> Path:
     """The student's file of a run, or the teacher's where there is no student.
+
+    A folder of BigGAN-PyTorch's is a model itself.
 
     Raises:
         CheckpointError: if the run has written neither.
@@ -75,6 +102,8 @@ def generator_of(run: Path) -> Path:
     for name in ("student.safetensors", "teacher.safetensors"):
         if (run / name).exists():
             return run / name
+    if is_biggan_folder(run):
+        return run
     raise CheckpointError(
         f"{run}: has neither student.safetensors nor teacher.safetensors; give a model file, or a "
         "run that has saved at least once"

@@ -14,7 +14,7 @@ from gancomp.networks.base import TappedNetwork, initialise
 from gancomp.registry import NETWORKS, build_network
 
 PRUNED = [3, 5, 7, 2, 4, 6, 8, 10, 12, 9, 11]
-CASES = [(arch, {"width": 2}) for arch in sorted(NETWORKS)]
+CASES = [(arch, {"width": 4}) for arch in sorted(NETWORKS)]
 CASES += [("mobile-resnet6", {"channels": PRUNED, "dropout": 0.5, "norm": "batch"})]
 
 
@@ -40,7 +40,7 @@ def rewrite_header(path: Path, change: dict[str, object]) -> None:
 
 
 def test_these_checks_cover_every_network() -> None:
-    assert len(CASES) == 10
+    assert len(CASES) == 14
 
 
 @pytest.mark.parametrize(("arch", "settings"), CASES)
