@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -14,12 +15,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from gancomp.data.class_folders import TEST_FOLDERS, TRAIN_FOLDERS, folders, image_folders
 from gancomp.data.images import file_mode, list_images, load_image
 from gancomp.data.layout import check_side_by_side, scan
 from gancomp.errors import DataError
 
 GREY_MODES = ("1", "L", "LA", "I", "F")
-TEST_FOLDERS = ("test", "val")
+TEST_BEGINNINGS = ("test", "val")
 USUAL_CROP = 96  # of super-resolution
 
 
@@ -48,10 +50,14 @@ class Report:
 
     Attributes:
         root: the dataset's folder.
-        task: "unpaired", "paired", "super-resolution", or None where the layout is not understood.
-        folders: by name, those that hold images; "." is the dataset's folder itself.
+        task: "unpaired", "paired", "super-resolution", "synthesis", or None where the layout is not
+            understood.
+        folders: by name, those that hold images; "." is the dataset's folder itself. The class
+            folders of a set for synthesis count as one.
         problems: what must or should be mended, one line each; empty for a sound dataset.
         notes: what is odd but handled.
+        classes: names to number of training images, in the order of their labels; empty where there
+            are none.
     """
 
     root: Path
@@ -59,6 +65,7 @@ class Report:
     folders: dict[str, FolderReport]
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    classes: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """All of it in types that `json.dumps` takes."""
@@ -87,7 +94,8 @@ def check_folder(
 
     Args:
         root: the dataset's folder.
-        task: "unpaired" or "paired" where the folders leave a doubt; "super-resolution".
+        task: "unpaired" or "paired" where the folders leave a doubt; "super-resolution";
+            "synthesis".
         progress: is told (files read, files in all).
 
     Raises:
@@ -99,13 +107,16 @@ def check_folder(
     problems: list[str] = []
     found_task: str | None = None
     side_by_side = False
+    classes: dict[str, int] = {}
     try:
         files = scan(root, task=task, warn=_nobody)
     except DataError as error:
         problems.append(str(error))
     else:
         found_task, side_by_side = files.task, files.train.side_by_side is not None
-    listings = _folders_of_images(root)
+        counts = Counter(files.train.labels)
+        classes = {name: counts[label] for label, name in enumerate(files.classes)}
+    listings = _with_class_folders(root) if task == "synthesis" else _folders_of_images(root)
     if task == "super-resolution" and (own := list_images(root)):
         listings = {".": own, **listings}
     by_folder = _read_all(listings, progress)
@@ -113,11 +124,13 @@ def check_folder(
         problems.extend(_problems_of(seen, side_by_side))
     if found_task == "paired" and not side_by_side:
         problems.extend(_unequal_pairs(by_folder))
-    folders = {name: _summary(many) for name, many in by_folder.items()}
-    notes = _notes(by_folder, folders) + _shared_by_train_and_test(by_folder)
+    reports = {name: _summary(many) for name, many in by_folder.items()}
+    notes = _notes(by_folder, reports) + _shared_by_train_and_test(by_folder)
     if found_task == "super-resolution":
         notes += _too_small_to_train_on(by_folder)
-    return Report(root, found_task, folders, problems, notes)
+    if len(classes) == 1:
+        notes.append(f"{next(iter(classes))}/: is the only class")
+    return Report(root, found_task, reports, problems, notes, classes)
 
 
 def _nobody(message: str) -> None:
@@ -127,6 +140,16 @@ def _nobody(message: str) -> None:
 def _folders_of_images(root: Path) -> dict[str, tuple[Path, ...]]:
     names = sorted(e.name for e in root.iterdir() if e.is_dir() and not e.name.startswith("."))
     listings = {name: list_images(root / name) for name in names}
+    return {name: paths for name, paths in listings.items() if paths}
+
+
+def _with_class_folders(root: Path) -> dict[str, tuple[Path, ...]]:
+    """By split, the images of its class folders; "." if the dataset's folder holds the classes."""
+    splits = [folder for folder in folders(root) if folder.name in (*TRAIN_FOLDERS, *TEST_FOLDERS)]
+    listings = {}
+    for name, split in [(item.name, item) for item in splits] or [(".", root)]:
+        classes = [list_images(folder) for folder in image_folders(split)]
+        listings[name] = (*list_images(split), *itertools.chain.from_iterable(classes))
     return {name: paths for name, paths in listings.items() if paths}
 
 
@@ -176,7 +199,7 @@ def _problems_of(seen: _Seen, side_by_side: bool) -> list[str]:
 
 
 def _is_test(folder: str) -> bool:
-    return folder.lower().startswith(TEST_FOLDERS)
+    return folder.lower().startswith(TEST_BEGINNINGS)
 
 
 def _shared_by_train_and_test(by_folder: dict[str, list[_Seen]]) -> list[str]:

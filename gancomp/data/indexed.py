@@ -56,10 +56,11 @@ class Chosen(NamedTuple):
 
     crops: dict[str, Crop]
     unreadable: tuple[str, ...]
+    label: int | None = None
 
 
 class Reader(Dataset[Sample], abc.ABC):
-    """Crops of the images of a split: all that the readers of the two layouts share.
+    """Crops of the images of a split: all that the readers of the layouts share.
 
     A sample is made in two steps. `choose` says which window of which image, and sees to it that
     the image is decoded, which takes long and is done by the loader's workers; `cut` copies the
@@ -104,18 +105,24 @@ class Reader(Dataset[Sample], abc.ABC):
         self.seed = seed
         self.flip = flip
         self.strict = strict
-        num_images = len(split.source) + len(split.target)
-        self.cache = DecodedImages(num_images, load_size) if cached else None
+        self.cache = DecodedImages(self.num_slots(split), load_size) if cached else None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the cache: a process that was not forked cannot share it, and reads anew."""
         return self.__dict__ | {"cache": None}
 
     def __getitem__(self, index: tuple[int, int]) -> Sample:
-        """The uint8 crops `(size, size, 3)` of (epoch, position), by role."""
+        """The uint8 crops `(size, size, 3)` of (epoch, position), by role; the label, if any."""
         chosen = self.choose(index)
-        crops = {role: self.cut(crop) for role, crop in chosen.crops.items()}
-        return Sample(crops, chosen.unreadable)
+        tensors = {role: self.cut(crop) for role, crop in chosen.crops.items()}
+        if chosen.label is not None:
+            tensors["label"] = torch.tensor(chosen.label)
+        return Sample(tensors, chosen.unreadable)
+
+    @staticmethod
+    def num_slots(split: Split) -> int:
+        """How many images the cache has to have room for."""
+        return len(split.source) + len(split.target)
 
     @abc.abstractmethod
     def check(self, split: Split) -> None:
@@ -141,6 +148,10 @@ class Reader(Dataset[Sample], abc.ABC):
             pixels = self.cache[crop.slot]
         return cut_window(pixels, crop.window, self.size)
 
+    def fit(self, image: Image.Image) -> Image.Image:
+        """The image as it is kept: of `load_size` x `load_size` pixels."""
+        return resize(image, self.load_size)
+
     def window(self, draws: tuple[float, float, float]) -> Window:
         """The crop and flip that three numbers in [0, 1) stand for."""
         column, row, mirror = draws
@@ -158,9 +169,9 @@ class Reader(Dataset[Sample], abc.ABC):
         """
         window = self.window(draws)
         if self.cache is None:
-            return Crop(slot, window, to_pixels(resize(load(), self.load_size)))
+            return Crop(slot, window, to_pixels(self.fit(load())))
         if slot not in self.cache:
-            self.cache.fill(slot, to_pixels(resize(load(), self.load_size)))
+            self.cache.fill(slot, to_pixels(self.fit(load())))
         return Crop(slot, window, None)
 
 

@@ -9,6 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
+from gancomp.data.class_folders import (
+    TEST_FOLDERS,
+    TRAIN_FOLDERS,
+    image_folders,
+    labelled,
+    refuse_splits_as_classes,
+    refuse_strangers,
+    what_is_there,
+)
 from gancomp.data.images import (
     Warn,
     image_size,
@@ -22,14 +31,16 @@ from gancomp.data.splits import DatasetFiles, Split, Task
 from gancomp.errors import ConfigError, DataError
 
 DIRECTIONS = ("AtoB", "BtoA")
-SR_TRAIN = ("train", "DIV2K_train_HR")
-SR_TEST = ("test", "valid", "val", "DIV2K_valid_HR")
 BENCHMARKS = ("Set5", "Set14", "BSD100", "Urban100")  # for super-resolution; kept below sr/
+WITHOUT_DIRECTION = {
+    "super-resolution": "from small to large",
+    "synthesis": "from noise to images",
+}
 NUM_NAMED = 10  # a longer list of files is cut: `gancomp data check` prints it whole
 LAYOUTS = (
     "unpaired data needs trainA/, trainB/ (and testA/, testB/); paired data train/ (and val/ or "
     "test/) of images side by side, or trainA/, trainB/ with equal names; for a plain folder of "
-    "images there is --task super-resolution"
+    "images there are --task super-resolution and --task synthesis"
 )
 
 
@@ -99,11 +110,13 @@ def scan(
     `trainA/ trainB/` with equal names, and `train/` of images side by side, are paired; other
     `trainA/ trainB/` are unpaired. The test split comes from `test…`, else from `val…`, and holds
     every readable file. A folder of images, or `train/` (and `test/`, `valid/` or `val/`) of them,
-    is for super-resolution if `task` says so.
+    is for super-resolution or synthesis if `task` says so. For synthesis each of these may hold
+    a folder of images per class instead: their names, sorted, are the labels 0, 1 and so on.
 
     Args:
         root: the dataset's folder.
-        task: "unpaired" or "paired" where the folders leave a doubt; "super-resolution".
+        task: "unpaired" or "paired" where the folders leave a doubt; "super-resolution";
+            "synthesis".
         direction: "BtoA" swaps source and target.
         strict: raise at a file that is no image instead of skipping it.
         warn: is told the names of skipped files, once per folder.
@@ -117,18 +130,19 @@ def scan(
         raise ConfigError(f"--direction {direction}: use AtoB or BtoA")
     if task is not None and task not in get_args(Task):
         raise ConfigError(
-            f"--task {task}: datasets of folders are unpaired or paired, or for super-resolution"
+            f"--task {task}: datasets of folders are unpaired or paired, or for super-resolution "
+            "or synthesis"
         )
     if not root.is_dir():
         raise DataError(f"--dataset {root}: no such folder")
     scanner = _Scanner(root, swap=direction == "BtoA", strict=strict, warn=warn)
-    if task == "super-resolution":
+    if task in WITHOUT_DIRECTION:
         if scanner.swap:
             raise ConfigError(
-                f"--direction {direction}: has no effect with --task super-resolution, which goes "
-                "from small to large; leave it away"
+                f"--direction {direction}: has no effect with --task {task}, which goes "
+                f"{WITHOUT_DIRECTION[task]}; leave it away"
             )
-        return scanner.whole_images()
+        return scanner.synthesis() if task == "synthesis" else scanner.whole_images()
     two_folders = scanner.has("trainA") or scanner.has("trainB")
     if two_folders and scanner.has("train") and task is None:
         raise DataError(
@@ -139,7 +153,7 @@ def scan(
         return scanner.side_by_side(task)
     if two_folders:
         return scanner.two_folders(task)
-    raise DataError(f"--dataset {root}: {_what_is_there(root)}; {LAYOUTS}. {_hint(root)}")
+    raise DataError(f"--dataset {root}: {what_is_there(root)}; {LAYOUTS}. {_hint(root)}")
 
 
 @dataclass
@@ -179,30 +193,52 @@ class _Scanner:
 
     def whole_images(self) -> DatasetFiles:
         task: Task = "super-resolution"
-        name = next((name for name in SR_TRAIN if self.has(name)), None)
+        name = next((name for name in TRAIN_FOLDERS if self.has(name)), None)
         if name is None:
             return self._dataset(task, self._files(self.root), None)
-        test = next((name for name in SR_TEST if self.has(name)), None)
+        test = next((name for name in TEST_FOLDERS if self.has(name)), None)
         return self._dataset(
             task, self._files(self.root / name), self._files(self.root / test) if test else None
         )
 
+    def synthesis(self) -> DatasetFiles:
+        name = next((name for name in TRAIN_FOLDERS if self.has(name)), None)
+        if name is None:
+            refuse_splits_as_classes(self.root)
+            train, classes = self._labelled(self.root)
+            return self._dataset("synthesis", train, None, classes)
+        refuse_strangers(self.root, name)
+        train, classes = self._labelled(self.root / name)
+        test = next((name for name in TEST_FOLDERS if self.has(name)), None)
+        held_back = self._labelled(self.root / test, classes)[0] if test else None
+        return self._dataset("synthesis", train, held_back, classes)
+
+    def _labelled(
+        self, folder: Path, known: tuple[str, ...] | None = None
+    ) -> tuple[Split, tuple[str, ...]]:
+        """The images of `folder` with their labels, and the names of the classes, if any."""
+        if not image_folders(folder):
+            return self._files(folder), ()
+        return labelled(folder, lambda paths: self._readable(paths, image_size), known)
+
     def _files(self, folder: Path) -> Split:
         paths = list_images(folder)
         if not paths:
-            inside = sorted(filter(_holds_images, folder.iterdir()), key=_train_first)
+            inside = sorted(image_folders(folder), key=_train_first)
             hint = f"did you mean {inside[0]}? " if inside else ""
             raise DataError(
-                f"--dataset {folder}: has no images; {_what_is_there(folder)}; {hint}Give a folder "
+                f"--dataset {folder}: has no images; {what_is_there(folder)}; {hint}Give a folder "
                 "of images, or one with train/ (and test/ or valid/) of them. To try without "
                 "data: gancomp demo"
             )
         files = tuple(self._readable(paths, image_size))
         return Split(files, files)
 
-    def _dataset(self, task: Task, train: Split, test: Split | None) -> DatasetFiles:
+    def _dataset(
+        self, task: Task, train: Split, test: Split | None, classes: tuple[str, ...] = ()
+    ) -> DatasetFiles:
         name = self.root.resolve().name
-        return DatasetFiles(name, self.root, task, train, test, tuple(self.skipped))
+        return DatasetFiles(name, self.root, task, train, test, tuple(self.skipped), classes)
 
     def _listing(self, name: str) -> tuple[Path, ...]:
         folder = self.root / name
@@ -215,7 +251,7 @@ class _Scanner:
         paths = list_images(folder)
         if not paths:
             raise DataError(
-                f"--dataset {self.root}: {name}/ has no images; {_what_is_there(folder)}"
+                f"--dataset {self.root}: {name}/ has no images; {what_is_there(folder)}"
             )
         return paths
 
@@ -313,10 +349,6 @@ def check_side_by_side(path: Path) -> None:
         )
 
 
-def _holds_images(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".") and bool(list_images(path))
-
-
 def _train_first(path: Path) -> tuple[bool, str]:
     return not path.name.lower().startswith("train"), path.name
 
@@ -324,14 +356,6 @@ def _train_first(path: Path) -> tuple[bool, str]:
 def _some(names: set[str]) -> str:
     shown = sorted(names)[:3]
     return ", ".join(shown) + (", ..." if len(names) > len(shown) else "")
-
-
-def _what_is_there(folder: Path) -> str:
-    num_images = len(list_images(folder))
-    folders = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    found = [f"{num_images} images"] if num_images else []
-    found += [f"{name}/" for name in folders[:6]] + (["..."] if len(folders) > 6 else [])
-    return f"found {', '.join(found)}" if found else "found neither images nor folders"
 
 
 def _hint(root: Path) -> str:

@@ -30,6 +30,7 @@ from gancomp.errors import ConfigError, DataError
 from gancomp.seeding import derive_generator
 
 Read = TypeVar("Read")
+Item = TypeVar("Item")
 FILES_AHEAD = 32  # where files are read in order, in threads
 BATCHES_AHEAD = 4  # per worker: one slow file, or a checkpoint's burst of writing, is bridged
 
@@ -78,7 +79,8 @@ def batches(
     Each epoch is a permutation of the dataset drawn from (seed, epoch); a remainder smaller than a
     batch is left out, a dataset smaller than a batch is gone through repeatedly. Closing the
     iterator ends the workers. uint8 samples `(H, W, 3)` come out as float32 `(N, 3, H, W)` in
-    [-1, 1], converted once per batch and on the device, to which a quarter of the bytes is sent.
+    [-1, 1], converted once per batch and on the device, to which a quarter of the bytes is sent;
+    labels come out as they are.
 
     Args:
         dataset: read by (epoch, position).
@@ -141,18 +143,37 @@ def _delivered(
 ) -> Generator[dict[str, Tensor], None, None]:
     """Batches cut from the shared cache where they lie there, sent to the device, as floats."""
     send = _Sender(device)
-    for batch in found:
-        tensors = batch.tensors
-        if batch.chosen:
-            assert reader is not None
-            tensors = cut_batch(reader, batch.chosen, pinned=send.stream is not None)
+
+    def cut(batch: _Batch) -> dict[str, Tensor]:
+        if not batch.chosen:
+            return batch.tensors
+        assert reader is not None
+        return cut_batch(reader, batch.chosen, pinned=send.stream is not None)
+
+    for tensors in _one_ahead(map(cut, found)):
         yield send(tensors)
+
+
+def _one_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
+    """The items; while one is in use, a thread fetches the next, so that nobody waits for it.
+
+    Closing the generator waits for the fetch that is under way.
+    """
+    first = next(items, None)  # workers are started here, by the caller's own thread
+    if first is None:
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+        upcoming = thread.submit(next, items, None)
+        yield first
+        while (item := upcoming.result()) is not None:
+            upcoming = thread.submit(next, items, None)
+            yield item
 
 
 def cut_batch(
     reader: Reader, chosen: Sequence[Chosen], *, pinned: bool = False
 ) -> dict[str, Tensor]:
-    """The crops of several samples by role, `(N, size, size, 3)` uint8.
+    """The crops of several samples by role, `(N, size, size, 3)` uint8; labels `(N,)`, if any.
 
     Args:
         reader: whose images they are.
@@ -165,6 +186,9 @@ def cut_batch(
         batch[role] = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
         for image, sample in zip(batch[role], chosen, strict=True):
             image.copy_(reader.cut(sample.crops[role]))
+    labels = [sample.label for sample in chosen if sample.label is not None]
+    if labels:
+        batch["label"] = torch.tensor(labels, pin_memory=pinned)
     return batch
 
 
@@ -304,7 +328,7 @@ def evaluation_batches(
         paths = tuple(files)
     names: list[str] = []
     tensors: list[Tensor] = []
-    for path, image in _readable(
+    for path, image in read_in_order(
         paths, lambda path: resize(load_half(path, half), size), warn, strict
     ):
         names.append(path.name)
@@ -341,7 +365,7 @@ def uint8_folder(
         image = load_image_as_pytorch_fid(path)
         return np.array(image if half is None else cut_half(image, half, path))
 
-    for _, pixels in _readable(paths, read, warn, strict):
+    for _, pixels in read_in_order(paths, read, warn, strict):
         yield pixels
 
 
@@ -364,9 +388,20 @@ def _read_ahead(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _readable(
+def read_in_order(
     paths: Sequence[Path], read: Callable[[Path], Read], warn: Warn, strict: bool
 ) -> Iterator[tuple[Path, Read]]:
+    """Each path that can be read with what `read` makes of it, in order, read ahead in threads.
+
+    Args:
+        paths: image files.
+        read: raises DataError for what is unreadable; computes nothing with torch.
+        warn: is told about each unreadable file, which is left out.
+        strict: raise instead.
+
+    Raises:
+        DataError: at an unreadable file if `strict`; if not one file is readable.
+    """
     num_read = 0
     for path, pending in _read_ahead(paths, read):
         try:

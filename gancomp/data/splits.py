@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 # a new task has a name here, a rule in `layout.scan` and lines in the tables of the registry
-Task = Literal["unpaired", "paired", "super-resolution"]
+Task = Literal["unpaired", "paired", "super-resolution", "synthesis"]
 Half = Literal["left", "right"]
 
 
@@ -24,14 +24,17 @@ class Split:
     Attributes:
         source: images to be translated.
         target: images to look like; for paired data `target[i]` belongs to `source[i]`. For
-            super-resolution both are the same files, which are read in high resolution.
+            super-resolution both are the same files, which are read in high resolution, and for
+            synthesis, which has no source but noise.
         side_by_side: None, or the half of each file that is the source. `source` and `target`
             are then the same files.
+        labels: the class of each file, counted from 0; None where there are no classes.
     """
 
     source: tuple[Path, ...]
     target: tuple[Path, ...]
     side_by_side: Half | None = None
+    labels: tuple[int, ...] | None = None
 
     @property
     def target_half(self) -> Half | None:
@@ -46,10 +49,11 @@ class DatasetFiles:
     Attributes:
         name: the root folder's name.
         root: the dataset's folder.
-        task: "unpaired", "paired" or "super-resolution".
+        task: "unpaired", "paired", "super-resolution" or "synthesis".
         train: what to train on.
         test: what to score on; None where the dataset has no such folder.
         skipped: files that looked unreadable and are in neither split.
+        classes: names of the class folders, by label; empty where there are none.
     """
 
     name: str
@@ -58,12 +62,13 @@ class DatasetFiles:
     train: Split
     test: Split | None
     skipped: tuple[Path, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def fingerprint(self) -> dict[str, Any]:
         """Counts by role and a sha256 over relative names and file sizes; JSON-ready.
 
         Equal fingerprints mean the same files wherever the dataset lies; a swapped direction
-        changes it.
+        changes it. Labels follow from the relative names, which hold the class folders.
         """
         digest = hashlib.sha256()
         counts: dict[str, int] = {}

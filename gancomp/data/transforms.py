@@ -79,6 +79,21 @@ def resize(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BICUBIC)
 
 
+def square(image: Image.Image, size: int) -> Image.Image:
+    """The largest square in the middle of the image, brought to `size` x `size` in one go.
+
+    Antialiased, with Lanczos' filter; an image of that size comes back as it is.
+
+    Source: the dataset tools of StyleGAN and StyleGAN2.
+    """
+    width, height = image.size
+    side = min(width, height)
+    if width != height:
+        left, top = (width - side) // 2, (height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    return image if side == size else image.resize((size, size), Image.Resampling.LANCZOS)
+
+
 class Window(NamedTuple):
     """Where a crop is taken from an image, and whether it is mirrored then."""
 

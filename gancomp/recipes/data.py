@@ -15,6 +15,7 @@ from gancomp.data.registered import KNOWN_DATASETS, find_known, known_names
 from gancomp.errors import DataError
 
 MANY_FILES = 1000  # more than this take a while to read
+MANY_CLASSES = 10  # so many are shown
 
 
 def list_datasets() -> list[Json]:
@@ -87,6 +88,10 @@ def show_check(report: Json) -> None:
         for name, item in report["folders"].items()
     ]
     console.print_table(["folder", "images", "unreadable", "greyscale", "sizes"], rows)
+    if classes := report["classes"]:
+        shown = [f"{name} ({count})" for name, count in list(classes.items())[:MANY_CLASSES]]
+        more = ["..."] if len(classes) > MANY_CLASSES else []
+        console.stdout.print(f"classes: {len(classes)}: {', '.join(shown + more)}")
     for label, key in (("problem", "problems"), ("note", "notes")):
         for line in report[key]:
             console.stdout.print(f"{label}: {line}")

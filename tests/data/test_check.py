@@ -107,6 +107,45 @@ def test_whole_images_for_super_resolution_are_checked_in_the_folder_itself(
     assert "a1.png" in problem
 
 
+def test_classes_for_synthesis_are_counted_and_checked_as_one(
+    tmp_path: Path, make_image: MakeImage
+) -> None:
+    for name, count in (("zebra", 2), ("ape", 3)):
+        for index in range(count):
+            make_image(tmp_path / "train" / name / f"{index}.png")
+    make_image(tmp_path / "test" / "ape" / "9.png")
+    shutil.copy(tmp_path / "train" / "zebra" / "1.png", tmp_path / "train" / "ape" / "twin.png")
+    (tmp_path / "train" / "ape" / "1.png").write_bytes(b"")
+    report = check_folder(tmp_path, "synthesis")
+    assert report.task == "synthesis"
+    assert list(report.classes.items()) == [("ape", 3), ("zebra", 2)]
+    assert {name: item.num_images for name, item in report.folders.items()} == {
+        "train": 6,
+        "test": 1,
+    }
+    (problem,) = report.problems
+    assert "ape/1.png" in problem
+    assert report.notes == ["train/: 1 pictures occur more than once"]
+    assert json.loads(json.dumps(report.to_json()))["classes"] == {"ape": 3, "zebra": 2}
+
+
+def test_class_folders_without_train_and_plain_folders_are_checked_in_place(
+    unpaired_root: Path, tmp_path: Path, make_image: MakeImage
+) -> None:
+    plain = check_folder(unpaired_root / "trainA", "synthesis")
+    assert (plain.problems, plain.notes, plain.classes) == ([], [], {})
+    assert plain.folders["."].num_images == 5
+    make_image(tmp_path / "zoo" / "ape" / "0.png")
+    single = check_folder(tmp_path / "zoo", "synthesis")
+    assert single.folders["."].num_images == 1
+    assert single.notes == ["ape/: is the only class"]
+    (tmp_path / "zoo" / "newt").mkdir()
+    broken = check_folder(tmp_path / "zoo", "synthesis")
+    assert broken.task is None
+    assert "newt/ holds no images" in broken.problems[0]
+    assert broken.folders["."].num_images == 1
+
+
 def test_small_test_images_are_no_trouble_for_super_resolution(
     tmp_path: Path, make_image: MakeImage
 ) -> None:

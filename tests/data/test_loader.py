@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,12 @@ from gancomp.data import loader
 from gancomp.data.layout import scan
 from gancomp.data.loader import batches, evaluation_batches, steps_per_epoch, uint8_folder
 from gancomp.data.paired import PairedImages
+from gancomp.data.synthesis import SynthesisImages
 from gancomp.data.transforms import to_tensor
 from gancomp.data.unpaired import UnpairedImages
 from gancomp.errors import ConfigError, DataError
+
+MakeImage = Callable[..., Path]
 
 
 class Positions(Dataset[dict[str, Tensor]]):
@@ -145,6 +149,29 @@ def test_cached_images_give_the_batches_of_images_read_anew_from_any_start(
             for role, tensor in batch.items():
                 assert tensor.dtype == torch.float32
                 assert torch.equal(tensor, expected[role])
+        stream.close()
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_labels_travel_with_their_images_whoever_reads_them(
+    cached: bool, tmp_path: Path, make_image: MakeImage
+) -> None:
+    for index in range(9):
+        make_image(tmp_path / "abc"[index % 3] / f"{index}.png")
+    split = scan(tmp_path, task="synthesis").train
+    plain = SynthesisImages(split, size=16, seed=3)
+    straight = list(itertools.islice(batches(plain, batch_size=2, seed=3), 9))
+    assert {int(label) for batch in straight for label in batch["label"]} == {0, 1, 2}
+    for workers, start in ((0, 0), (2, 0), (2, 5)):
+        data = SynthesisImages(split, size=16, seed=3, cached=cached)
+        stream = batches(data, batch_size=2, seed=3, workers=workers, start_step=start)
+        for expected in straight[start:]:
+            batch = next(stream)
+            assert batch.keys() == {"image", "label"}
+            assert batch["image"].shape == (2, 3, 16, 16)
+            assert batch["image"].dtype == torch.float32
+            assert batch["label"].dtype == torch.int64
+            assert all(torch.equal(batch[role], expected[role]) for role in batch)
         stream.close()
 
 
@@ -333,3 +360,39 @@ def test_pairs_smaller_than_the_batch_repeat_with_new_crops(side_by_side_root: P
     data = PairedImages(scan(side_by_side_root).train, size=8, load_size=24, seed=0)
     batch = next(batches(data, batch_size=12, seed=0))
     assert len({image.numpy().tobytes() for image in batch["source"]}) == 12
+
+
+class Fetched:
+    """Counts what was fetched from it, each by which thread; the fourth is damaged."""
+
+    def __init__(self) -> None:
+        self.threads: list[str] = []
+        self.third = threading.Event()
+
+    def __iter__(self) -> Fetched:
+        return self
+
+    def __next__(self) -> int:
+        self.threads.append(threading.current_thread().name)
+        if len(self.threads) == 3:
+            self.third.set()
+        if len(self.threads) == 4:
+            raise DataError("four.png: damaged")
+        return len(self.threads)
+
+
+def test_next_batch_is_fetched_in_a_thread_while_one_is_in_use_and_the_first_is_not() -> None:
+    fetched = Fetched()
+    ahead = loader._one_ahead(fetched)
+    assert [next(ahead), next(ahead)] == [1, 2]
+    assert fetched.third.wait(10)  # nobody has asked for the third yet
+    ahead.close()
+    assert fetched.threads[0] == threading.current_thread().name
+    assert all(name.startswith("batches") for name in fetched.threads[1:])
+
+
+def test_error_of_a_batch_fetched_ahead_comes_when_that_batch_is_asked_for() -> None:
+    ahead = loader._one_ahead(Fetched())
+    assert [next(ahead), next(ahead), next(ahead)] == [1, 2, 3]
+    with pytest.raises(DataError, match="four"):
+        next(ahead)

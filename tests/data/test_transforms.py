@@ -9,6 +9,7 @@ from gancomp.data.transforms import (
     choose_window,
     cut_window,
     resize,
+    square,
     to_float,
     to_pixels,
     to_tensor,
@@ -20,6 +21,26 @@ def coordinates(width: int, height: int) -> Image.Image:
     """Red is the column, green the row."""
     row, column = np.mgrid[0:height, 0:width]
     return Image.fromarray(np.stack([column, row, 0 * row], axis=-1).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "left", "top"), [(9, 5, 2, 0), (5, 10, 0, 2), (6, 5, 0, 0), (5, 5, 0, 0)]
+)
+def test_square_is_the_middle_of_the_image(width: int, height: int, left: int, top: int) -> None:
+    found = np.asarray(square(coordinates(width, height), 5))
+    assert found.shape == (5, 5, 3)
+    assert (found[0, 0, 0], found[0, 0, 1]) == (left, top)
+    assert (found[4, 4, 0], found[4, 4, 1]) == (left + 4, top + 4)
+
+
+def test_square_averages_what_it_makes_smaller_and_leaves_its_own_size_alone() -> None:
+    stripes = np.zeros((64, 80, 3), np.uint8)
+    stripes[:, ::2] = 255
+    found = np.asarray(square(Image.fromarray(stripes), 8)).astype(int)
+    assert np.abs(found[:, 1:-1] - 127).max() <= 4  # picking single pixels would give 0 or 255
+    image = coordinates(8, 8)
+    assert square(image, 8) is image
+    assert square(image, 20).size == (20, 20)
 
 
 def test_tensor_of_black_and_white_spans_minus_one_to_one() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from commands import contents, run_command
+from PIL import Image
 
 from gancomp.data import registered
 from gancomp.data.demo_set import write_demo_set
@@ -144,6 +145,24 @@ def test_check_takes_the_layout_that_it_is_told(
     outcome = run_command(capsys, "data", "check", tmp_path / "toy", "--task", "paired", "--json")
     assert outcome.status == 2
     assert "--task unpaired" in outcome.document["problems"][0]
+
+
+def test_check_shows_classes_and_cuts_a_long_list_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(12):
+        folder = tmp_path / "zoo" / f"class{index:02d}"
+        folder.mkdir(parents=True)
+        Image.new("RGB", (8, 8), (index, 0, 0)).save(folder / "0.png")
+    arguments = ["data", "check", tmp_path / "zoo", "--task", "synthesis"]
+    outcome = run_command(capsys, *arguments)
+    assert (outcome.status, outcome.err) == (0, "")
+    shown = ", ".join(f"class{index:02d} (1)" for index in range(10))
+    assert f"classes: 12: {shown}, ...\n" in outcome.out
+    assert outcome.out.endswith("zoo: fine, synthesis\n")
+    report = run_command(capsys, *arguments, "--json").document
+    assert len(report["classes"]) == 12
+    assert list(report["folders"]) == ["."]
 
 
 def test_a_dataset_that_is_there_is_not_announced(
