@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gancomp.config import RunSettings, ScheduleSettings
 from gancomp.engine.checkpoint import Checkpoint, save_checkpoint
 from gancomp.engine.device import peak_memory_mb
-from gancomp.engine.phases import Progress, Step, Trainable
+from gancomp.engine.phases import Progress, Step, Trainable, optimizers
 from gancomp.engine.run import RunFolder
 from gancomp.engine.schedule import decay_factor
 from gancomp.engine.step import FiniteWatch, take_step
@@ -168,13 +168,16 @@ def _fit(loop: Loop, checkpoint: Checkpoint | None, stop: StopWish) -> Outcome:
 def _train(loop: Loop, outcome: Outcome, total: int, stop: StopWish) -> None:
     settings, saved_at = loop.settings, outcome.step
     clock = Clock(loop, outcome)
+    recent: dict[str, Tensor] = {}  # since the last line: not every phase has its turn each step
     if outcome.step < total and not stop:
         for batch in clock.timed(loop.batches(outcome.step)):
             losses = run_step(loop, outcome.step, batch)
             clock.count(len(next(iter(batch.values()))))
+            recent |= losses
             if outcome.step % settings.log_every == 0 or outcome.step == 1:
                 loop.watch.settle()
-                clock.log(losses)
+                clock.log(recent)
+                recent = {}
             ends = bool(stop) or outcome.step >= total or clock.is_over()
             if ends:
                 loop.watch.settle()
@@ -326,11 +329,12 @@ def save(loop: Loop, outcome: Outcome) -> None:
         TrainingError: if a network holds non-finite numbers; the last good checkpoint stays.
     """
     refuse_non_finite_networks(loop, outcome.step)
+    phases = loop.method.phases()
     state = {
         "networks": {
             name: network.state_dict() for name, network in loop.method.networks().items()
         },
-        "optimizers": {phase.name: phase.optimizer.state_dict() for phase in loop.method.phases()},
+        "optimizers": {name: item.state_dict() for name, item in optimizers(phases).items()},
         "rng": random_state(loop.device),
         "outcome": {"seconds": outcome.seconds, "num_images": outcome.num_images},
     }
@@ -378,8 +382,8 @@ def restore(method: Trainable, checkpoint: Checkpoint, device: torch.device) -> 
     state = checkpoint.state
     try:
         load_networks(method.networks(), state["networks"])
-        for phase in method.phases():
-            phase.optimizer.load_state_dict(state["optimizers"][phase.name])
+        for name, item in optimizers(method.phases()).items():
+            item.load_state_dict(state["optimizers"][name])
         restore_random_state(state["rng"], device)
         outcome = state["outcome"]
     except (KeyError, RuntimeError, ValueError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,7 +26,7 @@ def always(progress: Progress) -> bool:
 
 @dataclass
 class Phase:
-    """One optimiser's turn within a training step.
+    """One optimiser's turn within a training step; several phases may share an optimiser.
 
     Attributes:
         name: prefix of its log keys, such as `student`.
@@ -36,6 +36,7 @@ class Phase:
             parameters require grad here too, so that the later phase need not run them again.
         every: takes part in each `every`-th step (16 for lazy R1).
         active: further condition, such as the blocks of a schedule.
+        after: called with the step's index, from 0, once the optimiser has stepped.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Phase:
     keeps_graph_of: tuple[nn.Module, ...] = ()
     every: int = 1
     active: Callable[[Progress], bool] = always
+    after: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
         """Notes each group's own rate, which the schedule scales: phases may differ in theirs."""
@@ -53,6 +55,15 @@ class Phase:
     def takes_part(self, progress: Progress) -> bool:
         """Whether this phase has its turn in the step after `progress`."""
         return progress.step % self.every == 0 and self.active(progress)
+
+
+def optimizers(phases: Iterable[Phase]) -> dict[str, Optimizer]:
+    """Each optimiser once, under the name of the first of the phases that share it."""
+    named: dict[str, Optimizer] = {}
+    for phase in phases:
+        if not any(phase.optimizer is known for known in named.values()):
+            named[phase.name] = phase.optimizer
+    return named
 
 
 def _later(terms: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -66,8 +77,10 @@ class Step:
 
     Attributes:
         index: number of the step, from 0.
-        batch: `source` and `target`, each `(N, 3, H, W)` in [-1, 1].
+        batch: what the task's reader reads: `source` and `target`, each `(N, 3, H, W)` in [-1, 1];
+            or `image` alike, and `label` `(N,)` where there are classes.
         shared: results by name, so that no forward pass is repeated within the step.
+        notes: scalars to be logged beside the losses, by `phase/name`; nothing minimises them.
         minimise: takes a part of a phase's terms whose graph no other term needs, and may minimise
             it right away: the graph's memory is then free for the next part. Returns the terms to
             put among the phase's losses.
@@ -76,6 +89,7 @@ class Step:
     index: int
     batch: dict[str, Tensor]
     shared: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Tensor] = field(default_factory=dict)
     minimise: Callable[[dict[str, Tensor]], dict[str, Tensor]] = _later
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:

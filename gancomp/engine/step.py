@@ -26,7 +26,7 @@ def take_step(
     device: torch.device,
     watch: FiniteWatch,
 ) -> dict[str, Tensor]:
-    """Runs the phases in turn; returns all their weighted terms, detached.
+    """Runs the phases in turn; returns all their weighted terms, detached, and the notes.
 
     Args:
         method: phases and losses.
@@ -56,8 +56,10 @@ def take_step(
         watch.see(step.index, [f"{phase.name}/{name}" for name in losses], terms)
         losses = step.minimise(losses)
         phase.optimizer.step()
+        if phase.after is not None:
+            phase.after(step.index)
         logged |= {f"{phase.name}/{name}": term for name, term in losses.items()}
-    return logged
+    return logged | step.notes
 
 
 def _minimise(terms: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:

@@ -362,6 +362,13 @@ def test_progress_is_told_from_the_start_and_every_line_once(tmp_path: Path) -> 
     assert make_loop(tmp_path, Toy()).progress(7) == Progress(step=7, epoch=2, num_epochs=4)
 
 
+def test_terms_of_phases_that_skip_the_logged_steps_are_logged_too(tmp_path: Path) -> None:
+    toy, view = Toy(), Watch()  # `second` has its turn in the odd steps, lines are for even ones
+    train(tmp_path, toy, view=view, max_steps=6, log_every=2)
+    for record in view.records:
+        assert set(record["losses"]) == {"first/fit", "first/style", "second/fit", "second/style"}
+
+
 class Listening(Watch):
     """A view that keeps what it is told."""
 
