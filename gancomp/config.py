@@ -48,12 +48,17 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """What the registry needs to build one network; `layers` and `crop` are discriminators'."""
+    """What the registry needs to build one network, None where its own default holds.
+
+    `layers` and `crop` are discriminators'.
+    The last five are those of synthesis: StyleGAN2 has `style_channels`, `mapping_layers` and
+    `const_channels`, BigGAN has `num_classes`.
+    """
 
     arch: str = setting(dataclasses.MISSING)
     width: int = setting(64, least=1, most=4096)
-    norm: Literal["instance", "batch"] = setting("instance")
-    in_channels: int = setting(3, least=1, most=1024)
+    norm: Literal["instance", "batch"] | None = setting(None)
+    in_channels: int | None = setting(None, None, least=1, most=1024)
     out_channels: int | None = setting(None, None, least=1, most=1024)
     dropout: float | None = setting(None, None, least=0.0, most=0.999)
     layers: int | None = setting(None, least=1, most=8)
@@ -61,6 +66,11 @@ class NetworkSettings:
     scale: int | None = setting(None, least=1, most=16)
     crop: int | None = setting(None, None, least=8, most=4096)
     channels: tuple[int, ...] | None = setting(None, None)
+    resolution: int | None = setting(None, None, least=16, most=1024)
+    num_classes: int | None = setting(None, None, least=1, most=100_000)
+    style_channels: int | None = setting(None, None, least=1, most=4096)
+    mapping_layers: int | None = setting(None, None, least=1, most=64)
+    const_channels: int | None = setting(None, None, least=1, most=4096)
 
     def arguments(self) -> Json:
         """The keyword arguments for the registry's factory: all that was set, less the name."""
@@ -165,10 +175,13 @@ class SelectionSettings:
 
 @dataclass(frozen=True)
 class StageSettings:
-    """What super-resolution trains before the run itself, and how long; see `recipes.stages`.
+    """What super-resolution and synthesis train before the run itself; see `recipes.stages`.
 
-    Source: Lee and Park 2021 name the stages; the lengths are those of the code they build on,
-    where they have one.
+    Synthesis has the teacher (`teacher_gan_steps`), the student alone and then under its teacher:
+    the last two in thousands of images, the very last instead of `max_steps`.
+
+    Source: Lee and Park 2021 name the stages of super-resolution; the lengths are those of the code
+    they build on, where they have one. DGL-GAN: abstract of its first version.
     """
 
     teacher_srresnet_steps: int = setting(1_000_000, "--teacher-srresnet-steps", least=1)
@@ -177,6 +190,8 @@ class StageSettings:
     teacher_content_steps: int = setting(2_500, "--teacher-content-steps", least=1)
     srresnet_lr: float = setting(1e-4, "--srresnet-lr", above=0.0, most=10.0)
     student_source: str | None = setting(None, "--student")
+    stage1_kimg: float = setting(0.0, "--stage1-kimg", least=0.0)
+    stage2_kimg: float | None = setting(None, "--stage2-kimg", above=0.0)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,10 @@ from gancomp.errors import ConfigError
 
 DATA, NETWORKS, METHOD = "Data", "Networks", "Method"
 OBJECTIVE, LENGTH, SELECTION, RUN = "Teacher's objective", "Length", "Selection", "Run"
-GENERATORS = "resnet9, resnet6, mobile-resnet9, mobile-resnet6, unet256, unet128, srresnet"
+SYNTHESIS = "Synthesis"
+GENERATORS = (
+    "resnet9, resnet6, mobile-resnet9, mobile-resnet6, unet256, unet128, srresnet, stylegan2, biggan"
+)
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,9 @@ def _distil(panel: str, flag: str, kind: type, setting: str, help: str, default:
 
 OPTIONS: tuple[Option, ...] = (
     _option(DATA, "--dataset", str, "data.dataset", "A folder, or a known name (gancomp data list).", "none"),
-    _option(DATA, "--task", str, "data.task", "unpaired or paired, where the folders leave a doubt; super-resolution.", "as the folders say"),
+    _option(DATA, "--task", str, "data.task", "unpaired or paired, where the folders leave a doubt; super-resolution; synthesis.", "as the folders say"),
     _option(DATA, "--direction", str, "data.direction", "AtoB or BtoA.", "AtoB"),
-    _option(DATA, "--size", int, "data.size", "Training crop in pixels.", "256; super-resolution 96"),
+    _option(DATA, "--size", int, "data.size", "Training crop in pixels.", "256; super-resolution 96, BigGAN 128"),
     _option(DATA, "--load-size", int, "data.load_size", "Pixels before the random crop.", "286 for 256, in proportion"),
     _option(DATA, "--batch-size", int, "data.batch_size", "Images per step.", "1 unpaired, 4 paired, else the preset's"),
     _option(DATA, "--flip/--no-flip", bool, "data.flip", "Mirror half of the images.", "flip"),
@@ -83,9 +86,9 @@ OPTIONS: tuple[Option, ...] = (
     _option(NETWORKS, "--d-width", int, "discriminator.width", "Width of the discriminator (ndf).", "64 unpaired, 128 paired, else the preset's"),
     _option(NETWORKS, "--d-layers", int, "discriminator.layers", "Its strided layers; 3 see 70x70 pixels.", "3"),
     _option(NETWORKS, "--d-norm", str, "discriminator.norm", "Its norm: instance or batch.", "the preset's"),
-    _distil(METHOD, "--ratio", float, "ratio", "The student's channels over the teacher's.", "0.25; super-resolution 0.5, blocks too"),
+    _distil(METHOD, "--ratio", float, "ratio", "The student's channels over the teacher's.", "0.25; super-resolution (blocks too) and synthesis 0.5"),
     _distil(METHOD, "--latency-budget", str, "latency_budget", "Instead of --ratio: the widest student that takes at most this long for one image here, e.g. 25ms.", "none"),
-    _distil(METHOD, "--method", str, "method.name", "What is distilled, and how (gancomp methods).", "dcd; super-resolution g2g-al"),
+    _distil(METHOD, "--method", str, "method.name", "What is distilled, and how (gancomp methods).", "dcd; super-resolution g2g-al, synthesis dgl"),
     _option(METHOD, "--preset", str, "method.preset", "Row of settings: dcd as the paper has it, dcd-released as its code does.", "dcd", pretrain={"help": "Row of settings (gancomp methods).", "default": "standard"}),
     _option(METHOD, "--teacher", str, "teacher.source", "Start the teacher from this model file or run.", "trained online from scratch", pretrain={"default": "none: from scratch"}),
     _distil(METHOD, "--freeze-teacher/--train-teacher", bool, "teacher.freeze", "Keep the given teacher as it is.", "train-teacher"),
@@ -100,7 +103,7 @@ OPTIONS: tuple[Option, ...] = (
     _distil(METHOD, "--train-connectors", str, "method.options.train_connectors", "Whose f is trained: student, teacher or both.", "student"),
     _distil(METHOD, "--teacher-block-epochs", int, "method.options.teacher_block_epochs", "Train in turns: teacher epochs per block.", "0 (joint)"),
     _distil(METHOD, "--student-block-epochs", int, "method.options.student_block_epochs", "Train in turns: student epochs per block.", "0 (joint)"),
-    _distil(METHOD, "--student", str, "stages.student_source", "Start the student from this model file or run (super-resolution).", "its own SRResNet stage"),
+    _distil(METHOD, "--student", str, "stages.student_source", "Start the student from this model file or run (super-resolution); from this run (synthesis).", "its own stage"),
     _distil(METHOD, "--kd-weight", float, "method.options.kd_weight", "Weight of the distance to the teacher, in grey levels (SRGAN distillation).", "1e-3"),
     _distil(METHOD, "--kd-loss", str, "method.options.kd_loss", "That distance: pixel or vgg.", "pixel"),
     _option(METHOD, "--adv-weight", float, "method.options.adv_weight", "Weight of the adversarial term (super-resolution).", "1e-3"),
@@ -113,22 +116,38 @@ OPTIONS: tuple[Option, ...] = (
     _option(METHOD, "--perceptual", str, "perceptual.source", "vgg16, vgg19, random (fixed seed) or none; recorded in the run.", "vgg16; super-resolution vgg19"),
     _option(METHOD, "--vgg", str, "perceptual.file", "VGG weights, .safetensors or .pth.", "$GANCOMP_VGG16 or _VGG19, else torchvision's download"),
     _option(METHOD, "--perceptual-normalise/--no-perceptual-normalise", bool, "perceptual.normalise", "Feed VGG ImageNet-normalised images.", "no, as released; super-resolution yes"),
-    _option(OBJECTIVE, "--gan", str, "adversarial.gan", "lsgan, hinge or vanilla.", "lsgan unpaired, hinge paired"),
+    _option(OBJECTIVE, "--gan", str, "adversarial.gan", "lsgan, hinge or vanilla.", "lsgan unpaired, hinge paired, else the preset's"),
     _option(OBJECTIVE, "--lambda-cycle", float, "adversarial.lambda_cycle", "Cycle weight (unpaired).", "10"),
     _option(OBJECTIVE, "--lambda-identity", float, "adversarial.lambda_identity", "Identity weight, relative to the cycle's (unpaired).", "0.5"),
     _option(OBJECTIVE, "--lambda-l1", float, "adversarial.lambda_l1", "L1 weight (paired).", "100"),
     _option(OBJECTIVE, "--pool-size", int, "adversarial.pool_size", "Fakes kept to show the discriminator again.", "50 unpaired, 0 paired"),
+    _distil(SYNTHESIS, "--lambda-dgl", float, "method.options.lambda_dgl", "Weight of the teacher's discriminator; 0 is the plain student.", "0.1"),
+    _distil(SYNTHESIS, "--teacher-d", str, "method.options.teacher_discriminator", "The teacher's discriminator: frozen or finetune.", "frozen"),
+    _distil(SYNTHESIS, "--d-multiplier", float, "method.options.d_multiplier", "Width of the student's discriminator over the teacher's.", "the ratio; BigGAN 1"),
+    _distil(SYNTHESIS, "--narrow-const/--wide-const", bool, "narrow_const", "Narrow the student's learned constant too (StyleGAN2).", "wide-const"),
+    _option(SYNTHESIS, "--r1-gamma", float, "method.options.r1_gamma", "Weight of R1; 0 is none.", "0.0002 size^2 / batch; BigGAN 0"),
+    _option(SYNTHESIS, "--r1-every", int, "method.options.r1_every", "Steps from one R1 to the next.", "16"),
+    _option(SYNTHESIS, "--path-weight", float, "method.options.path_weight", "Weight of the path lengths; 0 is none.", "2; BigGAN 0"),
+    _option(SYNTHESIS, "--path-every", int, "method.options.path_every", "Steps from one path length to the next.", "4"),
+    _option(SYNTHESIS, "--style-mixing", float, "method.options.style_mixing", "Share of batches that mix two styles.", "0.9; BigGAN 0"),
+    _option(SYNTHESIS, "--ema-kimg", float, "method.options.ema_kimg", "Half-life of the generator's average, in thousands of images.", "10"),
+    _option(SYNTHESIS, "--ema-beta", float, "method.options.ema_beta", "Its factor per step, instead of a half-life.", "none; BigGAN 0.9999"),
+    _option(SYNTHESIS, "--ema-start", int, "method.options.ema_start", "It is but a copy until this step.", "0; BigGAN 20,000"),
+    _option(SYNTHESIS, "--accumulation", int, "method.options.accumulation", "A batch passes in that many parts.", "1; BigGAN 8"),
+    _option(SYNTHESIS, "--d-lr", float, "method.options.d_lr", "Adam's rate for the discriminators.", "--lr; BigGAN 4e-4"),
+    _distil(SYNTHESIS, "--stage1-kimg", float, "stages.stage1_kimg", "Train the student alone first, for that many thousands of images.", "the preset's; 0 is one stage"),
+    _distil(SYNTHESIS, "--stage2-kimg", float, "stages.stage2_kimg", "Then under its teacher for as many, instead of --max-steps.", "the preset's"),
     _option(LENGTH, "--epochs", int, "schedule.epochs", "Epochs at a constant rate.", "the preset's"),
     _option(LENGTH, "--decay-epochs", int, "schedule.decay_epochs", "Epochs of linear decay to zero after that.", "100"),
     _option(LENGTH, "--max-steps", int, "schedule.max_steps", "Stop after this many steps in all.", "none"),
     _option(LENGTH, "--max-time", str, "schedule.max_seconds", "Stop after this time, e.g. 25m or 1h30m, with a final save.", "none"),
     _option(LENGTH, "--teacher-srresnet-steps", int, "stages.teacher_srresnet_steps", "Super-resolution, stage 0a: the teacher in pixels.", "1,000,000"),
     _distil(LENGTH, "--student-srresnet-steps", int, "stages.student_srresnet_steps", "Stage 0b: the student in pixels.", "1,000,000"),
-    _distil(LENGTH, "--teacher-gan-steps", int, "stages.teacher_gan_steps", "Stage 1: the teacher as SRGAN.", "200,000"),
+    _distil(LENGTH, "--teacher-gan-steps", int, "stages.teacher_gan_steps", "Stage 1: the teacher as SRGAN. Synthesis, without --teacher: the teacher.", "200,000; synthesis the preset's"),
     _distil(LENGTH, "--teacher-content-steps", int, "stages.teacher_content_steps", "Stage 1' of g2g-al: the teacher by its content loss.", "2,500"),
     _option(LENGTH, "--srresnet-lr", float, "stages.srresnet_lr", "Adam's rate in the stages in pixels.", "1e-4"),
     _option(LENGTH, "--rate-drop-step", int, "method.options.rate_drop_step", "A tenth of the rate from this step on (super-resolution).", "100,000"),
-    _option(LENGTH, "--lr", float, "optimiser.lr", "Adam's learning rate.", "2e-4; super-resolution 1e-4"),
+    _option(LENGTH, "--lr", float, "optimiser.lr", "Adam's learning rate.", "2e-4; super-resolution and BigGAN 1e-4, StyleGAN2 2e-3"),
     _distil(SELECTION, "--select", str, "selection.select", "Which student is handed out: last, best on images held-out from training, or best-on-test (optimistic).", "last"),
     _distil(SELECTION, "--eval-every", int, "selection.every", "Steps between scores of the student by FID.", "5000"),
     _distil(SELECTION, "--held-out", int, "selection.held_out", "Source images (pairs) kept out of training for that.", "120"),

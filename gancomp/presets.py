@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from gancomp.errors import ConfigError
+from gancomp.presets_synthesis import SYNTHESIS_ROWS
 
 Json = dict[str, Any]
 
@@ -20,7 +21,7 @@ class Preset:
         name: what `--preset` calls it; rows of one name differ in dataset and architecture.
         command: `pretrain` or `distill`.
         method: the method's registry name.
-        task: `unpaired`, `paired` or `super-resolution`.
+        task: `unpaired`, `paired`, `super-resolution` or `synthesis`.
         arch: architecture of teacher and student.
         dataset: registered name, or None for any other dataset of the task.
         settings: nested settings, as in a `--config` file.
@@ -353,11 +354,20 @@ PRESETS: tuple[Preset, ...] = (
             ("sr-short", _sr_short, SR_SHORT),
         )
     ),
+    # StyleGAN2 and BigGAN, and DGL-GAN
+    *(
+        Preset(name, command, method, "synthesis", arch, None, settings, source, ratio=0.5)
+        for name, command, method, arch, settings, source in SYNTHESIS_ROWS
+    ),
 )
 
 # what is taken without `--preset`
 DEFAULT_PRESET = {"pretrain": "standard", "distill": "dcd"}
-DEFAULT_PRESET_OF_TASK = {"super-resolution": "div2k-x4"}
+DEFAULT_PRESET_OF_TASK = {
+    ("pretrain", "super-resolution"): "div2k-x4",
+    ("distill", "super-resolution"): "div2k-x4",
+    ("distill", "synthesis"): "dgl",
+}
 
 
 def find_preset(
@@ -375,7 +385,7 @@ def find_preset(
     Raises:
         ConfigError: for an unknown preset name, or one for other data, with the known ones.
     """
-    name = name or DEFAULT_PRESET_OF_TASK.get(task, DEFAULT_PRESET[command])
+    name = name or DEFAULT_PRESET_OF_TASK.get((command, task), DEFAULT_PRESET[command])
     names = list(dict.fromkeys(row.name for row in PRESETS if row.command == command))
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)

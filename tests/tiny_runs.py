@@ -38,8 +38,10 @@ context.set_forkserver_preload(
         "gancomp.networks.resnet",
         "gancomp.recipes.distill",
         "gancomp.recipes.profile",
+        "gancomp.methods.dgl",
         "gancomp.methods.srgan_alone",
         "gancomp.networks.srgan_discriminator",
+        "gancomp.networks.stylegan2_discriminator",
         "gancomp.tasks.paired",
         "gancomp.tasks.super_resolution",
         "gancomp.tasks.unpaired",
@@ -48,6 +50,7 @@ context.set_forkserver_preload(
 
 
 STAGES = ("0a-teacher-srresnet", "0b-student-srresnet", "1-teacher-srgan")
+SYNTHESIS_STAGES = ("0-teacher-gan", "1-student-gan")
 
 
 @dataclass
@@ -100,6 +103,23 @@ def staged_arguments(folder: Path, out: Path, *more: str, every: int = 2) -> lis
         f"--workers 0 --checkpoint-every {every}"
     )
     return [*text.split(), "--dataset", str(folder), "--out", str(out), *more]
+
+
+def synthesis_arguments(folder: Path, out: Path, *more: str) -> list[str]:
+    """A `distill` for synthesis: two stages and a run, with every regulariser in each of them."""
+    text = (
+        "distill --task synthesis --width 8 --d-width 8 --size 16 --batch-size 4 --ema-start 2 "
+        "--r1-every 2 --path-every 2 --teacher-gan-steps 3 --stage1-kimg 0.012 "
+        "--stage2-kimg 0.016 --log-every 1 --sample-every 3 --seed 7 --device cpu --workers 0 "
+        "--checkpoint-every 2"
+    )
+    small = out.parent / "small.toml"
+    small.parent.mkdir(parents=True, exist_ok=True)
+    small.write_text(
+        "[teacher.network]\nstyle_channels = 8\nmapping_layers = 1\nconst_channels = 8\n"
+    )
+    places = ["--config", str(small), "--dataset", str(folder), "--out", str(out)]
+    return [*text.split(), *places, *more]
 
 
 def start(
@@ -174,7 +194,7 @@ def newest_step(run: Path) -> int:
     return load_checkpoint(found[0]).step if found else 0
 
 
-def assert_same_result(run: Path, unbroken: Path) -> None:
+def assert_same_result(run: Path, unbroken: Path, *, batch_size: int = 1) -> None:
     """Generators, samples and the last checkpoint are equal bit for bit, losses too."""
     for name in ("student.safetensors", "teacher.safetensors"):
         assert (run / name).read_bytes() == (unbroken / name).read_bytes(), name
@@ -185,7 +205,7 @@ def assert_same_result(run: Path, unbroken: Path) -> None:
     )
     assert one.step == two.step
     for state in (one.state, two.state):
-        assert state.pop("outcome")["num_images"] == one.step
+        assert state.pop("outcome")["num_images"] == batch_size * one.step
     assert_equal(one.state, two.state)
     assert losses(run) == losses(unbroken)
 
@@ -243,6 +263,21 @@ def unhurried_stages() -> None:
         return phase
 
     SuperResolutionMethod.make_phase = make_phase  # type: ignore[method-assign]  # only in a process made for it
+
+
+def unhurried_game() -> None:
+    """The same for synthesis, in every stage."""
+    from gancomp.methods.game import Game
+
+    original = Game.phases
+
+    def phases(self):  # type: ignore[no-untyped-def]  # stands in for a method
+        made = original(self)
+        for optimizer in {phase.optimizer for phase in made}:
+            optimizer.register_step_pre_hook(lambda *_: time.sleep(0.03))
+        return made
+
+    Game.phases = phases  # type: ignore[method-assign]  # only in a process made for it
 
 
 def delay(seconds: Callable[[int], float]) -> None:

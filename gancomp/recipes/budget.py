@@ -14,6 +14,7 @@ from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError
 from gancomp.metrics.latency import time_in_turns
 from gancomp.networks.fast import accelerate
+from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.registry import build_network
 
 NUM_RUNS = 15
@@ -46,10 +47,13 @@ def student_latency_ms(network: NetworkSettings, size: int, device: torch.device
 
     Weights do not matter for it, so they are those that a new network has.
     """
-    fast = accelerate(build_network(network.arch, **network.arguments()).eval().to(device))
-    channels = network.in_channels
-    image = torch.zeros(1, channels, size, size, device=device)
-    timed = time_in_turns({"student": lambda: fast(image)}, num_runs=NUM_RUNS, device=device)
+    built = build_network(network.arch, **network.arguments()).eval().to(device)
+    fast = accelerate(built)
+    image_shape = (1, network.in_channels or 3, size, size)
+    shape = (1, built.latent_size) if isinstance(built, SynthesisGenerator) else image_shape
+    with device:
+        inputs = built.example_input(shape)
+    timed = time_in_turns({"student": lambda: fast(inputs)}, num_runs=NUM_RUNS, device=device)
     return timed["student"].median_ms
 
 

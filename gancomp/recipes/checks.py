@@ -9,8 +9,15 @@ from gancomp.config import DataSettings, NetworkSettings, Settings, read
 from gancomp.data.splits import DatasetFiles
 from gancomp.data.super_resolution import evaluation_crops
 from gancomp.errors import ConfigError
+from gancomp.networks.base import TappedNetwork
+from gancomp.networks.synthesis import SynthesisGenerator
+from gancomp.recipes import synthesis
 from gancomp.recipes.ineffective import refuse_foreign_options
 from gancomp.registry import DISCRIMINATORS, METHODS, NETWORKS, build_network, resolve
+
+TRANSLATES, ENLARGES = "keeps their size", "enlarges images"
+SYNTHESISES = "makes images out of noise"
+PURPOSES = {"super-resolution": ENLARGES, synthesis.TASK: SYNTHESISES}
 
 
 def check(settings: Settings) -> Any:
@@ -39,6 +46,8 @@ def check(settings: Settings) -> Any:
         problems.append("--epochs 0 --decay-epochs 0: there would be no training; raise one")
     if data.load_size < data.size:
         problems.append(f"--load-size {data.load_size}: must be at least --size {data.size}")
+    if data.task == synthesis.TASK:
+        synthesis.refuse_two_families(settings)
     source = settings.teacher.source
     for label, network in (
         (f"--teacher {source}" if source else "--arch", settings.teacher.network),
@@ -48,6 +57,8 @@ def check(settings: Settings) -> Any:
             problems += _check_network(label, network, data)
     if data.task == "super-resolution":
         problems += _check_super_resolution(settings)
+    if data.task == synthesis.TASK and not problems:
+        problems += synthesis.problems_of(settings)
     if problems:
         raise ConfigError("; ".join(dict.fromkeys(problems)))
     refuse_foreign_options(settings, method)
@@ -61,20 +72,29 @@ def _check_network(label: str, network: NetworkSettings, data: DataSettings) -> 
     if network.arch in DISCRIMINATORS:
         return [f"{label}: {network.arch} is a discriminator; choose a generator"]
     with torch.device("meta"):  # no weights are made, only shapes
-        enlarges = build_network(network.arch).scale > 1
-        if enlarges != (data.task == "super-resolution"):
-            does = "enlarges images" if enlarges else "keeps their size"
-            return [f"{label}: {network.arch} {does}, which is not for {data.task} data"]
+        kind = purpose(build_network(network.arch))
+        if kind != PURPOSES.get(data.task, TRANSLATES):
+            return [f"{label}: {network.arch} {kind}, which is not for {data.task} data"]
         built = build_network(network.arch, **network.arguments())
+    if isinstance(built, SynthesisGenerator) and built.resolution != data.size:
+        return [f"--size {data.size}: {label} makes images of {built.resolution} pixels"]
     size, multiple = data.size // built.scale, built.size_multiple
-    if (network.in_channels, network.out_channels or 3) != (3, 3):
+    channels = (network.in_channels or 3, network.out_channels or 3)
+    if channels != (3, 3):
         return [
-            f"{label}: {network.arch} from {network.in_channels} to {network.out_channels or 3} "
-            "channels; images are read as RGB, choose a generator from 3 to 3"
+            f"{label}: {network.arch} from {channels[0]} to {channels[1]} channels; "
+            "images are read as RGB, choose a generator from 3 to 3"
         ]
     if size % multiple:
         return [f"--size {size}: {network.arch} needs a multiple of {multiple}"]
     return []
+
+
+def purpose(network: TappedNetwork) -> str:
+    """What a generator does, in words."""
+    if isinstance(network, SynthesisGenerator):
+        return SYNTHESISES
+    return ENLARGES if network.scale > 1 else TRANSLATES
 
 
 def _check_super_resolution(settings: Settings) -> list[str]:

@@ -53,8 +53,8 @@ def _student_plays_no_game(settings: Settings, options: Any) -> bool:
     return not any(getattr(options, name, True) for name in sides)
 
 
-def _task_is_not(task: str) -> Idle:
-    return lambda settings, options: settings.data.task != task
+def _task_is_not(*tasks: str) -> Idle:
+    return lambda settings, options: settings.data.task not in tasks
 
 
 def _has_own_teacher(settings: Settings, options: Any) -> bool:
@@ -81,8 +81,16 @@ def _no_discriminator_is_trained(settings: Settings, options: Any) -> bool:
     return settings.method.name == "gan2g" and settings.teacher.source is not None
 
 
-SR = "super-resolution"
-GAN_TEACHERS = ("gan2g", "gan2g-al", "gan2gan")
+def _has_beta(settings: Settings, options: Any) -> bool:
+    return getattr(options, "ema_beta", None) is not None
+
+
+def _trains_the_teacher_alone(settings: Settings, options: Any) -> bool:
+    return settings.command == "pretrain"
+
+
+SR, SYNTHESIS = "super-resolution", "synthesis"
+GAN_TEACHERS = ("gan2g", "gan2g-al", "gan2gan", "dgl")
 
 
 # path of the setting, when it changes nothing, and what says so
@@ -112,7 +120,8 @@ RULES: tuple[tuple[str, Idle, str], ...] = (
     ("method.options.connector", _has_no("lambda_dcd"), "--lambda-dcd 0"),
     ("method.options.train_connectors", _has_no("lambda_dcd"), "--lambda-dcd 0"),
     *(
-        (path, _task_is(SR), f"--task {SR}")
+        (path, _task_is(task), f"--task {task}")
+        for task in (SR, SYNTHESIS)
         for path in (
             "data.direction",
             "data.load_size",
@@ -127,12 +136,29 @@ RULES: tuple[tuple[str, Idle, str], ...] = (
         for name in (
             "teacher_srresnet_steps",
             "student_srresnet_steps",
-            "teacher_gan_steps",
             "teacher_content_steps",
             "srresnet_lr",
-            "student_source",
         )
     ),
+    *(
+        (
+            f"stages.{name}",
+            _task_is_not(SR, SYNTHESIS),
+            f"other data than --task {SR} or {SYNTHESIS}",
+        )
+        for name in ("teacher_gan_steps", "student_source")
+    ),
+    *(
+        (f"stages.{name}", _task_is_not(SYNTHESIS), f"other data than --task {SYNTHESIS}")
+        for name in ("stage1_kimg", "stage2_kimg")
+    ),
+    ("stages.stage1_kimg", _has_own_student, "--student"),
+    ("stages.stage1_kimg", _trains_the_teacher_alone, "gancomp pretrain"),
+    ("stages.teacher_gan_steps", _has_no("lambda_dgl"), "--lambda-dgl 0"),
+    ("method.options.teacher_discriminator", _has_no("lambda_dgl"), "--lambda-dgl 0"),
+    ("method.options.r1_every", _has_no("r1_gamma"), "--r1-gamma 0"),
+    ("method.options.path_every", _has_no("path_weight"), "--path-weight 0"),
+    ("method.options.ema_kimg", _has_beta, "--ema-beta"),
     ("stages.teacher_srresnet_steps", _has_own_teacher, "--teacher"),
     ("stages.teacher_gan_steps", _has_own_teacher, "--teacher"),
     ("stages.teacher_content_steps", _has_own_teacher, "--teacher"),

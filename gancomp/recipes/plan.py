@@ -24,9 +24,11 @@ from gancomp.data.registered import find_known
 from gancomp.data.splits import DatasetFiles
 from gancomp.engine.run import read_config
 from gancomp.errors import ConfigError
+from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import LoadedModel, open_model
 from gancomp.losses.perceptual import PERCEPTUAL_SOURCES, content_tap
 from gancomp.presets import Preset, find_preset
+from gancomp.recipes import synthesis
 from gancomp.recipes.budget import Measure, fit_student, milliseconds, student_latency_ms
 from gancomp.recipes.checks import check, refuse_too_small_images
 from gancomp.recipes.ineffective import refuse_ineffective
@@ -48,6 +50,7 @@ class Given:
         student_width: the student's width instead of a ratio.
         ratio: the student's channels over the teacher's.
         latency_budget: as typed; the student is as wide as it allows, instead of a ratio.
+        narrow_const: whether the student's learned constant is narrowed with the rest (StyleGAN2).
     """
 
     overrides: Json = field(default_factory=dict)
@@ -59,6 +62,7 @@ class Given:
     student_width: int | None = None
     ratio: float | None = None
     latency_budget: str | None = None
+    narrow_const: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,8 @@ def make_plan(
     options = check(settings)
     refuse_ineffective(typed, settings, options)
     refuse_too_small_images(settings, files)
+    for remark in synthesis.remarks(settings, files):
+        say(remark)
     latency = None
     if given.latency_budget is not None:
         settings, latency = fit_student(settings, given.latency_budget, measure, say)
@@ -192,10 +198,12 @@ def _resolve(
     values["data"] = _with_load_size(values["data"])
     if files.task == "super-resolution":
         values = _complete_super_resolution(values)
-    if command == "pretrain" and not resolve(METHODS, "", preset.method).has_features:
+    if files.task == synthesis.TASK:
+        values = synthesis.complete(values, typed, files)
+    if not resolve(METHODS, "", preset.method).has_features:
         if "perceptual" in typed:
             raise ConfigError(
-                f"--perceptual, --vgg: pretrain has no perceptual loss for {files.task} data; "
+                f"--perceptual, --vgg: {command} has no perceptual loss for {files.task} data; "
                 "leave them away"
             )
         values["perceptual"] = {"source": "none"}
@@ -257,15 +265,17 @@ def _check_purpose(model: LoadedModel, source: str, files: DatasetFiles, data: J
 
 
 def teacher_file(source: str) -> Path:
-    """The generator file of `--teacher FILE` or `--teacher RUN`."""
+    """The file of `--teacher FILE` or `--teacher RUN`; a BigGAN's folder is taken whole."""
     path = Path(source).expanduser()
-    return path / "teacher.safetensors" if path.is_dir() else path
+    if path.is_dir() and not is_biggan_folder(path):
+        return path / "teacher.safetensors"
+    return path
 
 
 def _with_load_size(data: Json) -> Json:
     size = data.get("size")
-    if data["task"] == "super-resolution":
-        return {"load_size": size} | data  # its images are cropped as they are
+    if data["task"] in ("super-resolution", synthesis.TASK):
+        return {"load_size": size} | data  # no larger than what is cut out of them
     if "load_size" not in data and isinstance(size, int) and 8 <= size <= 4096:
         # 286 for 256, as CycleGAN and pix2pix have it
         return data | {"load_size": round(size * 286 / 256)}
@@ -282,12 +292,14 @@ def _student(teacher: NetworkSettings, given: Given, typed: Json, preset: Preset
     student: Json = narrowed(teacher, ratio, arch=arch).arguments() | {"arch": arch}
     if given.student_width is not None:
         student["width"] = given.student_width
+    if given.narrow_const is not None:
+        student = synthesis.with_constant(teacher, student, narrow=given.narrow_const)
     return merge(student, typed.get("student") or {})
 
 
 def _student_from(source: str, given: Given, typed: Json) -> Json:
     """The student's network settings as the file of `--student` says."""
-    for name in ("ratio", "student_width", "student_arch"):
+    for name in ("ratio", "student_width", "student_arch", "narrow_const"):
         if (value := getattr(given, name)) is not None:
             flag = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{flag} {value}: the network follows from --student {source}")
@@ -346,7 +358,7 @@ def _resumed(command: str, given: Given, typed: Json, say: Callable[[str], None]
     saved = read(Settings, config["settings"])
     if saved.command != command:
         raise ConfigError(f"--resume: {out} is a run of gancomp {saved.command}, not {command}")
-    for name in ("arch", "student_arch", "student_width", "ratio"):
+    for name in ("arch", "student_arch", "student_width", "ratio", "narrow_const"):
         if getattr(given, name) is not None and not _agrees(saved, name, getattr(given, name)):
             raise ConfigError(
                 f"--{name.replace('_', '-')} {getattr(given, name)}: the run in {out} was started "
@@ -400,6 +412,8 @@ def _agrees(saved: Settings, name: str, value: Any) -> bool:
         return bool(saved.teacher.network.arch == value)
     if saved.student is None:
         return False
+    if name == "narrow_const":
+        return value is (saved.student.const_channels != saved.teacher.network.const_channels)
     if name == "ratio":
         return bool(max(1, round(saved.teacher.network.width * value)) == saved.student.width)
     return bool(getattr(saved.student, name.removeprefix("student_")) == value)

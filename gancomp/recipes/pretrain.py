@@ -9,7 +9,7 @@ from gancomp.recipes.training import Result
 
 
 def pretrain(given: Given, view: View) -> Result:
-    """Trains a teacher as CycleGAN (unpaired data), pix2pix (paired data) or SRGAN does.
+    """Trains a teacher as CycleGAN, pix2pix, SRGAN, StyleGAN2 or BigGAN, as the data asks.
 
     Raises:
         GancompError: for whatever the user can mend; what was already saved stays.

@@ -1,7 +1,8 @@
-"""What super-resolution trains before the run itself: SRResNets first, then the teacher's tuning.
+"""What is trained before the run itself: super-resolution's SRResNets and tuned teachers.
 
-Each stage is a run of its own below the run's `stages/`, on the same line as any other run: it has
-its checkpoints, can be killed and goes on exactly. A finished one is skipped.
+Those of synthesis are in `synthesis_stages`. Each stage is a run of its own below the run's
+`stages/`, on the same line as any other run: it has its checkpoints, can be killed and goes on
+exactly. A finished one is skipped.
 
 | stage | what | left out |
 |---|---|---|
@@ -18,45 +19,21 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from gancomp.config import (
-    Json,
-    MethodSettings,
-    PerceptualSettings,
-    ScheduleSettings,
-    SelectionSettings,
-    Settings,
-    read,
-)
+from gancomp.config import Json, MethodSettings, PerceptualSettings, Settings
 from gancomp.engine.checkpoint import load_newest
 from gancomp.engine.fit import View, load_networks
-from gancomp.engine.run import CONFIG, RunFolder, tidy
+from gancomp.engine.run import RunFolder, tidy
 from gancomp.engine.stopping import InterruptedRunError, StopWish
 from gancomp.errors import CheckpointError
 from gancomp.export.model import open_model
 from gancomp.methods.base import Method
+from gancomp.recipes import synthesis_stages
 from gancomp.recipes.plan import Plan
+from gancomp.recipes.stage import FOLDER, Stage, plan_with
 from gancomp.recipes.training import Result
 from gancomp.registry import METHODS, resolve
 
-FOLDER = "stages"
 Train = Callable[[Plan, View], Result]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One run before the run.
-
-    Attributes:
-        name: of its folder.
-        role: what it makes: `teacher` or `student`.
-        objective: of the method that trains one network alone.
-        steps: how many.
-    """
-
-    name: str
-    role: str
-    objective: str
-    steps: int
 
 
 @dataclass(frozen=True)
@@ -74,6 +51,8 @@ class Beginning:
 
 def stages_of(settings: Settings, options: Any) -> list[Stage]:
     """The stages before a run with these settings, in their order."""
+    if settings.data.task == "synthesis":
+        return synthesis_stages.stages_of(settings, options)
     if settings.data.task != "super-resolution" or options_objective(options) == "pixel":
         return []
     lengths, stages = settings.stages, []
@@ -137,6 +116,9 @@ def begin(plan: Plan, method: Method, view: View, *, train: Train, stop: StopWis
                 view.say(f"stage {stage.name}: out of time; go on with --resume")
                 return Beginning(replace(result, run=plan.out), None)
         made[stage.role] = file
+    if plan.settings.data.task == "synthesis":
+        synthesis_stages.hand_on(plan.settings, method, made)
+        return Beginning(None, seconds_left())
     for role, file in made.items():
         method.generators()[role].load_state_dict(open_model(file).network.state_dict())
     if getattr(plan.options, "discriminator_from_teacher", False):
@@ -151,16 +133,24 @@ def is_finished(file: Path, stage: Stage) -> bool:
 
 def plan_of(stage: Stage, plan: Plan, made: dict[str, Path], seconds_left: float | None) -> Plan:
     """The stage as a run of its own; `made` has the generators of earlier stages by role."""
+    if plan.settings.data.task == "synthesis":
+        return plan_with(
+            synthesis_stages.settings_of(stage, plan.settings), stage, plan, seconds_left
+        )
+    return plan_with(settings_of(stage, plan.settings, made), stage, plan, seconds_left)
+
+
+def settings_of(stage: Stage, whole: Settings, made: dict[str, Path]) -> Settings:
+    """The settings of a stage of super-resolution, except for its length."""
     of_teacher = stage.role == "teacher"
-    whole, name = plan.settings, "srgan" if of_teacher else "no-kd"
-    kind = resolve(METHODS, "--method", name)
-    known = {item.name for item in fields(kind.Options)}
+    name = "srgan" if of_teacher else "no-kd"
+    known = {item.name for item in fields(resolve(METHODS, "--method", name).Options)}
     values: Json = {key: value for key, value in whole.method.options.items() if key in known}
     values["objective"] = stage.objective
     in_pixels = stage.objective == "pixel"
     source = made.get("teacher") if of_teacher else None
     rate = whole.stages.srresnet_lr if in_pixels else whole.optimiser.lr
-    settings = replace(
+    return replace(
         whole,
         command="pretrain" if of_teacher else "distill",
         student=None if of_teacher else whole.student,
@@ -168,20 +158,6 @@ def plan_of(stage: Stage, plan: Plan, made: dict[str, Path], seconds_left: float
         method=MethodSettings(name, whole.method.preset, values),
         optimiser=replace(whole.optimiser, lr=rate),
         perceptual=PerceptualSettings("none") if in_pixels else whole.perceptual,
-        schedule=ScheduleSettings(
-            epochs=1_000_000, decay_epochs=0, max_steps=stage.steps, max_seconds=seconds_left
-        ),
-        selection=SelectionSettings(),
-    )
-    out = plan.out / FOLDER / stage.name
-    return replace(
-        plan,
-        settings=settings,
-        options=read(kind.Options, values, "method.options"),
-        out=out,
-        resume=(out / CONFIG).exists(),
-        preset=plan.preset | {"reported": None},
-        is_stage=True,
     )
 
 

@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 import gancomp
 from gancomp.config import Json, Settings
 from gancomp.data.cache import is_kept
-from gancomp.data.loader import IndexedDataset, batches, evaluation_batches, steps_per_epoch
-from gancomp.data.splits import DatasetFiles, Split
-from gancomp.data.super_resolution import evaluation_crops
-from gancomp.data.transforms import to_uint8
+from gancomp.data.indexed import Reader
+from gancomp.data.loader import IndexedDataset, batches, steps_per_epoch
 from gancomp.engine.checkpoint import Checkpoint, list_checkpoints, load_newest
 from gancomp.engine.fit import Loop, Outcome, Periodic, View, load_networks
 from gancomp.engine.logging import tensorboard_logger
 from gancomp.engine.run import RunFolder, name_latest, read_config
-from gancomp.errors import CheckpointError, ConfigError, DataError
+from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.model import open_model
 from gancomp.export.native import save_model
-from gancomp.files import replacing
 from gancomp.losses.perceptual import PerceptualFeatures, load_perceptual
 from gancomp.methods.base import Ingredients, Method
 from gancomp.networks.base import TappedNetwork
+from gancomp.recipes import synthesis
+from gancomp.recipes.grids import make_sampler
 from gancomp.recipes.plan import Plan, student_file, teacher_file
 from gancomp.recipes.selection import Selection, divide
 from gancomp.registry import METHODS, READERS, TASKS, resolve
 from gancomp.tasks.base import Task, new_network
-
-NUM_SAMPLES = 4
 
 
 @dataclass(frozen=True)
@@ -120,7 +115,11 @@ def make_task(settings: Settings, teacher: TappedNetwork, *, resume: bool) -> Ta
         frozen=settings.teacher.freeze,
     )
     source = Path(settings.teacher.source).expanduser() if settings.teacher.source else None
-    if source is not None and source.is_dir() and not resume:
+    if source is None or resume:
+        return task
+    if settings.data.task == synthesis.TASK:
+        synthesis.bring_discriminator(task, str(source))
+    elif source.is_dir():
         bring_companions(task, source)
     return task
 
@@ -226,12 +225,13 @@ def make_reader(plan: Plan, view: View) -> IndexedDataset:
         DataError: if the images are not of the task's kind.
     """
     data, train = plan.settings.data, divide(plan.files, plan.settings).training.train
-    scale = plan.settings.teacher.network.scale
-    own: Json = {"scale": scale}  # photographs for super-resolution are never brought to one size
-    if scale is None:
-        num_images = len(train.source) + len(train.target)
+    kind = resolve(READERS, "--task", data.task)
+    # photographs for super-resolution are never brought to one size
+    own: Json = {"scale": plan.settings.teacher.network.scale}
+    if issubclass(kind, Reader):
+        num_images = kind.num_slots(train)
         own = {"cached": is_kept(data.cache, num_images, data.load_size, say=view.say)}
-    reader: IndexedDataset = resolve(READERS, "--task", data.task)(
+    reader: IndexedDataset = kind(
         train,
         size=data.size,
         load_size=data.load_size,
@@ -285,76 +285,6 @@ def make_loop(
         view=view,
         loggers=[tensorboard_logger(run.path)] if settings.run.tensorboard else [],
     )
-
-
-def make_sampler(
-    settings: Settings, files: DatasetFiles, method: Method, run: RunFolder, *, device: torch.device
-) -> Callable[[int], None]:
-    """Draws a grid of the same images at every call: source, teacher, student, row by row.
-
-    In super-resolution the source is enlarged without a network, and the photograph comes last.
-    """
-    sources, *truths = sample_images(settings, files)
-    generators = method.generators()
-
-    def sample(step: int) -> None:
-        method.eval()
-        with torch.no_grad():
-            made = [item(sources.to(device)).cpu() for item in generators.values()]
-            shown = [resized(sources, made[0].shape[-1]), *made, *truths]
-        method.train()
-        draw_grid(
-            torch.stack(shown, dim=1).flatten(0, 1),
-            run.samples / f"step_{step:08d}.png",
-            len(shown),
-        )
-
-    return sample
-
-
-def sample_images(settings: Settings, files: DatasetFiles) -> list[Tensor]:
-    """The sources of the grid and, in super-resolution, the photographs they come from."""
-    size, scale = settings.data.size, settings.teacher.network.scale
-    split = files.test or files.train
-    if scale is not None:
-        return enlarged_samples(split, files.train, size=size, scale=scale)
-    _, sources = next(
-        evaluation_batches(
-            split.source[: 2 * NUM_SAMPLES],
-            size=size,
-            batch_size=NUM_SAMPLES,
-            half=split.side_by_side,
-            warn=lambda message: None,
-        )
-    )
-    return [sources]
-
-
-def enlarged_samples(split: Split, other: Split, *, size: int, scale: int) -> list[Tensor]:
-    """Sources and photographs out of `split`, or of `other` if its images are all too small."""
-    crops = partial(
-        evaluation_crops, size=size, scale=scale, count=NUM_SAMPLES, warn=lambda message: None
-    )
-    try:
-        pairs = crops(split)
-    except DataError:
-        pairs = crops(other)
-    return [pairs["source"], pairs["target"]]
-
-
-def resized(images: Tensor, size: int) -> Tensor:
-    """The images `(N, 3, H, W)` at `size` x `size` (bicubic), within [-1, 1]."""
-    if images.shape[-1] == size:
-        return images
-    return F.interpolate(images, (size, size), mode="bicubic").clamp(-1, 1)
-
-
-def draw_grid(images: Tensor, path: Path, columns: int) -> None:
-    """Writes `images` `(N, 3, H, W)` in [-1, 1] as one PNG with that many columns."""
-    pixels = torch.from_numpy(to_uint8(images.float()))
-    rows = [torch.cat(list(row), dim=1) for row in torch.split(pixels, columns)]
-    with replacing(path) as aside:
-        Image.fromarray(torch.cat(rows, dim=0).numpy()).save(aside, format="PNG")
 
 
 def save_generators(plan: Plan, method: Method, run: RunFolder, step: int) -> dict[str, Path]:

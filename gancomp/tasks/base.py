@@ -175,14 +175,17 @@ class Task(nn.Module, ABC):
 
 def new_network(settings: NetworkSettings, seed: int, role: str) -> TappedNetwork:
     """A freshly initialised network; its weights depend on the seed and its role alone."""
-    network = build_network(settings.arch, **settings.arguments())
-    initialise(network, derive_generator(seed, "init", role))
-    return network
+    return _drawn(settings.arch, settings.arguments(), derive_generator(seed, "init", role))
 
 
 def like(network: TappedNetwork, seed: int, role: str) -> TappedNetwork:
     """A freshly initialised network of the same architecture and settings."""
-    arguments: dict[str, Any] = network.settings()
-    twin = build_network(network.arch, **arguments)
-    initialise(twin, derive_generator(seed, "init", role))
-    return twin
+    return _drawn(network.arch, network.settings(), derive_generator(seed, "init", role))
+
+
+def _drawn(arch: str, arguments: dict[str, Any], generator: torch.Generator) -> TappedNetwork:
+    with torch.device("meta"):  # a network that comes with weights would have them drawn twice
+        network = build_network(arch, **arguments)
+    network.to_empty(device="cpu")
+    initialise(network, generator)
+    return network

@@ -23,8 +23,10 @@ def test_every_method_is_listed_with_its_paper(capsys: pytest.CaptureFixture[str
         "g2g-al": "distill",
         "gan2gan": "distill",
         "no-kd": "distill",
+        "dgl": "distill",
         "teacher-only": "pretrain",
         "srgan": "pretrain",
+        "gan": "pretrain",
     }
 
 

@@ -1,0 +1,140 @@
+"""DGL-GAN: the student also plays against the teacher's discriminator (Tian et al. 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from gancomp.config import NetworkSettings, setting
+from gancomp.engine.phases import Step
+from gancomp.errors import ConfigError
+from gancomp.losses.gan import generator_loss
+from gancomp.methods.base import Ingredients
+from gancomp.methods.game import Game, GanOptions, judge_phases
+from gancomp.methods.synthesis import SynthesisMethod, task_of
+from gancomp.networks.base import TappedNetwork
+from gancomp.networks.synthesis import SynthesisDiscriminator, SynthesisGenerator
+from gancomp.tasks.base import new_network
+from gancomp.tasks.synthesis import Judged, Styled, SynthesisTask
+
+
+@dataclass(frozen=True)
+class DglOptions(GanOptions):
+    """The game's rules, and the teacher's part in it.
+
+    Attributes:
+        lambda_dgl: weight of the teacher's discriminator in the generator's loss; at 0 it is not
+            even asked.
+        teacher_discriminator: whether it stays as it is or learns from the student's images.
+        d_multiplier: width of the student's discriminator over the teacher's; None is the
+            generators' ratio for StyleGAN2, 1 for BigGAN.
+    """
+
+    lambda_dgl: float = setting(0.1, "--lambda-dgl", least=0.0)
+    teacher_discriminator: Literal["frozen", "finetune"] = setting("frozen", "--teacher-d")
+    d_multiplier: float | None = setting(None, "--d-multiplier", above=0.0, most=1.0)
+
+
+class Dgl(SynthesisMethod):
+    """The student's own game, and `lambda_dgl` times the verdict of the teacher's discriminator.
+
+    The teacher's generator takes no part; it is carried along to be compared with. Where the
+    released code runs a later variant, this is the paper's: the term itself, not a weighted one.
+    """
+
+    name = "dgl"
+    paper = "DGL-GAN: Discriminator Guided Learning for GAN Compression, arXiv 2112.06502"
+    Options = DglOptions
+
+    def __init__(self, ingredients: Ingredients, options: DglOptions) -> None:
+        super().__init__()
+        student = ingredients.student
+        if student is None:
+            raise ConfigError("--method dgl: needs a student; use gancomp pretrain for a teacher")
+        assert isinstance(student, SynthesisGenerator)
+        self.task, self.options = task_of(ingredients), options
+        _, teacher_discriminator = self.task.players
+        self.game = Game(
+            student,
+            student_discriminator(self.task, student, options.d_multiplier, ingredients.seed),
+            options,
+            kind=self.task.settings.gan,
+            optimiser=ingredients.optimiser,
+            seed=ingredients.seed,
+            role="student",
+        )
+        self.guided = options.lambda_dgl > 0
+        self.learns = self.guided and options.teacher_discriminator == "finetune"
+        teacher_discriminator.requires_grad_(False).eval()
+        self._phases = self.game.phases()
+        if self.learns:
+            names = ("teacher_discriminator", "teacher_r1")
+            self._phases += judge_phases(
+                teacher_discriminator, options, ingredients.optimiser, names=names
+            )
+
+    def train(self, mode: bool = True) -> Dgl:
+        """Sets the mode of all networks; a frozen discriminator stays as the teacher left it."""
+        super().train(mode)
+        if not self.learns:
+            self.task.discriminator.eval()
+        return self
+
+    def generators(self) -> dict[str, TappedNetwork]:
+        """The teacher, if there is one, and the student's average."""
+        teacher = {"teacher": self.task.generator} if self.task.frozen else {}
+        return {**teacher, "student": self.game.average.network}
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Those of the game, and the teacher's as far as there are any."""
+        networks = self.game.networks()
+        if self.task.frozen:
+            networks["teacher_generator"] = self.task.generator
+        if self.guided:
+            networks["teacher_discriminator"] = self.task.discriminator
+        return networks
+
+    def losses(self, phase: str, step: Step) -> dict[str, Tensor]:
+        """Those of the game; the student's with the teacher's verdict."""
+        _, judge = self.task.players
+        if phase == "teacher_discriminator":
+            return self.game.judge_losses(step, judge)
+        if phase == "teacher_r1":
+            return self.game.r1_losses(step, judge)
+
+        def guidance(fakes: Judged) -> dict[str, Tensor]:
+            logits = fakes.by(judge)
+            self.game.note(step, "judged_by_teacher", logits)
+            return {"dgl": self.options.lambda_dgl * generator_loss(self.game.kind, logits)}
+
+        return self.game.losses(phase, step, guidance if self.guided else None)
+
+    def go_on_from(self, role: str, states: Mapping[str, Any]) -> None:
+        """Goes on from the networks of another run: the student's, or a teacher's average."""
+        if role == "student":
+            self.game.go_on_from(states)
+            return
+        self.task.generator.load_state_dict(states["average"])
+        self.task.discriminator.load_state_dict(states["discriminator"])
+
+
+def student_discriminator(
+    task: SynthesisTask, student: SynthesisGenerator, multiplier: float | None, seed: int
+) -> SynthesisDiscriminator:
+    """A fresh discriminator like the teacher's, `multiplier` times as wide.
+
+    None: as much narrower as the student is than its teacher where there are styles (StyleGAN2,
+    released launcher), else as wide (BigGAN, released script).
+    """
+    generator, like = task.players
+    if multiplier is None:
+        ratio = student.settings()["width"] / generator.settings()["width"]
+        multiplier = ratio if isinstance(student, Styled) else 1.0
+    width = max(1, round(like.settings()["width"] * multiplier))
+    settings = NetworkSettings(arch=like.arch, **(like.settings() | {"width": width}))
+    network = new_network(settings, seed, "student_discriminator")
+    assert isinstance(network, SynthesisDiscriminator)
+    return network

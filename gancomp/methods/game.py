@@ -1,0 +1,337 @@
+"""A generator against its discriminator: the turns of StyleGAN2 and BigGAN, by options.
+
+| phase | what it minimises | with |
+|---|---|---|
+| the generator's | its adversarial term, and what a method adds | always |
+| `path` | path lengths' distance from their running mean | styles, every 4th step |
+| `discriminator` | both adversarial terms; then the average follows the generator | always |
+| `r1` | the gradient of D at real images | every 16th step |
+
+A lazy regulariser is a phase of its own that shares the optimiser of the phase before it; its term
+is multiplied by the number of steps it stands for, and Adam's rate and betas are those of n + 1
+steps in the time of n. Source: Karras et al. 2020 (StyleGAN2), appendix B; Brock et al. 2018
+(BigGAN), appendix C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from gancomp.config import OptimiserSettings, setting
+from gancomp.engine.phases import Phase, Step
+from gancomp.errors import ConfigError
+from gancomp.losses.gan import generator_loss
+from gancomp.losses.regularisers import path_length_penalty, path_lengths, r1_penalty
+from gancomp.methods.base import adam
+from gancomp.methods.ema import MovingAverage, beta_of_half_life
+from gancomp.networks.synthesis import Latents, SynthesisDiscriminator, SynthesisGenerator
+from gancomp.tasks.synthesis import (
+    Judged,
+    Styled,
+    draw,
+    fakes_of,
+    judging,
+    reals_of,
+    source_of,
+)
+
+STYLE_BETA = 0.995  # of the running mean of styles
+Extra = Callable[[Judged], dict[str, Tensor]]
+Terms = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class GanOptions:
+    """The rules of the game.
+
+    Attributes:
+        r1_gamma: of R1; None is 0.0002 size^2 / batch (Karras et al. 2020, ADA), 0 is none.
+        r1_every: steps from one R1 to the next.
+        path_weight: of the path length regulariser; 0 is none.
+        path_every: steps from one to the next.
+        style_mixing: share of the batches in which two styles are mixed.
+        ema_kimg: half-life of the average in thousands of images.
+        ema_beta: the average's factor per step, instead of a half-life.
+        ema_start: the average is but a copy until this step.
+        accumulation: a batch passes in that many parts, whose gradients add up.
+        d_lr: the discriminator's rate; None is the generator's.
+    """
+
+    r1_gamma: float | None = setting(None, "--r1-gamma", least=0.0)
+    r1_every: int = setting(16, "--r1-every", least=1)
+    path_weight: float = setting(2.0, "--path-weight", least=0.0)
+    path_every: int = setting(4, "--path-every", least=1)
+    style_mixing: float = setting(0.9, "--style-mixing", least=0.0, most=1.0)
+    ema_kimg: float = setting(10.0, "--ema-kimg", above=0.0)
+    ema_beta: float | None = setting(None, "--ema-beta", least=0.0, most=0.999999)
+    ema_start: int = setting(0, "--ema-start", least=0)
+    accumulation: int = setting(1, "--accumulation", least=1, most=4096)
+    d_lr: float | None = setting(None, "--d-lr", above=0.0, most=10.0)
+
+
+def default_r1_gamma(size: int, batch_size: int) -> float:
+    """The weight of R1 for images of `size` pixels. Source: Karras et al. 2020 (ADA)."""
+    return 0.0002 * size**2 / batch_size
+
+
+class Standing(nn.Module):
+    """What a game's state is beside its networks.
+
+    Attributes:
+        path_mean: the running mean of path lengths.
+        average_start: the average is but a copy until this step; 0 when it goes on from a stage.
+    """
+
+    path_mean: Tensor
+
+    def __init__(self, average_start: int) -> None:
+        super().__init__()
+        self.register_buffer("path_mean", torch.zeros(()))
+        self.average_start = average_start
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The start of the average, for `state_dict`."""
+        return {"average_start": self.average_start}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Puts it back."""
+        self.average_start = int(state["average_start"])
+
+
+class Game(nn.Module):
+    """One generator, its discriminator, its average, and the turns they take.
+
+    Args:
+        generator: starts with the weights it has; so does its average.
+        discriminator: of images of the same size.
+        rules: see `GanOptions`.
+        kind: of the adversarial terms: `vanilla` (logistic) or `hinge`.
+        optimiser: Adam's settings, the generator's rate among them.
+        seed: of the run.
+        role: name of the generator's phase.
+
+    Raises:
+        ConfigError: for rules about styles, if the generator has none.
+    """
+
+    def __init__(
+        self,
+        generator: SynthesisGenerator,
+        discriminator: SynthesisDiscriminator,
+        rules: GanOptions,
+        *,
+        kind: str,
+        optimiser: OptimiserSettings,
+        seed: int,
+        role: str,
+    ) -> None:
+        super().__init__()
+        _check_rules(generator, rules)
+        self.generator, self.discriminator = generator, discriminator
+        self.rules, self.kind, self.seed, self.role = rules, kind, seed, role
+        self.average = MovingAverage(generator)
+        self.standing = Standing(rules.ema_start)
+        self._latents: Latents | None = None
+        if isinstance(generator, Styled):
+            generator.latent_avg = None  # the average's affair from now on
+        self._optimiser = optimiser
+
+    def _generator_phases(self, optimiser: OptimiserSettings) -> list[Phase]:
+        rules, generator = self.rules, self.generator
+        every = rules.path_every if rules.path_weight > 0 else None
+        optimizer = lazy_adam(generator, optimiser, every)
+        phases = [Phase(self.role, generator, optimizer)]
+        if every is not None:
+            phases.append(Phase("path", generator, optimizer, every=every))
+        return phases
+
+    def phases(self) -> list[Phase]:
+        """Generator, path lengths, discriminator, R1; new ones at every call."""
+        return [
+            *self._generator_phases(self._optimiser),
+            *judge_phases(self.discriminator, self.rules, self._optimiser, after=self._follow),
+        ]
+
+    def networks(self) -> dict[str, nn.Module]:
+        """What a checkpoint must hold."""
+        return {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "average": self.average.network,
+            "standing": self.standing,
+        }
+
+    def go_on_from(self, states: Mapping[str, Any]) -> None:
+        """Takes over networks out of a checkpoint; the average has no delay then.
+
+        The mean path length is not among them: it starts afresh, as the optimisers do.
+        """
+        for name in ("generator", "discriminator", "average"):
+            self.networks()[name].load_state_dict(states[name])
+        self.standing.average_start = 0
+
+    def losses(self, phase: str, step: Step, extra: Extra | None = None) -> Terms:
+        """Weighted terms of `phase`; `extra` adds terms about the fakes that the generator made."""
+        match phase:
+            case self.role:
+                return self._generator_losses(step, extra)
+            case "path":
+                return self._in_parts(step, lambda part: self._path_losses(step, part))
+            case "discriminator":
+                return self.judge_losses(step, self.discriminator)
+            case _:
+                return self.r1_losses(step, self.discriminator)
+
+    def _generator_losses(self, step: Step, extra: Extra | None) -> Terms:
+        def terms_of(part: int) -> Terms:
+            fakes = fakes_of(self.generator, self._draw(step, "generator", part))
+            logits = fakes.by(self.discriminator)
+            self.note(step, "judged", logits)
+            terms = {"gan": generator_loss(self.kind, logits)}
+            return terms | extra(fakes) if extra is not None else terms
+
+        return self._in_parts(step, terms_of)
+
+    def note(self, step: Step, name: str, logits: Tensor) -> None:
+        """Logs the mean verdict on the fakes of the generator's turn; nothing minimises it."""
+        key, mean = f"{self.role}/{name}", logits.detach().float().mean() / self.rules.accumulation
+        step.notes[key] = step.notes[key] + mean if key in step.notes else mean
+
+    def _path_losses(self, step: Step, part: int) -> Terms:
+        generator, rules = self.generator, self.rules
+        assert isinstance(generator, Styled)
+        count = max(1, self._part_size(step) // 2)
+        latents = self._draw(step, "path", part, count)
+        styles = generator.styles(latents)
+        images = generator.synthesise(styles, latents.noise)
+        source = source_of(self.generator, self.seed, "path noise", step.index, part)
+        noise = torch.randn(images.shape, generator=source, device=images.device)
+        lengths = path_lengths(images, styles, noise)
+        penalty, mean = path_length_penalty(lengths, self.standing.path_mean)
+        self.standing.path_mean.copy_(mean)
+        return {"length": rules.path_weight * rules.path_every * penalty}
+
+    def judge_losses(self, step: Step, judge: SynthesisDiscriminator) -> Terms:
+        """How far `judge` is from telling the batch from the generator's images."""
+        reals, count = reals_of(step, judge), self.rules.accumulation
+
+        def terms_of(part: int) -> Terms:
+            return judging(self.kind, judge, reals.part(part, count), self._fakes(step, part))
+
+        return self._in_parts(step, terms_of)
+
+    def _fakes(self, step: Step, part: int) -> Judged:
+        """Images to judge, without a graph; made once for all judges."""
+
+        def make() -> Judged:
+            self._latents = self._draw(step, "discriminator", part)
+            with torch.no_grad():
+                return fakes_of(self.generator, self._latents)
+
+        return cast(Judged, step.once(f"fakes {part}", make))
+
+    def r1_losses(self, step: Step, judge: SynthesisDiscriminator) -> Terms:
+        """R1 of `judge` at the batch, for all the steps until the next one."""
+        reals, rules = reals_of(step, judge), self.rules
+        gamma = rules.r1_gamma
+        if gamma is None:
+            gamma = default_r1_gamma(reals.images.shape[-1], len(reals.images))
+        weight = gamma / 2 * rules.r1_every
+
+        def terms_of(part: int) -> Terms:
+            some = reals.part(part, rules.accumulation)
+
+            images = some.images.detach().requires_grad_()
+            # not through a compiled network: that cannot be differentiated twice
+            logits = judge.forward(judge.question(images, some.classes))
+            return {"gradient": weight * r1_penalty(logits, images)}
+
+        return self._in_parts(step, terms_of)
+
+    def _part_size(self, step: Step) -> int:
+        return len(step.batch["image"]) // self.rules.accumulation
+
+    def _draw(self, step: Step, phase: str, part: int, count: int | None = None) -> Latents:
+        count = self._part_size(step) if count is None else count
+        return draw(
+            self.generator,
+            count,
+            self.seed,
+            phase,
+            step.index,
+            part,
+            mixing=self.rules.style_mixing,
+        )
+
+    def _in_parts(self, step: Step, terms_of: Callable[[int], Terms]) -> Terms:
+        """The mean of the terms of all parts of a batch; each part's graph goes at once."""
+        count = self.rules.accumulation
+        if count == 1:
+            return terms_of(0)
+        total: Terms = {}
+        for part in range(count):
+            terms = {name: term / count for name, term in terms_of(part).items()}
+            for name, term in step.minimise(terms).items():
+                total[name] = total[name] + term if name in total else term
+        return total
+
+    def _follow(self, index: int) -> None:
+        """Lets the average follow the generator, and the mean style the styles of the fakes."""
+        rules, latents = self.rules, self._latents
+        assert latents is not None
+        beta = rules.ema_beta
+        if beta is None:
+            beta = beta_of_half_life(len(latents) * rules.accumulation, rules.ema_kimg)
+        self.average.follow(self.generator, 0.0 if index < self.standing.average_start else beta)
+        average = self.average.network
+        if isinstance(self.generator, Styled) and isinstance(average, Styled):
+            with torch.no_grad():
+                mean, known = self.generator.map(latents.z).mean(0), average.latent_avg
+                average.latent_avg = mean if known is None else mean.lerp(known, STYLE_BETA)
+        self._latents = None
+
+
+def judge_phases(
+    judge: SynthesisDiscriminator,
+    rules: GanOptions,
+    optimiser: OptimiserSettings,
+    *,
+    names: tuple[str, str] = ("discriminator", "r1"),
+    after: Callable[[int], None] | None = None,
+) -> list[Phase]:
+    """A discriminator's phase, and that of its R1 unless there is none."""
+    every = None if rules.r1_gamma == 0 else rules.r1_every
+    rate = optimiser.lr if rules.d_lr is None else rules.d_lr
+    optimizer = lazy_adam(judge, replace(optimiser, lr=rate), every)
+    phases = [Phase(names[0], judge, optimizer, after=after)]
+    if every is not None:
+        phases.append(Phase(names[1], judge, optimizer, every=every))
+    return phases
+
+
+def lazy_adam(
+    module: nn.Module, settings: OptimiserSettings, every: int | None
+) -> torch.optim.Adam:
+    """Adam for a phase and its lazy regulariser of every `every`-th step; None: it has none.
+
+    With c = every / (every + 1), the rate is multiplied by c and the betas are raised to it.
+    """
+    c = 1.0 if every is None else every / (every + 1)
+    lazy = replace(settings, lr=settings.lr * c, beta1=settings.beta1**c, beta2=settings.beta2**c)
+    return adam(module, lazy)
+
+
+def _check_rules(generator: SynthesisGenerator, rules: GanOptions) -> None:
+    if isinstance(generator, Styled):
+        return
+    for flag, value in (
+        ("--path-weight", rules.path_weight),
+        ("--style-mixing", rules.style_mixing),
+    ):
+        if value > 0:
+            raise ConfigError(f"{flag} {value:g}: {generator.arch} has no styles; use {flag} 0")

@@ -1,0 +1,106 @@
+"""The rows of the presets' table for StyleGAN2 and BigGAN, alone and under DGL-GAN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Json = dict[str, Any]
+
+NO_STYLES: Json = {"r1_gamma": 0.0, "path_weight": 0.0, "style_mixing": 0.0}
+
+
+def _stylegan2(width: int, style_channels: int, mapping_layers: int) -> Json:
+    network = {
+        "width": width,
+        "style_channels": style_channels,
+        "mapping_layers": mapping_layers,
+        "const_channels": width,
+    }
+    return {
+        "teacher": {"network": network},
+        "discriminator": {"width": width},
+        "adversarial": {"gan": "vanilla", "pool_size": 0},
+        "optimiser": {"lr": 2e-3, "beta1": 0.0, "beta2": 0.99, "eps": 1e-8},
+    }
+
+
+def _biggan(width: int) -> Json:
+    return {
+        "teacher": {"network": {"width": width}},
+        "discriminator": {"width": width},
+        "adversarial": {"gan": "hinge", "pool_size": 0},
+        "optimiser": {"lr": 1e-4, "beta1": 0.0, "beta2": 0.999, "eps": 1e-6},
+    }
+
+
+def _data(size: int, batch_size: int, *, flip: bool) -> Json:
+    return {"data": {"size": size, "batch_size": batch_size, "flip": flip}}
+
+
+def _length(steps: int) -> Json:
+    # epochs without end: synthesis counts steps
+    return {
+        "schedule": {"epochs": 1_000_000, "decay_epochs": 0, "max_steps": steps},
+        "stages": {"teacher_gan_steps": steps},
+    }
+
+
+def _options(**options: float) -> Json:
+    return {"method": {"options": options}}
+
+
+def _config_f(command: str) -> Json:
+    """60 million images; a student sees the last 25 of them under its teacher."""
+    whole = _stylegan2(512, 512, 8) | _data(256, 32, flip=True) | _length(60_000_000 // 32)
+    if command == "distill":
+        whole["stages"] |= {"stage1_kimg": 35_000, "stage2_kimg": 25_000}
+    return whole
+
+
+def _biggan_128(command: str) -> Json:
+    """Batches of 2048 in 8 parts, as long as the released teacher; the student in one stage."""
+    options = _options(accumulation=8, d_lr=4e-4, ema_beta=0.9999, ema_start=20_000, **NO_STYLES)
+    return _biggan(96) | _data(128, 2048, flip=False) | _length(138_000) | options
+
+
+def _stylegan2_short(command: str) -> Json:
+    """32 pixels, narrow networks, and an average that follows within a thousand images."""
+    networks = _stylegan2(64, 64, 2)
+    return networks | _data(32, 16, flip=True) | _length(10_000) | _options(ema_kimg=1.0)
+
+
+def _biggan_short(command: str) -> Json:
+    options = _options(d_lr=4e-4, ema_beta=0.999, ema_start=1000, **NO_STYLES)
+    return _biggan(16) | _data(32, 32, flip=True) | _length(10_000) | options
+
+
+Settings = Callable[[str], Json]
+DGL = "DGL-GAN (arXiv 2112.06502) and its released code; the stages' lengths are ours"
+SHORT = "ours: small networks and images for two cores"
+# architecture, full settings, short ones, where the full ones come from
+FAMILIES: tuple[tuple[str, Settings, Settings, str], ...] = (
+    (
+        "stylegan2",
+        _config_f,
+        _stylegan2_short,
+        "StyleGAN2 (Karras et al. 2020), configuration F; R1 as in its ADA",
+    ),
+    (
+        "biggan",
+        _biggan_128,
+        _biggan_short,
+        "BigGAN (Brock et al. 2019) and its authors' release",
+    ),
+)
+# name, command, method, architecture, settings, source
+SYNTHESIS_ROWS: tuple[tuple[str, str, str, str, Json, str], ...] = tuple(
+    (name, command, method, arch, settings(command), origin)
+    for arch, full, short, source in FAMILIES
+    for name, command, method, settings, origin in (
+        ("standard", "pretrain", "gan", full, source),
+        ("synthesis-short", "pretrain", "gan", short, SHORT),
+        ("dgl", "distill", "dgl", full, DGL),
+        ("dgl-short", "distill", "dgl", short, SHORT),
+    )
+)

@@ -1,0 +1,132 @@
+"""The pictures that a training run draws of what its generators can do so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from gancomp.config import Settings
+from gancomp.data.loader import evaluation_batches
+from gancomp.data.splits import DatasetFiles, Split
+from gancomp.data.super_resolution import evaluation_crops
+from gancomp.data.transforms import to_uint8
+from gancomp.engine.run import RunFolder
+from gancomp.errors import DataError
+from gancomp.files import replacing
+from gancomp.methods.base import Method
+from gancomp.networks.synthesis import SynthesisGenerator
+from gancomp.recipes.sampling import Recipe, joined, spread_classes
+from gancomp.seeding import derive_seed
+
+NUM_SAMPLES = 4
+
+
+def make_sampler(
+    settings: Settings, files: DatasetFiles, method: Method, run: RunFolder, *, device: torch.device
+) -> Callable[[int], None]:
+    """Draws a grid of the same images at every call: source, teacher, student, row by row.
+
+    In super-resolution the source is enlarged without a network, and the photograph comes last.
+    In synthesis there is no source; a single generator's images fill a square.
+    """
+    if settings.data.task == "synthesis":
+        return make_synthesis_sampler(settings.run.seed, method, run, device=device)
+    sources, *truths = sample_images(settings, files)
+    generators = method.generators()
+
+    def sample(step: int) -> None:
+        method.eval()
+        with torch.no_grad():
+            made = [item(sources.to(device)).cpu() for item in generators.values()]
+            shown = [resized(sources, made[0].shape[-1]), *made, *truths]
+        method.train()
+        draw_grid(
+            torch.stack(shown, dim=1).flatten(0, 1),
+            run.samples / f"step_{step:08d}.png",
+            len(shown),
+        )
+
+    return sample
+
+
+def make_synthesis_sampler(
+    seed: int, method: Method, run: RunFolder, *, device: torch.device
+) -> Callable[[int], None]:
+    """Draws what each generator makes of the same noise and of classes far apart, side by side."""
+    generators = {
+        role: network
+        for role, network in method.generators().items()
+        if isinstance(network, SynthesisGenerator)
+    }
+    columns = len(generators) if len(generators) > 1 else NUM_SAMPLES
+    rows = 2 * NUM_SAMPLES if len(generators) > 1 else NUM_SAMPLES
+    count = rows * columns // len(generators)
+    latents = []
+    for network in generators.values():
+        recipe = Recipe(derive_seed(seed, "samples"), classes=spread_classes(network, count))
+        latents.append(joined([recipe.latents(network, number) for number in range(count)]))
+
+    def sample(step: int) -> None:
+        method.eval()
+        with torch.no_grad():
+            made = [
+                network(item.to(device)).cpu()
+                for network, item in zip(generators.values(), latents, strict=True)
+            ]
+        method.train()
+        draw_grid(
+            torch.stack(made, dim=1).flatten(0, 1), run.samples / f"step_{step:08d}.png", columns
+        )
+
+    return sample
+
+
+def sample_images(settings: Settings, files: DatasetFiles) -> list[Tensor]:
+    """The sources of the grid and, in super-resolution, the photographs they come from."""
+    size, scale = settings.data.size, settings.teacher.network.scale
+    split = files.test or files.train
+    if scale is not None:
+        return enlarged_samples(split, files.train, size=size, scale=scale)
+    _, sources = next(
+        evaluation_batches(
+            split.source[: 2 * NUM_SAMPLES],
+            size=size,
+            batch_size=NUM_SAMPLES,
+            half=split.side_by_side,
+            warn=lambda message: None,
+        )
+    )
+    return [sources]
+
+
+def enlarged_samples(split: Split, other: Split, *, size: int, scale: int) -> list[Tensor]:
+    """Sources and photographs out of `split`, or of `other` if its images are all too small."""
+    crops = partial(
+        evaluation_crops, size=size, scale=scale, count=NUM_SAMPLES, warn=lambda message: None
+    )
+    try:
+        pairs = crops(split)
+    except DataError:
+        pairs = crops(other)
+    return [pairs["source"], pairs["target"]]
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """The images `(N, 3, H, W)` at `size` x `size` (bicubic), within [-1, 1]."""
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, (size, size), mode="bicubic").clamp(-1, 1)
+
+
+def draw_grid(images: Tensor, path: Path, columns: int) -> None:
+    """Writes `images` `(N, 3, H, W)` in [-1, 1] as one PNG with that many columns."""
+    pixels = torch.from_numpy(to_uint8(images.float()))
+    rows = [torch.cat(list(row), dim=1) for row in torch.split(pixels, columns)]
+    with replacing(path) as aside:
+        Image.fromarray(torch.cat(rows, dim=0).numpy()).save(aside, format="PNG")

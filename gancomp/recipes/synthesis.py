@@ -1,0 +1,273 @@
+"""What is special about runs of synthesis: settings that follow from others or from a teacher."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gancomp.config import Json, NetworkSettings, Settings, merge
+from gancomp.data.splits import DatasetFiles
+from gancomp.engine.checkpoint import load_newest
+from gancomp.engine.run import CONFIG, read_config
+from gancomp.errors import CheckpointError, ConfigError
+from gancomp.export.biggan import is_biggan_folder
+from gancomp.export.model import open_model
+from gancomp.methods.game import default_r1_gamma
+from gancomp.networks.base import TappedNetwork
+from gancomp.registry import DISCRIMINATORS, NETWORKS, build_network
+from gancomp.tasks.base import Task
+
+TASK = "synthesis"
+GROUP = 4  # images that StyleGAN2's discriminator compares with each other
+
+
+def complete(values: Json, typed: Json, files: DatasetFiles) -> Json:
+    """`values` with what follows from the size, the classes, the batch and the teacher.
+
+    Args:
+        values: nested settings: the preset's, the teacher's file's and what was typed.
+        typed: the last of them alone.
+        files: the dataset.
+
+    Raises:
+        ConfigError: for settings that contradict the teacher's file or each other.
+        CheckpointError: if the teacher cannot be read.
+    """
+    arch = values["teacher"]["network"].get("arch")
+    if arch not in NETWORKS or f"{arch}-discriminator" not in DISCRIMINATORS:
+        return values  # refused by name later on
+    student = (values.get("stages") or {}).get("student_source")
+    if student is not None and not is_run(student):
+        raise ConfigError(
+            f"--student {student}: is no run; give the run that trained the student, whose "
+            "discriminator is needed too"
+        )
+    values = _with_size(values, typed, files)
+    values = _with_discriminator(values, typed)
+    values = _with_length(values, typed)
+    options = values["method"].get("options", {})
+    if values["command"] == "distill":
+        if (typed.get("teacher") or {}).get("freeze") is False:
+            raise ConfigError("--train-teacher: its generator takes no part; leave it away")
+        freeze = _needs_guide(values) or values["teacher"].get("source") is not None
+        values = merge(values, {"teacher": {"freeze": freeze}})
+    size, batch_size = values["data"]["size"], values["data"].get("batch_size")
+    if "r1_gamma" not in options and isinstance(size, int) and isinstance(batch_size, int):
+        gamma = default_r1_gamma(size, max(1, batch_size))
+        values = merge(values, {"method": {"options": {"r1_gamma": gamma}}})
+    return values
+
+
+def _with_size(values: Json, typed: Json, files: DatasetFiles) -> Json:
+    """Networks and images of one size; as many classes as the data has, for networks with any."""
+    network, source = values["teacher"]["network"], values["teacher"].get("source")
+    size = network.get("resolution") or values["data"].get("size")
+    wanted = (typed.get("data") or {}).get("size", size)
+    if source is not None and wanted != size:
+        raise ConfigError(
+            f"--size {wanted}: --teacher {source} makes images of {size} pixels; leave it away"
+        )
+    network = network | {"resolution": wanted}
+    if network["arch"] == "biggan":
+        network = {"num_classes": max(1, len(files.classes))} | network
+        if source is not None and network["num_classes"] != max(1, len(files.classes)):
+            raise ConfigError(
+                f"--teacher {source}: knows {network['num_classes']} classes, the dataset has "
+                f"{len(files.classes)} class folders; give data with as many"
+            )
+    data = values["data"] | {"size": wanted, "load_size": wanted}
+    return values | {"data": data, "teacher": values["teacher"] | {"network": _whole(network)}}
+
+
+def _whole(network: Json) -> Json:
+    """The settings of a generator with its own defaults spelled out."""
+    given = {name: value for name, value in network.items() if value is not None and name != "arch"}
+    try:
+        with torch.device("meta"):
+            built = build_network(network["arch"], **given)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("--resolution", "--size")) from error
+    return {"arch": network["arch"], **built.settings()}
+
+
+def _with_discriminator(values: Json, typed: Json) -> Json:
+    """The teacher's discriminator as its run or file says, else as wide as the preset says."""
+    network, source = values["teacher"]["network"], values["teacher"].get("source")
+    settings = values["discriminator"] | {
+        "arch": f"{network['arch']}-discriminator",
+        "resolution": network["resolution"],
+    }
+    if "num_classes" in network:
+        settings["num_classes"] = network["num_classes"]
+    found = discriminator_of(source) if source is not None else None
+    if found is not None:
+        settings |= {"arch": found.arch, **found.settings()}
+        width = (typed.get("discriminator") or {}).get("width", settings["width"])
+        if width != settings["width"]:
+            raise ConfigError(
+                f"--d-width {width}: the discriminator of --teacher {source} has "
+                f"{settings['width']}; leave it away; the student's follows from --d-multiplier"
+            )
+    elif source is not None and _needs_guide(values):
+        raise ConfigError(
+            f"--teacher {source}: has no discriminator, which --lambda-dgl needs; give the run, "
+            "the .pt file or the folder that has both, or --lambda-dgl 0"
+        )
+    return values | {"discriminator": settings}
+
+
+def _needs_guide(values: Json) -> bool:
+    weight = values["method"].get("options", {}).get("lambda_dgl")
+    return bool(values["command"] == "distill" and weight != 0)
+
+
+def _with_length(values: Json, typed: Json) -> Json:
+    """The steps of a second stage that is given in images."""
+    stages, schedule = values.get("stages") or {}, values["schedule"]
+    kimg, batch_size = stages.get("stage2_kimg"), values["data"].get("batch_size")
+    if not isinstance(kimg, int | float) or not isinstance(batch_size, int):
+        return values
+    if kimg <= 0 or batch_size < 1:
+        return values  # refused by their limits later on
+    if (typed.get("schedule") or {}).get("max_steps") is not None:
+        if (typed.get("stages") or {}).get("stage2_kimg") is not None:
+            raise ConfigError("--stage2-kimg and --max-steps: give one of them")
+        return values | {"stages": stages | {"stage2_kimg": None}}
+    steps = steps_of(kimg, batch_size)
+    return values | {"schedule": schedule | {"max_steps": steps}}
+
+
+def steps_of(kimg: float, batch_size: int) -> int:
+    """The steps in which that many thousands of images are shown."""
+    return max(1, math.ceil(1000 * kimg / batch_size))
+
+
+def with_constant(teacher: NetworkSettings, student: Json, *, narrow: bool) -> Json:
+    """The student with a learned constant as wide as its teacher's, or narrow as its other maps.
+
+    Raises:
+        ConfigError: if it has none.
+    """
+    if teacher.const_channels is None:
+        flag = "--narrow-const" if narrow else "--wide-const"
+        raise ConfigError(f"{flag}: {teacher.arch} has no learned constant; leave it away")
+    if not narrow:
+        return student
+    channels = max(1, round(teacher.const_channels * student["width"] / teacher.width))
+    return student | {"const_channels": channels}
+
+
+def refuse_two_families(settings: Settings) -> None:
+    """Raises ConfigError unless teacher and student are of one architecture."""
+    student, teacher = settings.student, settings.teacher.network
+    if student is not None and student.arch != teacher.arch:
+        raise ConfigError(
+            f"--student-arch {student.arch}: under one discriminator both generators are "
+            f"{teacher.arch}; leave it away"
+        )
+
+
+def problems_of(settings: Settings) -> list[str]:
+    """What does not go together in a run of synthesis."""
+    problems, batch_size = [], settings.data.batch_size
+    parts = settings.method.options.get("accumulation", 1)
+    if not isinstance(parts, int) or parts < 1:
+        return []  # refused by its limits later on
+    part = batch_size // parts
+    if part * parts != batch_size:
+        problems.append(f"--accumulation {parts}: --batch-size {batch_size} has no such parts")
+    elif settings.discriminator.arch.startswith("stylegan2") and part % min(part, GROUP):
+        problems.append(
+            f"--batch-size {batch_size}: stylegan2 compares groups of {GROUP} images; each of "
+            f"the {parts} parts must be a multiple of {GROUP}, or less"
+        )
+    if settings.selection.select != "last":
+        problems.append(
+            f"--select {settings.selection.select}: is for translated images; leave it away, and "
+            "see gancomp eval-fid"
+        )
+    return problems
+
+
+def remarks(settings: Settings, files: DatasetFiles) -> list[str]:
+    """What somebody should be told before a run begins."""
+    if files.task == TASK and files.classes and settings.teacher.network.num_classes is None:
+        return [
+            f"{files.root}: has {len(files.classes)} class folders; "
+            f"{settings.teacher.network.arch} takes no account of classes"
+        ]
+    return []
+
+
+def is_run(source: str) -> bool:
+    """Whether a `--teacher` or `--student` is the folder of a run."""
+    return (Path(source).expanduser() / CONFIG).exists()
+
+
+def discriminator_of(source: str) -> TappedNetwork | None:
+    """The discriminator that was trained beside the teacher in `source`, or None without one.
+
+    Args:
+        source: a run, whose own discriminator it is, or the teacher's if it distilled; or a file or
+            folder of others.
+
+    Raises:
+        CheckpointError: if it is damaged.
+    """
+    path = Path(source).expanduser()
+    if is_run(source):
+        return _discriminator_of_run(path)
+    try:
+        return open_model(path, "D" if is_biggan_folder(path) else "d").network
+    except CheckpointError:
+        return None
+
+
+def _discriminator_of_run(run: Path) -> TappedNetwork | None:
+    saved = read_config(run)["settings"]
+    settings = NetworkSettings(**saved["discriminator"])
+    # in a student's run `discriminator` is the student's own
+    name = "teacher_discriminator" if saved["command"] == "distill" else "discriminator"
+    state = networks_of_run(run).get(name)
+    if state is None or settings.arch not in NETWORKS:
+        return None
+    network = build_network(settings.arch, **settings.arguments())
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{run}: its discriminator does not fit its settings ({str(error).splitlines()[0]})"
+        ) from error
+    return network.eval()
+
+
+def networks_of_run(run: Path) -> Json:
+    """The weights in the newest whole checkpoint of `run`, by network; nothing without one."""
+    checkpoint = load_newest(run / "checkpoints", lambda message: None)
+    networks: Json = checkpoint.state["networks"] if checkpoint else {}
+    return networks
+
+
+def bring_discriminator(task: Task, source: str) -> None:
+    """Gives `task` the discriminator that was trained beside its teacher, if there is one."""
+    found = discriminator_of(source)
+    if found is not None:
+        task.discriminator.load_state_dict(found.state_dict())
+
+
+def go_on_from(method: Any, role: str, run: Path) -> None:
+    """Lets `method` begin with the networks that `run` ended with.
+
+    Raises:
+        CheckpointError: if there are none, or of another size.
+    """
+    try:
+        method.go_on_from(role, networks_of_run(run))
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{run}: its networks do not fit ({str(error).splitlines()[0]}); give the run's own "
+            "--ratio, --d-multiplier and --size"
+        ) from error
