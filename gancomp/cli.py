@@ -10,6 +10,7 @@ import typer
 from gancomp import __version__, console
 from gancomp.bench.commands import bench_app
 from gancomp.commands import Json, training_command
+from gancomp.data_commands import data_app
 from gancomp.errors import ConfigError, DataError
 from gancomp.options import gather
 
@@ -33,7 +34,10 @@ Direction = Annotated[
     typer.Option("--direction", help="AtoB or BtoA.", show_default="the model's own, else AtoB"),
 ]
 NetWidth = Annotated[
-    int | None, typer.Option("--width", help="Its width (ngf or ndf).", show_default="64")
+    int | None,
+    typer.Option(
+        "--width", help="Its width (ngf or ndf).", show_default="64; stylegan2 512, biggan 96"
+    ),
 ]
 NetNorm = Annotated[
     str | None, typer.Option("--norm", help="instance or batch; by default the network's own.")
@@ -50,6 +54,43 @@ NetScale = Annotated[
 ]
 Part = Annotated[
     str | None, typer.Option("--part", help="Network of a multi-network checkpoint, e.g. G_B.")
+]
+FidReal = Annotated[
+    list[Path] | None,
+    typer.Option("--real", help="Folder of real images (repeatable) or STATS.npz."),
+]
+FidFake = Annotated[
+    Path | None, typer.Option("--fake", help="Folder of generated images, instead of a model.")
+]
+FidRealSplit = Annotated[
+    str,
+    typer.Option(
+        "--real-split",
+        help="all (train and test) or test.",
+        show_default="all unpaired, test paired",
+    ),
+]
+FidSaveStats = Annotated[
+    Path | None, typer.Option("--save-stats", help="Write the reals' statistics (.npz).")
+]
+FidNum = Annotated[
+    int | None,
+    typer.Option("--num", "-n", help="Synthesis: images to make.", show_default="50,000"),
+]
+FidSeed = Annotated[
+    int | None, typer.Option("--seed", help="Synthesis: of these images.", show_default="0")
+]
+FidTruncation = Annotated[
+    float | None,
+    typer.Option("--truncation", help="Synthesis: as generate has it.", show_default="none"),
+]
+FidMirror = Annotated[
+    bool | None,
+    typer.Option(
+        "--mirror/--no-mirror",
+        help="Synthesis: count mirror images of the reals.",
+        show_default="as the run was trained, else no",
+    ),
 ]
 
 
@@ -70,7 +111,7 @@ def version(
 
 @training_command(app, "pretrain", example="gancomp pretrain --dataset horse2zebra")
 def pretrain(typed: dict[str, Any], json: bool) -> None:
-    """Train the teacher alone: CycleGAN (unpaired), pix2pix (paired) or SRGAN."""
+    """Train the teacher alone: CycleGAN, pix2pix, SRGAN, StyleGAN2 or BigGAN."""
     from gancomp.recipes.pretrain import pretrain as recipe
 
     _show_training(recipe(_given(typed), console.ConsoleView()), json)
@@ -101,7 +142,7 @@ def _show_training(result: Any, json: bool) -> None:
     for path in result.generators():
         console.say(f"written: {path}")
     if result.grid:
-        console.say(f"samples (source, teacher, student by row): {result.grid}")
+        console.say(f"samples, side by side: {result.grid}")
 
 
 @app.command()
@@ -178,7 +219,7 @@ def profile(
         "blocks": blocks,
         "scale": scale,
     }
-    network = network_asked_for(arch, settings, models or [], part)
+    network = network_asked_for(arch, settings, models or [], part, size=size, weights=latency)
     document = profile_document(
         models or [],
         network=network,
@@ -199,28 +240,16 @@ def eval_fid(
         str | None, typer.Option("--dataset", help="By default the model's own.")
     ] = None,
     direction: Direction = None,
-    real: Annotated[
-        list[Path] | None,
-        typer.Option("--real", help="Folder of real images or STATS.npz; repeatable."),
-    ] = None,
-    fake: Annotated[
-        Path | None, typer.Option("--fake", help="Folder of generated images, instead of a model.")
-    ] = None,
-    real_split: Annotated[
-        str,
-        typer.Option(
-            "--real-split",
-            help="all (train and test) or test.",
-            show_default="all unpaired, test paired",
-        ),
-    ] = "auto",
+    real: FidReal = None,
+    fake: FidFake = None,
+    real_split: FidRealSplit = "auto",
     size: Size = None,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", help="Images per Inception pass.")
-    ] = 50,
-    save_stats: Annotated[
-        Path | None, typer.Option("--save-stats", help="Write the reals' statistics (.npz).")
-    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Images per pass.")] = 50,
+    save_stats: FidSaveStats = None,
+    num: FidNum = None,
+    seed: FidSeed = None,
+    truncation: FidTruncation = None,
+    mirror: FidMirror = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image.")] = False,
     device: Device = "auto",
     part: Part = None,
@@ -228,10 +257,13 @@ def eval_fid(
 ) -> None:
     """Score a model, or a folder of images, by FID, with the protocol of the published tables.
 
+    Images made out of noise are compared with the training images, as training prepares them.
+
     Example: gancomp eval-fid --real data/testB --fake translated
     """
-    from gancomp.recipes.eval_fid import FidRequest, show_fid
     from gancomp.recipes.eval_fid import eval_fid as recipe
+    from gancomp.recipes.eval_fid import show_fid
+    from gancomp.recipes.fid_request import FidRequest
 
     request = FidRequest(
         model=model,
@@ -246,6 +278,10 @@ def eval_fid(
         strict=strict,
         device=device,
         part=part,
+        num=num,
+        seed=seed,
+        truncation=truncation,
+        mirror=mirror,
     )
     score = recipe(request, console.say)
     console.print_json(score) if json else show_fid(score)
@@ -318,59 +354,67 @@ def translate(
         console.say(f"{len(result['written'])} written to {out}, {len(result['failed'])} failed")
 
 
-app.add_typer(bench_app, name="bench")
-
-data_app = typer.Typer(help="Known datasets: list, fetch, check.")
-app.add_typer(data_app, name="data")
-
-
-@data_app.command("list")
-def data_list(json: Json = False) -> None:
-    """List the datasets that gancomp knows by name.
-
-    Example: gancomp data list
-    """
-    from gancomp.recipes.data import list_datasets, show_datasets
-
-    rows = list_datasets()
-    console.print_json({"datasets": rows}) if json else show_datasets(rows)
-
-
-@data_app.command("fetch")
-def data_fetch(
-    name: Annotated[str, typer.Argument(help="A known name.")],
-    out: Annotated[Path | None, typer.Option("--out", help="By default the user's cache.")] = None,
-    json: Json = False,
-) -> None:
-    """Download a known dataset, resuming where it stopped, and verify it.
-
-    Example: gancomp data fetch horse2zebra
-    """
-    from gancomp.recipes.data import fetch_dataset
-
-    folder = fetch_dataset(name, out, console.say)
-    console.print_json({"folder": str(folder)}) if json else console.stdout.print(str(folder))
-
-
-@data_app.command("check")
-def data_check(
-    folder: Annotated[str, typer.Argument(help="A folder or a known name.")],
-    task: Annotated[
-        str | None,
-        typer.Option("--task", help="unpaired, paired or super-resolution, where in doubt."),
+@app.command()
+def generate(
+    model: Annotated[Path, typer.Argument(help="A model file, a run, or BigGAN's folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the PNG files.")],
+    num: Annotated[int, typer.Option("--num", "-n", help="How many images.")] = 64,
+    seed: Annotated[int, typer.Option("--seed", help="Image K follows from SEED and K alone.")] = 0,
+    truncation: Annotated[
+        float | None,
+        typer.Option(
+            "--truncation",
+            help="StyleGAN2: psi, 0.5 for safe pictures. BigGAN: the noise goes no further than X.",
+            show_default="none",
+        ),
     ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option("--classes", help="Such as 0,3, in turns.", show_default="drawn for each"),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", help="Images per pass.", show_default="by their size"),
+    ] = None,
+    grid: Annotated[
+        bool, typer.Option("--grid/--no-grid", help="Write grid.png of the first 64, too.")
+    ] = True,
+    device: Device = "auto",
+    part: Part = None,
     json: Json = False,
 ) -> None:
-    """Read every image of a dataset and say what is wrong with it.
+    """Make images out of noise: seed0_00000.png and so on, the same with every batch size.
 
-    Example: gancomp data check my_photos
+    A run's student makes them, else its teacher. Without --truncation images are as varied as in
+    training, which is what FID wants; with it they are more alike and cleaner.
+
+    Example: gancomp generate runs/latest -n 64 --seed 0 -o samples
     """
-    from gancomp.recipes.data import check_dataset, show_check
+    from gancomp.recipes.generate import GenerateRequest
+    from gancomp.recipes.generate import generate as recipe
 
-    report = check_dataset(folder, task, console.say)
-    console.print_json(report) if json else show_check(report)
-    if problems := report["problems"]:
-        raise DataError(f"{folder}: number of problems: {len(problems)}; the first: {problems[0]}")
+    request = GenerateRequest(
+        model=model,
+        out=out,
+        num=num,
+        seed=seed,
+        truncation=truncation,
+        classes=classes,
+        batch_size=batch_size,
+        grid=grid,
+        device=device,
+        part=part,
+    )
+    result = recipe(request, console.say)
+    if json:
+        console.print_json(result)
+    else:
+        shown = f", together in {result['grid']}" if result["grid"] else ""
+        console.say(f"{len(result['written'])} written to {out}{shown}")
+
+
+app.add_typer(bench_app, name="bench")
+app.add_typer(data_app, name="data")
 
 
 @app.command()

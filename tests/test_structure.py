@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "errors": set(),
     "seeding": set(),
     "console": {"errors"},
-    "presets": {"errors"},
+    "presets": {"errors", "presets_synthesis"},
+    "presets_synthesis": set(),
     "files": {"errors"},
     "config": {"errors"},
     "registry": {"errors"},
@@ -44,7 +45,9 @@ MAY_IMPORT = {
     | {"__init__", "bench", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
     | {"metrics", "export", "losses", "presets", "console", "commands"},
     "commands": {"options"},
-    "cli": {"__init__", "bench", "commands", "console", "errors", "options", "recipes"},
+    "data_commands": {"commands", "console", "errors", "recipes"},
+    "cli": {"__init__", "bench", "commands", "console", "data_commands", "errors", "options"}
+    | {"recipes"},
     "__main__": {"cli", "console", "errors"},
 }
 

@@ -26,6 +26,10 @@ SR = (
     "--dataset data/trainA --task super-resolution --width 4 --blocks 1 --size 32 --d-width 2 "
     "--batch-size 1 --max-steps 1 --workers 0 --device cpu --perceptual random"
 )
+SYNTHESIS = (
+    "--dataset data/trainA --task synthesis --batch-size 4 --max-steps 1 --workers 0 --device cpu"
+)
+BIGGAN = f"{SYNTHESIS} --arch biggan --size 32 --width 4 --d-width 4 --accumulation 1"
 SR_PLAIN = SR.replace("--width 4 --blocks 1 ", "")
 FAKE = "eval-fid --fake data/testA --real data/testB"
 
@@ -126,6 +130,14 @@ CASES: list[tuple[str, str, str]] = [
     ("bench train --rounds many", "'many'", "gancomp bench train --help"),
     ("bench train --threads 0", "--threads 0", "at least 1"),
     ("bench train --device tpu", "--device tpu", "cuda:N"),
+    ("bench synthesis --size 48", "--size 48", "32, 64, 128"),
+    ("bench synthesis --batch-size 6", "--batch-size 6", "multiple of 4"),
+    ("bench synthesis --width 0", "--width 0", "at least 1"),
+    ("bench synthesis --size 256 --width 3", "--width 3", "4 is the least"),
+    ("bench synthesis --rounds 0", "--rounds 0", "at least 1"),
+    ("bench synthesis --cycles 0", "--cycles 0", "at least 1"),
+    ("bench synthesis --threads 0", "--threads 0", "at least 1"),
+    ("bench synthesis --device tpu", "--device tpu", "cuda:N"),
     ("bench data --dataset nosuch", "nosuch", "horse2zebra"),
     ("bench data", "--dataset", "gancomp bench data --help"),
     ("bench data --dataset pairs", "--dataset pairs", "unpaired"),
@@ -206,6 +218,28 @@ CASES: list[tuple[str, str, str]] = [
     ("eval-fid --fake data/testA --real nosuch.npz", "nosuch.npz", "no such file"),
     ("eval-fid --fake data/testA", "--fake", "needs --real"),
     ("eval-fid student.safetensors --dataset onesided", "no trainB/", "gancomp demo"),
+    # images out of noise
+    ("generate", "Missing argument 'model'", "gancomp generate --help"),
+    ("generate style.safetensors", "--out", "gancomp generate --help"),
+    ("generate style.safetensors -o new -n 0", "-n 0", "at least 1"),
+    ("generate style.safetensors -o new --seed -1", "--seed -1", "from 0"),
+    ("generate style.safetensors -o new --truncation 0", "--truncation 0", "leave it away"),
+    ("generate style.safetensors -o new --classes 0", "--classes 0", "leave it away"),
+    ("generate style.safetensors -o new --batch-size 0", "--batch-size 0", "at least 1"),
+    ("generate style.safetensors -o new --device tpu", "--device tpu", "cpu"),
+    ("generate nosuch.safetensors -o new", "nosuch.safetensors", "check the path"),
+    ("generate hostile.pth -o new", "hostile.pth", "state_dict"),
+    ("generate empty -o new", "empty", "saved at least once"),
+    ("generate judge.safetensors -o new", "judge.safetensors", "give a generator"),
+    ("generate student.safetensors -o new", "student.safetensors", "gancomp translate"),
+    ("translate style.safetensors photo.png -o new", "style.safetensors", "gancomp generate"),
+    ("eval-sr style.safetensors --dataset data/testA", "style.safetensors", "gancomp generate"),
+    ("eval-fid style.safetensors", "style.safetensors", "give --dataset"),
+    ("eval-fid style.safetensors --dataset data", "trainA/", "folder of images"),
+    ("eval-fid style.safetensors --dataset data/testA --size 32", "--size 32", "leave it away"),
+    ("eval-fid style.safetensors --dataset data/testA --num 1", "--num 1", "at least 2"),
+    ("eval-fid student.safetensors --dataset data --num 10", "--num", "leave it away"),
+    (f"{FAKE} --mirror", "--mirror", "leave it away"),
     # super-resolution models and the originals they are scored against
     ("eval-sr sr.safetensors", "Missing option '--dataset'", "gancomp eval-sr --help"),
     ("eval-sr --dataset data/testA", "no model given", "give a model file"),
@@ -353,6 +387,62 @@ CASES: list[tuple[str, str, str]] = [
     ("profile --arch resnet9 --blocks 3", "'blocks'", "it has"),
     ("profile --arch srresnet --scale 8", "--scale 8", "2 or 4"),
     ("profile --arch srgan-discriminator", "srgan-discriminator", "another --size"),
+    # synthesis
+    (f"distill {SYNTHESIS} --size 24", "--size 24", "16, 32"),
+    (f"distill {SYNTHESIS} --size 16 --load-size 32", "--load-size", "leave it away"),
+    (f"distill {SYNTHESIS} --batch-size 6", "--batch-size 6", "multiple of 4"),
+    (f"distill {SYNTHESIS} --accumulation 3", "--accumulation 3", "--batch-size 4"),
+    (f"distill {SYNTHESIS} --accumulation 0", "--accumulation 0", "at least 1"),
+    (f"distill {SYNTHESIS} --lambda-dgl -1", "--lambda-dgl -1", "at least 0"),
+    (f"pretrain {SYNTHESIS} --lambda-dgl 1", "--lambda-dgl", "gancomp pretrain --help"),
+    (f"distill {SYNTHESIS} --teacher-d moving", "--teacher-d moving", "frozen, finetune"),
+    (f"distill {SYNTHESIS} --d-multiplier 2", "--d-multiplier 2", "at most 1"),
+    (f"distill {SYNTHESIS} --style-mixing 2", "--style-mixing 2", "at most 1"),
+    (f"distill {SYNTHESIS} --ema-beta 1", "--ema-beta 1", "at most"),
+    (f"distill {SYNTHESIS} --ema-kimg 0", "--ema-kimg 0", "greater than 0"),
+    (f"distill {SYNTHESIS} --r1-every 0", "--r1-every 0", "at least 1"),
+    (f"distill {SYNTHESIS} --path-weight -1", "--path-weight -1", "at least 0"),
+    (f"distill {SYNTHESIS} --d-lr 0", "--d-lr 0", "greater than 0"),
+    (f"distill {SYNTHESIS} --stage1-kimg -1", "--stage1-kimg -1", "at least 0"),
+    (f"distill {SYNTHESIS} --stage2-kimg 0", "--stage2-kimg 0", "greater than 0"),
+    (f"distill {SYNTHESIS} --stage2-kimg 1", "--stage2-kimg and --max-steps", "one of them"),
+    (f"distill {SYNTHESIS} --lambda-dgl 0 --teacher-d finetune", "--teacher-d", "leave it away"),
+    (f"distill {SYNTHESIS} --lambda-dgl 0 --teacher-gan-steps 5", "-gan-steps", "leave it away"),
+    (f"distill {SYNTHESIS} --r1-gamma 0 --r1-every 4", "--r1-every", "leave it away"),
+    (f"distill {SYNTHESIS} --path-weight 0 --path-every 2", "--path-every", "leave it away"),
+    (f"distill {SYNTHESIS} --ema-beta 0.9 --ema-kimg 3", "--ema-kimg", "--ema-beta; leave it away"),
+    (f"distill {SYNTHESIS} --perceptual random", "--perceptual", "leave them away"),
+    (f"pretrain {SYNTHESIS} --perceptual random", "--perceptual", "leave them away"),
+    (f"distill {SYNTHESIS} --select held-out", "--select held-out", "eval-fid"),
+    (f"distill {SYNTHESIS} --direction BtoA", "--direction", "leave it away"),
+    (f"distill {SYNTHESIS} --lambda-cycle 3", "--lambda-cycle", "leave it away"),
+    (f"distill {SYNTHESIS} --pool-size 3", "--pool-size", "leave it away"),
+    (f"distill {SYNTHESIS} --student-srresnet-steps 3", "--student-srresnet", "leave it away"),
+    (f"distill {SYNTHESIS} --lambda-dcd 3", "--lambda-dcd", "--lambda-dgl"),
+    (f"distill {SYNTHESIS} --method gan2g", "--method gan2g", "dgl"),
+    (f"distill {SYNTHESIS} --preset dcd", "--preset dcd", "dgl-short"),
+    (f"distill {SYNTHESIS} --arch resnet9", "keeps their size", "synthesis data"),
+    (f"distill {SYNTHESIS} --student-arch biggan", "--student-arch", "leave it away"),
+    (f"distill {SYNTHESIS} --train-teacher", "--train-teacher", "leave"),
+    (f"distill {SYNTHESIS} --norm batch", "norm", "it has"),
+    (f"distill {SYNTHESIS} --dropout 0.5", "dropout", "it has"),
+    (f"distill {SYNTHESIS} --width 8 --d-width 8 --d-layers 2", "layers", "it has"),
+    (f"distill {BIGGAN} --narrow-const", "--narrow-const", "leave it away"),
+    (f"distill {BIGGAN} --path-weight 2", "--path-weight 2", "use --path-weight 0"),
+    (f"distill {BIGGAN} --style-mixing 0.9", "--style-mixing 0.9", "use --style-mixing 0"),
+    (f"distill {BIGGAN} --size 16", "--size 16", "32, 64"),
+    (f"distill {SYNTHESIS} --student style.safetensors", "--student style", "give the run"),
+    (f"distill {SYNTHESIS} --teacher style.safetensors", "no discriminator", "--lambda-dgl 0"),
+    (f"distill {SYNTHESIS} --teacher style.safetensors --size 32", "--size 32", "leave it away"),
+    (f"distill {SYNTHESIS} --teacher style.safetensors --width 9", "--width 9", "leave --width"),
+    (f"distill {SYNTHESIS} --teacher student.safetensors", "task unpaired", "another teacher"),
+    (f"distill {SYNTHESIS} --teacher judge.safetensors", "--teacher judge", "another"),
+    (f"distill --dataset data {TRAIN} --lambda-dgl 1", "--lambda-dgl", "--lambda-dcd"),
+    (f"distill --dataset data {TRAIN} --stage1-kimg 1", "--stage1-kimg", "leave it away"),
+    (f"distill --dataset data {FROM_FILE} --arch stylegan2", "out of noise", "unpaired data"),
+    (f"distill --dataset data {FROM_FILE} --teacher style.safetensors", "synthesis", "another"),
+    ("distill --dataset empty --task synthesis", "--dataset empty", "a folder of images"),
+    (f"distill --dataset data {TRAIN} --narrow-const", "--narrow-const", "leave it away"),
 ]
 COMMANDS = (
     *("pretrain", "distill", "export", "profile", "eval-fid", "eval-sr", "translate", "data"),
@@ -395,6 +485,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(root / "x2.safetensors", "srresnet", settings={"blocks": 1, "scale": 2})
     up = {"task": "super-resolution", "role": "teacher", "settings": {"blocks": 2}}
     write_model(root / "up.safetensors", "srresnet", **up)
+    small = {"resolution": 16, "style_channels": 8, "mapping_layers": 1, "const_channels": 8}
+    write_model(root / "style.safetensors", "stylegan2", task="synthesis", settings=small)
     write_model(root / "grey.safetensors", settings={"in_channels": 1})
     (root / "cut.safetensors").write_bytes((root / "student.safetensors").read_bytes()[:400])
     (root / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
@@ -466,7 +558,7 @@ def test_a_mistake_costs_one_line_and_status_2_and_changes_nothing(
 def test_the_table_covers_every_command_and_many_mistakes() -> None:
     first = [case[0].split()[0] for case in CASES if case[0]]
     assert {name: first.count(name) >= 2 for name in COMMANDS} == dict.fromkeys(COMMANDS, True)
-    assert len({case[0] for case in CASES}) == len(CASES) == 284
+    assert len({case[0] for case in CASES}) == len(CASES) == 368
 
 
 @pytest.mark.parametrize(

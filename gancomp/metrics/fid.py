@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from gancomp.files import replacing
 
 CACHE_VERSION = 1
 ENOUGH_IMAGES = 2048
+LEAST_IMAGES = 2
 
 Array = NDArray[np.float64]
 
@@ -53,6 +54,38 @@ def statistics_of(features: ArrayLike, *, protocol: str = "") -> Statistics:
     rows = _rows(features)
     covariance = np.atleast_2d(np.cov(rows, rowvar=False))
     return Statistics(rows.mean(axis=0), covariance, len(rows), protocol)
+
+
+def statistics_of_parts(parts: Iterable[ArrayLike], *, protocol: str = "") -> Statistics:
+    """`statistics_of` all features at once, of which only one part is in memory at a time.
+
+    Args:
+        parts: `(N_i, D)` each.
+        protocol: kept with the result.
+
+    Raises:
+        DataError: as `statistics_of`.
+
+    Source: Chan, Golub and LeVeque 1979, on joining the sums of squares of two samples.
+    """
+    count, mean, squares = 0, np.zeros(0), np.zeros((0, 0))
+    for part in parts:
+        rows = _rows(part, least=0, first=count)
+        if not len(rows):
+            continue
+        centre = rows.mean(axis=0)
+        centred = rows - centre
+        own = centred.T @ centred
+        if not count:
+            count, mean, squares = len(rows), centre, own
+            continue
+        total, shift = count + len(rows), centre - mean
+        squares += own + np.outer(shift, shift) * (count * len(rows) / total)
+        mean += shift * (len(rows) / total)
+        count = total
+    if count < LEAST_IMAGES:
+        raise DataError(f"features of {count} images: FID needs at least {LEAST_IMAGES}")
+    return Statistics(mean, squares / (count - 1), count, protocol)
 
 
 def fid_from_statistics(a: Statistics, b: Statistics) -> float:
@@ -243,14 +276,15 @@ def _root(covariance: Array) -> Array:
     return root
 
 
-def _rows(features: ArrayLike) -> Array:
+def _rows(features: ArrayLike, *, least: int = LEAST_IMAGES, first: int = 0) -> Array:
     rows = np.asarray(features, dtype=np.float64)
-    if rows.ndim != 2 or len(rows) < 2:
+    if rows.ndim != 2 or len(rows) < least:
         raise DataError(
-            f"features of shape {rows.shape}: FID needs (images, features) with at least 2 images"
+            f"features of shape {rows.shape}: FID needs (images, features) with at least "
+            f"{LEAST_IMAGES} images"
         )
     if not np.isfinite(rows).all():
-        bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+        bad = first + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
         raise DataError(f"features of image {bad} are not finite: FID is undefined")
     return rows
 

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from functools import partial
+from itertools import chain, islice
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from gancomp import console
-from gancomp.config import Json, Settings, read
-from gancomp.data.images import list_images
+from gancomp.config import Json
 from gancomp.data.layout import DIRECTIONS, cache_folder, locate, scan
 from gancomp.data.loader import evaluation_batches, uint8_folder
-from gancomp.data.splits import DatasetFiles, Half, Split, other_half
+from gancomp.data.splits import DatasetFiles, Split, other_half
 from gancomp.data.transforms import to_uint8
 from gancomp.engine.device import choose_device
-from gancomp.engine.run import read_config
 from gancomp.errors import ConfigError, DataError, RunError
 from gancomp.metrics.features import (
     WEIGHTS_HASH_PREFIX,
+    Features,
     InceptionFeatures,
     inception_features,
     load_inception,
@@ -32,48 +28,33 @@ from gancomp.metrics.fid import (
     bias_warning,
     cached_statistics,
     fid_from_features,
-    load_statistics,
+    fid_from_statistics,
     save_statistics,
     statistics_of,
+    statistics_of_parts,
 )
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.fast import accelerate
 from gancomp.networks.inference import run_generator
+from gancomp.networks.synthesis import SynthesisGenerator
+from gancomp.recipes.eval_synthesis import synthesis_contest
+from gancomp.recipes.fid_request import (
+    Contest,
+    FidRequest,
+    Pixels,
+    Reals,
+    Say,
+    check_request,
+    dataset_name,
+    given_reals,
+    listing,
+)
 from gancomp.recipes.models import Chosen, check_translates, choose
 from gancomp.recipes.scores import remember
-from gancomp.recipes.translate import check_size
 
-Say = Callable[[str], None]
-Pixels = NDArray[np.uint8]
 TOLD_EVERY = 100  # images between two lines of progress
-
-
-@dataclass(frozen=True)
-class FidRequest:
-    """What is to be scored against what; see `gancomp eval-fid --help`."""
-
-    model: Path | None = None
-    dataset: str | None = None
-    direction: str | None = None
-    real: tuple[Path, ...] = ()
-    fake: Path | None = None
-    real_split: str = "auto"
-    size: int | None = None
-    batch_size: int = 50
-    save_stats: Path | None = None
-    strict: bool = False
-    device: str = "auto"
-    part: str | None = None
-
-
-@dataclass(frozen=True)
-class Reals:
-    """Real images: files (of which a half may count), or statistics computed before."""
-
-    label: list[str]
-    files: tuple[Path, ...] = ()
-    half: Half | None = None
-    statistics: Statistics | None = None
+MOST_TOLD = 50  # lines of progress, about
+AT_ONCE = 4096  # images whose features are in memory together; more than features are enough
 
 
 def eval_fid(request: FidRequest, say: Say) -> Json:
@@ -84,31 +65,29 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
         DataError, CheckpointError, WeightsError: for images, model or Inception weights.
     """
     check_request(request)
-    chosen, files = None, None
-    if request.fake is None:
-        chosen = choose(request.model, request.part)
-        files = dataset_of(chosen, request, say)
-    reals = real_images(request, files)
-    fake_label, fakes = fake_images(request, chosen, files, say)
+    chosen = choose(request.model, request.part) if request.fake is None else None
+    contest = make_contest(request, chosen, say)
     inception = load_inception(announce=say)
     inception = inception.to(choose_device(request.device))
-    features = features_of(fakes, inception, request, progress("generated", say))
-    statistics = real_statistics(reals, inception, request, say)
+    told = progress("generated", say, contest.num_fakes)
+    fakes = gathered(contest.fakes, inception, request, told)
+    statistics = real_statistics(contest.reals, inception, request, say)
     if not inception.weights_id.startswith(WEIGHTS_HASH_PREFIX):
         say(
             f"warning: the Inception weights (sha256 {inception.weights_id[:12]}) are not the file "
             "that pytorch-fid publishes; compare with other scores only if the network is the same"
         )
-    if warning := bias_warning(min(len(features), statistics.num_images or len(features))):
+    num_fakes = (fakes.num_images or 0) if isinstance(fakes, Statistics) else len(fakes)
+    if warning := bias_warning(min(num_fakes, statistics.num_images or num_fakes)):
         say(f"warning: {warning}")
     score = {
-        "fid": fid_from_features(features, statistics),
+        "fid": distance(fakes, statistics),
         "n_real": statistics.num_images,
-        "n_fake": len(features),
-        "real": reals.label,
-        "fake": fake_label,
+        "n_fake": num_fakes,
+        "real": contest.reals.label,
+        "fake": contest.fake_label,
         "weights": inception.weights_id,
-        "protocol": describe_protocol(request, chosen, files),
+        "protocol": describe_protocol(request, contest),
     }
     if chosen is not None and chosen.run is not None:
         try:
@@ -118,54 +97,43 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
     return score
 
 
-def check_request(request: FidRequest) -> None:
-    """Refuses contradictory options.
+def make_contest(request: FidRequest, chosen: Chosen | None, say: Say) -> Contest:
+    """What is compared: a folder, what a model makes of the test images, or of noise.
 
     Raises:
-        ConfigError: naming them.
+        ConfigError: for options that do not fit the model.
+        DataError: if there are no images.
     """
-    if request.fake is not None and request.model is not None:
-        raise ConfigError("--fake: cannot be combined with a model; give one of them")
-    if request.fake is not None and not request.real:
-        raise ConfigError("--fake: needs --real, the folder or STATS.npz to compare it with")
-    of_model = request.dataset, request.direction, request.size, request.part
-    if request.fake is not None and any(value is not None for value in of_model):
-        raise ConfigError(
-            "--dataset, --direction, --size, --part: have no effect with --fake; leave them away"
-        )
-    if request.direction not in (None, *DIRECTIONS):
-        raise ConfigError(f"--direction {request.direction}: use {' or '.join(DIRECTIONS)}")
-    if request.real_split not in ("auto", "all", "test"):
-        raise ConfigError(f"--real-split {request.real_split}: not one of all, test")
-    if request.real and request.real_split != "auto":
-        raise ConfigError("--real-split: has no effect with --real; leave one of them away")
-    if request.batch_size < 1:
-        raise ConfigError(f"--batch-size {request.batch_size}: must be at least 1")
-    check_size(request.size)
-    statistics = [path for path in request.real if path.suffix == ".npz"]
-    if statistics and len(request.real) > 1:
-        raise ConfigError(
-            f"--real {statistics[0]}: statistics stand alone; give one .npz or folders"
-        )
-    choose_device(request.device)
-    if request.save_stats is not None:
-        check_save_stats(request.save_stats, statistics)
+    if chosen is None:
+        assert request.fake is not None
+        reals = given_reals(request)
+        assert reals is not None
+        paths = listing("--fake", request.fake)
+        fakes = uint8_folder(paths, warn=say, strict=request.strict)
+        protocol = {"reals": "native size", "fakes": "files as stored"}
+        return Contest(str(request.fake), fakes, len(paths), reals, protocol)
+    if isinstance(chosen.model.network, SynthesisGenerator):
+        return synthesis_contest(request, chosen, say)
+    return translation_contest(request, chosen, say)
 
 
-def check_save_stats(path: Path, statistics: list[Path]) -> None:
-    """Refuses, before anything is computed, statistics that could not be written or found again.
-
-    Raises:
-        ConfigError: naming the way out.
-    """
-    if statistics:
-        raise ConfigError(
-            f"--save-stats {path}: --real {statistics[0]} holds statistics already; leave it away"
-        )
-    if path.suffix != ".npz":
-        raise ConfigError(f"--save-stats {path}: must end in .npz, as --real wants it")
-    if not path.parent.is_dir() or path.is_dir():
-        raise ConfigError(f"--save-stats {path}: give a file in an existing folder")
+def translation_contest(request: FidRequest, chosen: Chosen, say: Say) -> Contest:
+    """What the model makes of every test image, against targets."""
+    files = dataset_of(chosen, request, say)
+    assert files.test is not None
+    reals = given_reals(request) or real_images(request, files)
+    network = chosen.model.network.to(choose_device(request.device))
+    size = request.size or chosen.model.header["input"]["size"][0]
+    fakes = translated(network, files.test, size=size, say=say, strict=request.strict)
+    protocol = {
+        "reals": "native size",
+        "fakes": f"all test sources, bicubic to {size}x{size}, output truncated to 8 bits",
+        "task": files.task,
+        "direction": direction_of(chosen, request),
+        "step": chosen.model.header["step"],
+        "selection": chosen.model.header.get("selection", "last"),
+    }
+    return Contest(str(chosen.model.path), fakes, len(files.test.source), reals, protocol)
 
 
 def dataset_of(chosen: Chosen, request: FidRequest, say: Say) -> DatasetFiles:
@@ -177,23 +145,24 @@ def dataset_of(chosen: Chosen, request: FidRequest, say: Say) -> DatasetFiles:
     """
     header = chosen.model.header
     check_translates(chosen.model, str(chosen.model.path))
+    if ineffective := request.of_synthesis():
+        raise ConfigError(
+            f"{', '.join(ineffective)}: no effect on {chosen.model.path}, which translates every "
+            "test image; leave it away"
+        )
     if chosen.model.network.scale > 1:
         raise ConfigError(
             f"{chosen.model.path}: enlarges images; gancomp eval-sr scores it, against originals"
         )
-    task, name, direction = header["task"], request.dataset, direction_of(chosen, request)
+    task, direction = header["task"], direction_of(chosen, request)
     part = request.part or ""
     if part.endswith("_B") and not (request.direction or header["direction"]):
         say(
             f"warning: --part {part}: by its name it translates B to A, but is scored {direction}; "
             "if so, give --direction BtoA, else --direction AtoB"
         )
-    if name is None and chosen.run is not None:
-        name = _run_dataset(chosen.run)
-    name = name or header["dataset"]
-    if name is None:
-        raise ConfigError(f"{chosen.model.path}: does not say its dataset; give --dataset")
-    files = scan(locate(name, say), task=task, direction=direction, strict=request.strict, warn=say)
+    root = locate(dataset_name(chosen, request), say)
+    files = scan(root, task=task, direction=direction, strict=request.strict, warn=say)
     if files.test is None:
         raise DataError(
             f"{files.root}: has no test images (testA/, test/ or val/) to translate; "
@@ -208,24 +177,12 @@ def direction_of(chosen: Chosen, request: FidRequest) -> str:
     return direction
 
 
-def _run_dataset(run: Path) -> str:
-    config = read_config(run)
-    root = Path(config["dataset"]["root"])
-    return str(root) if root.is_dir() else read(Settings, config["settings"]).data.dataset
-
-
-def real_images(request: FidRequest, files: DatasetFiles | None) -> Reals:
-    """The reals of `--real`, or by the protocol: train and test targets unpaired, test paired.
+def real_images(request: FidRequest, files: DatasetFiles) -> Reals:
+    """The reals by the protocol: train and test targets unpaired, test targets paired.
 
     Source: GAN-Compression's statistics, which OMGD and DCD reuse, hold train and test images for
     unpaired tasks and test images for paired ones.
     """
-    if request.real and request.real[0].suffix == ".npz":
-        return Reals([str(request.real[0])], statistics=load_statistics(request.real[0]))
-    if request.real:
-        paths = tuple(path for folder in request.real for path in _listing("--real", folder))
-        return Reals([str(folder) for folder in request.real], files=paths)
-    assert files is not None
     assert files.test is not None
     split = request.real_split
     if split == "auto":
@@ -236,32 +193,6 @@ def real_images(request: FidRequest, files: DatasetFiles | None) -> Reals:
     return Reals(
         [f"{files.root} ({'train+test' if split == 'all' else 'test'} targets)"], paths, half
     )
-
-
-def _listing(option: str, folder: Path) -> tuple[Path, ...]:
-    folder = folder.expanduser()
-    if not folder.is_dir():
-        raise DataError(f"{option} {folder}: no such folder; give a folder of images")
-    paths = list_images(folder)
-    if not paths:
-        raise DataError(f"{option} {folder}: holds no images; check the path")
-    return paths
-
-
-def fake_images(
-    request: FidRequest, chosen: Chosen | None, files: DatasetFiles | None, say: Say
-) -> tuple[str, Iterator[Pixels]]:
-    """A name for, and the pixels of, the generated images: every test image, or a folder's."""
-    if request.fake is not None:
-        paths = _listing("--fake", request.fake)
-        return str(request.fake), uint8_folder(paths, warn=say, strict=request.strict)
-    assert chosen is not None
-    assert files is not None
-    assert files.test is not None
-    network = chosen.model.network.to(choose_device(request.device))
-    size = request.size or chosen.model.header["input"]["size"][0]
-    fakes = translated(network, files.test, size=size, say=say, strict=request.strict)
-    return str(chosen.model.path), fakes
 
 
 def translated(
@@ -278,7 +209,7 @@ def features_of(
     inception: InceptionFeatures,
     request: FidRequest,
     progress: Callable[[int], None] | None = None,
-) -> Any:
+) -> Features:
     """Pool3 features of all images."""
     return inception_features(
         images,
@@ -289,11 +220,45 @@ def features_of(
     )
 
 
-def progress(kind: str, say: Say) -> Callable[[int], None]:
-    """Tells `say` about every hundred images."""
-    return console.milestones(
-        say, TOLD_EVERY, lambda done: f"features of {kind} images: {done} done"
-    )
+def gathered(
+    images: Iterator[Pixels],
+    inception: InceptionFeatures,
+    request: FidRequest,
+    progress: Callable[[int], None],
+) -> Features | Statistics:
+    """Features of all images, or, where these would take too much memory, their statistics."""
+    size = request.batch_size * -(-AT_ONCE // request.batch_size)
+
+    def parts() -> Iterator[Features]:
+        done = 0
+        while True:
+            told = partial(_tell_after, progress, done)
+            part = features_of(islice(images, size), inception, request, told)
+            yield part
+            done += len(part)
+            if len(part) < size:
+                return
+
+    several = parts()
+    first = next(several)
+    return first if len(first) < size else statistics_of_parts(chain([first], several))
+
+
+def _tell_after(progress: Callable[[int], None], before: int, done: int) -> None:
+    progress(before + done)
+
+
+def distance(fakes: Features | Statistics, reals: Statistics) -> float:
+    """The FID, the faster way where there are features."""
+    if isinstance(fakes, Statistics):
+        return fid_from_statistics(fakes, reals)
+    return fid_from_features(fakes, reals)
+
+
+def progress(kind: str, say: Say, count: int = 0) -> Callable[[int], None]:
+    """Tells `say` about every hundred images, or fewer times if there are very many."""
+    every = max(TOLD_EVERY, count // MOST_TOLD // TOLD_EVERY * TOLD_EVERY)
+    return console.milestones(say, every, lambda done: f"features of {kind} images: {done} done")
 
 
 def real_statistics(
@@ -304,42 +269,31 @@ def real_statistics(
         return reals.statistics
 
     def compute() -> Statistics:
-        images = uint8_folder(reals.files, warn=say, strict=request.strict, half=reals.half)
-        return statistics_of(features_of(images, inception, request, progress("real", say)))
+        images = reals.images(say, strict=request.strict)
+        count = len(reals.files) * (2 if reals.mirrored else 1)
+        found = gathered(images, inception, request, progress("real", say, count))
+        return found if isinstance(found, Statistics) else statistics_of(found)
 
     statistics = cached_statistics(
         reals.files,
         compute,
         cache_folder().parent / "fid",
         weights_id=inception.weights_id,
-        protocol=f"native size, half={reals.half}",
+        protocol=reals.preparation(),
     )
     if request.save_stats is not None:
         save_statistics(request.save_stats, statistics)
     return statistics
 
 
-def describe_protocol(
-    request: FidRequest, chosen: Chosen | None, files: DatasetFiles | None
-) -> Json:
+def describe_protocol(request: FidRequest, contest: Contest) -> Json:
     """Everything that a reader needs to repeat the score, beside the two sets themselves."""
     device = choose_device(request.device)
-    protocol: Json = {
+    return {
         "features": "pytorch-fid InceptionV3 pool3 (2048), bilinear resize to 299",
-        "precision": number_format(device, generates=chosen is not None),
+        "precision": number_format(device, generates=request.fake is None),
         "device": device.type,
-        "reals": "native size",
-    }
-    if chosen is None or files is None:
-        return protocol | {"fakes": "files as stored"}
-    size = request.size or chosen.model.header["input"]["size"][0]
-    return protocol | {
-        "fakes": f"all test sources, bicubic to {size}x{size}, output truncated to 8 bits",
-        "task": files.task,
-        "direction": direction_of(chosen, request),
-        "step": chosen.model.header["step"],
-        "selection": chosen.model.header.get("selection", "last"),
-    }
+    } | contest.protocol
 
 
 def number_format(device: torch.device, *, generates: bool) -> str:

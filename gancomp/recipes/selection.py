@@ -18,7 +18,8 @@ from gancomp.files import replacing, write_text
 from gancomp.metrics.features import load_inception
 from gancomp.metrics.fid import Statistics, fid_from_features
 from gancomp.networks.base import TappedNetwork
-from gancomp.recipes.eval_fid import FidRequest, Reals, features_of, real_statistics, translated
+from gancomp.recipes.eval_fid import features_of, real_statistics, translated
+from gancomp.recipes.fid_request import FidRequest, Reals
 from gancomp.seeding import derive_generator
 
 HISTORY = "selection.json"

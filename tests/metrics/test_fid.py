@@ -21,6 +21,7 @@ from gancomp.metrics.fid import (
     load_statistics,
     save_statistics,
     statistics_of,
+    statistics_of_parts,
 )
 
 Array = NDArray[np.float64]
@@ -118,6 +119,26 @@ def test_statistics_are_mean_and_unbiased_covariance_by_hand() -> None:
     assert statistics.mean.tolist() == [2, 4]
     assert statistics.covariance.tolist() == [[2, 4], [4, 8]]
     assert (statistics.num_images, statistics.protocol) == (2, "none")
+
+
+@pytest.mark.parametrize("lengths", [(60,), (1, 59), (20, 0, 39, 1), (2,) * 30])
+def test_statistics_of_parts_are_those_of_all_rows(lengths: tuple[int, ...]) -> None:
+    rows = random_features(3) + 100  # far from zero, where plain sums of squares lose digits
+    ends = np.cumsum(lengths)
+    parts = [rows[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+    found, wanted = statistics_of_parts(iter(parts), protocol="p"), statistics_of(rows)
+    assert (found.num_images, found.protocol) == (60, "p")
+    np.testing.assert_allclose(found.mean, wanted.mean, rtol=1e-14)
+    np.testing.assert_allclose(found.covariance, wanted.covariance, rtol=1e-10, atol=1e-10)
+
+
+def test_parts_with_too_few_or_damaged_images_are_refused() -> None:
+    rows = random_features(0)
+    with pytest.raises(DataError, match="features of 1 images: FID needs at least 2"):
+        statistics_of_parts([rows[:1], rows[:0]])
+    rows[41, 3] = np.nan
+    with pytest.raises(DataError, match="features of image 41 are not finite"):
+        statistics_of_parts([rows[:30], rows[30:]])
 
 
 def test_float32_features_are_averaged_in_float64() -> None:

@@ -16,7 +16,7 @@ from gancomp.data.loader import uint8_folder
 from gancomp.errors import ConfigError, WeightsError
 from gancomp.export.model import open_model
 from gancomp.metrics.fid import cached_statistics
-from gancomp.recipes import eval_fid
+from gancomp.recipes import eval_fid, fid_request
 from gancomp.recipes import selection as recipe
 from gancomp.recipes.plan import Given, make_plan
 from gancomp.recipes.selection import divide
@@ -114,7 +114,7 @@ def test_three_scores_build_inception_once_and_read_the_reals_once(
         return cached_statistics(files, *arguments, **options)
 
     monkeypatch.setattr(recipe, "load_inception", build)
-    monkeypatch.setattr(eval_fid, "uint8_folder", reading)
+    monkeypatch.setattr(fid_request, "uint8_folder", reading)
     monkeypatch.setattr(eval_fid, "cached_statistics", hashing)
     options = SMALL.replace("--max-steps 1", "--max-steps 3").split()
     select = ["--select", "best-on-test", "--eval-every", "1"]

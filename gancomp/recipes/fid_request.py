@@ -1,0 +1,223 @@
+"""What `gancomp eval-fid` is asked to compare, checked before anything is read or computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gancomp.config import Json, Settings, read
+from gancomp.data.images import list_images
+from gancomp.data.layout import DIRECTIONS
+from gancomp.data.loader import uint8_folder
+from gancomp.data.splits import Half
+from gancomp.data.synthesis import square_images
+from gancomp.engine.device import choose_device
+from gancomp.engine.run import read_config
+from gancomp.errors import ConfigError, DataError
+from gancomp.metrics.fid import LEAST_IMAGES, Statistics, load_statistics
+from gancomp.recipes.models import Chosen
+from gancomp.recipes.sampling import check_seed, check_truncation
+from gancomp.recipes.translate import check_size
+
+Say = Callable[[str], None]
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class FidRequest:
+    """What is to be scored against what; see `gancomp eval-fid --help`."""
+
+    model: Path | None = None
+    dataset: str | None = None
+    direction: str | None = None
+    real: tuple[Path, ...] = ()
+    fake: Path | None = None
+    real_split: str = "auto"
+    size: int | None = None
+    batch_size: int = 50
+    save_stats: Path | None = None
+    strict: bool = False
+    device: str = "auto"
+    part: str | None = None
+    num: int | None = None
+    seed: int | None = None
+    truncation: float | None = None
+    mirror: bool | None = None
+
+    def of_synthesis(self) -> list[str]:
+        """The options given that only a generator out of noise has a use for."""
+        given = {
+            "--num": self.num,
+            "--seed": self.seed,
+            "--truncation": self.truncation,
+            "--mirror": self.mirror,
+        }
+        return [option for option, value in given.items() if value is not None]
+
+
+@dataclass(frozen=True)
+class Reals:
+    """Real images: files, or statistics computed before.
+
+    Attributes:
+        label: what they are called in a score.
+        files: the images.
+        half: the half of each file that counts.
+        statistics: instead of files.
+        size: None for the native size, or what the square in the middle is brought to.
+        mirrored: whether each image counts a second time, mirrored.
+    """
+
+    label: list[str]
+    files: tuple[Path, ...] = ()
+    half: Half | None = None
+    statistics: Statistics | None = None
+    size: int | None = None
+    mirrored: bool = False
+
+    def preparation(self) -> str:
+        """All that decides, beside the files, what Inception sees of them."""
+        if self.size is None:
+            return f"native size, half={self.half}"
+        return f"square, Lanczos to {self.size}, mirrored={self.mirrored}"
+
+    def images(self, say: Say, *, strict: bool) -> Iterator[Pixels]:
+        """`(H, W, 3)` of each file that can be read, or, if `strict`, of all."""
+        if self.size is None:
+            return uint8_folder(self.files, warn=say, strict=strict, half=self.half)
+        return square_images(
+            self.files, size=self.size, mirrored=self.mirrored, warn=say, strict=strict
+        )
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What is compared with what, and how.
+
+    Attributes:
+        fake_label: what the generated images are called in a score.
+        fakes: their pixels, made while they are read.
+        num_fakes: about how many there are.
+        reals: to compare them with.
+        protocol: all that a reader needs to repeat it, beside the two sets themselves.
+    """
+
+    fake_label: str
+    fakes: Iterator[Pixels]
+    num_fakes: int
+    reals: Reals
+    protocol: Json
+
+
+def check_request(request: FidRequest) -> None:
+    """Refuses contradictory options.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    if request.fake is not None and request.model is not None:
+        raise ConfigError("--fake: cannot be combined with a model; give one of them")
+    if request.fake is not None and not request.real:
+        raise ConfigError("--fake: needs --real, the folder or STATS.npz to compare it with")
+    of_model = request.dataset, request.direction, request.size, request.part
+    if request.fake is not None and any(value is not None for value in of_model):
+        raise ConfigError(
+            "--dataset, --direction, --size, --part: have no effect with --fake; leave them away"
+        )
+    of_synthesis = request.of_synthesis()
+    if request.fake is not None and of_synthesis:
+        raise ConfigError(
+            f"{', '.join(of_synthesis)}: no effect with --fake, whose images are there already; "
+            "leave it away"
+        )
+    if request.num is not None and request.num < LEAST_IMAGES:
+        raise ConfigError(f"--num {request.num}: must be at least {LEAST_IMAGES}")
+    check_seed(request.seed or 0)
+    check_truncation(request.truncation)
+    if request.direction not in (None, *DIRECTIONS):
+        raise ConfigError(f"--direction {request.direction}: use {' or '.join(DIRECTIONS)}")
+    if request.real_split not in ("auto", "all", "test"):
+        raise ConfigError(f"--real-split {request.real_split}: not one of all, test")
+    if request.real and request.real_split != "auto":
+        raise ConfigError("--real-split: has no effect with --real; leave one of them away")
+    if request.batch_size < 1:
+        raise ConfigError(f"--batch-size {request.batch_size}: must be at least 1")
+    check_size(request.size)
+    statistics = [path for path in request.real if path.suffix == ".npz"]
+    if statistics and len(request.real) > 1:
+        raise ConfigError(
+            f"--real {statistics[0]}: statistics stand alone; give one .npz or folders"
+        )
+    choose_device(request.device)
+    if request.save_stats is not None:
+        check_save_stats(request.save_stats, statistics)
+
+
+def check_save_stats(path: Path, statistics: list[Path]) -> None:
+    """Refuses, before anything is computed, statistics that could not be written or found again.
+
+    Raises:
+        ConfigError: naming the way out.
+    """
+    if statistics:
+        raise ConfigError(
+            f"--save-stats {path}: --real {statistics[0]} holds statistics already; leave it away"
+        )
+    if path.suffix != ".npz":
+        raise ConfigError(f"--save-stats {path}: must end in .npz, as --real wants it")
+    if not path.parent.is_dir() or path.is_dir():
+        raise ConfigError(f"--save-stats {path}: give a file in an existing folder")
+
+
+def given_reals(request: FidRequest) -> Reals | None:
+    """The images or statistics of `--real`, None without that option.
+
+    Raises:
+        DataError: if there are none, or they are damaged.
+    """
+    if not request.real:
+        return None
+    if request.real[0].suffix == ".npz":
+        return Reals([str(request.real[0])], statistics=load_statistics(request.real[0]))
+    paths = tuple(path for folder in request.real for path in listing("--real", folder))
+    return Reals([str(folder) for folder in request.real], files=paths)
+
+
+def listing(option: str, folder: Path) -> tuple[Path, ...]:
+    """The images in the folder given by `option`.
+
+    Raises:
+        DataError: if there are none.
+    """
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise DataError(f"{option} {folder}: no such folder; give a folder of images")
+    paths = list_images(folder)
+    if not paths:
+        raise DataError(f"{option} {folder}: holds no images; check the path")
+    return paths
+
+
+def dataset_name(chosen: Chosen, request: FidRequest) -> str:
+    """The dataset that was typed, its run's, or the one that the model's header names.
+
+    Raises:
+        ConfigError: if nothing names a dataset.
+    """
+    name = request.dataset
+    if name is None and chosen.run is not None:
+        name = _run_dataset(chosen.run)
+    name = name or chosen.model.header["dataset"]
+    if name is None:
+        raise ConfigError(f"{chosen.model.path}: does not say its dataset; give --dataset")
+    return name
+
+
+def _run_dataset(run: Path) -> str:
+    config = read_config(run)
+    root = Path(config["dataset"]["root"])
+    return str(root) if root.is_dir() else read(Settings, config["settings"]).data.dataset
