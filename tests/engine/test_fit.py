@@ -365,7 +365,8 @@ def test_progress_is_told_from_the_start_and_every_line_once(tmp_path: Path) -> 
 def test_terms_of_phases_that_skip_the_logged_steps_are_logged_too(tmp_path: Path) -> None:
     toy, view = Toy(), Watch()  # `second` has its turn in the odd steps, lines are for even ones
     train(tmp_path, toy, view=view, max_steps=6, log_every=2)
-    for record in view.records:
+    assert [record["step"] for record in view.records] == [1, 2, 4, 6]
+    for record in view.records[2:]:
         assert set(record["losses"]) == {"first/fit", "first/style", "second/fit", "second/style"}
 
 
