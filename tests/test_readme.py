@@ -81,7 +81,7 @@ def test_enough_commands_were_found_to_mean_something() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_each_option_named_in_running_text_exists(page: str) -> None:
-    known = {"--version", "--help", "--cov"}
+    known = {"--version", "--help", "--cov", "--dist"}
     for command in [*COMMANDS.commands.values(), *COMMANDS.commands["data"].commands.values()]:
         for parameter in command.params:
             known |= {*parameter.opts, *parameter.secondary_opts}
@@ -259,7 +259,7 @@ def test_two_commands_set_everything_up_and_ci_runs_the_second() -> None:
     assert block is not None
     assert block[1].splitlines() == [
         "pip install . && gancomp demo",
-        'pip install ".[test]" && python -m pytest',
+        'pip install ".[test]" && python -m pytest -n 2 --dist loadfile',
     ]
     script = (ROOT / ".ci" / "run").read_text()
     pattern = re.search(r"sed -n 's/(.*?)//p' README\.md", script)
