@@ -64,6 +64,12 @@ def bench_train(
         typer.Option("--compile/--no-compile", help="torch.compile.", show_default="on a GPU"),
     ] = None,
     bf16: Annotated[bool, typer.Option("--bf16", help="Time a bf16 step, too.")] = False,
+    grid: Annotated[
+        bool,
+        typer.Option(
+            "--grid", help="Time fp32, tf32 (on a GPU) and bf16, each plain and compiled."
+        ),
+    ] = False,
     ablate: Annotated[
         bool, typer.Option("--ablate", help="Switch each optimisation off in turn.")
     ] = False,
@@ -92,10 +98,56 @@ def bench_train(
         threads=threads,
         compiled=compiled,
         bf16=bf16,
+        grid=grid,
         ablate=ablate,
         profile=profile,
     )
     document = recipe(request, console.say)
+    console.print_json(document) if json else show(document)
+
+
+@bench_app.command("synthesis")
+def bench_synthesis(
+    size: Annotated[int, typer.Option("--size", help="Height and width in pixels.")] = 64,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Images per step.")] = 4,
+    width: Annotated[
+        int, typer.Option("--width", help="Of both networks; the published ones have 512.")
+    ] = 128,
+    rounds: Annotated[int, typer.Option("--rounds", help="Timed runs of each phase.")] = 5,
+    cycles: Annotated[
+        int, typer.Option("--cycles", help="Timed runs of 16 steps in a row, of each side.")
+    ] = 1,
+    compiled: Annotated[
+        bool | None,
+        typer.Option("--compile/--no-compile", help="torch.compile.", show_default="on a GPU"),
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say in which operations the time goes.")
+    ] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Time StyleGAN2's training step, and each phase, beside the same step written plainly.
+
+    Example: gancomp bench synthesis --size 64 --width 128 --threads 2
+    """
+    from gancomp.bench.report import show
+    from gancomp.bench.synthesis import SynthesisRequest
+    from gancomp.bench.synthesis import bench_synthesis as bench
+
+    request = SynthesisRequest(
+        size=size,
+        batch_size=batch_size,
+        width=width,
+        rounds=rounds,
+        cycles=cycles,
+        device=device,
+        threads=threads,
+        compiled=compiled,
+        profile=profile,
+    )
+    document = bench(request, console.say)
     console.print_json(document) if json else show(document)
 
 

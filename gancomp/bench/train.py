@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing.connection import Connection
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from gancomp.bench import report
 from gancomp.bench.literal import LiteralStep
+from gancomp.bench.sides import MEMORY, PROFILE, REST, Runs, Side, ask_all, open_side, take_turns
 from gancomp.config import AdversarialSettings, Json, NetworkSettings, OptimiserSettings
 from gancomp.data.images import say_on_stderr
-from gancomp.engine.device import choose_device, peak_memory_mb
+from gancomp.engine.device import choose_device
 from gancomp.engine.phases import Progress, Step
 from gancomp.engine.speed import (
     channels_last,
     compilable,
     compile_networks,
-    give_back_memory,
     keep_freed_memory,
 )
 from gancomp.engine.step import FiniteWatch, take_step
-from gancomp.errors import ConfigError, RunError
+from gancomp.errors import ConfigError
 from gancomp.losses.perceptual import load_perceptual
 from gancomp.methods.base import Ingredients
 from gancomp.methods.dcd import Dcd, DcdOptions
-from gancomp.metrics.latency import Latency, time_in_turns
+from gancomp.metrics.latency import Latency
 from gancomp.networks import batching
 from gancomp.networks.plain import use_torch_biases, use_torch_heads, use_torch_norms
 from gancomp.seeding import derive_generator
@@ -40,8 +36,9 @@ from gancomp.tasks.base import new_network
 from gancomp.tasks.unpaired import UnpairedTask
 
 OURS, PLAIN = "gancomp", "literal"
-CROWDED = 0.9  # of the machine's memory
+STEP = "step"  # the one run of each side
 LEAST_SIZE = 96  # pixels: the discriminator judges maps of a quarter of it, too
+FORMATS = ("fp32", "tf32", "bf16")  # of a convolution's operands; tf32 is PyTorch's habit on a GPU
 OPTIMISATIONS = {
     "channels_last": "weights and maps in channels_last order",
     "norm": "InstanceNorm that keeps that order",
@@ -63,12 +60,22 @@ class Contestant:
         literal: the step written plainly, to which no other switch applies.
         without: names out of `OPTIMISATIONS` that are switched off.
         precision: as `--precision`.
+        tf32: whether float32 convolutions on a GPU may round their operands; training does.
     """
 
     name: str
     literal: bool = False
     without: frozenset[str] = frozenset()
     precision: str = "fp32"
+    tf32: bool = True
+
+    def describe(self, device: torch.device) -> Json:
+        """The number format, one of `FORMATS`, and whether networks are compiled."""
+        rounded = "tf32" if self.tf32 and device.type == "cuda" else "fp32"
+        return {
+            "format": rounded if self.precision == "fp32" else self.precision,
+            "compiled": not self.literal and "compile" not in self.without,
+        }
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,7 @@ class TrainRequest:
         threads: CPU threads of each contestant, None for torch's choice.
         compiled: torch.compile for gancomp's networks; None for what training does on that device.
         bf16: a contestant more, in bf16.
+        grid: a contestant more for each number format, plain and, where it is wanted, compiled.
         ablate: a contestant more for each optimisation, without it.
         profile: how the time of each side's step divides among operations.
     """
@@ -100,6 +108,7 @@ class TrainRequest:
     threads: int | None = None
     compiled: bool | None = None
     bf16: bool = False
+    grid: bool = False
     ablate: bool = False
     profile: bool = False
 
@@ -121,6 +130,8 @@ class TrainRequest:
             value = getattr(self, name)
             if value is not None and value < limit:
                 raise ConfigError(f"--{name.replace('_', '-')} {value}: must be at least {limit}")
+        if self.bf16 and self.grid:
+            raise ConfigError("--bf16: is among what --grid times; leave one of them away")
         if self.size % 4:
             raise ConfigError(f"--size {self.size}: must be a multiple of 4")
         choose_device(self.device)
@@ -143,6 +154,8 @@ def bench_train(request: TrainRequest, say: Callable[[str], None]) -> Json:
     main = [Contestant(PLAIN, literal=True), ours]
     if request.bf16:
         main.append(replace(ours, name=f"{OURS}, bf16", precision="bf16"))
+    if request.grid:
+        main += grid(ours, device)
     measured = _measure(request, main, say)
     others = [name for name in OPTIMISATIONS if name not in off] if request.ablate else []
     slower_by: dict[str, float] = {}
@@ -162,7 +175,29 @@ def bench_train(request: TrainRequest, say: Callable[[str], None]) -> Json:
         num_images=request.batch_size,
         peak_memory_mb=measured.memory,
     )
-    return document | _details(measured, slower_by)
+    sides = {item.name: item.describe(device) for item in main if item.name in measured.timed}
+    return document | {"sides": sides} | _details(measured, slower_by)
+
+
+def grid(ours: Contestant, device: torch.device) -> list[Contestant]:
+    """One contestant per number format of the device, plain and, if `ours` is, compiled.
+
+    What equals `ours` itself is left out.
+    """
+    compiled = "compile" not in ours.without
+    sides = []
+    for name in FORMATS if device.type == "cuda" else ("fp32", "bf16"):
+        for way in ("plain", "compiled") if compiled else ("plain",):
+            side = replace(
+                ours,
+                name=f"{OURS}, {name}, {way}",
+                precision="bf16" if name == "bf16" else "fp32",
+                tf32=name != "fp32",
+                without=ours.without | ({"compile"} if way == "plain" else set()),
+            )
+            if side.describe(device) != ours.describe(device):
+                sides.append(side)
+    return sides
 
 
 def _details(measured: _Measured, slower_by: dict[str, float]) -> Json:
@@ -180,6 +215,7 @@ def _details(measured: _Measured, slower_by: dict[str, float]) -> Json:
     notes += [
         f"{name}: {value:.2f} times the full step's time" for name, value in slower_by.items()
     ]
+    notes += [f"{name} failed: {reason}" for name, reason in measured.failed.items()]
     for name, spent in measured.profiles.items():
         parts = ", ".join(f"{operator} {ms:.0f}" for operator, ms in spent.items())
         notes.append(f"{name}, ms by operator: {parts}")
@@ -187,6 +223,7 @@ def _details(measured: _Measured, slower_by: dict[str, float]) -> Json:
         "loss_difference": differences,
         "slower_by": slower_by,
         "profile": measured.profiles,
+        "failed": measured.failed,
         "notes": notes,
     }
 
@@ -197,106 +234,76 @@ class _Measured:
     memory: dict[str, float]
     first: dict[str, dict[str, float]]
     profiles: dict[str, dict[str, float]]
+    failed: dict[str, str]
 
 
 def _measure(
     request: TrainRequest, group: list[Contestant], say: Callable[[str], None]
 ) -> _Measured:
     """Lets the contestants of `group` take steps in turns."""
-    first: dict[str, dict[str, float]] = {}
+    device = choose_device(request.device)
     with ExitStack() as stack:
-        sides = {item.name: stack.enter_context(_process(request, item)) for item in group}
-        for name, side in sides.items():
-            say(f"{name}: first step, which is not timed (and compiles)")
-            first[name] = _ask(side, "step")
-            _ask(side, "rest")  # there may not be room for all first steps at once
-        memory = {name: _ask(side, "memory") for name, side in sides.items()}
-        crowded = choose_device(request.device).type == "cpu" and _crowded(sum(memory.values()))
-        if crowded:
-            say("the sides need more memory than there is: each gives its own back after its turn")
-        timed = time_in_turns(
-            {name: partial(_ask, side, "step") for name, side in sides.items()},
-            num_runs=request.rounds,
-            warm_up=0 if crowded else request.warm_up,
-            # memory that was given back must be found again first, by a step that is not timed
-            before=(lambda name: _ask(sides[name], "step")) if crowded else None,
-            after=(lambda name: _ask(sides[name], "rest")) if crowded else None,
+        sides = {
+            item.name: stack.enter_context(open_side("train", partial(_prepare, request, item)))
+            for item in group
+        }
+        first, failed = _first_steps(sides, group, device, say)
+        sides = {name: side for name, side in sides.items() if name in first}
+        timed = take_turns(
+            sides, [STEP], device, rounds=request.rounds, warm_up=request.warm_up, say=say
         )
-        memory = {name: _ask(side, "memory") for name, side in sides.items()}
-        wanted = sides if request.profile else {}
-        profiles = {name: _ask(side, "profile") for name, side in wanted.items()}
-    return _Measured(timed, memory, first, profiles)
+        memory = ask_all(sides, MEMORY)
+        profiles = ask_all(sides, f"{PROFILE} {STEP}") if request.profile else {}
+    return _Measured(timed[STEP], memory, first, profiles, failed)
 
 
-def _crowded(needed_mb: float) -> bool:
-    """Whether processes of this size do not fit into the machine's memory together."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return needed_mb * 2**20 > CROWDED * physical
+def _first_steps(
+    sides: dict[str, Side],
+    group: list[Contestant],
+    device: torch.device,
+    say: Callable[[str], None],
+) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """Losses of each side's first step; of those that only the grid asks for, why they failed.
+
+    One after the other, as there may not be room for all at once; on a GPU those that compile do so
+    at the same time, each on processors of its own.
+    """
+    turns = [[item] for item in group]
+    if device.type == "cuda":
+        compiling = [item for item in group if item.describe(device)["compiled"]]
+        turns = [[item] for item in group if item not in compiling] + [compiling]
+    first: dict[str, dict[str, float]] = {}
+    failed: dict[str, str] = {}
+    for turn in turns:
+        for item in turn:
+            say(f"{item.name}: first step, which is not timed (and compiles)")
+            sides[item.name].send(STEP)
+        for item in turn:
+            try:
+                first[item.name] = sides[item.name].answer()
+            except Exception as error:  # out of memory, or whatever a compiler says
+                if not item.name.startswith(f"{OURS}, "):
+                    raise
+                failed[item.name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        for item in turn:
+            if item.name in first:
+                sides[item.name].ask(REST)
+    return {item.name: first[item.name] for item in group if item.name in first}, failed
 
 
-@contextmanager
-def _process(request: TrainRequest, contestant: Contestant) -> Iterator[Connection]:
-    """A process in which `contestant` waits for orders; ends with the context."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there, request, contestant), daemon=True)
-    process.start()
-    there.close()
-    try:
-        yield here
-    finally:
-        here.close()
-        process.join(10)
-        process.kill()
-
-
-def _ask(side: Connection, order: str) -> Any:
-    try:
-        side.send(order)
-        answer = side.recv()
-    except (EOFError, BrokenPipeError) as error:
-        raise RunError(
-            "bench train: a side ended without a word, as processes do that are killed for their "
-            "memory; use a smaller --batch-size or --size"
-        ) from error
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
-
-
-def _serve(orders: Connection, request: TrainRequest, contestant: Contestant) -> None:
-    try:
-        take, device = _prepare(request, contestant)
-        while True:
-            order = orders.recv()
-            if order == "step":
-                orders.send(take())
-            elif order == "memory":
-                orders.send(peak_memory_mb(device))
-            elif order == "profile":
-                orders.send(report.by_operator(take, device, num_runs=1))
-            else:
-                orders.send(give_back_memory())
-    except EOFError:
-        return
-    except Exception as error:  # the parent raises it
-        orders.send(error)
-
-
-def _prepare(
-    request: TrainRequest, contestant: Contestant
-) -> tuple[Callable[[], dict[str, float]], torch.device]:
-    """A function that takes one step and returns its losses once they are there, and its device."""
+def _prepare(request: TrainRequest, contestant: Contestant) -> tuple[Runs, torch.device]:
+    """One run, which takes a step and returns its losses once they are there, and its device."""
     device = choose_device(request.device)
     report.use_threads(request.threads)
     without = contestant.without
+    torch.backends.cudnn.allow_tf32 = contestant.tf32
     if not contestant.literal and "kept_memory" not in without and device.type == "cpu":
         keep_freed_memory()
     method = build(request).to(device)
     batch = {name: images.to(device) for name, images in made_up_images(request).items()}
     if contestant.literal:
         step = LiteralStep(method, OptimiserSettings())
-        return partial(step.step, batch["source"], batch["target"]), device
+        return {STEP: partial(step.step, batch["source"], batch["target"])}, device
     optimise(method, without)
     if "channels_last" not in without:
         batch = {
@@ -318,7 +325,7 @@ def _prepare(
         )
         return {name: float(value) for name, value in losses.items()}
 
-    return take, device
+    return {STEP: take}, device
 
 
 def build(request: TrainRequest) -> Dcd:

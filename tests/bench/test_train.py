@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,18 +15,24 @@ from torch import Tensor, nn
 from gancomp.bench.literal import LiteralStep
 from gancomp.bench.train import (
     OPTIMISATIONS,
+    OURS,
+    Contestant,
     TrainRequest,
+    _first_steps,
     bench_train,
     build,
+    grid,
     made_up_images,
     optimise,
 )
 from gancomp.config import OptimiserSettings
 from gancomp.engine.phases import Progress, Step
 from gancomp.engine.step import FiniteWatch, take_step
+from gancomp.errors import ConfigError
 from gancomp.methods.dcd import Dcd
 from gancomp.networks import batching
 
+CPU = torch.device("cpu")
 PHASES = ("teacher", "discriminator", "student")
 NUM_WITHOUT_GRADIENT = {"teacher": 82, "discriminator": 6, "student": 41}
 NO_COMPILER = frozenset({"compile"})
@@ -201,24 +208,91 @@ def test_the_document_names_both_sides_with_times_memory_and_the_difference_of_t
     request = TrainRequest(
         size=96, width=4, d_width=2, batch_size=2, rounds=1, warm_up=0, device="cpu", threads=1
     )
-    document = bench_train(request, said.append)
-    assert len(said) == 2
+    document = bench_train(replace(request, grid=True), said.append)
+    assert len(said) == 3
     assert (document["bench"], document["of"]) == ("train", "gancomp")
     assert "96 px, batch 2, teacher mobile-resnet9 4, student 1" in document["what"]
-    assert list(document["contestants"]) == ["literal", "gancomp"]
+    assert document["sides"] == {
+        "literal": {"format": "fp32", "compiled": False},
+        "gancomp": {"format": "fp32", "compiled": False},
+        "gancomp, bf16, plain": {"format": "bf16", "compiled": False},
+    }
+    assert list(document["contestants"]) == list(document["sides"])
     for row in document["contestants"].values():
         assert row["runs"] == 1
         assert 0 < row["min_ms"] == row["median_ms"] == row["max_ms"]
         assert row["images_per_second"] == pytest.approx(2e3 / row["median_ms"], rel=1e-2)
         assert row["peak_memory_mb"] > 100
-    assert set(document["speedup"]) == {"literal"}
-    assert set(document["loss_difference"]) == {"gancomp"}
+    assert set(document["speedup"]) == {"literal", "gancomp, bf16, plain"}
+    assert set(document["loss_difference"]) == {"gancomp", "gancomp, bf16, plain"}
     assert 0 <= document["loss_difference"]["gancomp"] <= 1e-4
-    assert document["slower_by"] == document["profile"] == {}
+    assert document["slower_by"] == document["profile"] == document["failed"] == {}
     assert document["machine"]["threads"] == 1
-    (note,) = document["notes"]
+    note, _ = document["notes"]
     assert note.startswith("largest relative difference of a loss from the literal step's, gancomp")
     assert json.loads(json.dumps(document)) == document
+
+
+class Ready:
+    """Stands in for a process: answers each order by the same thing, or raises it."""
+
+    def __init__(self, thing: object) -> None:
+        self.thing = thing
+        self.orders: list[str] = []
+
+    def send(self, order: str) -> None:
+        self.orders.append(order)
+
+    def answer(self) -> object:
+        if isinstance(self.thing, Exception):
+            raise self.thing
+        return self.thing
+
+    def ask(self, order: str) -> object:
+        self.send(order)
+        return self.answer()
+
+
+def test_a_side_of_the_grid_that_fails_is_named_and_left_out_but_no_other_one() -> None:
+    broken = Contestant(f"{OURS}, fp32, plain")
+    group = [Contestant(OURS), broken, Contestant(f"{OURS}, bf16, compiled")]
+    sides: dict[str, Any] = {item.name: Ready({"loss": 1.0}) for item in group}
+    sides[broken.name] = Ready(RuntimeError("out of memory\nat length"))
+    for device in (CPU, torch.device("cuda")):
+        first, failed = _first_steps(sides, group, device, lambda message: None)
+        assert list(first) == ["gancomp", "gancomp, bf16, compiled"]
+        assert failed == {broken.name: "RuntimeError: out of memory"}
+    assert sides[OURS].orders == ["step", "rest"] * 2
+    sides[OURS] = sides[broken.name]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        _first_steps(sides, group, CPU, lambda message: None)
+
+
+def test_on_a_gpu_the_grid_has_each_number_format_plain_and_compiled_once() -> None:
+    ours, gpu = Contestant(OURS), torch.device("cuda")
+    formats = [side.describe(gpu) for side in (ours, *grid(ours, gpu))]
+    assert formats[0] == {"format": "tf32", "compiled": True}
+    assert {(item["format"], item["compiled"]) for item in formats} == {
+        (name, compiled) for name in ("fp32", "tf32", "bf16") for compiled in (False, True)
+    }
+    assert len(formats) == 6
+    plain = replace(ours, without=NO_COMPILER)
+    assert [side.name for side in grid(plain, gpu)] == [
+        "gancomp, fp32, plain",
+        "gancomp, bf16, plain",
+    ]
+    assert [side.name for side in grid(ours, CPU)] == [
+        "gancomp, fp32, plain",
+        "gancomp, bf16, plain",
+        "gancomp, bf16, compiled",
+    ]
+    literal = Contestant("literal", literal=True)
+    assert literal.describe(gpu) == {"format": "tf32", "compiled": False}
+
+
+def test_bf16_beside_the_grid_is_refused_for_it_is_there_already() -> None:
+    with pytest.raises(ConfigError, match="--bf16: is among what --grid times"):
+        TrainRequest(bf16=True, grid=True)
 
 
 def test_the_command_hands_its_options_over(
@@ -237,7 +311,7 @@ def test_the_command_hands_its_options_over(
     )
     assert run_command(capsys, "bench", "train", *options.split()).document == {"bench": "train"}
     assert run_command(capsys, "bench", "train", "--compile", "--json").status == 0
-    assert run_command(capsys, "bench", "train", "--json").status == 0
+    assert run_command(capsys, "bench", "train", "--grid", "--json").status == 0
     assert asked == [
         TrainRequest(
             size=128,
@@ -253,5 +327,5 @@ def test_the_command_hands_its_options_over(
             profile=True,
         ),
         TrainRequest(compiled=True),
-        TrainRequest(),
+        TrainRequest(grid=True),
     ]

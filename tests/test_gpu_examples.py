@@ -1,0 +1,410 @@
+"""The scripts for a GPU machine, rehearsed on the CPU: killed, started again, scored, tabled."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from commands import write_model
+from torch import Tensor, nn
+
+from gancomp.data.demo_set import write_demo_set
+from gancomp.recipes import eval_fid
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+MODULES = ("children", "results", "run", "score", "table")
+TINY = (
+    "--arch mobile-resnet6 --width 4 --student-width 2 --size 32 --d-layers 1 --d-width 4 "
+    "--perceptual none"
+)
+PATIENCE_S = 120.0
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The scripts find each other as they do when started; no other test finds them."""
+    monkeypatch.syspath_prepend(str(EXAMPLES / "gpu"))
+    monkeypatch.syspath_prepend(str(EXAMPLES / "results"))
+    yield
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def script(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    write_demo_set(tmp_path / "toy", size=32, train=6, test=3)
+    return tmp_path / "toy"
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`run.py` on the toy set in a process of its own."""
+    typed = "--device cpu --precision fp32 --workers 0 --trial-steps 3 --batch-size 3 "
+    typed += "--max-epochs 6 --save-seconds 0.01 --reserve-seconds 30 --minutes 9 --parts dcd"
+    return subprocess.Popen(
+        [sys.executable, str(EXAMPLES / "gpu" / "run.py"), *typed.split(), "--more", TINY]
+        + ["--dataset", str(folder / "toy"), "--out", str(folder / "out"), *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def step_of(results: Path) -> int:
+    """How far the run is by its summary."""
+    if not (results / "summary.json").exists():
+        return 0
+    parts = json.loads((results / "summary.json").read_text())["parts"]
+    step: int = parts.get("dcd-s0", {}).get("step", 0)
+    return step
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_has_brought_something_back_and_goes_on_to_its_end(
+    tmp_path: Path, toy: Path
+) -> None:
+    results = tmp_path / "out" / "results"
+    process = start(tmp_path)
+    deadline = time.monotonic() + PATIENCE_S
+    while not step_of(results) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    _, said = process.communicate()
+    assert process.returncode == -signal.SIGKILL, said
+    before = json.loads((results / "summary.json").read_text())["parts"]["dcd-s0"]
+    assert before["status"] == "begun"
+    assert 0 < before["step"] < before["plan"]["total_steps"] == 12
+    with zipfile.ZipFile(results / "students.zip") as packed:
+        assert packed.testzip() is None
+        assert "dcd-s0/student.safetensors" in packed.namelist()
+
+    again = start(tmp_path)
+    _, said = again.communicate(timeout=PATIENCE_S)
+    assert again.returncode == 0, said
+    assert "all done" in said
+    summary = json.loads((results / "summary.json").read_text())
+    part = summary["parts"]["dcd-s0"]
+    assert (part["status"], part["step"], part["epochs_seen"]) == ("done", 12, 6.0)
+    assert part["plan"] == before["plan"]
+    assert part["plan"]["lr"] == pytest.approx(2e-4 * 3**0.5)
+    assert [sitting["options"] for sitting in part["sittings"]] == ["--resume"]
+    assert part["images_per_second"] > 0
+    assert len(summary["sittings"]) == 2
+    assert len(summary["calibration"]) == 1
+    files = sorted(path.name for path in results.iterdir())
+    archives = ["metrics.zip", "samples.zip", "students.zip", "teachers.zip", "translated.zip"]
+    assert files == sorted([*archives, "log.txt", "summary.json"])
+    with zipfile.ZipFile(results / "translated.zip") as packed:
+        assert packed.namelist() == [f"dcd-s0/plain_000{index}.webp" for index in range(3)]
+    with zipfile.ZipFile(results / "metrics.zip") as packed:
+        lines = packed.read("dcd-s0/metrics.jsonl").decode().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 12
+
+
+def test_a_command_is_ended_for_its_time_and_when_this_process_is_told_to_stop(
+    tmp_path: Path,
+) -> None:
+    children = script("children")
+    runner = children.Children(tmp_path / "log.txt", {"GREETING": "hello"})
+    said = runner.run("-c", "import os; print(os.environ['GREETING'], os.getcwd())", seconds=30)
+    assert (said.status, said.out, said.cut) == (0, f"hello {tmp_path}\n", False)
+    grandchild = "import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True)"
+    late = runner.run("-c", f"{grandchild}; time.sleep(60)", seconds=1.0)
+    assert (late.status, late.cut) == (-signal.SIGTERM, True)
+    deadline = time.monotonic() + PATIENCE_S
+    while is_running(int(late.out)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert "status -15" in (tmp_path / "log.txt").read_text()
+    runner.stopped = True
+    with pytest.raises(children.StoppedError):
+        runner.run("-c", "import time; time.sleep(60)", seconds=60)
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process is there, and not only waits for its parent to notice its end."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Scripted:
+    """Stands in for the processes: answers each command by a function of its words."""
+
+    def __init__(self, answer: Callable[[list[str]], tuple[int, str]]) -> None:
+        self.answer = answer
+        self.typed: list[list[str]] = []
+
+    def run(self, *arguments: str, **options: Any) -> Any:
+        self.typed.append(list(arguments))
+        status, out = self.answer(list(arguments))
+        return script("children").Ended(status, 10.0, out, "error: no", cut=False)
+
+
+def session_of(folder: Path, children: Scripted, **given: Any) -> Any:
+    run, results = script("run"), script("results")
+    defaults: dict[str, Any] = {
+        "minutes": 30.0,
+        "device": "auto",
+        "batch_sizes": [1, 8],
+        "bench_options": "",
+        "compile": "auto",
+        "precision": "bf16",
+        "batch_size": 4,
+        "trial_steps": 60,
+        "lr": None,
+        "lr_rule": "sqrt",
+        "cache": "on",
+        "workers": 8,
+        "more": "",
+        "dataset": str(folder / "toy"),
+        "reserve_seconds": 45.0,
+        "save_seconds": 60.0,
+        "pack_seconds": 60.0,
+        "max_epochs": 100,
+    }
+    found = results.Results(folder / "results", folder / "work", limit=1 << 20)
+    return run.Session(argparse.Namespace(**(defaults | given)), children, found)
+
+
+def statuses(session: Any) -> dict[str, str]:
+    return {name: part["status"] for name, part in session.results.summary["parts"].items()}
+
+
+def test_the_benchmark_keeps_each_batch_size_and_parts_that_fail_stop_no_other(
+    tmp_path: Path,
+) -> None:
+    def answer(words: list[str]) -> tuple[int, str]:
+        if "pytest" in words:
+            return 1, "1 failed, 4 passed in 9.0s\n"
+        return (2, "") if "8" in words else (0, '{"bench": "train"}')
+
+    children = Scripted(answer)
+    session = session_of(tmp_path, children)
+    parts = [script("run").read_part(text) for text in ("tests:2", "bench:6", "ablation")]
+    session.work_through(parts)
+    assert statuses(session) == {"tests": "failed", "bench": "unfinished", "ablation": "done"}
+    found = json.loads((tmp_path / "results" / "summary.json").read_text())["parts"]
+    assert found["tests"]["counts"] == {"failed": 1, "passed": 4}
+    assert found["bench"]["batches"] == {"1": {"bench": "train"}}
+    assert found["bench"]["failures"] == {"8": "error: no"}
+    children.typed.clear()
+    session.work_through(parts)  # what is done is not done again
+    benches = [words for words in children.typed if "bench" in words]
+    assert [words[words.index("--batch-size") + 1] for words in benches] == ["8"]
+
+
+def test_the_faster_way_is_taken_and_its_schedule_ends_within_the_time(
+    tmp_path: Path, toy: Path
+) -> None:
+    def answer(words: list[str]) -> tuple[int, str]:
+        run = Path(words[words.index("--out") + 1])
+        run.mkdir(parents=True)
+        rate = 50.0 if words[words.index("--compile") + 1] == "on" else 40.0
+        line = {"step": 60, "images_per_second": rate, "memory_mb": 9.0, "data_wait": 0.0}
+        (run / "metrics.jsonl").write_text((json.dumps(line) + "\n") * 6 + '{"step": 6')
+        return 0, "{}"
+
+    children = Scripted(answer)
+    session = session_of(tmp_path, children, max_epochs=10**6)
+    run = script("run")
+    rate = run.measured_rate(session, time.monotonic() + 600)
+    assert (rate["compile"], rate["images_per_second"]) == ("on", 50.0)
+    assert rate["start_seconds"] == pytest.approx(10 - 60 * 4 / 50)
+    assert len(children.typed) == 2
+    assert run.measured_rate(session, time.monotonic() + 600) == rate
+    assert len(children.typed) == 2
+    plan = run.make_plan(session, rate, time.monotonic() + 600)
+    # 6 images in batches of 4: one step, four images an epoch
+    seconds = plan["total_steps"] * 4 / 50
+    assert 0.94 < seconds / (600 - 45 - rate["start_seconds"]) <= 0.95
+    assert (plan["steps_per_epoch"], plan["lr"]) == (1, 4e-4)
+    options = run.training_options(session.given, run.read_part("no-dcd@2"), plan)
+    assert "--batch-size 4 --lr 0.0004 --precision bf16 --compile on" in options
+    assert f"--seed 2 --lambda-dcd 0 --epochs 0 --decay-epochs {plan['epochs']}" in options
+    assert "--checkpoint-every 750" in options
+
+
+def test_where_nothing_compiles_and_bf16_fails_a_plain_fp32_run_is_tried(
+    tmp_path: Path, toy: Path
+) -> None:
+    children = Scripted(lambda words: (2, ""))
+    session = session_of(tmp_path, children)
+    session.work_through([script("run").read_part("dcd")])
+    tried = [words[words.index("--precision") :][:8] for words in children.typed]
+    assert [" ".join(words) for words in tried] == [
+        "--precision bf16 --compile on --cache on --workers 8",
+        "--precision bf16 --compile off --cache on --workers 8",
+        "--precision fp32 --compile off --cache off --workers 0",
+    ]
+    assert statuses(session) == {"dcd-s0": "failed"}
+
+
+def test_parts_are_read_and_strange_ones_refused() -> None:
+    run = script("run")
+    part = run.read_part("width8@3:4.5")
+    assert (part.variant, part.seed, part.minutes, part.folder) == ("width8", 3, 4.5, "width8-s3")
+    assert run.read_part("bench").folder == "bench"
+    for text in ("width9", "bench@1", "dcd:", "dcd:x"):
+        with pytest.raises(argparse.ArgumentTypeError, match="not one of tests, bench, ablation"):
+            run.read_part(text)
+
+
+def test_an_archive_leaves_out_what_does_not_fit_and_any_beginning_is_spread(
+    tmp_path: Path,
+) -> None:
+    results = script("results")
+    paths = [Path(f"{index:02d}") for index in range(9)]
+    ordered = results.spread(paths)
+    assert sorted(ordered) == paths
+    assert [path.name for path in ordered[:3]] == ["08", "04", "00"]
+    found = results.Results(tmp_path / "results", tmp_path / "work", limit=20_000)
+    run = tmp_path / "work" / "runs" / "dcd-s0"
+    (run / "snapshots").mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    for name in ("student", *(f"snapshots/student_{step:08d}" for step in (1, 2, 3))):
+        (run / f"{name}.safetensors").write_bytes(bytes(4000))
+    found.part("dcd-s0")["kind"] = "run"
+    found.pack()
+    assert found.summary["left_out"] == {
+        "students.zip": ["dcd-s0/snapshots/student_00000001.safetensors"]
+    }
+    assert (tmp_path / "results" / "students.zip").stat().st_size <= 20_000
+    assert not list((tmp_path / "results").glob(".*"))
+
+
+class Means(nn.Module):
+    """Stands in for Inception: means of colour over a coarse grid."""
+
+    weights_id = "6726825d as if"
+
+    def forward(self, images_01: Tensor) -> Tensor:
+        return nn.functional.adaptive_avg_pool2d(images_01, 2).flatten(1)
+
+
+def test_what_came_back_is_scored_by_both_protocols_and_tabled(
+    tmp_path: Path, toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score, table = script("score"), script("table")
+    for module in (eval_fid, score):
+        monkeypatch.setattr(module, "load_inception", lambda announce: Means())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    back, out = tmp_path / "back", tmp_path / "scores"
+    back.mkdir()
+    with zipfile.ZipFile(back / "students.zip", "w") as packed:
+        for step in (1, 2, 3):
+            model = write_model(tmp_path / "model", width=2, step=step, dataset=str(toy))
+            packed.write(model, f"dcd-s0/snapshots/student_{step:08d}.safetensors")
+        packed.write(model, "dcd-s0/student.safetensors")
+    with zipfile.ZipFile(back / "translated.zip", "w") as packed:
+        for path in sorted((toy / "testA").iterdir()):
+            packed.write(path, f"dcd-s0/{path.name}")
+    run = {"kind": "run", "variant": "dcd", "seed": 0, "status": "done", "epochs_seen": 5.0}
+    run |= {"plan": {"batch_size": 4, "lr": 4e-4, "epochs": 5, "precision": "bf16"}}
+    run |= {"images_per_second": 50.0, "perceptual": {"source": "random"}}
+    summary = {"machine": {"device": "a GPU"}, "parts": {"dcd-s0": run, "bench": benchmark()}}
+    (back / "summary.json").write_text(json.dumps(summary))
+    typed = ["--dataset", str(toy), "--name", "toy", "--out", str(out), "--judging", "4"]
+    score.main([str(back), *typed, "--curve", "2", "--students", str(tmp_path / "students")])
+    capsys.readouterr()
+
+    document = json.loads((out / "toy-dcd-s0.json").read_text())
+    last = document["last"]
+    assert (last["step"], last["n_fake"], last["n_real"], last["n_real_test_only"]) == (3, 3, 9, 3)
+    assert last["fid"] != last["fid_test_only"]
+    assert [item["step"] for item in document["curve"]] == [2, 3]
+    assert document["curve"][-1]["fid"] == pytest.approx(last["fid"])
+    assert document["best"]["chosen_by"] == "FID of 4 training images, among 2 students"
+    assert document["images"]["n_fake"] == 3
+    assert document["perceptual_network"] == "VGG16 of random weights"
+    assert document["machine"] == {"device": "a GPU"}
+    assert (tmp_path / "students" / "toy-dcd-s0.safetensors").exists()
+    printed = table.tables(out)
+    assert f"| dcd | 2 | 0.001G | 0.001G | {document['cost']['params']:,} | 5 |" in printed
+    assert f"| 0 | a GPU | 50.0 | {last['fid']:.2f} | {last['fid_test_only']:.2f} |" in printed
+    assert "| a GPU | 4 | gancomp | bf16 | compiled | 80.0 | 50.00 | 2.0 | 25.00 |" in printed
+
+
+def benchmark() -> dict[str, Any]:
+    def row(ms: float, rate: float) -> dict[str, float]:
+        return {"median_ms": ms, "images_per_second": rate, "peak_memory_mb": 2048.0}
+
+    return {
+        "kind": "bench",
+        "status": "done",
+        "batches": {
+            "1": {
+                "contestants": {"literal": row(500.0, 2.0)},
+                "sides": {"literal": {"format": "tf32", "compiled": False}},
+            },
+            "4": {
+                "contestants": {"gancomp, bf16, compiled": row(80.0, 50.0)},
+                "sides": {"gancomp, bf16, compiled": {"format": "bf16", "compiled": True}},
+            },
+        },
+    }
+
+
+def test_seeds_share_a_line_and_a_stand_in_is_named(tmp_path: Path) -> None:
+    table = script("table")
+    protocol = {"n_fake": 120, "n_real": 1474, "n_real_test_only": 140}
+    for seed, fid in ((1, 60.0), (0, 50.0)):
+        document = {
+            "kind": "run",
+            "variant": "dcd",
+            "seed": seed,
+            "status": "done",
+            "images_per_second": 10.0,
+            "plan": {"batch_size": 4, "lr": 4e-4, "epochs": 40, "precision": "bf16"},
+            "cost": {"width": 16, "params": 137347, "macs": 1.4e9, "macs_torchprofile": 1.4e9},
+            "machine": {"device": "a GPU"},
+            "perceptual_network": script("score").name_features(
+                {"source": "vgg16", "sha256": "0" * 64, "file": "other.safetensors"}, None
+            ),
+            "last": {"fid": fid, "fid_test_only": fid + 30, **protocol},
+        }
+        (tmp_path / f"dcd-s{seed}.json").write_text(json.dumps(document))
+    text = table.tables(tmp_path)
+    (line,) = [line for line in text.splitlines() if line.startswith("| dcd")]
+    assert "| 0, 1 | a GPU | 10.0 (10.0 to 10.0) | 55.00 (50.00 to 60.00) |" in line
+    assert line.endswith("| 85.00 (80.00 to 90.00) |  | VGG16 stand-in (other.safetensors) |")
+    assert "The perceptual network is a stand-in" in text
+    assert table.NO_BENCH in text
+    official = {"source": "vgg16", "sha256": "397923af" + "0" * 56, "file": "vgg16.pth"}
+    assert script("score").name_features(official, None) == "VGG16 of torchvision"
+
+
+def test_the_readme_of_the_results_holds_the_tables_of_the_files_beside_it(tmp_path: Path) -> None:
+    table = script("table")
+    readme = (EXAMPLES / "results" / "README.md").read_text()
+    held = readme.partition(table.BEGIN)[2].partition(table.END)[0].strip()
+    assert held == table.tables(EXAMPLES / "results")
+    assert table.tables(tmp_path) == f"### Runs\n\n{table.NO_RUNS}\n\n### Training step\n\n" + (
+        table.NO_BENCH
+    )
+
+
+def test_the_scripts_named_here_are_all_there_are() -> None:
+    found = {
+        path.stem for folder in ("gpu", "results") for path in (EXAMPLES / folder).glob("*.py")
+    }
+    assert found == set(MODULES)
