@@ -25,6 +25,10 @@ class CheckpointError(GancompError):
     """A model file or checkpoint that is missing, damaged or of an unknown layout."""
 
 
+class MissingPartError(CheckpointError):
+    """A model file that does not hold the network that was asked for by name."""
+
+
 class WeightsError(GancompError):
     """Pretrained weights (VGG, Inception) that are neither on disk nor to be downloaded."""
 

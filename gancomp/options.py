@@ -13,9 +13,7 @@ from gancomp.errors import ConfigError
 DATA, NETWORKS, METHOD = "Data", "Networks", "Method"
 OBJECTIVE, LENGTH, SELECTION, RUN = "Teacher's objective", "Length", "Selection", "Run"
 SYNTHESIS = "Synthesis"
-GENERATORS = (
-    "resnet9, resnet6, mobile-resnet9, mobile-resnet6, unet256, unet128, srresnet, stylegan2, biggan"
-)
+GENERATORS = "resnet9, resnet6, mobile-resnet9, mobile-resnet6, unet256, unet128, srresnet, stylegan2, biggan"
 
 
 @dataclass(frozen=True)
@@ -71,11 +69,11 @@ OPTIONS: tuple[Option, ...] = (
     _option(DATA, "--size", int, "data.size", "Training crop in pixels.", "256; super-resolution 96, BigGAN 128"),
     _option(DATA, "--load-size", int, "data.load_size", "Pixels before the random crop.", "286 for 256, in proportion"),
     _option(DATA, "--batch-size", int, "data.batch_size", "Images per step.", "1 unpaired, 4 paired, else the preset's"),
-    _option(DATA, "--flip/--no-flip", bool, "data.flip", "Mirror half of the images.", "flip"),
+    _option(DATA, "--flip/--no-flip", bool, "data.flip", "Mirror half of the images.", "flip; BigGAN no-flip"),
     _option(DATA, "--strict/--no-strict", bool, "data.strict", "Stop at the first unreadable image instead of skipping it.", "no-strict"),
     _option(DATA, "--cache", str, "data.cache", "Keep decoded images in memory: on, off or auto (if they take a quarter of the free memory at most).", "auto"),
     _option(NETWORKS, "--arch", str, "arch", f"Generator of teacher and student: {GENERATORS}.", "the preset's", pretrain={"help": f"Generator: {GENERATORS}."}),
-    _option(NETWORKS, "--width", int, "teacher.network.width", "The teacher's width (ngf).", "64"),
+    _option(NETWORKS, "--width", int, "teacher.network.width", "The teacher's width (ngf).", "64; StyleGAN2 512, BigGAN 96"),
     _option(NETWORKS, "--norm", str, "teacher.network.norm", "Norm of the generators: instance or batch.", "the preset's"),
     _option(NETWORKS, "--dropout", float, "teacher.network.dropout", "Dropout rate inside the generators.", "0"),
     _distil(NETWORKS, "--student-arch", str, "student_arch", "Architecture of the student alone.", "the teacher's"),
@@ -89,8 +87,8 @@ OPTIONS: tuple[Option, ...] = (
     _distil(METHOD, "--ratio", float, "ratio", "The student's channels over the teacher's.", "0.25; super-resolution (blocks too) and synthesis 0.5"),
     _distil(METHOD, "--latency-budget", str, "latency_budget", "Instead of --ratio: the widest student that takes at most this long for one image here, e.g. 25ms.", "none"),
     _distil(METHOD, "--method", str, "method.name", "What is distilled, and how (gancomp methods).", "dcd; super-resolution g2g-al, synthesis dgl"),
-    _option(METHOD, "--preset", str, "method.preset", "Row of settings: dcd as the paper has it, dcd-released as its code does.", "dcd", pretrain={"help": "Row of settings (gancomp methods).", "default": "standard"}),
-    _option(METHOD, "--teacher", str, "teacher.source", "Start the teacher from this model file or run.", "trained online from scratch", pretrain={"default": "none: from scratch"}),
+    _option(METHOD, "--preset", str, "method.preset", "Row of settings: dcd as the paper has it, dcd-released as its code does; more by gancomp methods.", "dcd; super-resolution div2k-x4, synthesis dgl", pretrain={"help": "Row of settings (gancomp methods).", "default": "standard"}),
+    _option(METHOD, "--teacher", str, "teacher.source", "Start the teacher from this model file or run.", "trained from scratch, beside the student (dcd) or before it", pretrain={"default": "none: from scratch"}),
     _distil(METHOD, "--freeze-teacher/--train-teacher", bool, "teacher.freeze", "Keep the given teacher as it is.", "train-teacher"),
     _distil(METHOD, "--lambda-dcd", float, "method.options.lambda_dcd", "Weight of DCD's eq. 6.", "1"),
     _distil(METHOD, "--lambda-feature", float, "method.options.lambda_feature", "Weight of the VGG feature term, eq. 4.", "10"),

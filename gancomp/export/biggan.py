@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gancomp.errors import CheckpointError
+from gancomp.errors import CheckpointError, MissingPartError
 from gancomp.networks.biggan import LAYOUTS as GENERATORS
 from gancomp.networks.biggan_discriminator import LAYOUTS as DISCRIMINATORS
 from gancomp.registry import build_network
@@ -54,7 +54,7 @@ def biggan_file(folder: Path, part: str | None = None) -> tuple[Path, str]:
     files = _files(folder)
     chosen = part or next(iter(files))
     if chosen not in files:
-        raise CheckpointError(f"{folder}: has no part {chosen!r}; its parts: {', '.join(files)}")
+        raise MissingPartError(f"{folder}: has no part {chosen!r}; its parts: {', '.join(files)}")
     found = {file.name: file for file in files[chosen]}
     if f"{chosen}.pth" in found:
         return found[f"{chosen}.pth"], chosen

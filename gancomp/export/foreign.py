@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gancomp.errors import CheckpointError, ConfigError
+from gancomp.errors import CheckpointError, ConfigError, MissingPartError
 from gancomp.export import biggan, stylegan2
 from gancomp.export.containers import printable, read_safetensors, read_torch, sniff
 from gancomp.export.native import describe
@@ -63,7 +63,8 @@ def read_foreign(path: Path, part: str | None = None) -> tuple[TappedNetwork, di
         with torch.device("meta"):
             network = build_network(found.arch, **found.settings)
     except (CheckpointError, ConfigError) as error:
-        raise CheckpointError(f"{path}: {printable(str(error))}") from error
+        kind = MissingPartError if isinstance(error, MissingPartError) else CheckpointError
+        raise kind(f"{path}: {printable(str(error))}") from error
     fill(network, _with_batch_counts(found.state, network), path)
     size = found.settings.get("resolution", 128 if found.arch == "unet128" else 256)
     header = describe(network, [size, size]) | {"layout": found.layout, "part": part}
@@ -84,7 +85,7 @@ def _pick(content: Any, part: str | None) -> tuple[Mapping[str, Tensor], str | N
     parts = {str(name): value for name, value in content.items() if _is_state(value)}
     if not parts:
         if part is not None:
-            raise CheckpointError(f"has no part {part!r}, it holds a single network; leave it out")
+            raise MissingPartError(f"has no part {part!r}, it holds a single network; leave it out")
         state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
         return state, None
     if part is None:
@@ -93,7 +94,7 @@ def _pick(content: Any, part: str | None) -> tuple[Mapping[str, Tensor], str | N
             raise CheckpointError(f"holds several networks; choose a part: {', '.join(parts)}")
         part = names[0]
     if part not in parts:
-        raise CheckpointError(f"has no part {part!r}; its parts: {', '.join(parts)}")
+        raise MissingPartError(f"has no part {part!r}; its parts: {', '.join(parts)}")
     return parts[part], part
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gancomp.errors import CheckpointError
+from gancomp.errors import MissingPartError
 from gancomp.export.biggan import biggan_file, is_biggan_folder
 from gancomp.export.containers import read_safetensors, sniff
 from gancomp.export.foreign import read_foreign
@@ -50,7 +50,7 @@ def open_model(path: str | Path, part: str | None = None) -> LoadedModel:
         return replace(model, header=model.header | {"part": part})
     if sniff(path) == "safetensors" and HEADER_KEY in read_safetensors(path)[0]:
         if part is not None:
-            raise CheckpointError(
+            raise MissingPartError(
                 f"{path}: has no part {part!r}, it holds a single network; leave it out"
             )
         network, header = open_native(path)

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from gancomp.losses.precision import at_least_float32
+
 PATH_DECAY = 0.01  # of the running mean of path lengths
 
 
@@ -22,8 +24,8 @@ def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
 
     Source: Mescheder et al. 2018, eq. 9.
     """
-    (gradient,) = torch.autograd.grad(_exact(logits).sum(), images, create_graph=True)
-    return _exact(gradient).square().sum((1, 2, 3)).mean()
+    (gradient,) = torch.autograd.grad(at_least_float32(logits).sum(), images, create_graph=True)
+    return at_least_float32(gradient).square().sum((1, 2, 3)).mean()
 
 
 def path_lengths(images: Tensor, styles: Tensor, noise: Tensor) -> Tensor:
@@ -40,9 +42,9 @@ def path_lengths(images: Tensor, styles: Tensor, noise: Tensor) -> Tensor:
     Source: Karras et al. 2020 (StyleGAN2), eq. 4, and their release for the mean over rows.
     """
     height, width = images.shape[2:]
-    projected = (_exact(images) * noise).sum() / math.sqrt(height * width)
+    projected = (at_least_float32(images) * noise).sum() / math.sqrt(height * width)
     (gradient,) = torch.autograd.grad(projected, styles, create_graph=True)
-    return _exact(gradient).square().sum(2).mean(1).sqrt()
+    return at_least_float32(gradient).square().sum(2).mean(1).sqrt()
 
 
 def path_length_penalty(
@@ -63,7 +65,3 @@ def path_length_penalty(
     """
     new_mean = mean.lerp(lengths.mean(), decay)
     return (lengths - new_mean).square().mean(), new_mean.detach()
-
-
-def _exact(values: Tensor) -> Tensor:
-    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values

@@ -13,12 +13,8 @@ from torch import Tensor, nn
 from gancomp.networks.attention import SelfAttention
 from gancomp.networks.base import construct
 from gancomp.networks.biggan import check_settings, draw_weights
-from gancomp.networks.spectral import (
-    SpectralConv2d,
-    SpectralEmbedding,
-    SpectralLinear,
-    without_autocast,
-)
+from gancomp.networks.equalised import full_precision
+from gancomp.networks.spectral import SpectralConv2d, SpectralEmbedding, SpectralLinear
 from gancomp.networks.synthesis import LabelledImages, SynthesisDiscriminator
 
 
@@ -129,13 +125,13 @@ class BigGANDiscriminator(SynthesisDiscriminator):
                 yield f"blocks.{index}.{depth}", output
         output = F.relu(output)
         yield "relu", output
-        with without_autocast(output.device):  # the logits are worth more than bfloat16's 8 bits
+        with full_precision(output):  # the logits are worth more than bfloat16's 8 bits
             summed = output.to(self.linear.weight.dtype).sum(dim=(2, 3))
         yield "sum", summed
         yield "logits", self._logits(summed, labelled.classes)
 
     def _logits(self, summed: Tensor, classes: Tensor) -> Tensor:
-        with without_autocast(summed.device):
+        with full_precision(summed):
             projection = torch.sum(self.embed(classes) * summed, dim=1, keepdim=True)
             logits: Tensor = self.linear(summed) + projection
         return logits

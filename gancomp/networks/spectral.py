@@ -6,11 +6,11 @@ others, and writes into its vectors where ours must stay as they are.
 
 from __future__ import annotations
 
-import contextlib
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from gancomp.networks.equalised import full_precision
 
 EPS = 1e-6
 
@@ -43,7 +43,7 @@ class SpectralNorm(nn.Module):
 
         The gradient flows through the singular value, too; the vectors count as constants.
         """
-        with without_autocast(self.weight.device):
+        with full_precision(self.weight):
             value, left = largest_singular_value(self.weight, self.u0[0])
             if self.training:
                 with torch.no_grad():  # into the buffer; the graph holds `left` itself
@@ -123,10 +123,3 @@ def draw_orthogonal(weight: Tensor, generator: torch.Generator) -> None:
     nn.init.orthogonal_(values, generator=generator)
     with torch.no_grad():
         weight.copy_(values)
-
-
-def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """A context in which operators keep the types of their inputs."""
-    if device.type == "meta":  # which knows no autocast
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, enabled=False)

@@ -34,16 +34,14 @@ def check_size(arch: str, option: str, width: object, resolution: object) -> Non
     """Refuses widths and resolutions that StyleGAN2 cannot be built with.
 
     Raises:
-        ConfigError: naming `option` or `--resolution`.
+        ConfigError: naming `option` or `--size`.
     """
     check_count(option, width)
-    check_count("--resolution", resolution)
+    check_count("--size", resolution)
     assert isinstance(width, int)
     assert isinstance(resolution, int)
     if resolution not in RESOLUTIONS:
-        raise ConfigError(
-            f"--resolution {resolution}: {arch} knows {', '.join(map(str, RESOLUTIONS))}"
-        )
+        raise ConfigError(f"--size {resolution}: {arch} knows {', '.join(map(str, RESOLUTIONS))}")
     if channels_at(width, resolution) < 1:
         raise ConfigError(
             f"{option} {width}: no channels would be left at {resolution} pixels; "

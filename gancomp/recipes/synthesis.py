@@ -12,16 +12,16 @@ from gancomp.config import Json, NetworkSettings, Settings, merge
 from gancomp.data.splits import DatasetFiles
 from gancomp.engine.checkpoint import load_newest
 from gancomp.engine.run import CONFIG, read_config
-from gancomp.errors import CheckpointError, ConfigError
+from gancomp.errors import CheckpointError, ConfigError, MissingPartError
 from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import open_model
 from gancomp.methods.game import default_r1_gamma
 from gancomp.networks.base import TappedNetwork
+from gancomp.networks.stylegan2_discriminator import GROUP
 from gancomp.registry import DISCRIMINATORS, NETWORKS, build_network
 from gancomp.tasks.base import Task
 
 TASK = "synthesis"
-GROUP = 4  # images that StyleGAN2's discriminator compares with each other
 
 
 def complete(values: Json, typed: Json, files: DatasetFiles) -> Json:
@@ -70,26 +70,43 @@ def _with_size(values: Json, typed: Json, files: DatasetFiles) -> Json:
         raise ConfigError(
             f"--size {wanted}: --teacher {source} makes images of {size} pixels; leave it away"
         )
-    network = network | {"resolution": wanted}
+    follows = {"resolution": wanted}
     if network["arch"] == "biggan":
-        network = {"num_classes": max(1, len(files.classes))} | network
-        if source is not None and network["num_classes"] != max(1, len(files.classes)):
+        follows["num_classes"] = max(1, len(files.classes))
+        network = follows | network
+        if source is not None and network["num_classes"] != follows["num_classes"]:
             raise ConfigError(
                 f"--teacher {source}: knows {network['num_classes']} classes, the dataset has "
                 f"{len(files.classes)} class folders; give data with as many"
             )
+    _refuse_contradictions(typed, follows)
+    network = network | follows
     data = values["data"] | {"size": wanted, "load_size": wanted}
     return values | {"data": data, "teacher": values["teacher"] | {"network": _whole(network)}}
+
+
+def _refuse_contradictions(typed: Json, follows: Json) -> None:
+    """Raises ConfigError if a network was typed to be for other images or classes."""
+    teacher = (typed.get("teacher") or {}).get("network")
+    sections = {
+        "teacher.network": teacher,
+        "student": typed.get("student"),
+        "discriminator": typed.get("discriminator"),
+    }
+    for section, settings in sections.items():
+        for name, value in follows.items():
+            if (given := (settings or {}).get(name, value)) != value:
+                raise ConfigError(
+                    f"{section}.{name} {given}: is {value} by --size and the class folders of the "
+                    "dataset; leave it away"
+                )
 
 
 def _whole(network: Json) -> Json:
     """The settings of a generator with its own defaults spelled out."""
     given = {name: value for name, value in network.items() if value is not None and name != "arch"}
-    try:
-        with torch.device("meta"):
-            built = build_network(network["arch"], **given)
-    except ConfigError as error:
-        raise ConfigError(str(error).replace("--resolution", "--size")) from error
+    with torch.device("meta"):
+        built = build_network(network["arch"], **given)
     return {"arch": network["arch"], **built.settings()}
 
 
@@ -104,6 +121,7 @@ def _with_discriminator(values: Json, typed: Json) -> Json:
         settings["num_classes"] = network["num_classes"]
     found = discriminator_of(source) if source is not None else None
     if found is not None:
+        _check_belongs(found, settings, source)
         settings |= {"arch": found.arch, **found.settings()}
         width = (typed.get("discriminator") or {}).get("width", settings["width"])
         if width != settings["width"]:
@@ -117,6 +135,19 @@ def _with_discriminator(values: Json, typed: Json) -> Json:
             "the .pt file or the folder that has both, or --lambda-dgl 0"
         )
     return values | {"discriminator": settings}
+
+
+def _check_belongs(found: TappedNetwork, expected: Json, source: str) -> None:
+    """Refuses a discriminator that was not trained against the generator beside it."""
+    way_out = "give a generator and the discriminator that was trained against it"
+    if found.arch != expected["arch"]:
+        family = expected["arch"].removesuffix("-discriminator")
+        raise ConfigError(f"--teacher {source}: has a {found.arch} beside a {family}; {way_out}")
+    for name in ("resolution", "num_classes"):
+        if (own := found.settings().get(name)) != (wanted := expected.get(name)):
+            raise ConfigError(
+                f"--teacher {source}: its discriminator has {name} {own}, not {wanted}; {way_out}"
+            )
 
 
 def _needs_guide(values: Json) -> bool:
@@ -178,7 +209,7 @@ def problems_of(settings: Settings) -> list[str]:
         return []  # refused by its limits later on
     part = batch_size // parts
     if part * parts != batch_size:
-        problems.append(f"--accumulation {parts}: --batch-size {batch_size} has no such parts")
+        problems.append(f"--accumulation {parts}: must divide --batch-size {batch_size}")
     elif settings.discriminator.arch.startswith("stylegan2") and part % min(part, GROUP):
         problems.append(
             f"--batch-size {batch_size}: stylegan2 compares groups of {GROUP} images; each of "
@@ -194,12 +225,20 @@ def problems_of(settings: Settings) -> list[str]:
 
 def remarks(settings: Settings, files: DatasetFiles) -> list[str]:
     """What somebody should be told before a run begins."""
-    if files.task == TASK and files.classes and settings.teacher.network.num_classes is None:
-        return [
+    if files.task != TASK:
+        return []
+    found, source = [], settings.teacher.source
+    if files.classes and settings.teacher.network.num_classes is None:
+        found.append(
             f"{files.root}: has {len(files.classes)} class folders; "
             f"{settings.teacher.network.arch} takes no account of classes"
-        ]
-    return []
+        )
+    if settings.command == "pretrain" and source is not None and discriminator_of(source) is None:
+        found.append(
+            f"--teacher {source}: brings no discriminator; a fresh one, which knows nothing yet, "
+            "is trained beside it"
+        )
+    return found
 
 
 def is_run(source: str) -> bool:
@@ -215,14 +254,14 @@ def discriminator_of(source: str) -> TappedNetwork | None:
             folder of others.
 
     Raises:
-        CheckpointError: if it is damaged.
+        CheckpointError: if it is damaged, or not the only one.
     """
     path = Path(source).expanduser()
     if is_run(source):
         return _discriminator_of_run(path)
     try:
         return open_model(path, "D" if is_biggan_folder(path) else "d").network
-    except CheckpointError:
+    except MissingPartError:
         return None
 
 

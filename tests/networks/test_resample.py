@@ -1,12 +1,14 @@
 """The fixed filters against inserted zeros and loops over taps, to second order."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from derivatives import assert_equal_to_second_order
 from stylegan2_reference import filtered, insert_zeros, kernel_of
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gancomp.networks.resample import Blur, FixedFilter, Upsample, binomial_kernel
 
@@ -77,3 +79,78 @@ def test_filters_keep_channels_last_order_and_half_precision(layer: FixedFilter)
     output = layer(features)
     assert output.dtype == torch.bfloat16
     assert output.is_contiguous(memory_format=torch.channels_last)
+
+
+class Convolutions(TorchDispatchMode):
+    """How many convolutions of either direction run, and those that differentiate one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.count += "convolution" in func.name()
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("layer", [Blur(2), Blur(1, stride=2), Upsample()])
+def test_each_derivative_of_a_filter_is_one_more_filter_however_many_channels_there_are(
+    layer: FixedFilter,
+) -> None:
+    # differentiated twice, torch's own takes as many convolutions as there are channels
+    features = maps().float().requires_grad_()
+    with Convolutions() as convolutions:
+        outputs = layer(features)
+        weights = torch.ones_like(outputs).requires_grad_()
+        (first,) = torch.autograd.grad(outputs, features, weights, create_graph=True)
+        first.square().sum().backward()
+    assert convolutions.count == 3
+    assert weights.grad is not None
+    assert first.shape == features.shape
+
+
+@pytest.mark.parametrize("layer", [Blur(2), Upsample()])
+def test_nothing_but_the_kernel_is_kept_for_a_filter_s_gradient(layer: FixedFilter) -> None:
+    kept: list[tuple[int, ...]] = []
+
+    def pack(saved: Tensor) -> Tensor:
+        kept.append(tuple(saved.shape))
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
+        layer(maps().float().requires_grad_())
+    assert kept == [(4, 4)]
+
+
+@pytest.mark.parametrize("layer", [Blur(2), Upsample()])
+def test_gradients_of_filters_keep_channels_last_order_and_half_precision(
+    layer: FixedFilter,
+) -> None:
+    features = maps().bfloat16().contiguous(memory_format=torch.channels_last).requires_grad_()
+    layer(features).sum().backward()
+    assert features.grad is not None
+    assert features.grad.dtype == torch.bfloat16
+    assert features.grad.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_filter_keeps_the_type_of_its_features_in_gradients_taken_under_autocast() -> None:
+    features = maps().float().requires_grad_()
+    exact = maps().float().requires_grad_()
+    (wanted,) = torch.autograd.grad(Blur(2)(exact).square().sum(), exact, create_graph=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = Blur(2)(features)
+        (found,) = torch.autograd.grad(outputs.square().sum(), features, create_graph=True)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_a_compiled_filter_has_the_same_gradient() -> None:
+    layer, compiled, features = Blur(2), Blur(2), maps().float()
+    compiled.compile(backend="aot_eager", fullgraph=True)
+    gradients = []
+    for network in (layer, compiled):
+        image = features.clone().requires_grad_()
+        network(image).square().sum().backward()
+        gradients.append(image.grad)
+    torch.testing.assert_close(*gradients)

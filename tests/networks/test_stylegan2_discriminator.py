@@ -167,7 +167,7 @@ def test_fresh_weights_are_complete_and_those_of_the_seed() -> None:
     ("make", "message"),
     [
         (lambda: stylegan2_discriminator(0), "--d-width 0"),
-        (lambda: stylegan2_discriminator(8, resolution=20), "--resolution 20"),
+        (lambda: stylegan2_discriminator(8, resolution=20), "--size 20"),
         (lambda: stylegan2_discriminator(4, resolution=512), "--d-width 4: .* 8 is the least"),
     ],
 )
