@@ -50,9 +50,8 @@ class DataSettings:
 class NetworkSettings:
     """What the registry needs to build one network, None where its own default holds.
 
-    `layers` and `crop` are discriminators'.
-    The last five are those of synthesis: StyleGAN2 has `style_channels`, `mapping_layers` and
-    `const_channels`, BigGAN has `num_classes`.
+    `layers` and `crop` are discriminators'. The last six are those of synthesis: StyleGAN2 has
+    `style_channels`, `mapping_layers` and `const_channels`, BigGAN `num_classes` and `attention`.
     """
 
     arch: str = setting(dataclasses.MISSING)
@@ -68,6 +67,7 @@ class NetworkSettings:
     channels: tuple[int, ...] | None = setting(None, None)
     resolution: int | None = setting(None, None, least=16, most=1024)
     num_classes: int | None = setting(None, None, least=1, most=100_000)
+    attention: tuple[int, ...] | None = setting(None, None)
     style_channels: int | None = setting(None, None, least=1, most=4096)
     mapping_layers: int | None = setting(None, None, least=1, most=64)
     const_channels: int | None = setting(None, None, least=1, most=4096)

@@ -99,19 +99,19 @@ def biggan_settings(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]] |
         "resolution": resolution,
         "num_classes": len(state[MARKS[arch]]) if state[MARKS[arch]].ndim else 0,
     }
-    _check_attention(state, arch, settings)
-    return arch, settings
+    return arch, settings | _attention(state, arch, settings)
 
 
-def _check_attention(state: Mapping[str, Tensor], arch: str, settings: dict[str, Any]) -> None:
+def _attention(state: Mapping[str, Tensor], arch: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The setting for attention where `state` has it; none where that is the usual place."""
     with torch.device("meta"):
-        ours = build_network(arch, **settings).state_dict()
-    found, wanted = (
-        [name.removesuffix(".1.theta.weight") for name in names if name.endswith(".theta.weight")]
-        for names in (state, ours)
+        usual = build_network(arch, **settings).state_dict()
+    found, expected = (
+        [
+            int(name.split(".")[1])
+            for name in names
+            if name.startswith("blocks.") and name.endswith(".1.theta.weight")
+        ]
+        for names in (state, usual)
     )
-    if found != wanted:
-        raise CheckpointError(
-            f"is a {arch} for {settings['resolution']} pixels with attention behind "
-            f"{', '.join(found) or 'no block'}; gancomp knows those with it behind {wanted[0]}"
-        )
+    return {} if sorted(found) == expected else {"attention": sorted(found)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,8 @@ class Layout:
 
     Attributes:
         channels: before the first block and after each one, in multiples of the width.
-        attention: side of the maps with attention, right behind the block that makes them.
+        attention: the block, counted from 0, behind which attention stands: where maps of 64
+            pixels are, or of half the size of smaller images.
     """
 
     channels: tuple[int, ...]
@@ -43,10 +44,10 @@ class Layout:
 
 
 LAYOUTS = {
-    32: Layout((4, 4, 4, 4), attention=16),
-    64: Layout((16, 16, 8, 4, 2), attention=32),
-    128: Layout((16, 16, 8, 4, 2, 1), attention=64),
-    256: Layout((16, 16, 8, 8, 4, 2, 1), attention=64),
+    32: Layout((4, 4, 4, 4), attention=1),
+    64: Layout((16, 16, 8, 4, 2), attention=2),
+    128: Layout((16, 16, 8, 4, 2, 1), attention=3),
+    256: Layout((16, 16, 8, 8, 4, 2, 1), attention=3),
 }
 
 
@@ -94,14 +95,14 @@ class BigGAN(SynthesisGenerator):
         self.latent_size = CHUNK * (num_blocks + 1)
         self.shared = nn.Embedding(settings["num_classes"], SHARED)
         self.linear = SpectralLinear(CHUNK, channels[0] * START**2)
-        self.blocks = nn.ModuleList()
+        self.blocks, self.tap_channels = nn.ModuleList(), {}
         for index, (inputs, outputs) in enumerate(zip(channels[:-1], channels[1:], strict=True)):
             layers: list[nn.Module] = [GeneratorBlock(inputs, outputs)]
-            if START * 2 ** (index + 1) == layout.attention:
+            if index in settings.get("attention", (layout.attention,)):
                 layers.append(SelfAttention(outputs))
-                attended = f"blocks.{index}.1"
-                self.tap_channels = {attended: outputs, f"blocks.{num_blocks - 1}.0": channels[-1]}
+                self.tap_channels[f"blocks.{index}.1"] = outputs
             self.blocks.append(nn.ModuleList(layers))
+        self.tap_channels[f"blocks.{num_blocks - 1}.0"] = channels[-1]
         self.default_taps = tuple(self.tap_channels)
         self.output_layer = nn.Sequential(
             PlainBatchNorm(channels[-1]), nn.ReLU(), SpectralConv2d(channels[-1], 3, 3)
@@ -174,19 +175,40 @@ class BigGAN(SynthesisGenerator):
         return Latents(z, classes.to(device))
 
 
-def biggan(width: int = 96, *, resolution: int = 128, num_classes: int = 1000) -> BigGAN:
+def biggan(
+    width: int = 96,
+    *,
+    resolution: int = 128,
+    num_classes: int = 1000,
+    attention: Sequence[int] | None = None,
+) -> BigGAN:
     """The generator of BigGAN.
 
     Args:
         width: ch; the blocks have 1 to 16 times it (4 times at 32 pixels).
         resolution: height and width of the images: 32, 64, 128 or 256.
         num_classes: classes.
+        attention: the blocks, counted from 0, behind which attention stands, if not the usual one.
 
     Raises:
         ConfigError: for a setting that no network can be built with.
     """
     settings = check_settings("biggan", width, resolution, num_classes)
+    if attention is not None:
+        settings |= check_attention(attention, len(LAYOUTS[resolution].channels) - 1)
     return construct(lambda: BigGAN(settings))
+
+
+def check_attention(blocks: Sequence[int], num_blocks: int) -> dict[str, list[int]]:
+    """The setting for attention behind these blocks.
+
+    Raises:
+        ConfigError: for a block that there is not.
+    """
+    for block in blocks:
+        if isinstance(block, bool) or not isinstance(block, int) or not 0 <= block < num_blocks:
+            raise ConfigError(f"attention {block!r}: the blocks are 0 to {num_blocks - 1}")
+    return {"attention": sorted(set(blocks))}
 
 
 def check_settings(arch: str, width: int, resolution: int, num_classes: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gancomp.networks.attention import SelfAttention
 from gancomp.networks.base import construct
-from gancomp.networks.biggan import check_settings, draw_weights
+from gancomp.networks.biggan import check_attention, check_settings, draw_weights
 from gancomp.networks.equalised import full_precision
 from gancomp.networks.spectral import SpectralConv2d, SpectralEmbedding, SpectralLinear
 from gancomp.networks.synthesis import LabelledImages, SynthesisDiscriminator
@@ -25,7 +25,8 @@ class Layout:
     Attributes:
         channels: after each block, in multiples of the width.
         num_halvings: how many of them, the first ones, halve the height and width.
-        attention: side of the maps with attention, right behind the block that makes them.
+        attention: the block, counted from 0, behind which attention stands: where maps of 64
+            pixels are, or of half the size of smaller images.
     """
 
     channels: tuple[int, ...]
@@ -34,10 +35,10 @@ class Layout:
 
 
 LAYOUTS = {
-    32: Layout((4, 4, 4, 4), num_halvings=2, attention=16),
-    64: Layout((1, 2, 4, 8, 16), num_halvings=4, attention=32),
-    128: Layout((1, 2, 4, 8, 16, 16), num_halvings=5, attention=64),
-    256: Layout((1, 2, 4, 8, 8, 16, 16), num_halvings=6, attention=64),
+    32: Layout((4, 4, 4, 4), num_halvings=2, attention=0),
+    64: Layout((1, 2, 4, 8, 16), num_halvings=4, attention=0),
+    128: Layout((1, 2, 4, 8, 16, 16), num_halvings=5, attention=0),
+    256: Layout((1, 2, 4, 8, 8, 16, 16), num_halvings=6, attention=1),
 }
 
 
@@ -92,19 +93,18 @@ class BigGANDiscriminator(SynthesisDiscriminator):
         self.num_classes = settings["num_classes"]
         layout = LAYOUTS[self.resolution]
         channels = [3, *(self.width * times for times in layout.channels)]
-        num_blocks, side = len(channels) - 1, self.resolution
-        self.blocks = nn.ModuleList()
+        num_blocks = len(channels) - 1
+        self.blocks, self.tap_channels = nn.ModuleList(), {}
         for index, (inputs, outputs) in enumerate(zip(channels[:-1], channels[1:], strict=True)):
             halves = index < layout.num_halvings
-            side = side // 2 if halves else side
             layers: list[nn.Module] = [
                 DiscriminatorBlock(inputs, outputs, first=index == 0, halves=halves)
             ]
-            if halves and side == layout.attention:
+            if index in settings.get("attention", (layout.attention,)):
                 layers.append(SelfAttention(outputs))
-                attended = f"blocks.{index}.1"
-                self.tap_channels = {attended: outputs, f"blocks.{num_blocks - 1}.0": channels[-1]}
+                self.tap_channels[f"blocks.{index}.1"] = outputs
             self.blocks.append(nn.Sequential(*layers))
+        self.tap_channels[f"blocks.{num_blocks - 1}.0"] = channels[-1]
         self.default_taps = tuple(self.tap_channels)
         self.linear = SpectralLinear(channels[-1], 1)
         self.embed = SpectralEmbedding(settings["num_classes"], channels[-1])
@@ -152,7 +152,11 @@ class BigGANDiscriminator(SynthesisDiscriminator):
 
 
 def biggan_discriminator(
-    width: int = 96, *, resolution: int = 128, num_classes: int = 1000
+    width: int = 96,
+    *,
+    resolution: int = 128,
+    num_classes: int = 1000,
+    attention: Sequence[int] | None = None,
 ) -> BigGANDiscriminator:
     """The projection discriminator of BigGAN.
 
@@ -160,9 +164,12 @@ def biggan_discriminator(
         width: ch; the blocks have 1 to 16 times it (4 times at 32 pixels).
         resolution: height and width of what it judges: 32, 64, 128 or 256.
         num_classes: classes.
+        attention: the blocks, counted from 0, behind which attention stands, if not the usual one.
 
     Raises:
         ConfigError: for a setting that no network can be built with.
     """
     settings = check_settings("biggan-discriminator", width, resolution, num_classes)
+    if attention is not None:
+        settings |= check_attention(attention, len(LAYOUTS[resolution].channels))
     return construct(lambda: BigGANDiscriminator(settings))
