@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--out", type=Path, default=Path("runs/synthesis-short"))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
-    parser.add_argument("--num", type=int, default=5000, help="generated images per score")
+    parser.add_argument("--num", type=int, default=5000, help="generated images per score, 0: none")
     parser.add_argument("--more", default="--device cpu", help="further options of every run")
     given = parser.parse_args()
     table: dict[str, dict[str, float]] = {}
@@ -69,7 +69,7 @@ def main() -> None:
         started = time.perf_counter()
         runs = train(given, seed)
         print(f"seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
-        for name, out in runs.items():
+        for name, out in runs.items() if given.num else ():
             table.setdefault(name, {})[f"seed {seed}"] = score(out, given.num)
         (given.out / "scores.json").write_text(json.dumps(table, indent=2) + "\n")
     for name, scores in table.items():

@@ -80,6 +80,25 @@ def test_the_short_super_resolution_study_compares_techniques_and_goes_on(tmp_pa
     assert "--resume" in again
 
 
+@pytest.mark.slow
+def test_the_short_synthesis_study_trains_with_and_without_the_teacher_and_goes_on(
+    tmp_path: Path,
+) -> None:
+    write_demo_set(tmp_path / "photos", size=32, train=5, test=2)
+    weights = Path(os.environ.get("TORCH_HOME", "")) / "hub" / "checkpoints"
+    num = "3" if list(weights.glob("pt_inception*")) else "0"
+    arguments = ["--photos", "photos/trainA", "--out", "runs", "--seeds", "0", "--num", num]
+    arguments += ["--more", "--device cpu --batch-size 4 --max-steps 2 --workers 0"]
+    run_example("synthesis_short.py", tmp_path, *arguments)
+    runs = {"teacher-s0": 0.0, "plain-s0": 0.0, "dgl-s0": 0.1}
+    for name, weight in runs.items():
+        settings = json.loads((tmp_path / "runs" / name / "config.json").read_text())["settings"]
+        assert settings["method"]["options"].get("lambda_dgl", weight) == weight
+    scores = json.loads((tmp_path / "runs" / "scores.json").read_text())
+    assert set(scores) == ({"teacher", "plain", "dgl"} if num != "0" else set())
+    assert "--resume" in run_example("synthesis_short.py", tmp_path, *arguments)
+
+
 def test_every_example_script_has_a_test() -> None:
     scripts = {path.name for path in EXAMPLES.glob("*.py")}
     assert len(scripts) >= 3
