@@ -150,8 +150,11 @@ def _delivered(
         assert reader is not None
         return cut_batch(reader, batch.chosen, pinned=send.stream is not None)
 
+    if send.stream is None:
+        yield from _one_ahead(send(cut(batch)) for batch in found)
+        return
     for tensors in _one_ahead(map(cut, found)):
-        yield send(tensors)
+        yield send(tensors)  # by the caller's thread, whose stream is to wait for the copy
 
 
 def _one_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
