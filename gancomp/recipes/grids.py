@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from gancomp.config import Settings
@@ -21,7 +20,7 @@ from gancomp.errors import DataError
 from gancomp.files import replacing
 from gancomp.methods.base import Method
 from gancomp.networks.synthesis import SynthesisGenerator
-from gancomp.recipes.sampling import Recipe, joined, spread_classes
+from gancomp.recipes.sampling import Recipe, grid, joined, spread_classes
 from gancomp.seeding import derive_seed
 
 NUM_SAMPLES = 4
@@ -126,7 +125,5 @@ def resized(images: Tensor, size: int) -> Tensor:
 
 def draw_grid(images: Tensor, path: Path, columns: int) -> None:
     """Writes `images` `(N, 3, H, W)` in [-1, 1] as one PNG with that many columns."""
-    pixels = torch.from_numpy(to_uint8(images.float()))
-    rows = [torch.cat(list(row), dim=1) for row in torch.split(pixels, columns)]
     with replacing(path) as aside:
-        Image.fromarray(torch.cat(rows, dim=0).numpy()).save(aside, format="PNG")
+        grid(list(to_uint8(images.float())), columns).save(aside, format="PNG")
