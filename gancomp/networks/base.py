@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,6 @@ class TappedNetwork(nn.Module, ABC):
         tap_channels: channels of each default tap.
         size_multiple: height and width of an input must be multiples of this.
         scale: how many times higher and wider than its input the output of a generator is.
-        initial_weights: how `initialise` draws them: `normal`, `glorot`, or `own`, by the network's
-            own `draw_weights`.
     """
 
     is_network = True  # compiled as a whole
@@ -36,7 +34,6 @@ class TappedNetwork(nn.Module, ABC):
     tap_channels: dict[str, int]
     size_multiple: int
     scale: int = 1
-    initial_weights: ClassVar[Literal["normal", "glorot", "own"]] = "normal"
 
     def __init__(self, arch: str, settings: Mapping[str, Any]) -> None:
         super().__init__()
@@ -52,8 +49,11 @@ class TappedNetwork(nn.Module, ABC):
         """Runs the layers in order and yields each one's name and output as it is computed."""
 
     def draw_weights(self, generator: torch.Generator) -> None:
-        """Draws fresh weights, and fills every buffer: after `construct` they hold anything."""
-        raise NotImplementedError(f"{self.arch} is drawn by `initialise`")
+        """Draws fresh weights, and fills every buffer: after `construct` they hold anything.
+
+        As CycleGAN's, see `draw_normal_weights`; networks of other papers draw theirs.
+        """
+        draw_normal_weights(self, generator)
 
     def example_input(self, shape: Sequence[int]) -> Any:
         """An input without meaning, to count or time a pass on: zeros of that shape."""
@@ -151,22 +151,24 @@ class SequentialNetwork(TappedNetwork):
         return tuple(f"model.{index}" for index in range(len(self.model)))
 
 
-def initialise(network: nn.Module, generator: torch.Generator, gain: float = 0.02) -> None:
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Draws fresh weights as the network itself says, those of bare layers as CycleGAN does.
+
+    The same generator state gives the same weights wherever `network` lies, as long as the
+    generator is on the CPU.
+    """
+    if isinstance(network, TappedNetwork):
+        network.draw_weights(generator)
+    else:
+        draw_normal_weights(network, generator)
+
+
+def draw_normal_weights(network: nn.Module, generator: torch.Generator, gain: float = 0.02) -> None:
     """Draws fresh weights: convolutions N(0, gain), BatchNorm scales N(1, gain), biases 0.
 
-    Running statistics start over too. The same generator state gives the same weights wherever
-    `network` lies, as long as the generator is on the CPU.
-
-    Networks that say so are drawn by `initialise_glorot` or by themselves instead.
-
-    Source: the initialisation of CycleGAN and pix2pix, kept by OMGD and DCD.
+    Running statistics start over too. Source: the initialisation of CycleGAN and pix2pix, kept by
+    OMGD and DCD.
     """
-    if isinstance(network, TappedNetwork) and network.initial_weights == "glorot":
-        initialise_glorot(network, generator)
-        return
-    if isinstance(network, TappedNetwork) and network.initial_weights == "own":
-        network.draw_weights(generator)
-        return
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             _draw(module.weight, 0.0, gain, generator)
@@ -186,7 +188,7 @@ def _draw(weight: Tensor, mean: float, std: float, generator: torch.Generator) -
         weight.copy_(values.normal_(mean, std, generator=generator))
 
 
-def initialise_glorot(network: nn.Module, generator: torch.Generator) -> None:
+def draw_glorot_weights(network: nn.Module, generator: torch.Generator) -> None:
     """Draws fresh weights as Keras does by default, PReLU slopes and biases 0, BatchNorm scales 1.
 
     Weights are uniform within `sqrt(6 / (fan_in + fan_out))`. Source: Glorot and Bengio 2010,

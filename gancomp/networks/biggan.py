@@ -82,7 +82,6 @@ class BigGAN(SynthesisGenerator):
     Source: Brock et al. 2019, appendix B.
     """
 
-    initial_weights = "own"
     num_classes: int
 
     def __init__(self, settings: dict[str, Any]) -> None:

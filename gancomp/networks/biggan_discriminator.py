@@ -84,7 +84,6 @@ class BigGANDiscriminator(SynthesisDiscriminator):
     Source: Brock et al. 2019, appendix B; Miyato and Koyama 2018 (projection).
     """
 
-    initial_weights = "own"
     num_classes: int
 
     def __init__(self, settings: dict[str, Any]) -> None:

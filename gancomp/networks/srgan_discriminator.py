@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gancomp.errors import ConfigError
-from gancomp.networks.base import SequentialNetwork, construct
+from gancomp.networks.base import SequentialNetwork, construct, draw_glorot_weights
 from gancomp.networks.settings import check_count
 from gancomp.networks.srresnet import BLOCK_MOMENTUM, EPS, check_batch_norm
 
@@ -24,8 +25,6 @@ class SRGANDiscriminator(SequentialNetwork):
     Source: Ledig et al. 2017 (SRGAN), figure 4. Its published Keras code ends in a sigmoid; here
     the sigmoid is in the loss, which is then exact for confident logits too.
     """
-
-    initial_weights = "glorot"
 
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__("srgan-discriminator", settings)
@@ -49,6 +48,10 @@ class SRGANDiscriminator(SequentialNetwork):
             nn.Linear(hidden, 1),
         ]
         self.model = nn.Sequential(*layers)
+
+    def draw_weights(self, generator: torch.Generator) -> None:
+        """As Keras does, see `draw_glorot_weights`."""
+        draw_glorot_weights(self, generator)
 
     def walk(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yields `model.{index}` and the output of that layer, in order.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from gancomp.errors import ConfigError
-from gancomp.networks.base import TappedNetwork, construct
+from gancomp.networks.base import TappedNetwork, construct, draw_glorot_weights
 from gancomp.networks.settings import check_count
 
 SCALES = (2, 4)
@@ -50,7 +51,6 @@ class SRResNet(TappedNetwork):
     """
 
     size_multiple = 1
-    initial_weights = "glorot"
 
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__("srresnet", settings)
@@ -77,6 +77,10 @@ class SRResNet(TappedNetwork):
         )
         self.default_taps = ("trunk",)
         self.tap_channels = {"trunk": filters}
+
+    def draw_weights(self, generator: torch.Generator) -> None:
+        """As Keras does, see `draw_glorot_weights`."""
+        draw_glorot_weights(self, generator)
 
     def walk(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yields `head`, `blocks.{i}`, `trunk` (its skip added), `upsample.{i}` and `tail`."""

@@ -49,6 +49,16 @@ def check_size(arch: str, option: str, width: object, resolution: object) -> Non
         )
 
 
+def draw_parts(network: nn.Module, generator: torch.Generator) -> None:
+    """Lets every part draw its weights, and gives fixed filters their kernels."""
+    for module in network.modules():
+        draw = getattr(module, "draw_weights", None)
+        if draw is not None and module is not network:
+            draw(generator)
+        elif isinstance(module, FixedFilter):
+            module.reset()
+
+
 class PixelNorm(nn.Module):
     """Divides each `(N, C)` vector by the root of its mean square."""
 
@@ -92,7 +102,6 @@ class StyleGAN2(SynthesisGenerator):
     Source: Karras et al. 2020 (StyleGAN2), figure 2 and table 1, configuration F.
     """
 
-    initial_weights = "own"
     latent_avg: Tensor | None
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -125,11 +134,7 @@ class StyleGAN2(SynthesisGenerator):
 
     def draw_weights(self, generator: torch.Generator) -> None:
         """Draws all weights and the constant noise; the average style is forgotten."""
-        for name, module in self.named_modules():
-            if name and hasattr(module, "draw_weights"):
-                module.draw_weights(generator)
-            elif isinstance(module, FixedFilter):
-                module.reset()
+        draw_parts(self, generator)
         for noise in self.noises.buffers():
             draw_normal(noise, generator)
         self.latent_avg = None

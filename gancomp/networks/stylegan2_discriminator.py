@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from gancomp.networks.base import construct
 from gancomp.networks.equalised import EqualConv, EqualLinear, full_precision
-from gancomp.networks.resample import Blur, FixedFilter
-from gancomp.networks.stylegan2 import channels_at, check_size
+from gancomp.networks.resample import Blur
+from gancomp.networks.stylegan2 import channels_at, check_size, draw_parts
 from gancomp.networks.synthesis import SynthesisDiscriminator
 
 GROUP = 4  # images whose features are compared with each other
@@ -56,8 +56,6 @@ class StyleGAN2Discriminator(SynthesisDiscriminator):
     Source: Karras et al. 2020 (StyleGAN2), figure 7 and table 1, configuration F.
     """
 
-    initial_weights = "own"
-
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__("stylegan2-discriminator", settings)
         self.width, self.resolution = settings["width"], settings["resolution"]
@@ -79,11 +77,7 @@ class StyleGAN2Discriminator(SynthesisDiscriminator):
 
     def draw_weights(self, generator: torch.Generator) -> None:
         """Draws all weights."""
-        for name, module in self.named_modules():
-            if name and hasattr(module, "draw_weights"):
-                module.draw_weights(generator)
-            elif isinstance(module, FixedFilter):
-                module.reset()
+        draw_parts(self, generator)
 
     def tap_names(self) -> tuple[str, ...]:
         """Every block, then the last convolution and the logits."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from gancomp.networks.base import TappedNetwork, initialise
+from gancomp.networks.base import TappedNetwork, draw_normal_weights, initialise
 from gancomp.networks.synthesis import Latents, SynthesisDiscriminator, SynthesisGenerator
 from gancomp.registry import NETWORKS, build_network
 
@@ -223,7 +223,7 @@ def test_gain_scales_the_convolutions() -> None:
     network = build("patchgan")
     initialise(network, torch.Generator().manual_seed(3))
     small = network.model[2].weight.clone()
-    initialise(network, torch.Generator().manual_seed(3), gain=0.2)
+    draw_normal_weights(network, torch.Generator().manual_seed(3), gain=0.2)
     torch.testing.assert_close(network.model[2].weight, 10 * small)
 
 
