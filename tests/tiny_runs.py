@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import random
 import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -179,6 +180,42 @@ def wait_until(condition: Callable[[], bool], started: Started) -> None:
     while not condition() and started.process.is_alive():
         assert time.monotonic() < deadline, f"waited in vain; the run said: {started.said()}"
         time.sleep(0.002)
+
+
+def staged_steps(out: Path, stages: Sequence[str]) -> int:
+    """Steps logged so far, over all stages and the run itself."""
+    return sum(len(logged_steps(run)) for run in (*(out / "stages" / name for name in stages), out))
+
+
+def finish_in_spite_of_kills(
+    typed: list[str], stages: Sequence[str], *, goals: Sequence[int], prepare: Callable[[], None]
+) -> None:
+    """Kills a staged run once at about each of `goals` (steps in all), then lets it end."""
+    out, rng, killed = Path(typed[typed.index("--out") + 1]), random.Random(len(goals)), 0
+    for goal in goals:
+        resume = ["--resume"] if (out / "config.json").exists() else []
+        started = start([*typed, *resume], prepare=prepare)
+        wait_until(lambda goal=goal: staged_steps(out, stages) >= goal, started)
+        time.sleep(rng.uniform(0, 0.1))
+        killed += started.process.is_alive()
+        started.kill()
+    status, said = finish([*typed, "--resume"])
+    assert status == 0, said
+    assert killed == len(goals), "the run was over too soon for this test to mean anything"
+
+
+def assert_same_stages(
+    out: Path, unbroken: Path, stages: Sequence[str], *, batch_size: int = 1
+) -> None:
+    """The run and each of its stages are equal bit for bit; nothing half-written is left."""
+    for name in stages:
+        run, whole = out / "stages" / name, unbroken / "stages" / name
+        (model,) = whole.glob("*.safetensors")
+        assert (run / model.name).read_bytes() == model.read_bytes()
+        assert losses(run) == losses(whole)
+    assert_same_result(out, unbroken, batch_size=batch_size)
+    assert not list(out.rglob("*.partial"))
+    assert not list(out.rglob("*.old"))
 
 
 def logged_steps(run: Path) -> list[int]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from pathlib import Path
 
 import pytest
@@ -20,9 +18,7 @@ def unbroken(toy_sets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 
 
 def progress(out: Path) -> int:
-    """Steps logged so far, over all stages."""
-    runs = [out / "stages" / name for name in SYNTHESIS_STAGES] + [out]
-    return sum(len(tiny_runs.logged_steps(run)) for run in runs)
+    return tiny_runs.staged_steps(out, SYNTHESIS_STAGES)
 
 
 def test_an_unbroken_run_has_all_stages_and_all_phases(unbroken: Path) -> None:
@@ -35,28 +31,13 @@ def test_an_unbroken_run_has_all_stages_and_all_phases(unbroken: Path) -> None:
 def test_a_run_killed_at_random_moments_ends_bit_for_bit_like_an_unbroken_one(
     toy_sets: dict[str, Path], unbroken: Path, tmp_path: Path
 ) -> None:
-    out, rng = tmp_path / "run", random.Random(5)
+    out = tmp_path / "run"
     typed = synthesis_arguments(toy_sets["unpaired"] / "trainA", out)
-    killed = 0
     # the last step of a stage, its end, the first steps of the next
-    for goal in (2, 3, 5, 6, 8):
-        resume = ["--resume"] if (out / "config.json").exists() else []
-        started = start([*typed, *resume], prepare=tiny_runs.unhurried_game)
-        wait_until(lambda goal=goal: progress(out) >= goal, started)
-        time.sleep(rng.uniform(0, 0.1))
-        killed += started.process.is_alive()
-        started.kill()
-    status, said = finish([*typed, "--resume"])
-    assert status == 0, said
-    assert killed == 5, "the run was over too soon for this test to mean anything"
-    for name in SYNTHESIS_STAGES:
-        run, whole = out / "stages" / name, unbroken / "stages" / name
-        (model,) = whole.glob("*.safetensors")
-        assert (run / model.name).read_bytes() == model.read_bytes()
-        assert tiny_runs.losses(run) == tiny_runs.losses(whole)
-    tiny_runs.assert_same_result(out, unbroken, batch_size=4)
-    assert not list(out.rglob("*.partial"))
-    assert not list(out.rglob("*.old"))
+    tiny_runs.finish_in_spite_of_kills(
+        typed, SYNTHESIS_STAGES, goals=(2, 3, 5, 6, 8), prepare=tiny_runs.unhurried_game
+    )
+    tiny_runs.assert_same_stages(out, unbroken, SYNTHESIS_STAGES, batch_size=4)
 
 
 def test_a_stopped_run_says_so_with_130_and_goes_on(
