@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pkgutil
 import re
 import resource
 import subprocess
@@ -92,6 +93,14 @@ def test_no_help_imports_torch_or_costs_more_than_half_a_second() -> None:
     # start of Python and all imports, then the most expensive help on top
     once = cpu_seconds() - before - sum(report["cpu_s"].values()) + max(report["cpu_s"].values())
     assert once < 0.5
+
+
+def test_nothing_imports_the_compiler_which_takes_seconds() -> None:
+    modules = {name for _, name, _ in pkgutil.walk_packages(gancomp.__path__, "gancomp.")}
+    modules.remove("gancomp.__main__")  # would run
+    code = f"import {', '.join(sorted(modules))}, sys; sys.exit('torch._dynamo' in sys.modules)"
+    assert len(modules) > 100
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_help_names_every_option_with_its_default_in_groups(

@@ -216,12 +216,18 @@ class StyleGAN2(SynthesisGenerator):
             styles: Tensor = self.style(z.to(self.input.input.dtype))
         return styles
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch left it untyped
     def average_style(self) -> Tensor:
         """`latent_avg`, or else the mean style of 10,000 latents that are always the same.
 
         The mean is computed again when the mapping network has changed.
         """
+        if torch.compiler.is_compiling():
+            # not as a decorator: that imports the compiler, for seconds, whoever starts gancomp
+            average: Tensor = torch.compiler.disable(self._average_style)()
+            return average
+        return self._average_style()
+
+    def _average_style(self) -> Tensor:
         if self.latent_avg is not None:
             return self.latent_avg
         weights = list(self.style.parameters())

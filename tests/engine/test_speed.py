@@ -135,6 +135,20 @@ def test_a_compiled_network_sees_its_new_weights(graphs: list[torch.fx.GraphModu
     assert graphs
 
 
+def test_a_compiled_network_estimates_its_average_style_outside_of_the_graphs(
+    graphs: list[torch.fx.GraphModule],
+) -> None:
+    network = build_network("stylegan2", width=8, resolution=16, style_channels=8)
+    drawn = network.draw_latents(2, torch.Generator().manual_seed(0), truncation=0.5)
+    with torch.no_grad():
+        wanted = copy.deepcopy(network)(drawn)
+        compile_networks([network], pytest.fail)
+        found = network(drawn)
+    assert torch.allclose(found, wanted, atol=1e-5)
+    assert graphs
+    assert network._estimate is not None
+
+
 def test_a_compiled_vgg16_gives_the_same_maps(graphs: list[torch.fx.GraphModule]) -> None:
     shared = small_method().perceptual
     assert isinstance(shared, PerceptualFeatures)
