@@ -223,7 +223,7 @@ class StyleGAN2(SynthesisGenerator):
         """
         if torch.compiler.is_compiling():
             # not as a decorator: that imports the compiler, for seconds, whoever starts gancomp
-            average: Tensor = torch.compiler.disable(self._average_style)()
+            average: Tensor = torch.compiler.disable(self._average_style)()  # type: ignore[no-untyped-call]
             return average
         return self._average_style()
 
