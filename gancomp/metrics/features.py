@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gancomp.errors import DataError, WeightsError, why_unreadable
-from gancomp.metrics.inception import INPUT_SIZE, FoldedInception
+from gancomp.metrics.inception import INPUT_SIZE, LEAST_SIZE, FoldedInception
 
 WEIGHTS_NAME = "pt_inception-2015-12-05-6726825d.pth"
 WEIGHTS_HASH_PREFIX = "6726825d"
@@ -26,7 +26,7 @@ WEIGHTS_URL = (
     f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS_NAME}"
 )
 NUM_FEATURES = 2048
-CPU_CHUNK = 8  # images; more make tensors that the system's allocator maps anew each time
+CPU_CHUNK = 20  # images: large enough for the last layers' products, 300 MB of maps at most
 
 Pixels = NDArray[np.uint8]
 Features = NDArray[np.float32]
@@ -85,7 +85,7 @@ def load_inception(
     try:
         network = FoldedInception(state)
         with torch.inference_mode():
-            network(torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE))
+            network.pooled(torch.zeros(1, 3, LEAST_SIZE, LEAST_SIZE))
     except (KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise WeightsError(
             f"{path}: not the weights of pytorch-fid's Inception-v3 ({why_unreadable(error)}); "

@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 INPUT_SIZE = 299
+LEAST_SIZE = 75  # all layers have a position left
+FIRST = "Conv2d_1a_3x3"
 NORM_EPS = 1e-3
 # all other convolutions keep the size
 UNPADDED = frozenset(
-    ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_4a_3x3", "Mixed_6a.branch3x3")
+    (FIRST, "Conv2d_2a_3x3", "Conv2d_4a_3x3", "Mixed_6a.branch3x3")
     + ("Mixed_6a.branch3x3dbl_3", "Mixed_7a.branch3x3_2", "Mixed_7a.branch7x7x3_4")
 )
 HALVING = UNPADDED - {"Conv2d_2a_3x3", "Conv2d_4a_3x3"}
@@ -35,6 +37,9 @@ class FoldedConvolution(nn.Module):
         scale = norm["weight"] * torch.rsqrt(norm["running_var"] + NORM_EPS)
         weight = state[f"{name}.conv.weight"] * scale.view(-1, 1, 1, 1)
         bias = state[f"{name}.bn.bias"] - norm["running_mean"] * scale
+        if name == FIRST:  # the same for pixels x in [0, 1] in place of 2 x - 1
+            bias = bias - weight.sum(dim=(1, 2, 3))
+            weight = 2 * weight
         # several times faster than the usual layout on CPUs with wide vectors, and on tensor cores
         self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
         self.bias = nn.Parameter(bias)
@@ -79,10 +84,14 @@ class FoldedInception(nn.Module):
         if images.shape[2:] != (INPUT_SIZE, INPUT_SIZE):
             size = (INPUT_SIZE, INPUT_SIZE)
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
-        features = self._in_turn(2 * images - 1, "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3")
-        features = F.max_pool2d(features, 3, 2)
-        features = self._in_turn(features, "Conv2d_3b_1x1", "Conv2d_4a_3x3")
-        features = F.max_pool2d(features, 3, 2)
+        return self.pooled(images)
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """Pool3 features of images in [0, 1] as large as they are, from 75x75 on."""
+        features = self._in_turn(images, FIRST, "Conv2d_2a_3x3")
+        features = self._highest(features, "Conv2d_2b_3x3")
+        features = self._in_turn(features, "Conv2d_3b_1x1")
+        features = self._highest(features, "Conv2d_4a_3x3")
         for block in ("Mixed_5b", "Mixed_5c", "Mixed_5d"):
             features = self._mixed_5(features, f"{block}/")
         features = self._mixed_6a(features, "Mixed_6a/")
@@ -97,6 +106,12 @@ class FoldedInception(nn.Module):
         for name in names:
             features = self.units[name](features)
         return features
+
+    def _highest(self, features: Tensor, name: str) -> Tensor:
+        """Convolution `name`, its ReLU and a maximum over 3x3: swapped, for the ReLU of fewer."""
+        unit = self.units[name]
+        assert isinstance(unit, FoldedConvolution)
+        return F.max_pool2d(unit.linear(features), 3, 2).relu_()
 
     def _average(self, features: Tensor, name: str) -> Tensor:
         """A mean over 3x3, then convolution `name`: swapped, for the mean of fewer channels.

@@ -15,6 +15,7 @@ from gancomp.data.loader import evaluation_batches, uint8_folder
 from gancomp.data.splits import DatasetFiles, Split, other_half
 from gancomp.data.transforms import to_uint8
 from gancomp.engine.device import choose_device
+from gancomp.engine.speed import keep_freed_memory
 from gancomp.errors import ConfigError, DataError, RunError
 from gancomp.metrics.features import (
     WEIGHTS_HASH_PREFIX,
@@ -65,10 +66,13 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
         DataError, CheckpointError, WeightsError: for images, model or Inception weights.
     """
     check_request(request)
+    device = choose_device(request.device)
+    if device.type == "cpu":  # maps of the same sizes, batch after batch
+        keep_freed_memory()
     chosen = choose(request.model, request.part) if request.fake is None else None
     contest = make_contest(request, chosen, say)
     inception = load_inception(announce=say)
-    inception = inception.to(choose_device(request.device))
+    inception = inception.to(device)
     told = progress("generated", say, contest.num_fakes)
     fakes = gathered(contest.fakes, inception, request, told)
     statistics = real_statistics(contest.reals, inception, request, say)

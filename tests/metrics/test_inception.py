@@ -8,7 +8,14 @@ import torchvision
 from pytorch_fid import inception as pytorch_fid_inception
 from torch import Tensor, nn
 
-from gancomp.metrics.inception import HALVING, UNPADDED, FoldedConvolution, FoldedInception
+from gancomp.metrics.inception import (
+    FIRST,
+    HALVING,
+    LEAST_SIZE,
+    UNPADDED,
+    FoldedConvolution,
+    FoldedInception,
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +78,7 @@ def test_features_are_those_of_pytorch_fids_network(reference: nn.Module) -> Non
     assert (found - expected).abs().max() < 2e-5 * expected.abs().max()
 
 
-@pytest.mark.parametrize("name", ["Conv2d_1a_3x3", "Mixed_6b.branch7x7_2", "Mixed_7a.branch3x3_2"])
+@pytest.mark.parametrize("name", [FIRST, "Mixed_6b.branch7x7_2", "Mixed_7a.branch3x3_2"])
 def test_folding_is_convolution_norm_and_relu(reference: nn.Module, name: str) -> None:
     assert reference is not None
     unit = FoldedConvolution(STATE, name)
@@ -79,12 +86,29 @@ def test_folding_is_convolution_norm_and_relu(reference: nn.Module, name: str) -
     features = torch.randn(2, unit.weight.shape[1], 9, 8, generator=generator)
     weight = STATE[f"{name}.conv.weight"]
     padding = (0, 0) if name in UNPADDED else (weight.shape[2] // 2, weight.shape[3] // 2)
+    scaled = 2 * features - 1 if name == FIRST else features
     plain = nn.functional.conv2d(
-        features, weight, stride=2 if name in HALVING else 1, padding=padding
+        scaled, weight, stride=2 if name in HALVING else 1, padding=padding
     )
     norm = (STATE[f"{name}.bn.{key}"] for key in ("running_mean", "running_var", "weight", "bias"))
     expected = nn.functional.batch_norm(plain, *norm, eps=1e-3).relu()
     torch.testing.assert_close(unit(features), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_maximum_before_a_relu_is_the_maximum_after_it(reference: nn.Module) -> None:
+    assert reference is not None
+    network, name = FoldedInception(STATE), "Conv2d_4a_3x3"
+    features = torch.randn(1, 80, 9, 8, generator=torch.Generator().manual_seed(4))
+    expected = nn.functional.max_pool2d(network.units[name](features), 3, 2)
+    assert torch.equal(network._highest(features, name), expected)
+
+
+def test_the_least_size_is_what_the_layers_need(reference: nn.Module) -> None:
+    assert reference is not None
+    network = FoldedInception(STATE)
+    assert network.pooled(torch.zeros(1, 3, LEAST_SIZE, LEAST_SIZE)).shape == (1, 2048)
+    with pytest.raises(RuntimeError):
+        network.pooled(torch.zeros(1, 3, LEAST_SIZE - 1, LEAST_SIZE - 1))
 
 
 def test_an_average_after_a_1x1_convolution_is_the_convolution_of_the_average(
