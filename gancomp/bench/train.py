@@ -30,7 +30,12 @@ from gancomp.methods.base import Ingredients
 from gancomp.methods.dcd import Dcd, DcdOptions
 from gancomp.metrics.latency import Latency
 from gancomp.networks import batching
-from gancomp.networks.plain import use_torch_biases, use_torch_heads, use_torch_norms
+from gancomp.networks.plain import (
+    use_torch_biases,
+    use_torch_heads,
+    use_torch_norms,
+    use_torch_paddings,
+)
 from gancomp.seeding import derive_generator
 from gancomp.tasks.base import new_network
 from gancomp.tasks.unpaired import UnpairedTask
@@ -41,7 +46,8 @@ LEAST_SIZE = 96  # pixels: the discriminator judges maps of a quarter of it, too
 FORMATS = ("fp32", "tf32", "bf16")  # of a convolution's operands; tf32 is PyTorch's habit on a GPU
 OPTIMISATIONS = {
     "channels_last": "weights and maps in channels_last order",
-    "norm": "InstanceNorm that keeps that order",
+    "norm": "InstanceNorm that keeps that order, and of maps only its output",
+    "padding": "padding that keeps no map",
     "head": "the image's convolution in tiles",
     "biases": "no gradients of biases that a norm takes off again",
     "one_pass": "inputs of one network in one pass (on a GPU)",
@@ -358,6 +364,8 @@ def optimise(method: Dcd, without: frozenset[str]) -> None:
         channels_last(method)
     if "norm" in without:
         use_torch_norms(method)
+    if "padding" in without:
+        use_torch_paddings(method)
     if "head" in without:
         use_torch_heads(method)
     if "biases" in without:

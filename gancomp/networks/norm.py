@@ -6,6 +6,8 @@ its map twice, and every convolution behind it would run in the slower layout.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,8 +38,7 @@ def instance_norm(features: Tensor, eps: float = 1e-5) -> Tensor:
 
     Source: Ulyanov et al. 2016; equal to `F.instance_norm`.
     """
-    if features.shape[2] * features.shape[3] == 1:
-        raise ValueError(f"instance norm of {tuple(features.shape)}: needs more than 1 position")
+    refuse_single_position(features)
     if features.dtype in (torch.bfloat16, torch.float16):
         return instance_norm(features.float(), eps).to(features.dtype)
     if features.is_contiguous() or not features.is_contiguous(memory_format=torch.channels_last):
@@ -45,20 +46,102 @@ def instance_norm(features: Tensor, eps: float = 1e-5) -> Tensor:
         # backward pass on CPUs would be wrong
         return F.instance_norm(features.flatten(2), eps=eps).view(features.shape)
     if features.device.type == "cpu":
-        return _one_image_at_a_time(features, eps)
+        if torch.is_grad_enabled() and features.requires_grad:
+            normed: Tensor = _ImageByImage.apply(features, eps)[0]
+            return normed
+        return _normed_by_kernel(features, eps)[0]
     variance, mean = torch.var_mean(features, dim=(2, 3), correction=0, keepdim=True)
     return (features - mean) * torch.rsqrt(variance + eps)
 
 
-def _one_image_at_a_time(features: Tensor, eps: float) -> Tensor:
+def refuse_single_position(features: Tensor) -> None:
+    """Raises ValueError for maps of one position, which have no variance."""
+    if features.shape[2] * features.shape[3] == 1:
+        raise ValueError(f"instance norm of {tuple(features.shape)}: needs more than 1 position")
+
+
+class _ImageByImage(torch.autograd.Function):
     """By the batch norm kernel, the only fast one that the CPU has for channels_last.
+
+    The gradient is computed from the output, so that the input need not be kept: its memory is
+    used again while it is still in the processor's cache, and the layer behind a norm mostly keeps
+    its output anyway.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """As `_normed_by_kernel`; the second output is for second derivatives only."""
+        normed, inverse = _normed_by_kernel(features, eps)
+        ctx.save_for_backward(normed, inverse)
+        ctx.set_materialize_grads(False)
+        return normed, inverse
+
+    @staticmethod
+    def backward(
+        ctx: Any, grad_normed: Tensor | None, grad_inverse: Tensor | None
+    ) -> tuple[Tensor, None]:
+        """In differentiable steps where a second derivative is wanted, else by the kernel."""
+        normed, inverse = ctx.saved_tensors
+        inverse = inverse[:, :, None, None]
+        if grad_normed is None:
+            gradient = torch.zeros_like(normed)
+        elif torch.is_grad_enabled():
+            along = (grad_normed * normed).mean(dim=(2, 3), keepdim=True)
+            centred = grad_normed - grad_normed.mean(dim=(2, 3), keepdim=True)
+            gradient = (centred - normed * along) * inverse
+        else:
+            gradient = _gradient_by_kernel(grad_normed, normed, inverse)
+        if grad_inverse is not None:
+            share = grad_inverse[:, :, None, None] / (normed.shape[2] * normed.shape[3])
+            gradient = gradient - share * inverse**2 * normed
+        return gradient, None
+
+
+def _normed_by_kernel(features: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The normed maps and each map's 1 / deviation, `(N, C)`.
 
     Of a single image, the statistics of the batch are those of the instance.
     """
-    if len(features) == 1:  # split's backward pass would copy the whole gradient
-        return F.batch_norm(features, None, None, training=True, eps=eps)
-    images = torch.split(features, 1)
-    return torch.cat([F.batch_norm(item, None, None, training=True, eps=eps) for item in images])
+    num, channels = features.shape[:2]
+    if num == 1:
+        normed, _, inverse = torch.native_batch_norm(
+            features, None, None, None, None, True, 0.0, eps
+        )
+        return normed, inverse[None]
+    normed, inverse = torch.empty_like(features), features.new_empty(num, channels)
+    mean = features.new_empty(channels)
+    for k in range(num):
+        torch.native_batch_norm(
+            *(features[k : k + 1], None, None, None, None, True, 0.0, eps),
+            out=(normed[k : k + 1], mean, inverse[k]),
+        )
+    return normed, inverse
+
+
+def _gradient_by_kernel(grad_normed: Tensor, normed: Tensor, inverse: Tensor) -> Tensor:
+    """The gradient by the input, as that of a batch norm of `normed` with weights `inverse`."""
+    channels = normed.shape[1]
+    zeros, ones = normed.new_zeros(channels), normed.new_ones(channels)
+
+    def of_image(grad_normed: Tensor, normed: Tensor, inverse: Tensor) -> Tensor:
+        gradient: Tensor = torch.ops.aten.native_batch_norm_backward(
+            *(grad_normed, normed, inverse.flatten(), None, None),
+            *(zeros, ones, True, 0.0, [True, False, False]),
+        )[0]
+        return gradient
+
+    if len(normed) == 1:
+        return of_image(grad_normed, normed, inverse)
+    images = zip(torch.split(grad_normed, 1), torch.split(normed, 1), inverse, strict=True)
+    return torch.cat([of_image(*image) for image in images])
+
+
+class ReLUAfterNorm(nn.ReLU):
+    """`nn.ReLU` that keeps its input for the gradient: the InstanceNorm before it does so, too."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The same shape and layout."""
+        return F.threshold(input, 0.0, 0.0)
 
 
 class ConvBeforeNorm2d(nn.Conv2d):
@@ -100,3 +183,4 @@ TRANSPOSED_CONV_BEFORE: dict[str, type[nn.ConvTranspose2d]] = {
     "instance": TransposedConvBeforeNorm2d,
     "batch": nn.ConvTranspose2d,
 }
+RELU_AFTER: dict[str, type[nn.ReLU]] = {"instance": ReLUAfterNorm, "batch": nn.ReLU}

@@ -8,7 +8,13 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from gancomp.networks.norm import ConvBeforeNorm2d, InstanceNorm2d, TransposedConvBeforeNorm2d
+from gancomp.networks.norm import (
+    ConvBeforeNorm2d,
+    InstanceNorm2d,
+    ReLUAfterNorm,
+    TransposedConvBeforeNorm2d,
+)
+from gancomp.networks.padding import ReflectionPad2d
 from gancomp.networks.tiled import ImageConv2d
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -17,17 +23,23 @@ Module = TypeVar("Module", bound=nn.Module)
 def plain_copy(network: Module) -> Module:
     """A contiguous copy, equal weights and all, as PyTorch's users would have written it."""
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
-    for use in (use_torch_norms, use_torch_heads, use_torch_biases):
+    for use in (use_torch_norms, use_torch_paddings, use_torch_heads, use_torch_biases):
         use(plain)
     return plain.train(network.training)
 
 
 def use_torch_norms(network: nn.Module) -> None:
-    """Puts `nn.InstanceNorm2d` into the place of ours."""
+    """Puts `nn.InstanceNorm2d` into the place of ours, and `nn.ReLU` behind it."""
     for module in network.modules():
         for name, layer in module.named_children():
             if isinstance(layer, InstanceNorm2d):
                 setattr(module, name, nn.InstanceNorm2d(layer.num_features, eps=layer.eps))
+    _become(network, {ReLUAfterNorm: nn.ReLU})
+
+
+def use_torch_paddings(network: nn.Module) -> None:
+    """Puts paddings that keep their input where ours do not."""
+    _become(network, {ReflectionPad2d: nn.ReflectionPad2d})
 
 
 def use_torch_heads(network: nn.Module) -> None:

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from gancomp.networks.base import SequentialNetwork, construct
 from gancomp.networks.norm import (
     CONV_BEFORE,
+    RELU_AFTER,
     TRANSPOSED_CONV_BEFORE,
     ConvBeforeNorm2d,
     InstanceNorm2d,
 )
+from gancomp.networks.padding import ReflectionPad2d
 from gancomp.networks.settings import GeneratorSettings, norm_layer
 from gancomp.networks.tiled import ImageConv2d
 
@@ -57,12 +59,12 @@ class ResidualBlock(nn.Module):
             return CONV_BEFORE[norm](source, target, 3, bias=norm == "instance")
 
         self.conv_block = nn.Sequential(
-            nn.ReflectionPad2d(1),
+            ReflectionPad2d(1),
             conv(channels, inner_channels),
             norm_layer(norm, inner_channels),
-            nn.ReLU(),
+            RELU_AFTER[norm](),
             nn.Dropout(dropout) if dropout else nn.Identity(),
-            nn.ReflectionPad2d(1),
+            ReflectionPad2d(1),
             conv(inner_channels, channels),
             norm_layer(norm, channels),
         )
@@ -94,7 +96,7 @@ class ResNetGenerator(SequentialNetwork):
         )
         norm = settings.norm
         self.width = stem
-        layers: list[nn.Module] = [nn.ReflectionPad2d(3)]
+        layers: list[nn.Module] = [ReflectionPad2d(3)]
         layers += _conv_norm_relu(settings.in_channels, stem, 7, norm=norm)
         layers += _conv_norm_relu(stem, down1, 3, norm=norm, stride=2, padding=1)
         layers += _conv_norm_relu(down1, down2, 3, norm=norm, stride=2, padding=1)
@@ -104,7 +106,7 @@ class ResNetGenerator(SequentialNetwork):
         ]
         layers += _upconv_norm_relu(down2, up1, norm=norm)
         layers += _upconv_norm_relu(up1, up2, norm=norm)
-        layers += [nn.ReflectionPad2d(3), ImageConv2d(up2, settings.out_channels, 7), nn.Tanh()]
+        layers += [ReflectionPad2d(3), ImageConv2d(up2, settings.out_channels, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
         third = num_blocks // 3
         self.default_taps = tuple(f"model.{FIRST_BLOCK - 1 + third * k}" for k in range(4))
@@ -115,14 +117,14 @@ def _conv_norm_relu(
     source: int, target: int, kernel: int, *, norm: str, stride: int = 1, padding: int = 0
 ) -> list[nn.Module]:
     conv = CONV_BEFORE[norm](source, target, kernel, stride, padding, bias=norm == "instance")
-    return [conv, norm_layer(norm, target), nn.ReLU()]
+    return [conv, norm_layer(norm, target), RELU_AFTER[norm]()]
 
 
 def _upconv_norm_relu(source: int, target: int, *, norm: str) -> list[nn.Module]:
     conv = TRANSPOSED_CONV_BEFORE[norm](
         source, target, 3, stride=2, padding=1, output_padding=1, bias=norm == "instance"
     )
-    return [conv, norm_layer(norm, target), nn.ReLU()]
+    return [conv, norm_layer(norm, target), RELU_AFTER[norm]()]
 
 
 def resnet9(

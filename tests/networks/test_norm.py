@@ -14,6 +14,7 @@ from gancomp.networks.norm import (
     TRANSPOSED_CONV_BEFORE,
     ConvBeforeNorm2d,
     InstanceNorm2d,
+    ReLUAfterNorm,
     TransposedConvBeforeNorm2d,
     instance_norm,
 )
@@ -75,6 +76,26 @@ def test_a_single_position_has_no_variance(layout: torch.memory_format) -> None:
 def test_second_derivatives_exist_in_channels_last() -> None:
     maps = torch.randn(2, 3, 3, 2, dtype=torch.double).contiguous(memory_format=torch.channels_last)
     assert torch.autograd.gradgradcheck(instance_norm, (maps.requires_grad_(),))
+
+
+@pytest.mark.parametrize("num", [1, 2])
+def test_a_norm_and_its_relu_keep_no_map_but_the_norm_s_output(num: int) -> None:
+    norm, relu = InstanceNorm2d(5), ReLUAfterNorm()
+    given = features(torch.channels_last, num).requires_grad_()
+    kept: set[int] = set()
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.shape == given.shape:
+            kept.add(tensor.data_ptr())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        normed = norm(given)
+        found = relu(normed)
+    assert kept == {normed.data_ptr()}
+    assert torch.equal(found, F.relu(normed))
+    (gradient,) = torch.autograd.grad(found, normed, torch.ones_like(found))
+    assert torch.equal(gradient, (normed > 0).float())
 
 
 PAIRS: list[tuple[type[nn.Module], type[nn.Module], dict[str, Any]]] = [

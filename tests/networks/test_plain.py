@@ -9,20 +9,31 @@ import torch
 from torch import nn
 
 from gancomp.networks.base import TappedNetwork
-from gancomp.networks.norm import ConvBeforeNorm2d, InstanceNorm2d, TransposedConvBeforeNorm2d
+from gancomp.networks.norm import (
+    ConvBeforeNorm2d,
+    InstanceNorm2d,
+    ReLUAfterNorm,
+    TransposedConvBeforeNorm2d,
+)
+from gancomp.networks.padding import ReflectionPad2d
 from gancomp.networks.plain import (
     plain_copy,
     use_torch_biases,
     use_torch_heads,
     use_torch_norms,
+    use_torch_paddings,
 )
 from gancomp.networks.tiled import ImageConv2d
 from gancomp.registry import build_network
 
-OURS = (ImageConv2d, InstanceNorm2d, ConvBeforeNorm2d, TransposedConvBeforeNorm2d)
+OURS = (
+    *(ImageConv2d, InstanceNorm2d, ReLUAfterNorm, ReflectionPad2d),
+    *(ConvBeforeNorm2d, TransposedConvBeforeNorm2d),
+)
 ARCHS = ("mobile-resnet6", "resnet6", "unet128", "patchgan")
 REPLACED: list[tuple[Callable[[nn.Module], None], tuple[type[nn.Module], ...]]] = [
-    (use_torch_norms, (InstanceNorm2d,)),
+    (use_torch_norms, (InstanceNorm2d, ReLUAfterNorm)),
+    (use_torch_paddings, (ReflectionPad2d,)),
     (use_torch_heads, (ImageConv2d,)),
     (use_torch_biases, (ConvBeforeNorm2d, TransposedConvBeforeNorm2d)),
 ]
