@@ -46,8 +46,8 @@ LEAST_SIZE = 96  # pixels: the discriminator judges maps of a quarter of it, too
 FORMATS = ("fp32", "tf32", "bf16")  # of a convolution's operands; tf32 is PyTorch's habit on a GPU
 OPTIMISATIONS = {
     "channels_last": "weights and maps in channels_last order",
-    "norm": "InstanceNorm that keeps that order, and of maps only its output",
-    "padding": "padding that keeps no map",
+    "norm": "InstanceNorm that keeps that order, on a CPU from its output",
+    "padding": "padding that keeps no map (on a CPU)",
     "head": "the image's convolution in tiles",
     "biases": "no gradients of biases that a norm takes off again",
     "one_pass": "inputs of one network in one pass (on a GPU)",

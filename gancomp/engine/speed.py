@@ -86,8 +86,9 @@ def _trial(values: torch.Tensor) -> torch.Tensor:
 def keep_freed_memory() -> bool:
     """Makes the C library keep freed memory instead of handing it back to the system at once.
 
-    A training step on the CPU frees and takes the same large maps over and over; handed back, each
-    costs a page fault per 4 KiB when it is next written to. Peak memory is not changed by it.
+    A training step on the CPU, or one batch of Inception's after the other, frees and takes the
+    same large maps over and over; handed back, each costs a page fault per 4 KiB when it is next
+    written to. Peak memory was measured to stay within a tenth. It holds for the whole process.
 
     Returns: whether that could be done; only glibc can.
     """

@@ -41,17 +41,26 @@ def instance_norm(features: Tensor, eps: float = 1e-5) -> Tensor:
     refuse_single_position(features)
     if features.dtype in (torch.bfloat16, torch.float16):
         return instance_norm(features.float(), eps).to(features.dtype)
-    if features.is_contiguous() or not features.is_contiguous(memory_format=torch.channels_last):
+    if features.is_contiguous() or not _in_channels_last(features):
         # without rows and columns: given a single image's gradient in channels_last, torch 2.15's
         # backward pass on CPUs would be wrong
         return F.instance_norm(features.flatten(2), eps=eps).view(features.shape)
-    if features.device.type == "cpu":
+    if _is_kept(features):
         if torch.is_grad_enabled() and features.requires_grad:
             normed: Tensor = _ImageByImage.apply(features, eps)[0]
             return normed
         return _normed_by_kernel(features, eps)[0]
     variance, mean = torch.var_mean(features, dim=(2, 3), correction=0, keepdim=True)
     return (features - mean) * torch.rsqrt(variance + eps)
+
+
+def _in_channels_last(features: Tensor) -> bool:
+    return features.is_contiguous(memory_format=torch.channels_last)
+
+
+def _is_kept(features: Tensor) -> bool:
+    """Whether a norm computes maps like these from their own values' gradient; see below."""
+    return features.device.type == "cpu" and _in_channels_last(features)
 
 
 def refuse_single_position(features: Tensor) -> None:
@@ -65,7 +74,7 @@ class _ImageByImage(torch.autograd.Function):
 
     The gradient is computed from the output, so that the input need not be kept: its memory is
     used again while it is still in the processor's cache, and the layer behind a norm mostly keeps
-    its output anyway.
+    its output anyway. Nothing may be written to that output in place.
     """
 
     @staticmethod
@@ -137,11 +146,11 @@ def _gradient_by_kernel(grad_normed: Tensor, normed: Tensor, inverse: Tensor) ->
 
 
 class ReLUAfterNorm(nn.ReLU):
-    """`nn.ReLU` that keeps its input for the gradient: the InstanceNorm before it does so, too."""
+    """`nn.ReLU` that keeps its input for the gradient, where the norm before it does so, too."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """The same shape and layout."""
-        return F.threshold(input, 0.0, 0.0)
+        """The same shape and layout; never in place."""
+        return F.threshold(input, 0.0, 0.0) if _is_kept(input) else F.relu(input)
 
 
 class ConvBeforeNorm2d(nn.Conv2d):

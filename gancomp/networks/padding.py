@@ -1,4 +1,4 @@
-"""Reflection padding that keeps nothing for its gradient."""
+"""Reflection padding that, on a CPU, keeps nothing for its gradient."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class ReflectionPad2d(nn.ReflectionPad2d):
-    """`nn.ReflectionPad2d` that does not hold its input: the gradient needs the shape alone.
+    """`nn.ReflectionPad2d` that, on a CPU, does not hold its input: its shape is all that counts.
 
     torch's own keeps the input until the backward pass, a whole map in front of every convolution
     that keeps the padded one anyway.

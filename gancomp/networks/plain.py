@@ -38,7 +38,7 @@ def use_torch_norms(network: nn.Module) -> None:
 
 
 def use_torch_paddings(network: nn.Module) -> None:
-    """Puts paddings that keep their input where ours do not."""
+    """Puts torch's paddings, which keep their input, where ours do not on a CPU."""
     _become(network, {ReflectionPad2d: nn.ReflectionPad2d})
 
 

@@ -26,6 +26,7 @@ from gancomp.engine.speed import (
 from gancomp.errors import ConfigError
 from gancomp.losses.perceptual import PerceptualFeatures
 from gancomp.networks.base import TappedNetwork
+from gancomp.networks.stylegan2 import STYLES_AVERAGED
 from gancomp.options import OPTIONS
 from gancomp.registry import build_network
 
@@ -147,6 +148,14 @@ def test_a_compiled_network_estimates_its_average_style_outside_of_the_graphs(
     assert torch.allclose(found, wanted, atol=1e-5)
     assert graphs
     assert network._estimate is not None
+    shapes = [
+        value.shape
+        for graph in graphs
+        for node in graph.graph.nodes
+        if isinstance(value := node.meta.get("example_value"), Tensor)
+    ]
+    assert any(8 in shape for shape in shapes)
+    assert not any(STYLES_AVERAGED in shape for shape in shapes)
 
 
 def test_a_compiled_vgg16_gives_the_same_maps(graphs: list[torch.fx.GraphModule]) -> None:

@@ -75,7 +75,14 @@ def test_a_single_position_has_no_variance(layout: torch.memory_format) -> None:
 
 def test_second_derivatives_exist_in_channels_last() -> None:
     maps = torch.randn(2, 3, 3, 2, dtype=torch.double).contiguous(memory_format=torch.channels_last)
-    assert torch.autograd.gradgradcheck(instance_norm, (maps.requires_grad_(),))
+    weights, gradients = torch.randn(2, 3, 3, 2, dtype=torch.double), []
+    for norm in (instance_norm, F.instance_norm):
+        (gradient,) = torch.autograd.grad(
+            (norm(maps.requires_grad_()) * weights).sum(), maps, create_graph=True
+        )
+        gradients.append(gradient)
+    assert torch.allclose(*gradients, atol=1e-12)
+    assert torch.autograd.gradgradcheck(instance_norm, (maps,))
 
 
 @pytest.mark.parametrize("num", [1, 2])
@@ -94,6 +101,8 @@ def test_a_norm_and_its_relu_keep_no_map_but_the_norm_s_output(num: int) -> None
         found = relu(normed)
     assert kept == {normed.data_ptr()}
     assert torch.equal(found, F.relu(normed))
+    contiguous = features(torch.contiguous_format, num)
+    assert torch.equal(relu(contiguous), F.relu(contiguous))
     (gradient,) = torch.autograd.grad(found, normed, torch.ones_like(found))
     assert torch.equal(gradient, (normed > 0).float())
 

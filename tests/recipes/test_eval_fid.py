@@ -87,6 +87,17 @@ def test_two_folders_are_scored_as_they_are(toy: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("stub")
+def test_on_a_cpu_the_memory_that_is_freed_is_kept(
+    monkeypatch: pytest.MonkeyPatch, toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = []
+    monkeypatch.setattr(recipe, "keep_freed_memory", lambda: kept.append(True))
+    folders = ["--real", toy / "testB", "--fake", toy / "testA"]
+    assert run_command(capsys, "eval-fid", *folders, "--device", "cpu").status == 0
+    assert kept
+
+
+@pytest.mark.usefixtures("stub")
 def test_several_folders_of_reals_are_one_set(
     toy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
