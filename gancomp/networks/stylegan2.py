@@ -223,7 +223,8 @@ class StyleGAN2(SynthesisGenerator):
         """
         if torch.compiler.is_compiling():
             # not as a decorator: that imports the compiler, for seconds, whoever starts gancomp
-            average: Tensor = torch.compiler.disable(self._average_style)()  # type: ignore[no-untyped-call]
+            outside = torch.compiler.disable(self._average_style)  # type: ignore[no-untyped-call]  # torch left it untyped
+            average: Tensor = outside()
             return average
         return self._average_style()
 
