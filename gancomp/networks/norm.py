@@ -38,7 +38,8 @@ def instance_norm(features: Tensor, eps: float = 1e-5) -> Tensor:
 
     Source: Ulyanov et al. 2016; equal to `F.instance_norm`.
     """
-    refuse_single_position(features)
+    if features.shape[2] * features.shape[3] == 1:
+        raise ValueError(f"instance norm of {tuple(features.shape)}: needs more than 1 position")
     if features.dtype in (torch.bfloat16, torch.float16):
         return instance_norm(features.float(), eps).to(features.dtype)
     if features.is_contiguous() or not _in_channels_last(features):
@@ -59,14 +60,8 @@ def _in_channels_last(features: Tensor) -> bool:
 
 
 def _is_kept(features: Tensor) -> bool:
-    """Whether a norm computes maps like these from their own values' gradient; see below."""
+    """Whether the norm of maps like these keeps its output for the gradient (`_ImageByImage`)."""
     return features.device.type == "cpu" and _in_channels_last(features)
-
-
-def refuse_single_position(features: Tensor) -> None:
-    """Raises ValueError for maps of one position, which have no variance."""
-    if features.shape[2] * features.shape[3] == 1:
-        raise ValueError(f"instance norm of {tuple(features.shape)}: needs more than 1 position")
 
 
 class _ImageByImage(torch.autograd.Function):
