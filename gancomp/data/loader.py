@@ -28,6 +28,7 @@ from gancomp.data.splits import Half, Split
 from gancomp.data.transforms import resize, to_float, to_tensor
 from gancomp.errors import ConfigError, DataError
 from gancomp.seeding import derive_generator
+from gancomp.threads import thread_pool
 
 Read = TypeVar("Read")
 Item = TypeVar("Item")
@@ -165,7 +166,7 @@ def _one_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
     first = next(items, None)  # workers are started here, by the caller's own thread
     if first is None:
         return
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+    with thread_pool(1, "batches") as thread:
         upcoming = thread.submit(next, items, None)
         yield first
         while (item := upcoming.result()) is not None:

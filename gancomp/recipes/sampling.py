@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from gancomp.networks.inference import finite
 from gancomp.networks.synthesis import Latents, SynthesisGenerator
 from gancomp.recipes.translate import is_lack_of_memory
 from gancomp.seeding import derive_generator
+from gancomp.threads import thread_pool
 
 MAX_SEED = 2**63 - 1
 MOST_TRUNCATION = 2.0  # both kinds: beyond it nothing is left to be truncated
@@ -86,7 +87,7 @@ def sampled(
         GancompError: if the images are not finite.
     """
     device = next(network.parameters()).device
-    with ThreadPoolExecutor(max_workers=DRAWING_THREADS) as pool:
+    with thread_pool(DRAWING_THREADS) as pool:
 
         def draw(first: int) -> list[Future[Latents]]:
             numbers = range(first, min(first + batch_size, count))

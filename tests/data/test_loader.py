@@ -367,6 +367,7 @@ class Fetched:
 
     def __init__(self) -> None:
         self.threads: list[str] = []
+        self.processors: list[int] = []
         self.third = threading.Event()
 
     def __iter__(self) -> Fetched:
@@ -374,6 +375,7 @@ class Fetched:
 
     def __next__(self) -> int:
         self.threads.append(threading.current_thread().name)
+        self.processors.append(torch.get_num_threads())
         if len(self.threads) == 3:
             self.third.set()
         if len(self.threads) == 4:
@@ -389,6 +391,19 @@ def test_next_batch_is_fetched_in_a_thread_while_one_is_in_use_and_the_first_is_
     ahead.close()
     assert fetched.threads[0] == threading.current_thread().name
     assert all(name.startswith("batches") for name in fetched.threads[1:])
+
+
+def test_the_thread_that_fetches_ahead_leaves_the_other_processors_to_the_step() -> None:
+    before, fetched = torch.get_num_threads(), Fetched()
+    torch.set_num_threads(3)
+    try:
+        ahead = loader._one_ahead(fetched)
+        assert [next(ahead), next(ahead)] == [1, 2]
+        ahead.close()
+        assert fetched.processors == [3, 1, 1]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_error_of_a_batch_fetched_ahead_comes_when_that_batch_is_asked_for() -> None:
