@@ -32,6 +32,7 @@ from gancomp.metrics.latency import Latency
 from gancomp.networks import batching
 from gancomp.networks.plain import (
     use_torch_biases,
+    use_torch_frozen,
     use_torch_heads,
     use_torch_norms,
     use_torch_paddings,
@@ -50,6 +51,7 @@ OPTIMISATIONS = {
     "padding": "padding that keeps no map (on a CPU)",
     "head": "the image's convolution in tiles",
     "biases": "no gradients of biases that a norm takes off again",
+    "frozen": "VGG16's wide convolutions by Winograd's filtering (on a CPU)",
     "one_pass": "inputs of one network in one pass (on a GPU)",
     "fused_adam": "Adam in one kernel per phase",
     "kept_memory": "freed memory is kept by the process (on a CPU with glibc)",
@@ -370,6 +372,8 @@ def optimise(method: Dcd, without: frozenset[str]) -> None:
         use_torch_heads(method)
     if "biases" in without:
         use_torch_biases(method)
+    if "frozen" in without:
+        use_torch_frozen(method)
     if "one_pass" in without:
         batching.pays_off = lambda device: False  # this process has no other use for it
     if "fused_adam" in without:

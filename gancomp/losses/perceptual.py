@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gancomp.errors import ConfigError, WeightsError, why_unreadable
+from gancomp.networks.winograd import FrozenConv2d
 
 PERCEPTUAL_SOURCES = ("vgg16", "vgg19", "random", "none")
 VARIABLES = {"vgg16": "GANCOMP_VGG16", "vgg19": "GANCOMP_VGG19"}
@@ -239,7 +240,7 @@ def _trunk(network: str, taps: Iterable[str]) -> nn.Sequential:
         for index in range(max(TAPS[network][tap] for tap in taps) + 1):
             if index in convs:
                 out_channels, in_channels = convs[index]
-                layers.append(nn.Conv2d(in_channels, out_channels, 3, padding=1))
+                layers.append(FrozenConv2d(in_channels, out_channels, 3, padding=1))
             elif index in relus:
                 # in place: nobody else reads what a convolution put out, and taps are ReLUs
                 layers.append(nn.ReLU(inplace=True))

@@ -26,7 +26,7 @@ WEIGHTS_URL = (
     f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS_NAME}"
 )
 NUM_FEATURES = 2048
-CPU_CHUNK = 20  # images: large enough for the last layers' products, 300 MB of maps at most
+CPU_CHUNK = 25  # images: large enough for the last layers' products, 400 MB of maps at most
 
 Pixels = NDArray[np.uint8]
 Features = NDArray[np.float32]

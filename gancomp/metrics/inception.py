@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gancomp.networks.winograd import FrozenConv2d
+
 INPUT_SIZE = 299
 LEAST_SIZE = 75  # all layers have a position left
 FIRST = "Conv2d_1a_3x3"
@@ -41,11 +43,11 @@ class FoldedConvolution(nn.Module):
             bias = bias - weight.sum(dim=(1, 2, 3))
             weight = 2 * weight
         # several times faster than the usual layout on CPUs with wide vectors, and on tensor cores
-        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
-        self.bias = nn.Parameter(bias)
-        self.stride = 2 if name in HALVING else 1
+        weight = weight.contiguous(memory_format=torch.channels_last)
         height, width = weight.shape[2:]
-        self.padding = (0, 0) if name in UNPADDED else ((height - 1) // 2, (width - 1) // 2)
+        padding = (0, 0) if name in UNPADDED else ((height - 1) // 2, (width - 1) // 2)
+        stride = (2, 2) if name in HALVING else (1, 1)
+        self.conv = FrozenConv2d.of(weight, bias, stride=stride, padding=padding)
 
     def forward(self, features: Tensor) -> Tensor:
         """`(N, C, H, W)` to `(N, C', H', W')`."""
@@ -53,7 +55,8 @@ class FoldedConvolution(nn.Module):
 
     def linear(self, features: Tensor) -> Tensor:
         """The same before its ReLU."""
-        return F.conv2d(features, self.weight, self.bias, self.stride, self.padding)
+        output: Tensor = self.conv(features)
+        return output
 
 
 class FoldedInception(nn.Module):

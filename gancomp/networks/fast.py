@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from gancomp.networks.base import TappedNetwork
-from gancomp.networks.fast_steps import ALL, Rewrites, fold_batch_norm, make_steps
+from gancomp.networks.fast_steps import (
+    ALL,
+    Rewrites,
+    Step,
+    fold_batch_norm,
+    has_fewer_products,
+    make_steps,
+)
 from gancomp.networks.resnet import ResNetGenerator
 from gancomp.networks.unet import UNetGenerator, UNetLevel
 
@@ -88,8 +96,12 @@ def accelerate(network: TappedNetwork, rewrites: Rewrites = ALL) -> FastGenerato
     if weights.device.type != "cpu" or weights.dtype not in (torch.float32, torch.float64):
         return FastGenerator(network, network, "eager")
     if isinstance(network, ResNetGenerator):
+        with torch.no_grad():
+            steps = make_steps(network.model, rewrites)
+        if not has_fewer_products(steps):
+            rewrites = replace(rewrites, fewer_products=False)
         how = "eager in channels_last, rewritten: " + ", ".join(rewrites.names())
-        return FastGenerator(network, _resnet_run(network, rewrites), how)
+        return FastGenerator(network, _one_by_one(steps), how)
     if isinstance(network, UNetGenerator):
         how = "eager in channels_last, BatchNorms folded"
         return FastGenerator(network, _unet_run(network), how)
@@ -110,10 +122,7 @@ def _witnesses(network: nn.Module) -> list[Tensor]:
     return [first, last]
 
 
-def _resnet_run(network: ResNetGenerator, rewrites: Rewrites) -> Run:
-    with torch.no_grad():
-        steps = make_steps(network.model, rewrites)
-
+def _one_by_one(steps: list[Step]) -> Run:
     def run(images: Tensor) -> Tensor:
         # one by one: the norms of a channels_last batch would come to that anyway, and one image's
         # maps stay in the cache

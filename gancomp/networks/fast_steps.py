@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gancomp.networks.norm import InstanceNorm2d
 from gancomp.networks.resnet import ResidualBlock, SeparableConv
 from gancomp.networks.tiled import TILE, tiled
+from gancomp.networks.winograd import FrozenConv2d
 
 LANES = 16  # float32 numbers in a vector register: channels below that are computed for nothing
 
@@ -31,11 +32,14 @@ class Rewrites:
 
     Attributes:
         tiled_head: see `TiledConvolution`.
+        fewer_products: see `FrozenConv2d`, for wide layers: a ResNet-9 of width 64 takes
+            0.6 of the time it takes without; the student has none.
         in_place: ReLU, tanh and the sums of residual blocks write where they read (24.2 to
             21.2 ms).
     """
 
     tiled_head: bool = True
+    fewer_products: bool = True
     in_place: bool = True
 
     def names(self) -> list[str]:
@@ -137,6 +141,14 @@ class Residual:
         return given.add_(inner) if self.in_place else given + inner
 
 
+def has_fewer_products(steps: Sequence[Step]) -> bool:
+    """Whether any step is a `FrozenConv2d`: not every generator is wide enough for one."""
+    return any(
+        has_fewer_products(step.steps) if isinstance(step, Residual) else type(step) is FrozenConv2d
+        for step in steps
+    )
+
+
 def make_steps(layers: nn.Sequential, rewrites: Rewrites) -> list[Step]:
     """The steps of a whole generator in eval mode."""
     return [to_channels_last, *_steps(list(_plain(layers)), rewrites)]
@@ -171,11 +183,16 @@ def _steps(layers: Sequence[nn.Module], rewrites: Rewrites) -> Iterator[Step]:
 
 def _convolution(
     layer: nn.Conv2d | nn.ConvTranspose2d, following: nn.Module | None, rewrites: Rewrites
-) -> Convolution:
+) -> Step:
     if rewrites.tiled_head and isinstance(following, nn.Tanh) and TiledConvolution.fits(layer):
         assert isinstance(layer, nn.Conv2d)
         return TiledConvolution(layer)
-    return Convolution(layer, following)
+    step = Convolution(layer, following)
+    if rewrites.fewer_products and layer.groups == 1 and not step.transposed:
+        conv = FrozenConv2d.of(step.weight, step.bias, stride=step.stride, padding=step.padding)
+        if conv.may_gain:
+            return conv
+    return step
 
 
 def fold_batch_norm(

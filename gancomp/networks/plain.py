@@ -16,6 +16,7 @@ from gancomp.networks.norm import (
 )
 from gancomp.networks.padding import ReflectionPad2d
 from gancomp.networks.tiled import ImageConv2d
+from gancomp.networks.winograd import FrozenConv2d
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -23,7 +24,13 @@ Module = TypeVar("Module", bound=nn.Module)
 def plain_copy(network: Module) -> Module:
     """A contiguous copy, equal weights and all, as PyTorch's users would have written it."""
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
-    for use in (use_torch_norms, use_torch_paddings, use_torch_heads, use_torch_biases):
+    for use in (
+        use_torch_norms,
+        use_torch_paddings,
+        use_torch_heads,
+        use_torch_biases,
+        use_torch_frozen,
+    ):
         use(plain)
     return plain.train(network.training)
 
@@ -55,8 +62,13 @@ def use_torch_biases(network: nn.Module) -> None:
     )
 
 
+def use_torch_frozen(network: nn.Module) -> None:
+    """Puts plain convolutions where ours make use of weights that are not trained."""
+    _become(network, {FrozenConv2d: nn.Conv2d})
+
+
 def _become(network: nn.Module, classes: dict[type[nn.Module], type[nn.Module]]) -> None:
     for module in network.modules():
         if type(module) in classes:
-            # the subclasses add no state, only another forward pass
+            # the subclasses add another forward pass, and at most what it keeps for the next one
             module.__class__ = classes[type(module)]

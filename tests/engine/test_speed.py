@@ -168,7 +168,8 @@ def test_a_compiled_vgg16_gives_the_same_maps(graphs: list[torch.fx.GraphModule]
     found = perceptual(images)
     assert list(found) == list(wanted)
     for tap, features in found.items():
-        assert torch.allclose(features, wanted[tap], rtol=1e-5)
+        # compiled, wide convolutions are torch's own
+        assert torch.allclose(features, wanted[tap], rtol=1e-4, atol=1e-5), tap
     assert len(graphs) == 1
 
 

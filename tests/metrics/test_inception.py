@@ -83,7 +83,7 @@ def test_folding_is_convolution_norm_and_relu(reference: nn.Module, name: str) -
     assert reference is not None
     unit = FoldedConvolution(STATE, name)
     generator = torch.Generator().manual_seed(2)
-    features = torch.randn(2, unit.weight.shape[1], 9, 8, generator=generator)
+    features = torch.randn(2, unit.conv.in_channels, 9, 8, generator=generator)
     weight = STATE[f"{name}.conv.weight"]
     padding = (0, 0) if name in UNPADDED else (weight.shape[2] // 2, weight.shape[3] // 2)
     scaled = 2 * features - 1 if name == FIRST else features

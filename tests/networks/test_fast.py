@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gancomp.networks import winograd
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.fast import accelerate
 from gancomp.networks.fast_steps import (
@@ -36,7 +38,8 @@ NETWORKS: list[tuple[str, dict[str, Any]]] = [
 ]
 SIZES = [(64, 64), (32, 48), (36, 20), (18, 27), (8, 8)]
 STEPS = [
-    Rewrites(tiled_head=head, in_place=place) for head in (False, True) for place in (False, True)
+    Rewrites(tiled_head=head, fewer_products=fewer, in_place=place)
+    for head, fewer, place in itertools.product((False, True), repeat=3)
 ]
 
 
@@ -108,6 +111,22 @@ def test_each_rewrite_alone_and_with_others_changes_nothing(rewrites: Rewrites) 
     given = images((32, 20), 2)
     found = accelerate(network, rewrites)(given)
     assert torch.allclose(found, network(given), atol=1e-9)
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_wide_convolutions_with_fewer_products_give_the_same_images(
+    norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "LEAST_CHANNEL_PAIRS", 12 * 12)
+    network = at_work(build_network("resnet6", width=3, norm=norm), 3)
+    given = images((64, 64), 2).float()
+    fast = accelerate(network)
+    assert "fewer products" in fast.how
+    assert "fewer products" not in accelerate(build_network("resnet6", width=2).eval()).how
+    monkeypatch.setattr(nn.Conv2d, "forward", None)
+    found = fast(given)
+    monkeypatch.undo()
+    assert (found - network(given)).abs().max() <= 1e-4
 
 
 def test_the_images_given_stay_as_they_were() -> None:
