@@ -58,7 +58,7 @@ lengths = st.integers(1, 12)
 sizes = st.integers(1, 15)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(length=lengths, batch_size=sizes, seed=st.integers(0, 99), start=st.integers(0, 40))
 def test_start_at_step_k_equals_the_rest_of_an_unbroken_run(
     length: int, batch_size: int, seed: int, start: int
@@ -69,7 +69,7 @@ def test_start_at_step_k_equals_the_rest_of_an_unbroken_run(
     assert indices(resumed, 5) == straight[start:]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(length=lengths, batch_size=sizes, seed=st.integers(0, 99))
 def test_epoch_meets_every_position_at_most_once_and_drops_less_than_a_batch(
     length: int, batch_size: int, seed: int
