@@ -23,7 +23,6 @@ def thread_pool(num_threads: int, name: str = "") -> ThreadPoolExecutor:
         num_threads: all of them are started at once.
         name: what their names begin with.
     """
-    of_others = torch.get_num_threads()
     started = threading.Barrier(num_threads + 1)
 
     def start() -> None:
@@ -33,6 +32,7 @@ def thread_pool(num_threads: int, name: str = "") -> ThreadPoolExecutor:
 
     pool = ThreadPoolExecutor(num_threads, name, initializer=start)
     with _starting:  # two at once would take each other's 1 for the number to go back to
+        of_others = torch.get_num_threads()
         try:
             for _ in range(num_threads):  # none is idle before all have started
                 pool.submit(int)
