@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import json
 import os
@@ -21,7 +20,6 @@ from rich.console import Console
 
 import gancomp
 from gancomp import console
-from gancomp.__main__ import main
 from gancomp.cli import app
 from gancomp.console import ConsoleView, duration, milestones, say
 from gancomp.data.demo_set import write_demo_set
@@ -508,24 +506,3 @@ def test_progress_by_count_is_said_at_each_multiple(capsys: pytest.CaptureFixtur
     for done in (50, 100, 150, 250, 260):
         tell(done)
     assert lines == ["100 done", "250 done"]
-
-
-@pytest.mark.parametrize("triton", [False, True])
-def test_a_process_looks_for_garbage_rarely_and_at_its_end_only_where_triton_counts(
-    triton: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = gc.get_threshold()
-    monkeypatch.setattr(sys, "argv", ["gancomp", "--version"])
-    if triton:
-        monkeypatch.setitem(sys.modules, "triton", sys)
-    else:
-        monkeypatch.delitem(sys.modules, "triton", raising=False)
-    try:
-        with pytest.raises(SystemExit) as left:
-            main()
-        assert left.value.code == 0
-        assert gc.get_threshold()[0] > before[0]
-        assert (gc.get_freeze_count() == 0) is triton
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*before)
