@@ -135,7 +135,7 @@ class FrozenConv2d(nn.Conv2d):
     def _apply(self, fn: Any, recurse: bool = True) -> FrozenConv2d:
         """As every module's: it changes device and type of the weights without a new version."""
         self._kept = None
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's lack
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch left it untyped
         return self
 
     def __getstate__(self) -> dict[str, Any]:
