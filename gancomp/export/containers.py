@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import pickle
-import re
-import warnings
-from argparse import Namespace
+import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gancomp.errors import CheckpointError
-
-NUMERIC_TYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")
+from gancomp.export.torch_files import read_archive, read_row
 
 
 def sniff(path: Path) -> str:
@@ -68,25 +63,17 @@ def read_torch(path: Path) -> Any:
     """What `torch.save` wrote: tensors, plain containers, numbers; NumPy numbers and arrays too.
 
     And the command line that some training scripts save beside their networks, as a `Namespace`:
-    it only ever takes attributes.
+    it only ever takes attributes. No tensor takes more memory than its numbers do in the file.
 
     Raises:
         CheckpointError: if the file is damaged or holds anything else, which is never run.
     """
     try:
-        # by its content: handed a path, torch.load would go by the suffix .safetensors
-        with (
-            path.open("rb") as file,
-            torch.serialization.safe_globals([Namespace, *_numpy_globals()]),
-            warnings.catch_warnings(action="ignore"),  # advice to programmers, not to users
-        ):
-            return torch.load(file, map_location="cpu", weights_only=True)
+        return read_archive(path) if zipfile.is_zipfile(path) else read_row(path)
     except pickle.UnpicklingError as error:
-        # PyTorch's own text advises to open the file unsafely: never pass it on
-        named = re.search(r"(?:GLOBAL|global:?) ([\w.]+\.[\w.]+)", str(error))
         raise CheckpointError(
-            f"{path}: refused, it holds {named[1] if named else 'something'} beside tensors and "
-            "opening that could run code; save the bare weights, "
+            f"{path}: refused, it holds {printable(str(error).removeprefix('GLOBAL '))} beside "
+            "tensors and opening that could run code; save the bare weights, "
             "torch.save(network.state_dict(), FILE), and open those"
         ) from error
     except Exception as error:  # a damaged file can make the reader raise nearly anything
@@ -99,17 +86,6 @@ def read_torch(path: Path) -> Any:
             f"{path}: damaged or incomplete file ({type(error).__name__}: {_first_line(error)}); "
             "download or save it again"
         ) from error
-
-
-def _numpy_globals() -> list[Any]:
-    """What NumPy numbers and arrays are pickled with, under the old module name and the new."""
-    scalar = np.float64(0).__reduce__()[0]
-    array = np.zeros(1).__reduce__()[0]
-    found: list[Any] = [np.dtype, np.ndarray]
-    found += [type(np.dtype(code)) for code in NUMERIC_TYPES]
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        found += [(scalar, f"{module}.scalar"), (array, f"{module}._reconstruct")]
-    return found
 
 
 def printable(text: str) -> str:
