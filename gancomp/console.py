@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -125,7 +126,20 @@ def milestones(
 
 def print_json(document: dict[str, Any]) -> None:
     """The one JSON document that `--json` promises on stdout."""
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    try:
+        text = json.dumps(document, indent=2, allow_nan=False)
+    except ValueError:  # numbers that JSON does not have
+        text = json.dumps(_without_infinities(document), indent=2)
+    sys.stdout.write(text + "\n")
+
+
+def _without_infinities(value: Any) -> Any:
+    """A copy with null for what is infinite or not a number."""
+    if isinstance(value, dict):
+        return {key: _without_infinities(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_infinities(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_table(

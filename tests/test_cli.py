@@ -506,3 +506,8 @@ def test_progress_by_count_is_said_at_each_multiple(capsys: pytest.CaptureFixtur
     for done in (50, 100, 150, 250, 260):
         tell(done)
     assert lines == ["100 done", "250 done"]
+
+
+def test_numbers_that_json_does_not_have_are_null(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_json({"fid": float("inf"), "all": [1.5, float("nan")]})
+    assert json.loads(capsys.readouterr().out) == {"fid": None, "all": [1.5, None]}

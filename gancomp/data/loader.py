@@ -307,6 +307,7 @@ def evaluation_batches(
     half: Half | None = None,
     warn: Warn = warn_on_stderr,
     strict: bool = False,
+    skipped: list[Path] | None = None,
 ) -> Iterator[tuple[list[str], Tensor]]:
     """Names and images `(N, 3, size, size)` in [-1, 1] of every readable file, in order.
 
@@ -319,6 +320,7 @@ def evaluation_batches(
         half: for paths of two images side by side, the half to read.
         warn: is told about each unreadable file, which is left out.
         strict: raise instead.
+        skipped: the files left out are added to it.
 
     Raises:
         DataError: at an unreadable file if `strict`; if not one file is readable.
@@ -333,7 +335,7 @@ def evaluation_batches(
     names: list[str] = []
     tensors: list[Tensor] = []
     for path, image in read_in_order(
-        paths, lambda path: resize(load_half(path, half), size), warn, strict
+        paths, lambda path: resize(load_half(path, half), size), warn, strict, skipped=skipped
     ):
         names.append(path.name)
         tensors.append(to_tensor(image))
@@ -350,6 +352,7 @@ def uint8_folder(
     warn: Warn = warn_on_stderr,
     strict: bool = False,
     half: Half | None = None,
+    skipped: list[Path] | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """`(H, W, 3)` uint8 images at native size, exactly as pytorch-fid reads the files.
 
@@ -360,6 +363,7 @@ def uint8_folder(
         warn: is told about each unreadable file, which is left out.
         strict: raise instead.
         half: for files of two images side by side, the half to read.
+        skipped: the files left out are added to it.
 
     Raises:
         DataError: at an unreadable file if `strict`; if not one file is readable.
@@ -369,7 +373,7 @@ def uint8_folder(
         image = load_image_as_pytorch_fid(path)
         return np.array(image if half is None else cut_half(image, half, path))
 
-    for _, pixels in read_in_order(paths, read, warn, strict):
+    for _, pixels in read_in_order(paths, read, warn, strict, skipped=skipped):
         yield pixels
 
 
@@ -393,7 +397,12 @@ def _read_ahead(
 
 
 def read_in_order(
-    paths: Sequence[Path], read: Callable[[Path], Read], warn: Warn, strict: bool
+    paths: Sequence[Path],
+    read: Callable[[Path], Read],
+    warn: Warn,
+    strict: bool,
+    *,
+    skipped: list[Path] | None = None,
 ) -> Iterator[tuple[Path, Read]]:
     """Each path that can be read with what `read` makes of it, in order, read ahead in threads.
 
@@ -402,6 +411,7 @@ def read_in_order(
         read: raises DataError for what is unreadable; computes nothing with torch.
         warn: is told about each unreadable file, which is left out.
         strict: raise instead.
+        skipped: the files left out are added to it.
 
     Raises:
         DataError: at an unreadable file if `strict`; if not one file is readable.
@@ -414,6 +424,8 @@ def read_in_order(
             if strict:
                 raise
             warn(f"{error}; skipped")
+            if skipped is not None:
+                skipped.append(path)
             continue
         num_read += 1
         yield path, result

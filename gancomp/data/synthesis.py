@@ -102,6 +102,7 @@ def square_images(
     mirrored: bool = False,
     warn: Warn = warn_on_stderr,
     strict: bool = False,
+    skipped: list[Path] | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """`(size, size, 3)` uint8 images as synthesis is trained on them.
 
@@ -111,6 +112,7 @@ def square_images(
         mirrored: follow each image by its mirror image.
         warn: is told about each unreadable file, which is left out.
         strict: raise instead.
+        skipped: the files left out are added to it.
 
     Raises:
         DataError: at an unreadable file if `strict`; if not one file is readable.
@@ -119,7 +121,7 @@ def square_images(
     def read(path: Path) -> NDArray[np.uint8]:
         return np.array(square(load_image(path), size))
 
-    for _, pixels in read_in_order(paths, read, warn, strict):
+    for _, pixels in read_in_order(paths, read, warn, strict, skipped=skipped):
         yield pixels
         if mirrored:
             yield np.ascontiguousarray(pixels[:, ::-1])

@@ -1,21 +1,16 @@
-"""The Frechet Inception distance from features or stored statistics, exact and fast."""
+"""The Frechet Inception distance from features or statistics, exact and fast."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gancomp.errors import DataError, RunError
-from gancomp.files import replacing
+from gancomp.errors import DataError
 
-CACHE_VERSION = 1
 ENOUGH_IMAGES = 2048
 LEAST_IMAGES = 2
 
@@ -97,7 +92,7 @@ def fid_from_statistics(a: Statistics, b: Statistics) -> float:
     few images there were.
 
     Raises:
-        DataError: if their numbers of features differ.
+        DataError: if their numbers of features differ, or the distance overflows.
 
     Source: Heusel et al. 2017, eq. 6.
     """
@@ -152,97 +147,6 @@ def bias_warning(num_images: int) -> str | None:
     )
 
 
-def save_statistics(path: Path, statistics: Statistics) -> None:
-    """Writes an `.npz` that pytorch-fid reads too (`mu`, `sigma`), with `n_images` and `protocol`.
-
-    Raises:
-        RunError: if the folder cannot be written; a file that was there before is then intact.
-    """
-    entries: dict[str, Any] = {
-        "mu": statistics.mean,
-        "sigma": statistics.covariance,
-        "protocol": np.array(statistics.protocol),
-    }
-    if statistics.num_images is not None:
-        entries["n_images"] = np.array(statistics.num_images)
-    with replacing(path) as aside, aside.open("wb") as file:
-        np.savez(file, **entries)
-
-
-def load_statistics(path: Path) -> Statistics:
-    """Statistics from an `.npz` of ours, of pytorch-fid or of a GAN-compression release.
-
-    Raises:
-        DataError: if the file is missing, damaged, or without a sound `mu` and `sigma`. Nothing in
-            it is ever unpickled.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            entries = {name: archive[name] for name in archive.files}
-        mean = np.asarray(entries["mu"], dtype=np.float64)
-        covariance = np.asarray(entries["sigma"], dtype=np.float64)
-        num_images = int(entries["n_images"]) if "n_images" in entries else None
-        protocol = str(entries.get("protocol", ""))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; FID statistics are an .npz") from error
-    except Exception as error:  # a damaged archive makes NumPy and zipfile raise almost anything
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise DataError(
-            f"{path}: not FID statistics ({reason}); needed is an .npz with mu and sigma, "
-            "as pytorch-fid --save-stats writes"
-        ) from error
-    _check_sound(path, mean, covariance)
-    return Statistics(mean, covariance, num_images, protocol)
-
-
-def cached_statistics(
-    key_files: Sequence[Path],
-    compute: Callable[[], Statistics],
-    cache_dir: Path,
-    *,
-    weights_id: str,
-    protocol: str = "",
-) -> Statistics:
-    """`compute()`, remembered for as long as the files' contents stay what they are.
-
-    Names and order of the files do not matter. A damaged entry is computed again, and a cache that
-    cannot be written costs the next run its time but not this one its score.
-
-    Args:
-        key_files: the images the statistics are of.
-        compute: makes the statistics when they are not known yet.
-        cache_dir: made if missing.
-        weights_id: of the feature network (`InceptionFeatures.weights_id`).
-        protocol: whatever else changes the features, such as how images are resized.
-
-    Raises:
-        DataError: if a file cannot be read.
-    """
-    entry = cache_dir / f"statistics-{_cache_key(key_files, weights_id, protocol)}.npz"
-    if entry.is_file():
-        try:
-            return load_statistics(entry)
-        except DataError:
-            pass  # damaged: written again below
-    statistics = compute()
-    with contextlib.suppress(OSError, RunError):
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        save_statistics(entry, statistics)
-    return statistics
-
-
-def _cache_key(key_files: Sequence[Path], weights_id: str, protocol: str) -> str:
-    digests = []
-    for file in key_files:
-        try:
-            with file.open("rb") as stream:
-                digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read ({error.strerror})") from error
-    parts = [str(CACHE_VERSION), weights_id, protocol, *sorted(digests)]
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
-
-
 def _distance(
     a: tuple[Array, float], b: tuple[Array, float], product: Callable[[], Array]
 ) -> float:
@@ -259,10 +163,20 @@ def _distance(
             f"FID between {mean_a.size} and {mean_b.size} features: both sides need the same "
             "network's (pool3 has 2048)"
         )
-    eigenvalues = np.linalg.eigvalsh(product()).clip(min=0)  # rounding makes tiny negative ones
-    spread = trace_a + trace_b - 2 * np.sqrt(eigenvalues).sum()
-    distance = np.square(mean_a - mean_b).sum() + spread
-    return float(np.maximum(distance, 0.0))  # unlike max(), does not turn a NaN into a perfect 0
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+            # rounding makes tiny negative ones
+            eigenvalues = np.linalg.eigvalsh(product()).clip(min=0)
+            spread = trace_a + trace_b - 2 * np.sqrt(eigenvalues).sum()
+            distance = float(np.square(mean_a - mean_b).sum() + spread)
+    except np.linalg.LinAlgError:  # of values that are not finite
+        distance = math.nan
+    if not math.isfinite(distance):
+        raise DataError(
+            "FID is not a finite number: features or statistics of a side are too large; compute "
+            "them again, with the network that FID is defined with"
+        )
+    return max(distance, 0.0)
 
 
 def _root(covariance: Array) -> Array:
@@ -287,22 +201,3 @@ def _rows(features: ArrayLike, *, least: int = LEAST_IMAGES, first: int = 0) -> 
         bad = first + int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
         raise DataError(f"features of image {bad} are not finite: FID is undefined")
     return rows
-
-
-def _check_sound(path: Path, mean: Array, covariance: Array) -> None:
-    if mean.ndim != 1 or covariance.shape != (mean.size, mean.size):
-        problem = f"mu has shape {mean.shape} and sigma {covariance.shape}"
-    elif not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-        problem = "some values are not finite"
-    elif not _is_symmetric(covariance):
-        problem = "sigma is not symmetric"
-    else:
-        return
-    raise DataError(f"{path}: not FID statistics, {problem}; mu is (D,) and sigma (D, D)")
-
-
-def _is_symmetric(covariance: Array) -> bool:
-    if np.array_equal(covariance, covariance.T):  # ours are, and this is eight times faster
-        return True
-    atol = 1e-8 * float(np.trace(covariance))
-    return bool(np.allclose(covariance, covariance.T, rtol=1e-4, atol=atol))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain, islice
+from pathlib import Path
 
 import torch
 
@@ -27,13 +28,12 @@ from gancomp.metrics.features import (
 from gancomp.metrics.fid import (
     Statistics,
     bias_warning,
-    cached_statistics,
     fid_from_features,
     fid_from_statistics,
-    save_statistics,
     statistics_of,
     statistics_of_parts,
 )
+from gancomp.metrics.statistics_files import Found, cached_statistics, save_statistics
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.fast import accelerate
 from gancomp.networks.inference import run_generator
@@ -75,7 +75,11 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
     inception = inception.to(device)
     told = progress("generated", say, contest.num_fakes)
     fakes = gathered(contest.fakes, inception, request, told)
-    statistics = real_statistics(contest.reals, inception, request, say)
+    found = real_statistics(contest.reals, inception, request, say)
+    statistics, skipped = (
+        found.statistics,
+        {*contest.skipped, *contest.reals.skipped, *found.skipped},
+    )
     if not inception.weights_id.startswith(WEIGHTS_HASH_PREFIX):
         say(
             f"warning: the Inception weights (sha256 {inception.weights_id[:12]}) are not the file "
@@ -88,6 +92,7 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
         "fid": distance(fakes, statistics),
         "n_real": statistics.num_images,
         "n_fake": num_fakes,
+        "skipped": len(skipped),
         "real": contest.reals.label,
         "fake": contest.fake_label,
         "weights": inception.weights_id,
@@ -113,9 +118,10 @@ def make_contest(request: FidRequest, chosen: Chosen | None, say: Say) -> Contes
         reals = given_reals(request)
         assert reals is not None
         paths = listing("--fake", request.fake)
-        fakes = uint8_folder(paths, warn=say, strict=request.strict)
+        skipped: list[Path] = []
+        fakes = uint8_folder(paths, warn=say, strict=request.strict, skipped=skipped)
         protocol = {"reals": "native size", "fakes": "files as stored"}
-        return Contest(str(request.fake), fakes, len(paths), reals, protocol)
+        return Contest(str(request.fake), fakes, len(paths), reals, protocol, skipped)
     if isinstance(chosen.model.network, SynthesisGenerator):
         return synthesis_contest(request, chosen, say)
     return translation_contest(request, chosen, say)
@@ -128,7 +134,10 @@ def translation_contest(request: FidRequest, chosen: Chosen, say: Say) -> Contes
     reals = given_reals(request) or real_images(request, files)
     network = chosen.model.network.to(choose_device(request.device))
     size = request.size or chosen.model.header["input"]["size"][0]
-    fakes = translated(network, files.test, size=size, say=say, strict=request.strict)
+    skipped = list(files.skipped)
+    fakes = translated(
+        network, files.test, size=size, say=say, strict=request.strict, skipped=skipped
+    )
     protocol = {
         "reals": "native size",
         "fakes": f"all test sources, bicubic to {size}x{size}, output truncated to 8 bits",
@@ -137,7 +146,8 @@ def translation_contest(request: FidRequest, chosen: Chosen, say: Say) -> Contes
         "step": chosen.model.header["step"],
         "selection": chosen.model.header.get("selection", "last"),
     }
-    return Contest(str(chosen.model.path), fakes, len(files.test.source), reals, protocol)
+    num_fakes = len(files.test.source)
+    return Contest(str(chosen.model.path), fakes, num_fakes, reals, protocol, skipped)
 
 
 def dataset_of(chosen: Chosen, request: FidRequest, say: Say) -> DatasetFiles:
@@ -200,11 +210,19 @@ def real_images(request: FidRequest, files: DatasetFiles) -> Reals:
 
 
 def translated(
-    network: TappedNetwork, split: Split, *, size: int, say: Say, strict: bool = False
+    network: TappedNetwork,
+    split: Split,
+    *,
+    size: int,
+    say: Say,
+    strict: bool = False,
+    skipped: list[Path] | None = None,
 ) -> Iterator[Pixels]:
     """The outputs for all sources of `split`: resized to `size`, truncated to 8 bits."""
     fast = accelerate(network)
-    for _, sources in evaluation_batches(split, size=size, batch_size=1, warn=say, strict=strict):
+    for _, sources in evaluation_batches(
+        split, size=size, batch_size=1, warn=say, strict=strict, skipped=skipped
+    ):
         yield from to_uint8(run_generator(fast, sources))
 
 
@@ -267,27 +285,30 @@ def progress(kind: str, say: Say, count: int = 0) -> Callable[[int], None]:
 
 def real_statistics(
     reals: Reals, inception: InceptionFeatures, request: FidRequest, say: Say
-) -> Statistics:
-    """Statistics of the reals, remembered by the content of the files."""
+) -> Found:
+    """Statistics of the reals, remembered by the content of the files, and which were left out."""
     if reals.statistics is not None:
-        return reals.statistics
+        return Found(reals.statistics)
 
-    def compute() -> Statistics:
-        images = reals.images(say, strict=request.strict)
+    def compute() -> Found:
+        skipped: list[Path] = []
+        images = reals.images(say, strict=request.strict, skipped=skipped)
         count = len(reals.files) * (2 if reals.mirrored else 1)
         found = gathered(images, inception, request, progress("real", say, count))
-        return found if isinstance(found, Statistics) else statistics_of(found)
+        statistics = found if isinstance(found, Statistics) else statistics_of(found)
+        return Found(statistics, tuple(skipped))
 
-    statistics = cached_statistics(
+    found = cached_statistics(
         reals.files,
         compute,
         cache_folder().parent / "fid",
+        unreadable=lambda files: reals.unreadable(files, say, strict=request.strict),
         weights_id=inception.weights_id,
         protocol=reals.preparation(),
     )
     if request.save_stats is not None:
-        save_statistics(request.save_stats, statistics)
-    return statistics
+        save_statistics(request.save_stats, found.statistics)
+    return found
 
 
 def describe_protocol(request: FidRequest, contest: Contest) -> Json:
@@ -312,6 +333,7 @@ def show_fid(score: Json) -> None:
         ["FID", f"{score['fid']:.4f}"],
         ["generated images", f"{score['n_fake']} ({score['fake']})"],
         ["real images", f"{score['n_real']} ({', '.join(score['real'])})"],
+        ["unreadable files left out", str(score["skipped"])],
     ]
     rows += [[name, str(value)] for name, value in score["protocol"].items()]
     console.print_table(["", "value"], rows)

@@ -166,6 +166,7 @@ def describe(scores: Sequence[ImageScore], files: DatasetFiles, scale: int) -> J
     return {
         "dataset": files.name,
         "scale": scale,
+        "skipped": len(files.skipped) + len(originals(files)) - len(scores),
         "protocol": {
             "primary": f"psnr_y, ssim_y: luminance (BT.601, 16..235; greyscale originals as they "
             f"are) of rounded 8-bit images, {scale} pixels cut off at each side",

@@ -91,7 +91,8 @@ def prepared_reals(request: FidRequest, chosen: Chosen, size: int, say: Say) -> 
     if reals is None:
         root = locate(dataset_name(chosen, request), say)
         files = scan(root, task="synthesis", strict=request.strict, warn=say)
-        reals = Reals([f"{files.root} (training images)"], files.train.target)
+        label = [f"{files.root} (training images)"]
+        reals = Reals(label, files.train.target, skipped=files.skipped)
     if reals.statistics is not None:
         return reals
     return replace(reals, size=size, mirrored=is_mirrored(request, chosen))

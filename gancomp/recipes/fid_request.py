@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,8 @@ from gancomp.data.synthesis import square_images
 from gancomp.engine.device import choose_device
 from gancomp.engine.run import read_config
 from gancomp.errors import ConfigError, DataError
-from gancomp.metrics.fid import LEAST_IMAGES, Statistics, load_statistics
+from gancomp.metrics.fid import LEAST_IMAGES, Statistics
+from gancomp.metrics.statistics_files import load_statistics
 from gancomp.recipes.models import Chosen
 from gancomp.recipes.sampling import check_seed, check_truncation
 from gancomp.recipes.translate import check_size
@@ -70,6 +71,7 @@ class Reals:
         statistics: instead of files.
         size: None for the native size, or what the square in the middle is brought to.
         mirrored: whether each image counts a second time, mirrored.
+        skipped: files left out as unreadable when the dataset was looked through.
     """
 
     label: list[str]
@@ -78,6 +80,7 @@ class Reals:
     statistics: Statistics | None = None
     size: int | None = None
     mirrored: bool = False
+    skipped: tuple[Path, ...] = ()
 
     def preparation(self) -> str:
         """All that decides, beside the files, what Inception sees of them."""
@@ -85,13 +88,41 @@ class Reals:
             return f"native size, half={self.half}"
         return f"square, Lanczos to {self.size}, mirrored={self.mirrored}"
 
-    def images(self, say: Say, *, strict: bool) -> Iterator[Pixels]:
-        """`(H, W, 3)` of each file that can be read, or, if `strict`, of all."""
+    def images(self, say: Say, *, strict: bool, skipped: list[Path]) -> Iterator[Pixels]:
+        """`(H, W, 3)` of each file that can be read, or, if `strict`, of all.
+
+        Args:
+            say: told about each file that cannot.
+            strict: whether that is an error.
+            skipped: such files are added to it.
+        """
         if self.size is None:
-            return uint8_folder(self.files, warn=say, strict=strict, half=self.half)
+            return uint8_folder(
+                self.files, warn=say, strict=strict, half=self.half, skipped=skipped
+            )
         return square_images(
-            self.files, size=self.size, mirrored=self.mirrored, warn=say, strict=strict
+            self.files,
+            size=self.size,
+            mirrored=self.mirrored,
+            warn=say,
+            strict=strict,
+            skipped=skipped,
         )
+
+    def unreadable(self, files: Sequence[Path], say: Say, *, strict: bool) -> list[Path]:
+        """Which of `files` cannot be read; `say` is told about each.
+
+        Raises:
+            DataError: at the first of them, if `strict`.
+        """
+        skipped: list[Path] = []
+        try:
+            for _ in replace(self, files=tuple(files)).images(say, strict=strict, skipped=skipped):
+                pass
+        except DataError:
+            if strict:
+                raise  # else it says that none can be read
+        return skipped
 
 
 @dataclass(frozen=True)
@@ -104,6 +135,7 @@ class Contest:
         num_fakes: about how many there are.
         reals: to compare them with.
         protocol: all that a reader needs to repeat it, beside the two sets themselves.
+        skipped: files left out as unreadable; those met on the way are added.
     """
 
     fake_label: str
@@ -111,6 +143,7 @@ class Contest:
     num_fakes: int
     reals: Reals
     protocol: Json
+    skipped: list[Path] = field(default_factory=list)
 
 
 def check_request(request: FidRequest) -> None:

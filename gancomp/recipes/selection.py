@@ -157,7 +157,7 @@ class Selection:
         if self._real_statistics is None:
             self._real_statistics = real_statistics(
                 self.reals, self.inception, self.request, self.say
-            )
+            ).statistics
         return self._real_statistics
 
     def history(self) -> list[Json]:

@@ -19,7 +19,8 @@ from gancomp.data.demo_set import write_demo_set
 from gancomp.data.transforms import to_uint8
 from gancomp.export.model import open_model
 from gancomp.metrics.features import WEIGHTS_NAME
-from gancomp.metrics.fid import fid_from_features, load_statistics, statistics_of
+from gancomp.metrics.fid import fid_from_features, statistics_of
+from gancomp.metrics.statistics_files import load_statistics
 from gancomp.networks.inference import run_generator
 from gancomp.recipes import eval_fid as recipe
 from gancomp.recipes.scores import saved_scores
@@ -81,7 +82,8 @@ def test_two_folders_are_scored_as_they_are(toy: Path, capsys: pytest.CaptureFix
     assert (score["real"], score["fake"]) == ([str(toy / "testB")], str(toy / "testA"))
     assert score["weights"] == "6726825d as if"
     assert score["protocol"]["fakes"] == "files as stored"
-    assert score.keys() == {"fid", "n_real", "n_fake", "real", "fake", "weights", "protocol"}
+    wanted_keys = {"fid", "n_real", "n_fake", "skipped", "real", "fake", "weights", "protocol"}
+    assert (score.keys(), score["skipped"]) == (wanted_keys, 0)
     assert "biased upwards" in outcome.err
     assert outcome.err.startswith("warning: FID of 3 images")
 
@@ -471,3 +473,38 @@ def test_the_protocol_says_what_the_generator_computes_with_on_cuda(
     assert recipe.number_format(torch.device("cuda"), generates=True) == wanted
     assert recipe.number_format(torch.device("cuda"), generates=False) == "float32 features"
     assert recipe.number_format(torch.device("cpu"), generates=True) == "float32 features"
+
+
+@pytest.mark.usefixtures("stub")
+def test_a_passing_fault_at_one_image_is_counted_and_not_kept(
+    toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_open, broken = Image.open, images(toy, "testB")[1]
+
+    def failing(path: Any, *arguments: Any, **options: Any) -> Any:
+        if Path(path) == broken:
+            raise OSError(24, "Too many open files")
+        return real_open(path, *arguments, **options)
+
+    folders = ["--real", toy / "testB", "--fake", toy / "testA", "--json"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", failing)
+        for _ in range(2):  # computed, then kept as what it is
+            outcome = run_command(capsys, "eval-fid", *folders)
+            assert (outcome.document["n_real"], outcome.document["skipped"]) == (2, 1)
+            assert f"{broken}: cannot be read (Too many open files); skipped" in outcome.err
+        outcome = run_command(capsys, "eval-fid", *folders, "--strict")
+        assert (outcome.status, str(broken) in outcome.err) == (2, True)
+    score = run_command(capsys, "eval-fid", *folders, "--strict").document
+    assert (score["n_real"], score["skipped"]) == (3, 0)
+
+
+@pytest.mark.usefixtures("stub")
+def test_damaged_fakes_and_sources_are_counted(
+    toy: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = images(toy, "testA")[0]
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    for arguments in (["--real", toy / "testB", "--fake", toy / "testA"], [model]):
+        outcome = run_command(capsys, "eval-fid", *arguments, "--json")
+        assert (outcome.document["n_fake"], outcome.document["skipped"]) == (2, 1), outcome.err

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from gancomp.data.transforms import to_nearest_uint8
 from gancomp.export.model import open_model
-from gancomp.metrics.fid import fid_from_features, load_statistics, statistics_of
+from gancomp.metrics.fid import fid_from_features, statistics_of
+from gancomp.metrics.statistics_files import load_statistics
 from gancomp.recipes import eval_fid as recipe
 from gancomp.recipes.sampling import Recipe, sampled
 from gancomp.recipes.scores import saved_scores

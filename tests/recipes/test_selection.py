@@ -15,7 +15,7 @@ from gancomp.data.layout import scan
 from gancomp.data.loader import uint8_folder
 from gancomp.errors import ConfigError, WeightsError
 from gancomp.export.model import open_model
-from gancomp.metrics.fid import cached_statistics
+from gancomp.metrics.statistics_files import cached_statistics
 from gancomp.recipes import eval_fid, fid_request
 from gancomp.recipes import selection as recipe
 from gancomp.recipes.plan import Given, make_plan
