@@ -292,8 +292,11 @@ def _value(hint: Any, value: Any, where: str, label: str, problems: list[str]) -
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
-        (hint,) = [option for option in arguments if option is not type(None)]
-        return _value(hint, value, where, label, problems)
+        options = [option for option in arguments if option is not type(None)]
+        words = [option for option in options if typing.get_origin(option) is Literal]
+        if isinstance(value, str) and words:
+            return _value(words[0], value, where, label, problems)
+        return _value(options[0], value, where, label, problems)
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return _read(typing.cast(type, hint), value, where, problems)
     if origin is Literal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ OPTIONS: tuple[Option, ...] = (
     _distil(SYNTHESIS, "--teacher-d", str, "method.options.teacher_discriminator", "The teacher's discriminator: frozen or finetune.", "frozen"),
     _distil(SYNTHESIS, "--d-multiplier", float, "method.options.d_multiplier", "Width of the student's discriminator over the teacher's.", "the ratio; BigGAN 1"),
     _distil(SYNTHESIS, "--narrow-const/--wide-const", bool, "narrow_const", "Narrow the student's learned constant too (StyleGAN2).", "wide-const"),
-    _option(SYNTHESIS, "--r1-gamma", float, "method.options.r1_gamma", "Weight of R1; 0 is none.", "0.0002 size^2 / batch; BigGAN 0"),
+    _option(SYNTHESIS, "--r1-gamma", str, "method.options.r1_gamma", "Weight of R1; 0 is none, auto 0.0002 size^2 / batch (ADA's rule, for small images).", "10; short presets auto, BigGAN 0"),
     _option(SYNTHESIS, "--r1-every", int, "method.options.r1_every", "Steps from one R1 to the next.", "16"),
     _option(SYNTHESIS, "--path-weight", float, "method.options.path_weight", "Weight of the path lengths; 0 is none.", "2; BigGAN 0"),
     _option(SYNTHESIS, "--path-every", int, "method.options.path_every", "Steps from one path length to the next.", "4"),
@@ -172,7 +173,7 @@ def gather(typed: dict[str, Any]) -> Json:
         typed: parameter name to value; None for what was not typed.
 
     Raises:
-        ConfigError: if `--max-time` is no time.
+        ConfigError: if `--max-time` is no time, or `--r1-gamma` neither a number nor `auto`.
     """
     fields: Json = {}
     overrides: Json = {}
@@ -180,8 +181,8 @@ def gather(typed: dict[str, Any]) -> Json:
         value = typed.get(option.parameter)
         if value is None:
             continue
-        if option.flag == "--max-time":
-            value = seconds(value)
+        if option.flag in READ:
+            value = READ[option.flag](value)
         if option.setting == "student_gan":
             for name in ("student_fools_discriminator", "student_in_discriminator"):
                 put(overrides, f"method.options.{name}", value)
@@ -214,3 +215,21 @@ def seconds(text: str) -> float:
         raise ConfigError(f"--max-time {text}: is no time; write 90s, 25m or 1h30m")
     hours, minutes, rest = (float(match[name] or 0) for name in ("h", "m", "s"))
     return hours * 3600 + minutes * 60 + rest
+
+
+def gamma(text: str) -> float | str:
+    """The number, or `auto`.
+
+    Raises:
+        ConfigError: if the text is neither.
+    """
+    if text.strip() == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"--r1-gamma {text}: is no number; write 10, 0 or auto") from None
+
+
+# what is typed in another form than the setting's
+READ: dict[str, Callable[[str], Any]] = {"--max-time": seconds, "--r1-gamma": gamma}

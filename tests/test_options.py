@@ -18,7 +18,7 @@ from gancomp.registry import DISCRIMINATORS, METHODS, NETWORKS, resolve
 
 METHOD_OPTIONS = {name: resolve(METHODS, "--method", name).Options for name in METHODS}
 # these set two settings at once, or one in another unit
-SPECIAL = {"student_gan": bool, "schedule.max_seconds": str}
+SPECIAL = {"student_gan": bool, "schedule.max_seconds": str, "method.options.r1_gamma": str}
 
 
 def leaves(kind: Any, where: str = "") -> dict[str, tuple[Any, str | None]]:
@@ -36,7 +36,7 @@ def leaves(kind: Any, where: str = "") -> dict[str, tuple[Any, str | None]]:
 
 def plain(hint: Any) -> Any:
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        (hint,) = [option for option in typing.get_args(hint) if option is not type(None)]
+        hint, *_ = [option for option in typing.get_args(hint) if option is not type(None)]
     return hint
 
 
@@ -141,6 +141,12 @@ def test_one_side_of_the_game_can_be_switched_back_on() -> None:
 )
 def test_times_are_read_as_they_are_written(text: str, wanted: float) -> None:
     assert seconds(text) == wanted
+
+
+@pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("10", 10.0), (" 0.41", 0.41)])
+def test_a_weight_of_r1_is_a_number_or_auto(text: str, value: float | str) -> None:
+    options = gather({"r1_gamma": text})["overrides"]["method"]["options"]
+    assert options == {"r1_gamma": value}
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-5m", "5m1h", "m", "1e3", "nan", "1d"])

@@ -400,6 +400,8 @@ CASES: list[tuple[str, str, str]] = [
     (f"distill {SYNTHESIS} --style-mixing 2", "--style-mixing 2", "at most 1"),
     (f"distill {SYNTHESIS} --ema-beta 1", "--ema-beta 1", "at most"),
     (f"distill {SYNTHESIS} --ema-kimg 0", "--ema-kimg 0", "greater than 0"),
+    (f"distill {SYNTHESIS} --r1-gamma much", "--r1-gamma much", "10, 0 or auto"),
+    (f"distill {SYNTHESIS} --r1-gamma -1", "--r1-gamma -1", "at least 0"),
     (f"distill {SYNTHESIS} --r1-every 0", "--r1-every 0", "at least 1"),
     (f"distill {SYNTHESIS} --path-weight -1", "--path-weight -1", "at least 0"),
     (f"distill {SYNTHESIS} --d-lr 0", "--d-lr 0", "greater than 0"),
@@ -558,7 +560,7 @@ def test_a_mistake_costs_one_line_and_status_2_and_changes_nothing(
 def test_the_table_covers_every_command_and_many_mistakes() -> None:
     first = [case[0].split()[0] for case in CASES if case[0]]
     assert {name: first.count(name) >= 2 for name in COMMANDS} == dict.fromkeys(COMMANDS, True)
-    assert len({case[0] for case in CASES}) == len(CASES) == 368
+    assert len({case[0] for case in CASES}) == len(CASES) == 370
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,7 @@ class LiteralSynthesis:
     def r1_losses(self, images: Tensor) -> dict[str, Tensor]:
         """The squared gradient at real images, with the weight of Karras et al. 2020 (ADA)."""
         gamma = self.rules.r1_gamma
-        if gamma is None:
+        if gamma == "auto":
             gamma = 0.0002 * images.shape[-1] ** 2 / len(images)
         images = images.detach().clone().requires_grad_(True)
         logits = self.discriminator(images)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,7 @@ class GanOptions:
     """The rules of the game.
 
     Attributes:
-        r1_gamma: of R1; None is 0.0002 size^2 / batch (Karras et al. 2020, ADA), 0 is none.
+        r1_gamma: of R1; `auto` is 0.0002 size^2 / batch (Karras et al. 2020, ADA), 0 is none.
         r1_every: steps from one R1 to the next.
         path_weight: of the path length regulariser; 0 is none.
         path_every: steps from one to the next.
@@ -62,7 +62,7 @@ class GanOptions:
         d_lr: the discriminator's rate; None is the generator's.
     """
 
-    r1_gamma: float | None = setting(None, "--r1-gamma", least=0.0)
+    r1_gamma: float | Literal["auto"] = setting("auto", "--r1-gamma", least=0.0)
     r1_every: int = setting(16, "--r1-every", least=1)
     path_weight: float = setting(2.0, "--path-weight", least=0.0)
     path_every: int = setting(4, "--path-every", least=1)
@@ -74,7 +74,7 @@ class GanOptions:
     d_lr: float | None = setting(None, "--d-lr", above=0.0, most=10.0)
 
 
-def default_r1_gamma(size: int, batch_size: int) -> float:
+def automatic_r1_gamma(size: int, batch_size: int) -> float:
     """The weight of R1 for images of `size` pixels. Source: Karras et al. 2020 (ADA)."""
     return 0.0002 * size**2 / batch_size
 
@@ -239,8 +239,8 @@ class Game(nn.Module):
         """R1 of `judge` at the batch, for all the steps until the next one."""
         reals, rules = reals_of(step, judge), self.rules
         gamma = rules.r1_gamma
-        if gamma is None:
-            gamma = default_r1_gamma(reals.images.shape[-1], len(reals.images))
+        if gamma == "auto":
+            gamma = automatic_r1_gamma(reals.images.shape[-1], len(reals.images))
         weight = gamma / 2 * rules.r1_every
 
         def terms_of(part: int) -> Terms:

@@ -15,7 +15,7 @@ from gancomp.engine.run import CONFIG, read_config
 from gancomp.errors import CheckpointError, ConfigError, MissingPartError
 from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import open_model
-from gancomp.methods.game import default_r1_gamma
+from gancomp.methods.game import automatic_r1_gamma
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.stylegan2_discriminator import GROUP
 from gancomp.registry import DISCRIMINATORS, NETWORKS, build_network
@@ -55,8 +55,9 @@ def complete(values: Json, typed: Json, files: DatasetFiles) -> Json:
         freeze = _needs_guide(values) or values["teacher"].get("source") is not None
         values = merge(values, {"teacher": {"freeze": freeze}})
     size, batch_size = values["data"]["size"], values["data"].get("batch_size")
-    if "r1_gamma" not in options and isinstance(size, int) and isinstance(batch_size, int):
-        gamma = default_r1_gamma(size, max(1, batch_size))
+    automatic = options.get("r1_gamma", "auto") == "auto"
+    if automatic and isinstance(size, int) and isinstance(batch_size, int):
+        gamma = automatic_r1_gamma(size, max(1, batch_size))
         values = merge(values, {"method": {"options": {"r1_gamma": gamma}}})
     return values
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from gancomp.engine.fit import run_step
 from gancomp.engine.phases import Progress, Step, optimizers
 from gancomp.errors import ConfigError
-from gancomp.methods.game import Game, default_r1_gamma
+from gancomp.methods.game import Game, automatic_r1_gamma
 from gancomp.networks.synthesis import Latents
 from gancomp.tasks.synthesis import draw, fakes_of
 
@@ -113,9 +113,9 @@ def test_r1_is_half_gamma_times_the_squared_gradient_times_the_steps_it_stands_f
     assert not images.requires_grad
 
 
-def test_r1_of_no_given_weight_is_that_of_the_size_and_batch() -> None:
-    assert default_r1_gamma(16, BATCH) == pytest.approx(0.0002 * 16 * 16 / BATCH)
-    given = tiny_method("gan", r1_gamma=default_r1_gamma(16, BATCH))
+def test_r1_of_automatic_weight_is_that_of_the_size_and_batch() -> None:
+    assert automatic_r1_gamma(16, BATCH) == pytest.approx(0.0002 * 16 * 16 / BATCH)
+    given = tiny_method("gan", r1_gamma=automatic_r1_gamma(16, BATCH))
     found = [
         float(item.losses("r1", step_of())["gradient"]) for item in (given, tiny_method("gan"))
     ]

@@ -149,7 +149,7 @@ def test_stylegan2_has_the_published_settings_by_default(photos: Path) -> None:
     assert (options.lambda_dgl, options.teacher_discriminator) == (0.1, "frozen")
     assert (options.path_weight, options.path_every, options.r1_every) == (2.0, 4, 16)
     assert (options.style_mixing, options.ema_kimg, options.accumulation) == (0.9, 10.0, 1)
-    assert options.r1_gamma == pytest.approx(0.0002 * 256**2 / 32)
+    assert options.r1_gamma == 10
     # 60,000 kimg in all, the last 25,000 under the teacher
     assert settings.schedule.max_steps == 25_000_000 // 32
     steps = [stage.steps for stage in stages_of(settings, options)]
@@ -180,6 +180,32 @@ def test_biggan_has_the_published_settings_by_default(photos: Path, classes: Pat
     one = {"data": {"dataset": str(photos), "task": "synthesis"}}
     plan = planned("pretrain", one, arch="biggan")
     assert plan.settings.teacher.network.num_classes == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "preset", "typed_gamma", "gamma", "flip"),
+    [
+        ("pretrain", "standard", None, 10, True),
+        ("distill", "dgl", None, 10, True),
+        ("pretrain", "standard-church", None, 100, False),
+        ("distill", "dgl-church", None, 100, False),
+        ("distill", "dgl", "auto", 0.0002 * 256**2 / 32, True),
+        ("distill", "dgl-church", 3.0, 3, False),
+        ("distill", "dgl-short", None, 0.0002 * 32**2 / 16, True),
+    ],
+)
+def test_r1_has_the_published_weight_and_its_rule_for_sizes_another_name(
+    command: str, preset: str, typed_gamma: float | str | None, gamma: float, flip: bool,
+    photos: Path,
+) -> None:  # fmt: skip
+    values: Json = {"data": {"dataset": str(photos), "task": "synthesis"}}
+    values["method"] = {"preset": preset}
+    if typed_gamma is not None:
+        values["method"]["options"] = {"r1_gamma": typed_gamma}
+    plan = planned(command, values)
+    assert plan.options.r1_gamma == pytest.approx(gamma)
+    assert plan.settings.method.options["r1_gamma"] == plan.options.r1_gamma
+    assert plan.settings.data.flip == flip
 
 
 @pytest.mark.parametrize(
