@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
+import secrets
+import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,29 +26,105 @@ NO_PLACE = (
 )
 
 
+# what file systems of networks, containers and buckets answer to what they cannot do
+LACKING = (
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+    errno.EBADF,
+)
+ASIDE = ".gancomp-*.partial"  # short, as the name that is replaced may be as long as names can be
+
+_told: set[str] = set()
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; synced and renamed over `path` when the block ends well.
 
-    If the block raises, the aside file is removed and `path` stays as it was.
+    If the block raises, the aside file is removed and `path` stays as it was. A link is followed,
+    and a file that was there before leaves its permissions to the new one.
 
     Raises:
-        RunError: if the folder cannot be written or the disk is full.
+        RunError: if the folder cannot be written, the disk is full, or `path` is a device, a pipe
+            or a folder.
     """
     with reporting_disk_errors(path):
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-        os.close(handle)
-        aside = Path(name)
+        final, mode = _final(path)
+        aside = _new_file(final.parent, 0o666 if mode is None else mode | stat.S_IWUSR)
         try:
             yield aside
-            umask = os.umask(0)
-            os.umask(umask)
-            aside.chmod(0o666 & ~umask)  # mkstemp makes private files; ours are like any other
             sync_file(aside)
-            aside.replace(path)
-            sync_folder(path.parent)
+            if mode is not None:
+                _set_mode(aside, mode)
+            aside.replace(final)
+            sync_folder(final.parent)
         finally:
             aside.unlink(missing_ok=True)
+
+
+def _final(path: Path) -> tuple[Path, int | None]:
+    """Where `path` leads, and the permissions of the file there, if there is one."""
+    check_replaceable(path)
+    final = Path(os.path.realpath(path)) if path.is_symlink() else path
+    try:
+        return final, stat.S_IMODE(final.stat().st_mode)
+    except FileNotFoundError:
+        return final, None
+
+
+def check_replaceable(path: Path) -> None:
+    """Raises RunError if something other than a file is at `path`: renaming would destroy it."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror}); choose another place"
+        ) from error
+    if not stat.S_ISREG(mode):
+        kind = "folder" if stat.S_ISDIR(mode) else "device" if _is_device(mode) else "pipe"
+        raise RunError(
+            f"{path}: cannot be written, it is a {kind}; give the name of a file, new or old"
+        )
+
+
+def _is_device(mode: int) -> bool:
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+
+
+def _new_file(folder: Path, mode: int) -> Path:
+    """A file of its own name in `folder`; `tempfile` makes private ones, which need a chmod."""
+    while True:
+        aside = folder / ASIDE.replace("*", secrets.token_hex(4))
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode | stat.S_IRUSR))
+            return aside
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    if stat.S_IMODE(path.stat().st_mode) == mode:
+        return
+    try:
+        path.chmod(mode)
+    except OSError as error:
+        if error.errno not in LACKING:
+            raise
+        tell_of_lacking(path.parent, "permissions")
+
+
+def tell_of_lacking(folder: Path, what: str) -> None:
+    """Warns, once in a process, that the file system of `folder` cannot do all that it should."""
+    if not _told:
+        print(
+            f"warning: {folder}: this file system has no {what}; going on without (a second "
+            "writer is kept out by a file that names the first, and a power cut may cost more)",
+            file=sys.stderr,
+        )
+    _told.add(what)
 
 
 @contextlib.contextmanager
@@ -74,15 +152,28 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Waits until the content of `path` is on the disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """Waits until the content of `path` is on the disk, where the file system can tell."""
+    with path.open("r+b") as file:  # Windows syncs only what is open for writing
+        sync(file.fileno(), path.parent)
 
 
 def sync_folder(path: Path) -> None:
     """Waits until the names in folder `path` are on the disk (a rename is a change of names)."""
-    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folder; others may forbid reading this one
+        return
+    try:
+        sync(handle, path)
     finally:
         os.close(handle)
+
+
+def sync(handle: int, folder: Path) -> None:
+    """`os.fsync`, which some file systems do not have for folders or at all."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in LACKING:
+            raise
+        tell_of_lacking(folder, "sync")

@@ -5,15 +5,26 @@ import os
 import resource
 import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lacking import compiled, lacking
 
 from gancomp.errors import RunError
-from gancomp.files import FULL_DISK, NO_PLACE, replacing, reporting_disk_errors, write_text
+from gancomp.files import (
+    FULL_DISK,
+    LACKING,
+    NO_PLACE,
+    replacing,
+    reporting_disk_errors,
+    sync_folder,
+    write_text,
+)
 
 
 @pytest.fixture
@@ -157,3 +168,143 @@ def test_when_the_kernel_refuses_more_bytes_the_old_file_stays(tmp_path: Path) -
 def test_text_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "Zürich 馬\n")
     assert (tmp_path / "a.txt").read_bytes() == "Zürich 馬\n".encode()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o444])
+def test_a_replaced_file_keeps_its_permissions(mode: int, tmp_path: Path, umask: None) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    path.chmod(mode)
+    with replacing(path) as aside:
+        assert not stat.S_IMODE(aside.stat().st_mode) & 0o077 & ~mode, "readable for a moment"
+        aside.write_text("new")
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    for name in ("there", "not-yet"):
+        target, link = tmp_path / "disk" / name, tmp_path / f"to-{name}"
+        if name == "there":
+            target.write_text("old")
+        link.symlink_to(Path("disk") / name)
+        write_text(link, "new")
+        assert link.is_symlink()
+        assert target.read_text() == link.read_text() == "new"
+    assert sorted(os.listdir(tmp_path)) == ["disk", "to-not-yet", "to-there"]
+    assert len(os.listdir(tmp_path / "disk")) == 2
+
+
+def test_links_in_a_circle_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(RunError, match=r"a: cannot be written"):
+        write_text(tmp_path / "a", "x")
+    assert (tmp_path / "a").is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_what_is_no_file_is_refused_and_stays_what_it_is(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/null")
+    before = path.stat()
+    with pytest.raises(RunError, match=f"x: cannot be written, it is a {kind}; give the name"):
+        write_text(path, "x")
+    assert (path.stat().st_mode, path.stat().st_ino) == (before.st_mode, before.st_ino)
+    assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "\u99ac" * 85])
+def test_a_name_as_long_as_names_can_be_is_written(name: str, tmp_path: Path) -> None:
+    write_text(tmp_path / name, "x")
+    write_text(tmp_path / name, "y")
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled(tmp_path_factory.mktemp("shim"))
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from gancomp.files import write_text
+for text in ("one", "two"):
+    write_text(Path(sys.argv[1]), text)
+"""
+
+
+@pytest.mark.parametrize("number", sorted({*LACKING}))
+def test_a_file_system_without_folder_sync_or_permissions_gets_the_file_and_one_warning(
+    number: int, shim: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.txt"
+    path.touch()
+    path.chmod(0o666)  # not what the umask gives, so it is to be set
+    command = [sys.executable, "-c", WRITE, str(path)]
+    for lacks in ({"fsync": number}, {"chmod": number}, {"fsync": number, "chmod": number}):
+        path.chmod(0o666)
+        found = subprocess.run(
+            command,
+            env=lacking(shim, **lacks),
+            umask=0o022,
+            check=False,
+            timeout=60,
+            capture_output=True,
+            text=True,
+        )
+        assert (found.returncode, path.read_text()) == (0, "two"), found.stderr
+        assert found.stderr.count("\n") == found.stderr.count("warning: ") == 1
+        assert os.listdir(tmp_path) == ["a.txt"]
+
+
+RUN = """
+import sys
+import torch
+from pathlib import Path
+from gancomp.engine.checkpoint import load_newest, save_checkpoint
+from gancomp.engine.run import writing_run
+for resume in (False, True):
+    with writing_run(Path(sys.argv[1]), resume=resume) as run:
+        run.write_config({"settings": {}})
+        step = 2 if resume else 1
+        save_checkpoint(run.checkpoints, step, {"weight": torch.ones(3)}, keep=1)
+print(load_newest(run.checkpoints, print).step)
+"""
+
+
+def test_a_run_is_written_and_continued_on_a_file_system_without_any_of_them(
+    shim: Path, tmp_path: Path
+) -> None:
+    number = errno.ENOSYS
+    found = subprocess.run(
+        [sys.executable, "-c", RUN, str(tmp_path / "run")],
+        env=lacking(shim, flock=number, fsync=number, chmod=number),
+        check=True,
+        timeout=120,
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout == "2\n"
+    assert found.stderr.count("warning: ") == 1
+    assert "Traceback" not in found.stderr
+
+
+def test_a_disk_that_fails_to_sync_is_no_file_system_without_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(handle: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        sync_folder(tmp_path)

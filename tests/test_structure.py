@@ -20,6 +20,8 @@ EDGES = {
     "seeding",
     "threads",
     "files",
+    "locks",
+    "paths",
     "config",
     "registry",
 }  # what any component may use
@@ -34,6 +36,8 @@ MAY_IMPORT = {
     "presets": {"errors", "presets_synthesis"},
     "presets_synthesis": set(),
     "files": {"errors"},
+    "locks": {"files"},
+    "paths": {"errors"},
     "config": {"errors"},
     "registry": {"errors"},
     "options": {"config", "errors"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import http.client
 import os
@@ -12,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from gancomp.data.registered import KnownDataset
 from gancomp.data.unpack import unpack
 from gancomp.errors import DataError
 from gancomp.files import FULL_DISK
+from gancomp.locks import locked
 
 CHUNK_BYTES = 1 << 20
 RETRIED_STATUSES = (408, 416, 425, 429)  # of the 4xx: the others will not change by asking again
@@ -240,7 +240,8 @@ def _install(dataset: KnownDataset, part: Path, aside: Path, destination: Path) 
         folder = inner if inner.is_dir() else aside
         if wrong := _wrong_counts(dataset, folder):
             raise DataError(f"{part}: the archive's {wrong}; nothing was installed")
-        os.sync()  # the rename below must not reach the disk before the files do
+        if hasattr(os, "sync"):  # not on Windows
+            os.sync()  # the rename below must not reach the disk before the files do
         with _reporting_disk_errors(destination):
             folder.rename(destination)
     finally:
@@ -257,15 +258,12 @@ def _wrong_counts(dataset: KnownDataset, folder: Path) -> str | None:
 
 @contextmanager
 def _locked(path: Path, warn: Warn) -> Iterator[None]:
-    with _reporting_disk_errors(path):
-        file = path.open("w")
-    with file:
+    def wait() -> None:
+        warn(f"{path.parent}: another process is fetching this dataset; waiting for it")
+
+    with ExitStack() as held:
         with _reporting_disk_errors(path):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                warn(f"{path.parent}: another process is fetching this dataset; waiting for it")
-                fcntl.flock(file, fcntl.LOCK_EX)
+            held.enter_context(locked(path, waiting=wait))
         yield
 
 

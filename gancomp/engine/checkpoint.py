@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,13 @@ from typing import Any
 import torch
 
 from gancomp.errors import CheckpointError
-from gancomp.files import reporting_disk_errors, sync_file, sync_folder
+from gancomp.files import reporting_disk_errors, sync, sync_file, sync_folder
 
 STATE = "state.pt"
 MANIFEST = "manifest.json"
 FORMAT = 1
+NAME = re.compile(r"step_\d{8,}")
+LEFTOVER = re.compile(r"\.step_\d{8,}\.(partial|old)")
 
 
 class NewerFormatError(CheckpointError):
@@ -40,6 +42,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
 
     A crash at any moment leaves the older checkpoints whole; a folder with its final name is whole.
     Checkpoints of later steps go too: a run that went back to an older one found them damaged.
+    A folder that is not as a save leaves it, such as a user's copy or notes in it, is left alone.
 
     Args:
         folder: the run's `checkpoints/`.
@@ -65,13 +68,13 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
             sync_file(aside / MANIFEST)
             sync_folder(aside)
             if final.exists():  # damaged, else we had returned above
-                _discard(final)
+                _make_room(final)
             aside.rename(final)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
         sync_folder(folder)
-    found = list_checkpoints(folder)
+    found = [path for path in list_checkpoints(folder) if path == final or _is_own(path)]
     newest = found.index(final)
     for other in found[:newest] + found[newest + keep :]:
         _discard(other)
@@ -80,8 +83,9 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int
 
 def remove_leftovers(folder: Path) -> None:
     """Removes what a process that was killed left half-written or half-removed in `folder`."""
-    for left in (*folder.glob(".step_*.partial"), *folder.glob(".step_*.old")):
-        shutil.rmtree(left, ignore_errors=True)
+    for left in folder.iterdir() if folder.is_dir() else ():
+        if LEFTOVER.fullmatch(left.name):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _is_whole(path: Path) -> bool:
@@ -90,6 +94,28 @@ def _is_whole(path: Path) -> bool:
     except CheckpointError:
         return False
     return True
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a save wrote `path`, by its manifest, and nobody put anything else into it."""
+    if path.is_symlink() or {entry.name for entry in path.iterdir()} - {STATE, MANIFEST}:
+        return False
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        return (manifest["format"], manifest["step"]) == (FORMAT, _step_of(path))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _make_room(final: Path) -> None:
+    """Takes a damaged checkpoint out of the way of a new one; keeps what may be somebody's own."""
+    if _is_own(final):
+        _discard(final)
+        return
+    number = 1
+    while (kept := final.with_name(f"{final.name}.replaced-{number}")).exists():
+        number += 1
+    final.rename(kept)
 
 
 def _discard(path: Path) -> None:
@@ -106,7 +132,7 @@ def _write_state(path: Path, state: dict[str, Any]) -> None:
         with path.open("wb") as file:
             torch.save(state, file)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno(), path.parent)
     except RuntimeError as error:
         # torch's zip writer hides the operating system's reason when a write comes up short
         if isinstance(error.__context__, OSError):
@@ -121,7 +147,9 @@ def _sha256(path: Path) -> str:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """The finished checkpoints in `folder`, newest first."""
-    return sorted(folder.glob("step_????????"), reverse=True)
+    found = folder.iterdir() if folder.is_dir() else ()
+    named = (path for path in found if NAME.fullmatch(path.name) and path.is_dir())
+    return sorted(named, key=_step_of, reverse=True)
 
 
 def load_newest(folder: Path, warn: Any) -> Checkpoint | None:

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from gancomp.engine.checkpoint import remove_leftovers
 from gancomp.errors import RunError
-from gancomp.files import reporting_disk_errors, write_text
+from gancomp.files import ASIDE, reporting_disk_errors, write_text
+from gancomp.locks import OWNER, HeldError, locked
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 LATEST = Path("runs") / "latest"
-
-_locks: set[TextIO] = set()
-
-
-def _let_go_of_locks() -> None:
-    for lock in _locks:
-        lock.close()
-    _locks.clear()
-
-
-# a forked data worker outlives a killed parent for seconds and would keep the run locked
-os.register_at_fork(after_in_child=_let_go_of_locks)
+LOCK = ".lock"
 
 
 class RunFolder:
@@ -102,26 +91,28 @@ def writing_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
             was not asked to be continued.
     """
     check_place(path, resume=resume)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / ".lock").open("a+")
-    except OSError as error:
-        raise RunError(
-            f"--out {path}: cannot be written ({error.strerror}); choose another folder"
-        ) from error
-    with lock:
-        _take(lock, path)
+    with _alone(path):
         check_place(path, resume=resume)  # another may have been here meanwhile
-        _locks.add(lock)
-        try:
-            run = RunFolder(path)
-            with reporting_disk_errors(path):
-                run.checkpoints.mkdir(exist_ok=True)
-                run.samples.mkdir(exist_ok=True)
-                tidy(run)
-            yield run
-        finally:
-            _locks.discard(lock)
+        run = RunFolder(path)
+        with reporting_disk_errors(path):
+            run.checkpoints.mkdir(exist_ok=True)
+            run.samples.mkdir(exist_ok=True)
+            tidy(run)
+        yield run
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with contextlib.ExitStack() as held:
+        with reporting_disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+            try:
+                held.enter_context(locked(path / LOCK))
+            except HeldError as error:
+                raise RunError(
+                    f"--out {path}: {error} is writing this run; wait for it, or choose another"
+                ) from error
+        yield
 
 
 def check_place(path: Path, *, resume: bool) -> None:
@@ -150,30 +141,16 @@ def check_place(path: Path, *, resume: bool) -> None:
 def tidy(run: RunFolder) -> None:
     """Removes what a killed process left half-written."""
     remove_leftovers(run.checkpoints)
-    for left in (*run.path.glob(".*.partial"), *run.samples.glob(".*.partial")):
+    for left in (*run.path.glob(ASIDE), *run.samples.glob(ASIDE)):
         left.unlink()
 
 
 def _is_own(entry: Path) -> bool:
     # left by a run that was stopped before it wrote its settings
-    return fnmatch(entry.name, f".{CONFIG}.*.partial") or (
-        entry.name == ".lock"
+    return fnmatch(entry.name, ASIDE) or (
+        entry.name in (LOCK, LOCK + OWNER)
         or (entry.name in ("checkpoints", "samples") and not any(entry.iterdir()))
     )
-
-
-def _take(lock: TextIO, path: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.seek(0)
-        owner = lock.read().strip() or "unknown"
-        raise RunError(
-            f"--out {path}: process {owner} is writing this run; wait for it, or choose another"
-        ) from error
-    with reporting_disk_errors(path):
-        os.ftruncate(lock.fileno(), 0)
-        os.write(lock.fileno(), str(os.getpid()).encode())
 
 
 def name_latest(path: Path) -> str | None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -381,6 +382,52 @@ def test_a_damaged_newer_checkpoint_does_not_push_out_the_new_good_one(folder: P
     save(folder, 6, keep=1)
     assert newest(folder) == 6
     assert steps(folder) == [6]
+
+
+def notes_inside(folder: Path) -> Path:
+    path = save(folder, 8)
+    (path / "notes.txt").write_text("the good one")
+    return path
+
+
+def copy_called(name: str, folder: Path) -> Path:
+    return Path(shutil.copytree(save(folder, 2), folder / name))
+
+
+OWN_FOLDERS = [
+    notes_inside,
+    partial(copy_called, "step_abcdefgh"),
+    partial(copy_called, "step_00000009"),
+    partial(copy_called, ".step_mine.old"),
+]
+
+
+@pytest.mark.parametrize("make", OWN_FOLDERS)
+def test_saving_leaves_folders_alone_that_no_save_wrote(
+    make: Callable[[Path], Path], folder: Path
+) -> None:
+    kept = make(folder)
+    content = {path.name: path.read_bytes() for path in kept.iterdir()}
+    for step in (3, 4, 5):
+        save(folder, step, keep=1)
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == content
+    assert {path.name for path in folder.iterdir()} == {kept.name, "step_00000005"}
+
+
+def test_what_stands_in_the_place_of_a_new_checkpoint_is_moved_and_kept(folder: Path) -> None:
+    shutil.copytree(save(folder, 1), folder / "step_00000002")
+    save(folder, 2)
+    assert newest(folder) == 2
+    moved = folder / "step_00000002.replaced-1"
+    assert (moved / STATE).read_bytes() == (folder / "step_00000001" / STATE).read_bytes()
+
+
+def test_steps_of_nine_digits_come_after_those_of_eight(folder: Path) -> None:
+    for step in (99_999_999, 100_000_000):
+        save(folder, step)
+    assert steps(folder) == [100_000_000, 99_999_999]
+    save(folder, 100_000_001, keep=1)
+    assert steps(folder) == [100_000_001]
 
 
 def test_a_checkpoint_of_a_newer_format_is_neither_passed_over_nor_removed(folder: Path) -> None:

@@ -46,7 +46,7 @@ def test_a_stopped_stage_says_so_with_130_and_its_run_goes_on(
     assert "stopped by SIGTERM after step" in started.said()
     assert not (out / "student.safetensors").exists()
     # as if it had been killed while the finished stage wrote its generator once more
-    leftover = out / "stages" / STAGES[0] / ".teacher.safetensors.abc.partial"
+    leftover = out / "stages" / STAGES[0] / ".gancomp-abc.partial"
     leftover.write_bytes(b"half a file")
     status, said = finish([*typed, "--resume"])
     assert status == 0, said

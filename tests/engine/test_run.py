@@ -1,18 +1,19 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
 
 import pytest
 
 import gancomp.engine.run as run_module
 from gancomp.engine.run import RunFolder, latest_run, name_latest, read_config, writing_run
 from gancomp.errors import RunError
+from gancomp.locks import locked
 
 
 def hold_in_a_child(path: Path, also: Callable[[], None] = lambda: None) -> int:
@@ -134,13 +135,13 @@ def test_an_existing_run_is_not_written_without_being_asked_to_continue(tmp_path
 def test_a_run_that_came_into_being_while_waiting_for_the_lock_is_not_overwritten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take = run_module._take
+    @contextlib.contextmanager
+    def locked_late(lock: Path) -> Iterator[None]:
+        with locked(lock):
+            (lock.parent / "config.json").write_text("{}")
+            yield
 
-    def take_late(lock: TextIO, path: Path) -> None:
-        take(lock, path)
-        (path / "config.json").write_text("{}")
-
-    monkeypatch.setattr(run_module, "_take", take_late)
+    monkeypatch.setattr(run_module, "locked", locked_late)
     with (
         pytest.raises(RunError, match="already holds a run"),
         writing_run(tmp_path / "run", resume=False),
@@ -182,7 +183,7 @@ def test_a_run_that_was_killed_before_its_settings_were_written_begins_anew(
     path = tmp_path / "run"
     (path / "checkpoints").mkdir(parents=True)
     (path / ".lock").write_text("1")
-    (path / ".config.json.ab12cd.partial").write_text('{"sett')
+    (path / ".gancomp-0ab12cd4.partial").write_text('{"sett')
     with writing_run(path, resume=False) as run:
         run.write_config({})
     assert not list(path.glob("*.partial"))
@@ -191,19 +192,21 @@ def test_a_run_that_was_killed_before_its_settings_were_written_begins_anew(
 def test_leftovers_of_a_crash_are_removed_when_the_run_goes_on(tmp_path: Path) -> None:
     path = begun(tmp_path / "run")
     left = [
-        path / ".student.safetensors.x1.partial",
-        path / "samples" / ".step_00000004.png.x2.partial",
+        path / ".gancomp-x1.partial",
+        path / "samples" / ".gancomp-x2.partial",
         path / "checkpoints" / ".step_00000004.partial" / "state.pt",
         path / "checkpoints" / ".step_00000002.old" / "state.pt",
     ]
     for file in left:
         file.parent.mkdir(exist_ok=True)
         file.write_text("half")
-    (path / "notes.partial").write_text("the user's own")
+    for name in ("notes.partial", ".notes.partial"):
+        (path / name).write_text("the user's own")
     with writing_run(path, resume=True):
         pass
     assert {str(file.relative_to(path)) for file in path.rglob("*")} == {
-        ".lock", "config.json", "checkpoints", "samples", "notes.partial"
+        ".lock", "config.json", "checkpoints", "samples", "notes.partial",
+        ".notes.partial",
     }  # fmt: skip
 
 

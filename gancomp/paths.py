@@ -1,0 +1,45 @@
+"""What a path that was typed means: home folders, and where things are kept between commands."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gancomp.errors import ConfigError
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """`path` with a leading `~` or `~user` replaced by that home folder.
+
+    A name that is no user's stays as it is: a folder may be called `~old`.
+
+    Raises:
+        ConfigError: if it begins with `~/` and this user has no home folder.
+    """
+    text = os.fspath(path)
+    if text != "~" and not text.startswith(("~/", f"~{os.sep}")):
+        return Path(os.path.expanduser(text))
+    home = home_folder()
+    if home is None:
+        raise ConfigError(
+            f"{text}: there is no home folder (HOME is not set, and the system knows none for this "
+            "user); give the whole path"
+        )
+    return home / text[2:]
+
+
+def home_folder() -> Path | None:
+    """This user's home folder; None if neither HOME nor the system names one."""
+    if os.environ.get("HOME") == "":
+        return None  # the root folder, says Python
+    home = os.path.expanduser("~")
+    return None if home.startswith("~") else Path(home)
+
+
+def cache_folder() -> Path | None:
+    """The folder of gancomp below `$XDG_CACHE_HOME`, by default `~/.cache`; None without a home."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    if base:
+        return expanded(base) / "gancomp"
+    home = home_folder()
+    return None if home is None else home / ".cache" / "gancomp"
