@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gancomp.bench import report
 from gancomp.config import Json
+from gancomp.data.formats import open_image
 from gancomp.data.layout import locate, scan
 from gancomp.data.loader import batches
 from gancomp.data.splits import Split
@@ -70,7 +70,7 @@ class LiteralImages(Dataset[dict[str, Tensor]]):
         }
 
     def _load(self, path: Path) -> Tensor:
-        image: Tensor = self.transform(Image.open(path).convert("RGB"))
+        image: Tensor = self.transform(open_image(path).convert("RGB"))
         return image
 
 

@@ -15,7 +15,8 @@ import torch
 
 from gancomp.bench import report
 from gancomp.config import Json
-from gancomp.data.images import list_images
+from gancomp.data.formats import PYTORCH_FID_SUFFIXES
+from gancomp.data.images import sort_folder
 from gancomp.errors import ConfigError, DataError, RunError
 from gancomp.metrics.latency import Latency, time_in_turns
 
@@ -100,7 +101,7 @@ def _time_commands(
 def _count(option: str, folder: Path) -> int:
     if not folder.is_dir():
         raise DataError(f"{option} {folder}: no such folder; give a folder of images")
-    count = len(list_images(folder))
+    count = len(sort_folder(folder, PYTORCH_FID_SUFFIXES)[0])
     if count < 2:
         raise DataError(f"{option} {folder}: holds {count} images, FID needs 2 or more")
     return count

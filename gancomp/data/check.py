@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from gancomp.data.class_folders import TEST_FOLDERS, TRAIN_FOLDERS, folders, image_folders
-from gancomp.data.images import file_mode, list_images, load_image
+from gancomp.data.images import count_suffixes, file_mode, list_images, load_image, sort_folder
 from gancomp.data.layout import check_side_by_side, scan
 from gancomp.errors import DataError
 
@@ -125,7 +125,7 @@ def check_folder(
     if found_task == "paired" and not side_by_side:
         problems.extend(_unequal_pairs(by_folder))
     reports = {name: _summary(many) for name, many in by_folder.items()}
-    notes = _notes(by_folder, reports) + _shared_by_train_and_test(by_folder)
+    notes = _notes(by_folder, reports) + _shared_by_train_and_test(by_folder) + _ignored(listings)
     if found_task == "super-resolution":
         notes += _too_small_to_train_on(by_folder)
     if len(classes) == 1:
@@ -196,6 +196,19 @@ def _problems_of(seen: _Seen, side_by_side: bool) -> list[str]:
         except DataError as error:
             return [str(error)]
     return []
+
+
+def _ignored(listings: dict[str, tuple[Path, ...]]) -> list[str]:
+    notes: list[str] = []
+    for name, paths in listings.items():
+        holders = dict.fromkeys(path.parent for path in paths)
+        others = [path for folder in holders for path in sort_folder(folder)[1]]
+        if others:
+            notes.append(
+                f"{name}/: {len(others)} files are no images by their names and ignored: "
+                f"{count_suffixes(others)}, e.g. {others[0].name}"
+            )
+    return notes
 
 
 def _is_test(folder: str) -> bool:

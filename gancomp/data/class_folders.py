@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gancomp.data.images import list_images
+from gancomp.data.images import count_suffixes, list_images, sort_folder
 from gancomp.data.splits import Split
 from gancomp.errors import DataError
 
@@ -98,9 +98,10 @@ def refuse_strangers(root: Path, train: str) -> None:
 
 
 def what_is_there(folder: Path) -> str:
-    """What `folder` holds, in words: `found 3 images, a/, b/`."""
-    num_images = len(list_images(folder))
+    """What `folder` holds, in words: `found 3 images, 2 other files (2 .zip), a/, b/`."""
+    images, others = sort_folder(folder)
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    found = [f"{num_images} images"] if num_images else []
+    found = [f"{len(images)} images"] if images else []
+    found += [f"{len(others)} other files ({count_suffixes(others)})"] if others else []
     found += [f"{name}/" for name in names[:6]] + (["..."] if len(names) > 6 else [])
     return f"found {', '.join(found)}" if found else "found neither images nor folders"

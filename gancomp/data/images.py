@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Set
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from gancomp.errors import DataError
+from gancomp.data.formats import (
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    open_image,
+    png_without_notes,
+)
+from gancomp.errors import ConfigError, DataError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".tif", ".tiff"})
 SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 EXIF_ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = range(5, 9)
+NOTES_OF_FILE_MANAGERS = frozenset({"thumbs.db", "desktop.ini"})
+MOST_SUFFIXES = 6  # named in one line
 FULL_SCALE_16_BIT = 65535
 TRANSPARENT_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 
@@ -34,26 +52,56 @@ def say_on_stderr(message: str) -> None:
 
 
 def list_images(folder: Path) -> tuple[Path, ...]:
-    """The image files directly inside `folder`, sorted by name.
+    """The image files directly inside `folder`, sorted by name; see `sort_folder`.
 
-    Hidden files are left out, and with them the `._name.jpg` twins that macOS leaves behind.
-    Dangling links are listed, so that they are reported instead of silently missing.
+    Raises:
+        DataError: if `folder` cannot be listed.
+    """
+    return sort_folder(folder)[0]
+
+
+def sort_folder(
+    folder: Path, suffixes: Set[str] = IMAGE_SUFFIXES
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """The files directly inside `folder` that are images by their suffix, and those that are not.
+
+    Hidden files are in neither list, and with them the `._name.jpg` twins that macOS leaves
+    behind; nor are the notes that file managers keep. Dangling links are listed, so that they are
+    reported instead of silently missing.
+
+    Args:
+        folder: where to look.
+        suffixes: of images, in lower case; upper case counts as well.
+
+    Returns: images and other files, each sorted by name.
 
     Raises:
         DataError: if `folder` cannot be listed.
     """
     try:
         with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if _looks_like_image(entry))
+            names = sorted(entry.name for entry in entries if _counts_as_file(entry))
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({error.strerror})") from error
-    return tuple(folder / name for name in names)
+    images: list[Path] = []
+    others: list[Path] = []
+    for name in names:
+        kind = images if Path(name).suffix.lower() in suffixes else others
+        kind.append(folder / name)
+    return tuple(images), tuple(others)
 
 
-def _looks_like_image(entry: os.DirEntry[str]) -> bool:
-    if entry.name.startswith(".") or Path(entry.name).suffix.lower() not in IMAGE_SUFFIXES:
+def _counts_as_file(entry: os.DirEntry[str]) -> bool:
+    if entry.name.startswith(".") or entry.name.lower() in NOTES_OF_FILE_MANAGERS:
         return False
     return entry.is_file() or (entry.is_symlink() and not entry.is_dir())
+
+
+def count_suffixes(paths: Iterable[Path]) -> str:
+    """How many files there are of each suffix, the most frequent first: `3 .txt, 1 .heic`."""
+    counts = Counter(path.suffix.lower() or "without a suffix" for path in paths)
+    shown = [f"{count} {suffix}" for suffix, count in counts.most_common(MOST_SUFFIXES)]
+    return ", ".join(shown) + (", ..." if len(counts) > MOST_SUFFIXES else "")
 
 
 def load_image(path: Path) -> Image.Image:
@@ -103,23 +151,45 @@ def is_stored_sideways(path: Path) -> bool:
     Raises:
         DataError: as `image_size`.
     """
-    return _decoded(path, lambda image: int(image.getexif().get(EXIF_ORIENTATION, 1)) >= 5)
+    return _decoded(path, lambda image: _orientation(image) in SIDEWAYS)
 
 
 def _decoded(path: Path, use: Callable[[Image.Image], Result]) -> Result:
     try:
-        with Image.open(path) as image:
-            return use(image)
+        return _used(path, use)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+    except ConfigError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
-            f"{path}: too large to be decoded safely ({one_line(error)}); scale it down"
+            f"{path}: too large to be decoded safely ({one_line(error)}); scale it down, or set "
+            f"{MAX_PIXELS} to the number of pixels that you allow"
         ) from error
     except OSError as error:
         raise DataError(f"{path}: {_os_reason(path, error)}") from error
     except Exception as error:  # decoders raise whatever the damage in the file provokes
         raise DataError(f"{path}: not a readable image ({one_line(error)})") from error
+
+
+def _used(path: Path, use: Callable[[Image.Image], Result]) -> Result:
+    """What `use` makes of the image; a PNG is tried again without its notes."""
+    try:
+        with open_image(path) as image:
+            return use(image)
+    except (DataError, ConfigError, Image.DecompressionBombError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        pixels = png_without_notes(path)
+        if pixels is None:
+            raise
+        try:
+            with open_image(pixels) as image:
+                return use(image)
+        except Exception:  # the picture itself is damaged: the first reason says how
+            raise error from None
 
 
 def _os_reason(path: Path, error: OSError) -> str:
@@ -128,7 +198,7 @@ def _os_reason(path: Path, error: OSError) -> str:
     if path.is_file() and path.stat().st_size == 0:
         return "not a readable image (the file is empty)"
     if isinstance(error, UnidentifiedImageError):
-        return "not a readable image (its first bytes are those of no known format)"
+        return "not a readable image (its first bytes are those of no format that is read)"
     return f"not a readable image ({one_line(error)})"
 
 
@@ -138,7 +208,10 @@ def one_line(error: Exception) -> str:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
+    image.load()  # a PNG's orientation may follow its pixels
+    turn = UPRIGHT.get(_orientation(image))
+    if turn is not None:
+        image = image.transpose(turn)
     if image.mode in SIXTEEN_BIT_MODES:
         return _from_16_bits(image)
     if image.mode == "F":
@@ -148,6 +221,15 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
     return image.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 (upright) where there is none, or it cannot be read."""
+    try:
+        value = image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # notes of a good picture: Pillow's parser raises almost anything
+        return 1
+    return value if isinstance(value, int) else 1
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:

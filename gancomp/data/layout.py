@@ -20,10 +20,12 @@ from gancomp.data.class_folders import (
 )
 from gancomp.data.images import (
     Warn,
+    count_suffixes,
     image_size,
     is_stored_sideways,
     list_images,
     say_on_stderr,
+    sort_folder,
     warn_on_stderr,
 )
 from gancomp.data.registered import find_known, known_names
@@ -165,6 +167,7 @@ class _Scanner:
     strict: bool
     warn: Warn
     skipped: list[Path] = field(default_factory=list)
+    ignored: dict[Path, None] = field(default_factory=dict)  # in order, each once
 
     def has(self, name: str) -> bool:
         return (self.root / name).is_dir()
@@ -219,10 +222,18 @@ class _Scanner:
         """The images of `folder` with their labels, and the names of the classes, if any."""
         if not image_folders(folder):
             return self._files(folder), ()
+        for inside in image_folders(folder):
+            self._images(inside)
         return labelled(folder, lambda paths: self._readable(paths, image_size), known)
 
+    def _images(self, folder: Path) -> tuple[Path, ...]:
+        """The images in `folder`; files of other kinds are remembered, to be named in the end."""
+        images, others = sort_folder(folder)
+        self.ignored |= dict.fromkeys(others)
+        return images
+
     def _files(self, folder: Path) -> Split:
-        paths = list_images(folder)
+        paths = self._images(folder)
         if not paths:
             inside = sorted(image_folders(folder), key=_train_first)
             hint = f"did you mean {inside[0]}? " if inside else ""
@@ -237,6 +248,12 @@ class _Scanner:
     def _dataset(
         self, task: Task, train: Split, test: Split | None, classes: tuple[str, ...] = ()
     ) -> DatasetFiles:
+        if self.ignored:
+            first = next(iter(self.ignored))
+            self.warn(
+                f"{self.root}: ignored {len(self.ignored)} files that are no images by their "
+                f"names: {count_suffixes(self.ignored)}; the first is {first}"
+            )
         name = self.root.resolve().name
         return DatasetFiles(name, self.root, task, train, test, tuple(self.skipped), classes)
 
@@ -248,7 +265,7 @@ class _Scanner:
                 f"--dataset {self.root}: found {other}/ ({len(list_images(self.root / other))} "
                 f"images) but no {name}/; {LAYOUTS}. To try without data: gancomp demo"
             )
-        paths = list_images(folder)
+        paths = self._images(folder)
         if not paths:
             raise DataError(
                 f"--dataset {self.root}: {name}/ has no images; {what_is_there(folder)}"

@@ -115,9 +115,9 @@ def make_contest(request: FidRequest, chosen: Chosen | None, say: Say) -> Contes
     """
     if chosen is None:
         assert request.fake is not None
-        reals = given_reals(request)
+        reals = given_reals(request, say)
         assert reals is not None
-        paths = listing("--fake", request.fake)
+        paths = listing("--fake", request.fake, say)
         skipped: list[Path] = []
         fakes = uint8_folder(paths, warn=say, strict=request.strict, skipped=skipped)
         protocol = {"reals": "native size", "fakes": "files as stored"}
@@ -131,7 +131,7 @@ def translation_contest(request: FidRequest, chosen: Chosen, say: Say) -> Contes
     """What the model makes of every test image, against targets."""
     files = dataset_of(chosen, request, say)
     assert files.test is not None
-    reals = given_reals(request) or real_images(request, files)
+    reals = given_reals(request, say) or real_images(request, files)
     network = chosen.model.network.to(choose_device(request.device))
     size = request.size or chosen.model.header["input"]["size"][0]
     skipped = list(files.skipped)

@@ -87,7 +87,7 @@ def prepared_reals(request: FidRequest, chosen: Chosen, size: int, say: Say) -> 
         ConfigError: if nothing names a dataset.
         DataError: if there are no such images.
     """
-    reals = given_reals(request)
+    reals = given_reals(request, say)
     if reals is None:
         root = locate(dataset_name(chosen, request), say)
         files = scan(root, task="synthesis", strict=request.strict, warn=say)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gancomp.config import Json, Settings, read
-from gancomp.data.images import list_images
+from gancomp.data.formats import PYTORCH_FID_SUFFIXES
+from gancomp.data.images import count_suffixes, sort_folder
 from gancomp.data.layout import DIRECTIONS
 from gancomp.data.loader import uint8_folder
 from gancomp.data.splits import Half
@@ -206,7 +207,7 @@ def check_save_stats(path: Path, statistics: list[Path]) -> None:
         raise ConfigError(f"--save-stats {path}: give a file in an existing folder")
 
 
-def given_reals(request: FidRequest) -> Reals | None:
+def given_reals(request: FidRequest, say: Say) -> Reals | None:
     """The images or statistics of `--real`, None without that option.
 
     Raises:
@@ -216,12 +217,15 @@ def given_reals(request: FidRequest) -> Reals | None:
         return None
     if request.real[0].suffix == ".npz":
         return Reals([str(request.real[0])], statistics=load_statistics(request.real[0]))
-    paths = tuple(path for folder in request.real for path in listing("--real", folder))
+    paths = tuple(path for folder in request.real for path in listing("--real", folder, say))
     return Reals([str(folder) for folder in request.real], files=paths)
 
 
-def listing(option: str, folder: Path) -> tuple[Path, ...]:
-    """The images in the folder given by `option`.
+def listing(option: str, folder: Path, say: Say) -> tuple[Path, ...]:
+    """The images in the folder given by `option`: those that pytorch-fid counts, by their suffixes.
+
+    A score of a folder is there to be compared with others' scores of it, hence their list and not
+    all that can be read here. What differs is said.
 
     Raises:
         DataError: if there are none.
@@ -229,9 +233,21 @@ def listing(option: str, folder: Path) -> tuple[Path, ...]:
     folder = folder.expanduser()
     if not folder.is_dir():
         raise DataError(f"{option} {folder}: no such folder; give a folder of images")
-    paths = list_images(folder)
+    paths, others = sort_folder(folder, PYTORCH_FID_SUFFIXES)
+    formats = ", ".join(sorted(PYTORCH_FID_SUFFIXES))
     if not paths:
-        raise DataError(f"{option} {folder}: holds no images; check the path")
+        holds = f"none, but {len(others)} others ({count_suffixes(others)})" if others else "none"
+        raise DataError(f"{option} {folder}: no images that FID counts ({formats}): holds {holds}")
+    if others:
+        say(
+            f"warning: {option} {folder}: ignored {len(others)} files ({count_suffixes(others)}); "
+            f"FID of a folder counts what pytorch-fid counts: {formats}"
+        )
+    if upper := sum(path.suffix != path.suffix.lower() for path in paths):
+        say(
+            f"warning: {option} {folder}: {upper} of {len(paths)} suffixes are in upper case; "
+            "they count here, but pytorch-fid leaves such files out on Linux"
+        )
     return paths
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gancomp.config import Json
-from gancomp.data.images import list_images, load_image
+from gancomp.data.images import count_suffixes, load_image, sort_folder
 from gancomp.data.transforms import resize, to_tensor, to_uint8
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError, DataError
@@ -53,7 +53,7 @@ def translate(
         ConfigError, CheckpointError, RunError: for options, model or `out`.
     """
     check_size(size)
-    files = list(_expand(inputs))
+    files = list(_expand(inputs, say))
     chosen = choose(model, part).model
     check_translates(chosen, str(model))
     network = accelerate(chosen.network.to(choose_device(device)))
@@ -76,13 +76,17 @@ def check_size(size: int | None) -> None:
         raise ConfigError(f"--size {size}: must be from {MIN_SIZE} to {MAX_SIZE}")
 
 
-def _expand(inputs: list[Path]) -> Iterator[Path]:
+def _expand(inputs: list[Path], say: Callable[[str], None]) -> Iterator[Path]:
     for item in inputs:
         path = item.expanduser()
         if path.is_dir():
-            found = list_images(path)
+            found, others = sort_folder(path)
+            kinds = f"{len(others)} files of other kinds ({count_suffixes(others)})"
             if not found:
-                raise DataError(f"{item}: holds no images; give image files or a folder of them")
+                holds = f"no images but {kinds}" if others else "no images"
+                raise DataError(f"{item}: holds {holds}; give image files or a folder of them")
+            if others:
+                say(f"{item}: ignored {kinds}, which are no images by their names")
             yield from found
         elif path.exists():
             yield path

@@ -28,6 +28,14 @@ def test_sound_dataset_has_counts_and_no_problem(unpaired_root: Path) -> None:
     assert json.loads(json.dumps(report.to_json()))["folders"]["testB"]["num_images"] == 2
 
 
+def test_files_of_other_kinds_are_noted(unpaired_root: Path) -> None:
+    (unpaired_root / "trainA" / "a.heic").touch()
+    notes = check_folder(unpaired_root).notes
+    assert (
+        "trainA/: 1 files are no images by their names and ignored: 1 .heic, e.g. a.heic" in notes
+    )
+
+
 def test_damage_behind_a_sound_header_is_found_and_named(unpaired_root: Path) -> None:
     path = unpaired_root / "testA" / "a1.png"
     path.write_bytes(path.read_bytes()[:200])

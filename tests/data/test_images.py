@@ -107,7 +107,7 @@ def jpeg_bytes() -> bytes:
     ("content", "reason", "header_ok"),
     [
         (b"", "empty", False),
-        (b"hello, I am text", "no known format", False),
+        (b"hello, I am text", "no format that is read", False),
         (jpeg_bytes()[:900], "truncated", True),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "not a readable image", False),
     ],

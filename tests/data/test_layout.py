@@ -153,6 +153,17 @@ def test_unreadable_files_are_named_once_counted_and_skipped(unpaired_root: Path
         scan(unpaired_root, strict=True)
 
 
+def test_files_of_other_kinds_are_counted_and_named_once(unpaired_root: Path) -> None:
+    for name in ("trainA/a.heic", "trainA/b.txt", "trainB/c.txt", "testA/Thumbs.db"):
+        (unpaired_root / name).touch()
+    warnings: list[str] = []
+    assert len(scan(unpaired_root, warn=warnings.append).train.source) == 5
+    assert warnings == [
+        f"{unpaired_root}: ignored 3 files that are no images by their names: 2 .txt, 1 .heic; "
+        f"the first is {unpaired_root / 'trainA' / 'a.heic'}"
+    ]
+
+
 def test_folder_of_unreadable_files_only_is_an_error(unpaired_root: Path) -> None:
     for path in (unpaired_root / "trainB").iterdir():
         path.write_bytes(b"")

@@ -89,6 +89,26 @@ def test_two_folders_are_scored_as_they_are(toy: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("stub")
+def test_of_a_folder_the_files_count_that_pytorch_fid_counts(
+    tmp_path: Path, toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for number, suffix in enumerate(("pgm", "ppm", "webp", "bmp", "tif", "JPG", "gif", "avif")):
+        Image.new("L", (20, 20), 20 * number).save(mixed / f"{number}.{suffix}")
+    outcome = run_command(capsys, "eval-fid", "--real", mixed, "--fake", toy / "testA", "--json")
+    assert outcome.document["n_real"] == 6
+    assert f"--real {mixed}: ignored 2 files (1 .gif, 1 .avif)" in outcome.err
+    assert "1 of 6 suffixes are in upper case" in outcome.err
+    for path in mixed.iterdir():
+        if path.suffix not in (".gif", ".avif"):
+            path.unlink()
+    outcome = run_command(capsys, "eval-fid", "--real", mixed, "--fake", toy / "testA")
+    assert outcome.status == 2
+    assert "holds none, but 2 others (1 .gif, 1 .avif)" in outcome.err
+
+
+@pytest.mark.usefixtures("stub")
 def test_on_a_cpu_the_memory_that_is_freed_is_kept(
     monkeypatch: pytest.MonkeyPatch, toy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

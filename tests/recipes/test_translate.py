@@ -69,6 +69,18 @@ def test_any_kind_of_pixels_is_read(
         assert (image.size, image.mode) == ((16, 12), "RGB")
 
 
+def test_a_folder_s_files_of_other_kinds_are_counted_and_named(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.gif", "b.avif", "c.jfif"):
+        picture(Path("photos/x.png")).rename("x.png")
+        Image.open("x.png").save(f"photos/{name}")
+    Path("photos/d.heic").touch()
+    outcome = run_command(capsys, "translate", model, "photos", "-o", "new", "--json")
+    assert len(outcome.document["written"]) == 3
+    assert "photos: ignored 1 files of other kinds (1 .heic)" in outcome.err
+
+
 def test_the_pixels_are_the_network_s_output_for_the_image(
     model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
