@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gancomp.errors import CheckpointError
-from gancomp.export.torch_files import read_archive, read_row
+from gancomp.export.pickles import UnknownNameError
+from gancomp.export.strangers import BARE, name_owner
+from gancomp.export.torch_files import OtherKindError, read_archive, read_row
 
 
 def sniff(path: Path) -> str:
@@ -70,18 +71,16 @@ def read_torch(path: Path) -> Any:
     """
     try:
         return read_archive(path) if zipfile.is_zipfile(path) else read_row(path)
-    except pickle.UnpicklingError as error:
+    except UnknownNameError as error:
+        if (what := name_owner(error.name, error.texts)) is not None:
+            raise CheckpointError(f"{path}: {what}") from error
         raise CheckpointError(
-            f"{path}: refused, it holds {printable(str(error).removeprefix('GLOBAL '))} beside "
-            "tensors and opening that could run code; save the bare weights, "
-            "torch.save(network.state_dict(), FILE), and open those"
+            f"{path}: refused, it holds {printable(error.name)} beside tensors and opening that "
+            f"could run code; {BARE}"
         ) from error
+    except OtherKindError as error:
+        raise CheckpointError(f"{path}: {error}; {BARE}") from error
     except Exception as error:  # a damaged file can make the reader raise nearly anything
-        if "TorchScript" in str(error):
-            raise CheckpointError(
-                f"{path}: is a TorchScript archive, which is code; save the bare weights, "
-                "torch.save(network.state_dict(), FILE), and open those"
-            ) from error
         raise CheckpointError(
             f"{path}: damaged or incomplete file ({type(error).__name__}: {_first_line(error)}); "
             "download or save it again"

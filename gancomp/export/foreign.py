@@ -18,23 +18,16 @@ from gancomp.errors import CheckpointError, ConfigError, MissingPartError
 from gancomp.export import biggan, stylegan2
 from gancomp.export.containers import printable, read_safetensors, read_torch, sniff
 from gancomp.export.native import describe
+from gancomp.export.parts import State, pick
+from gancomp.export.strangers import LAYOUTS, name_stranger
 from gancomp.export.weights import fill
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.resnet import FIRST_BLOCK
 from gancomp.registry import DISCRIMINATORS, build_network
 
-State = dict[str, Tensor]
-
-COUNTERS = ("total_ops", "total_params")  # left behind by the profiler thop
+LEFTOVERS = ("total_ops", "total_params", "n_averaged")  # of the profiler thop, of averaging
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-DEFAULT_PARTS = ("G_A", "G", *stylegan2.PARTS)
 UNET_ARCHS = {8: "unet256", 7: "unet128"}
-REFUSED = {  # how a layout that cannot be opened gives itself away
-    "down_sampling.": "CAT's generator of inception-residual blocks (down_sampling.*)",
-    "features.": "CAT's generator of inception-residual blocks (features.*)",
-    "block1s.": "OMGD's discriminator for two teachers (block1s.*)",
-    "0.weight": "OMGD's channel adaptor or another bare layer (0.weight)",
-}
 
 
 @dataclass(frozen=True)
@@ -58,7 +51,7 @@ def read_foreign(path: Path, part: str | None = None) -> tuple[TappedNetwork, di
     """
     content = read_safetensors(path)[1] if sniff(path) == "safetensors" else read_torch(path)
     try:
-        state, part = _pick(content, part)
+        state, part = pick(content, part)
         found = recognise(_cleaned(stylegan2.with_average(content, state)))
         with torch.device("meta"):
             network = build_network(found.arch, **found.settings)
@@ -75,49 +68,17 @@ def read_foreign(path: Path, part: str | None = None) -> tuple[TappedNetwork, di
     return network, header
 
 
-def _pick(content: Any, part: str | None) -> tuple[Mapping[str, Tensor], str | None]:
-    """The flat state dict in `content`, which may hold several under names."""
-    if not isinstance(content, Mapping):
-        raise CheckpointError(
-            f"holds a {type(content).__name__}, not the weights of a network; "
-            "save torch.save(network.state_dict(), FILE)"
-        )
-    parts = {str(name): value for name, value in content.items() if _is_state(value)}
-    if not parts:
-        if part is not None:
-            raise MissingPartError(f"has no part {part!r}, it holds a single network; leave it out")
-        state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-        return state, None
-    if part is None:
-        names = [name for name in DEFAULT_PARTS if name in parts] or list(parts)
-        if len(parts) > 1 and names[0] not in DEFAULT_PARTS:
-            raise CheckpointError(f"holds several networks; choose a part: {', '.join(parts)}")
-        part = names[0]
-    if part not in parts:
-        raise MissingPartError(f"has no part {part!r}; its parts: {', '.join(parts)}")
-    return parts[part], part
-
-
-def _is_state(value: Any) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and len(value) > 0
-        and all(isinstance(tensor, Tensor) for tensor in value.values())
-    )
-
-
 def _cleaned(state: Mapping[str, Tensor]) -> State:
-    """Without wrapper prefixes, profiler counters and statistics that no norm of ours reads.
+    """Without counters that other tools left behind and statistics that no norm of ours reads.
 
     Before PyTorch 0.4 InstanceNorm saved running statistics it never used. A norm with statistics
     but no weight is one of those; BatchNorm has both.
     """
-    names = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     return {
         name: tensor
-        for name, tensor in names.items()
-        if _leaf(name) not in COUNTERS
-        and not (_leaf(name) in STATISTICS and f"{_parent(name)}.weight" not in names)
+        for name, tensor in state.items()
+        if _leaf(name) not in LEFTOVERS
+        and not (_leaf(name) in STATISTICS and f"{_parent(name)}.weight" not in state)
     }
 
 
@@ -130,10 +91,7 @@ def recognise(state: State) -> Recognised:
     Raises:
         CheckpointError: for any other layout; the message has no path.
     """
-    for beginning, meaning in REFUSED.items():
-        if any(name.startswith(beginning) for name in state):
-            raise CheckpointError(f"is {meaning}, which gancomp does not open")
-    if "model.model.0.weight" in state:
+    if "model.model.0.weight" in state and "model.model.1.model.1.weight" in state:
         return _recognise_unet(state)
     if f"model.{FIRST_BLOCK}.conv_block.1.weight" in state:
         return _recognise_resnet(state, mobile=False)
@@ -145,10 +103,11 @@ def recognise(state: State) -> Recognised:
         return Recognised(*found, biggan.LAYOUT, state)
     if (network := stylegan2.stylegan2_network(state)) is not None:
         return Recognised(*network[:2], stylegan2.LAYOUT, network[2])
+    if (what := name_stranger(state)) is not None:
+        raise CheckpointError(what)
     names = ", ".join(list(state)[:3]) or "no tensors"
     raise CheckpointError(
-        f"is of no layout that gancomp knows (it holds {names}); ResNet, mobile ResNet and U-Net "
-        "generators and PatchGAN discriminators of CycleGAN, pix2pix and their compressors are"
+        f"is of no layout that gancomp knows (it holds {names}); it knows {LAYOUTS}"
     )
 
 

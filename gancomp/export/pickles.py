@@ -34,9 +34,17 @@ class Named:
         self.name, self.make = name, make
 
 
-def refusal(name: str) -> pickle.UnpicklingError:
-    """The error for a name that is on no list."""
-    return pickle.UnpicklingError(f"GLOBAL {name}")
+class UnknownNameError(pickle.UnpicklingError):
+    """A pickle names what is on no list.
+
+    Attributes:
+        name: `"module.name"`.
+        texts: the texts that came before it, which tell what kind of file it is.
+    """
+
+    def __init__(self, name: str, texts: list[str]) -> None:
+        super().__init__(f"it names {name}")
+        self.name, self.texts = name, texts
 
 
 class Reader:
@@ -61,7 +69,7 @@ class Reader:
         """The object that the next pickle describes.
 
         Raises:
-            pickle.UnpicklingError: for a name that is on no list (`GLOBAL module.name`).
+            UnknownNameError: for a name that is on no list.
             ValueError, IndexError, KeyError, TypeError, EOFError: if it is damaged.
         """
         self._stack: list[Any] = []
@@ -170,7 +178,7 @@ class Reader:
     def _look_up(self, module: Any, name: Any) -> None:
         full = f"{module}.{name}"
         if full not in self._names:
-            raise refusal(full)
+            raise UnknownNameError(full, [item for item in self._stack if isinstance(item, str)])
         self._stack.append(Named(full, self._names[full]))
 
     def _call(self, _: Any) -> None:

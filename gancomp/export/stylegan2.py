@@ -14,9 +14,7 @@ from gancomp.networks.stylegan2 import AVERAGING_SEED, LATENT_AVG, channels_at
 from gancomp.registry import build_network
 
 LAYOUT = "stylegan2-pytorch"
-PARTS = ("g_ema", "g")  # the generators, the one to be used first
 GENERATOR_MARK, DISCRIMINATOR_MARK = "input.input", "final_conv.0.weight"
-PREFIX = "module."
 
 
 def with_average(content: Mapping[str, Any], state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -25,8 +23,7 @@ def with_average(content: Mapping[str, Any], state: Mapping[str, Tensor]) -> Map
     Only a generator takes it, and only if it brings none of its own.
     """
     average = content.get(LATENT_AVG)
-    names = {name.removeprefix(PREFIX) for name in state}
-    if GENERATOR_MARK not in names or LATENT_AVG in names or not isinstance(average, Tensor):
+    if GENERATOR_MARK not in state or LATENT_AVG in state or not isinstance(average, Tensor):
         return state
     return {**state, LATENT_AVG: average}
 

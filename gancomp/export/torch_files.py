@@ -16,22 +16,36 @@ from gancomp.export.unpickled import NAMES, STORAGES, Storage
 MAGIC = 0x1950A86A20F9469CFC6C
 ITEM_COUNT = struct.Struct("<q")
 CHUNK = 1 << 22  # bytes read at once
+EXPORTED = "is a program of torch.export, which is code"
+OTHER_KINDS = {  # how the names in an archive end
+    "constants.pkl": "is a TorchScript archive, which is code",
+    "archive_format": EXPORTED,
+    "serialized_exported_program.json": EXPORTED,
+    "models/model.json": EXPORTED,
+    ".npy": "holds NumPy arrays",
+}
+
+
+class OtherKindError(ValueError):
+    """A zip archive that holds something else than weights; the message says what it is."""
 
 
 def read_archive(path: Path) -> Any:
     """What the zip archive `path` holds.
 
     Raises:
-        pickle.UnpicklingError: for anything beside tensors, plain containers and numbers.
+        UnknownNameError: for anything beside tensors, plain containers and numbers.
+        OtherKindError: if something else than `torch.save` wrote it.
         ValueError, and whatever else a damaged archive may raise.
     """
     with zipfile.ZipFile(path) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
         described = [name for name in entries if name.endswith("data.pkl") and name.count("/") < 2]
-        if any(name.endswith("constants.pkl") for name in entries):
-            raise ValueError("TorchScript")
+        for ending, what in OTHER_KINDS.items():
+            if any(name.endswith(ending) for name in entries):
+                raise OtherKindError(what)
         if len(described) != 1:
-            raise ValueError("no archive of torch.save")
+            raise OtherKindError("is a zip archive, but none that torch.save wrote")
         root = described[0].removesuffix("data.pkl")
         size = path.stat().st_size
         for name, entry in entries.items():
@@ -65,7 +79,7 @@ def read_row(path: Path) -> Any:
     """What the older format in `path` holds: pickles in a row, then the numbers of the tensors.
 
     Raises:
-        pickle.UnpicklingError: for anything beside tensors, plain containers and numbers.
+        UnknownNameError: for anything beside tensors, plain containers and numbers.
         ValueError, and whatever else a damaged file may raise.
     """
     storages = _Storages(path.stat().st_size)

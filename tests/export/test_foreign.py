@@ -1,197 +1,18 @@
-"""Checkpoints of others, written by a second implementation of their layouts, open and agree.
-
-The builders below know nothing of gancomp's networks: they follow the published key patterns with
-bare `nn.Sequential`s, in-place activations included.
-"""
+"""Checkpoints of others, written by a second implementation of their layouts, open and agree."""
 
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from foreign_layouts import LAYOUTS, randomised, resnet, small, unet
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from gancomp.errors import CheckpointError
 from gancomp.export.foreign import read_foreign
 
-
-class Bunch(nn.Module):
-    """Holds one child under the name that the published code gives it."""
-
-    def __init__(self, **children: nn.Module) -> None:
-        super().__init__()
-        for name, child in children.items():
-            self.add_module(name, child)
-        self.inner = next(iter(children))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return getattr(self, self.inner)(x)
-
-
-class Residual(Bunch):
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv_block(x)
-
-
-class Skip(Bunch):
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x, self.model(x)], 1)  # x was activated in place meanwhile
-
-
-def normaliser(norm: str) -> Callable[[int], nn.Module]:
-    if norm == "batch":
-        return nn.BatchNorm2d
-    return lambda c: nn.InstanceNorm2d(c, track_running_stats=norm == "old-instance")
-
-
-def resnet(
-    channels: list[int],
-    *,
-    slot: bool,
-    mobile: bool = False,
-    norm: str = "instance",
-    ends: tuple[int, int] = (3, 3),
-) -> nn.Module:
-    stem, d1, d2, *inner, u1, u2 = channels
-    N, bias = normaliser(norm), norm != "batch"
-
-    def conv(a: int, b: int) -> nn.Module:
-        if not mobile:
-            return nn.Conv2d(a, b, 3, bias=bias)
-        between = nn.InstanceNorm2d(a, track_running_stats=norm == "old-instance")
-        return Bunch(conv=nn.Sequential(nn.Conv2d(a, a, 3, groups=a), between, nn.Conv2d(a, b, 1)))
-
-    def block(c: int) -> nn.Module:
-        first = [nn.ReflectionPad2d(1), conv(d2, c), N(c), nn.ReLU(True)]
-        second = [nn.ReflectionPad2d(1), conv(c, d2), N(d2)]
-        return Residual(
-            conv_block=nn.Sequential(*first, *([nn.Dropout(0.5)] if slot else []), *second)
-        )
-
-    def up(a: int, b: int) -> list[nn.Module]:
-        return [nn.ConvTranspose2d(a, b, 3, 2, 1, 1, bias=bias), N(b), nn.ReLU(True)]
-
-    layers = [
-        nn.ReflectionPad2d(3), nn.Conv2d(ends[0], stem, 7, bias=bias), N(stem), nn.ReLU(True),
-        nn.Conv2d(stem, d1, 3, 2, 1, bias=bias), N(d1), nn.ReLU(True),
-        nn.Conv2d(d1, d2, 3, 2, 1, bias=bias), N(d2), nn.ReLU(True),
-        *[block(c) for c in inner],
-        *up(d2, u1), *up(u1, u2),
-        nn.ReflectionPad2d(3), nn.Conv2d(u2, ends[1], 7), nn.Tanh(),
-    ]  # fmt: skip
-    return Bunch(model=nn.Sequential(*layers))
-
-
-def unet(
-    down: list[int], up: list[int], *, norm: str = "batch", ends: tuple[int, int] = (3, 3)
-) -> nn.Module:
-    """`up[i]` is what the level under `down[i]` hands back beside it."""
-    N, bias = normaliser(norm), norm != "batch"
-
-    def contract(a: int, b: int) -> nn.Module:
-        return nn.Conv2d(a, b, 4, 2, 1, bias=bias)
-
-    def expand(a: int, b: int) -> nn.Module:
-        return nn.ConvTranspose2d(a, b, 4, 2, 1, bias=bias)
-
-    net: nn.Module = Skip(
-        model=nn.Sequential(
-            nn.LeakyReLU(0.2, True), contract(down[-2], down[-1]),
-            nn.ReLU(True), expand(down[-1], up[-1]), N(up[-1]),
-        )
-    )  # fmt: skip
-    for i in range(len(down) - 3, -1, -1):
-        net = Skip(
-            model=nn.Sequential(
-                nn.LeakyReLU(0.2, True), contract(down[i], down[i + 1]), N(down[i + 1]), net,
-                nn.ReLU(True), expand(down[i + 1] + up[i + 1], up[i]), N(up[i]), nn.Dropout(0.5),
-            )
-        )  # fmt: skip
-    last = nn.ConvTranspose2d(down[0] + up[0], ends[1], 4, 2, 1)
-    outer = [contract(ends[0], down[0]), net, nn.ReLU(True), last, nn.Tanh()]
-    return Bunch(model=Bunch(model=nn.Sequential(*outer)))
-
-
-def patch(width: int, *, norm: str = "instance", inputs: int = 3, layers: int = 3) -> nn.Module:
-    N, bias = normaliser(norm), norm != "batch"
-    net: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1), nn.LeakyReLU(0.2, True)]
-    times = [1, 2, 4, 8, 8][: layers + 1]
-    for i in range(layers):
-        a, b, stride = width * times[i], width * times[i + 1], 1 if i == layers - 1 else 2
-        net += [nn.Conv2d(a, b, 4, stride, 1, bias=bias), N(b), nn.LeakyReLU(0.2, True)]
-    return Bunch(model=nn.Sequential(*net, nn.Conv2d(width * times[-1], 1, 4, 1, 1)))
-
-
-def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Weights and statistics large enough that every layer shows in the output."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, value in network.state_dict().items():
-        if value.dtype.is_floating_point:
-            spread = value.copy_(torch.randn(value.shape, generator=generator))
-            if value.ndim == 4:
-                spread.div_(value[0].numel() ** 0.5)
-            if name.endswith("running_var"):
-                spread.abs_().add_(0.5)
-    network.eval()
-    for module in network.modules():
-        if isinstance(module, nn.InstanceNorm2d):
-            module.train()  # PyTorch 0.3 never used the statistics it saved
-    return network
-
-
-PRUNED9 = [4, 7, 10, 3, 5, 6, 8, 2, 4, 9, 7, 5, 6, 3]
-WIDE9, WIDE6 = [4, 8, *[16] * 10, 8, 4], [4, 8, *[16] * 7, 8, 4]
-DOWN8, DOWN7 = [3, 6, 12, *[24] * 5], [3, 6, 12, *[24] * 4]
-
-LAYOUTS = {
-    "CycleGAN": (resnet(WIDE9, slot=False), "resnet9", {"width": 4}),
-    "CycleGAN before 0.4": (
-        resnet(WIDE9, slot=False, norm="old-instance"), "resnet9", {"norm": "instance"},
-    ),
-    "CycleGAN 6 blocks": (resnet(WIDE6, slot=False, ends=(1, 2)), "resnet6", {
-        "in_channels": 1, "out_channels": 2,
-    }),
-    "pix2pix without dropout": (
-        resnet(WIDE9, slot=False, norm="batch"), "resnet9", {"norm": "batch"},
-    ),
-    "pix2pix with dropout": (
-        resnet(WIDE9, slot=True, norm="batch"), "resnet9", {"norm": "batch"},
-    ),
-    "GAN Compression full": (resnet(WIDE9, slot=True), "resnet9", {"norm": "instance"}),
-    "dense pruned": (resnet(PRUNED9, slot=True), "resnet9", {"channels": PRUNED9}),
-    "OMGD mobile": (resnet(WIDE9, slot=True, mobile=True), "mobile-resnet9", {"width": 4}),
-    "mobile before 0.4": (
-        resnet(WIDE6, slot=True, mobile=True, norm="old-instance"), "mobile-resnet6", {},
-    ),
-    "mobile batch": (
-        resnet(WIDE6, slot=True, mobile=True, norm="batch"), "mobile-resnet6", {"norm": "batch"},
-    ),
-    "GCC pruned": (
-        resnet(PRUNED9, slot=True, mobile=True), "mobile-resnet9", {"channels": PRUNED9},
-    ),
-    "U-Net 256": (unet(DOWN8, DOWN8[:-1]), "unet256", {"width": 3, "norm": "batch"}),
-    "U-Net 128": (unet(DOWN7, DOWN7[:-1], ends=(1, 4)), "unet128", {"out_channels": 4}),
-    "U-Net instance": (
-        unet(DOWN7, DOWN7[:-1], norm="instance"), "unet128", {"norm": "instance"},
-    ),
-    "U-Net before 0.4": (
-        unet(DOWN7, DOWN7[:-1], norm="old-instance"), "unet128", {"norm": "instance"},
-    ),
-    "U-Net pruned": (
-        unet([3, 4, 5, 6, 7, 8, 9], [2, 3, 4, 5, 6, 7]), "unet128",
-        {"channels": [3, 4, 5, 6, 7, 8, 9, 7, 6, 5, 4, 3, 2]},
-    ),
-    "PatchGAN": (patch(4), "patchgan", {"width": 4, "layers": 3, "norm": "instance"}),
-    "PatchGAN before 0.4": (patch(4, norm="old-instance"), "patchgan", {"norm": "instance"}),
-    "PatchGAN conditional": (
-        patch(4, norm="batch", inputs=6), "patchgan", {"norm": "batch", "in_channels": 6},
-    ),
-    "PatchGAN 1 layer": (patch(4, layers=1), "patchgan", {"layers": 1}),
-    "PatchGAN 4 layers": (patch(4, layers=4, norm="batch"), "patchgan", {"layers": 4}),
-}  # fmt: skip
 KEYS = {
     "CycleGAN": 48,
     "GAN Compression full": 48,
@@ -199,10 +20,6 @@ KEYS = {
     "U-Net 256": 82,
     "PatchGAN": 10,
 }
-
-
-def small(name: str = "GCC pruned", seed: int = 0) -> OrderedDict[str, Tensor]:
-    return OrderedDict(randomised(LAYOUTS[name][0], seed).state_dict())
 
 
 def opens_as(tmp_path: Path, content: object, part: str | None = None, **saving: bool) -> Tensor:
