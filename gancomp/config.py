@@ -177,8 +177,8 @@ class SelectionSettings:
 class StageSettings:
     """What super-resolution and synthesis train before the run itself; see `recipes.stages`.
 
-    Synthesis has the teacher (`teacher_gan_steps`), the student alone and then under its teacher:
-    the last two in thousands of images, the very last instead of `max_steps`.
+    Synthesis has the teacher, the student alone and then under its teacher, in thousands of images.
+    A run's own length (`pretrain`: the teacher's, `distill`: the last) gives way to `max_steps`.
 
     Source: Lee and Park 2021 name the stages of super-resolution; the lengths are those of the code
     they build on, where they have one. DGL-GAN: abstract of its first version.
@@ -190,6 +190,7 @@ class StageSettings:
     teacher_content_steps: int = setting(2_500, "--teacher-content-steps", least=1)
     srresnet_lr: float = setting(1e-4, "--srresnet-lr", above=0.0, most=10.0)
     student_source: str | None = setting(None, "--student")
+    teacher_kimg: float | None = setting(None, "--teacher-kimg", above=0.0)
     stage1_kimg: float = setting(0.0, "--stage1-kimg", least=0.0)
     stage2_kimg: float | None = setting(None, "--stage2-kimg", above=0.0)
 

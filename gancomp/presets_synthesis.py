@@ -38,12 +38,16 @@ def _data(size: int, batch_size: int, *, flip: bool) -> Json:
     return {"data": {"size": size, "batch_size": batch_size, "flip": flip}}
 
 
-def _length(steps: int) -> Json:
-    # epochs without end: synthesis counts steps
-    return {
-        "schedule": {"epochs": 1_000_000, "decay_epochs": 0, "max_steps": steps},
-        "stages": {"teacher_gan_steps": steps},
-    }
+def _length(command: str, kimg: float, *, alone: float = 0.0) -> Json:
+    """A teacher's length, and a student's as long, of which `alone` is without its teacher.
+
+    All in thousands of images, whatever the batch size.
+    """
+    stages: Json = {"teacher_kimg": kimg}
+    if command == "distill":
+        stages |= {"stage1_kimg": alone, "stage2_kimg": kimg - alone}
+    # epochs without end: synthesis counts images
+    return {"schedule": {"epochs": 1_000_000, "decay_epochs": 0}, "stages": stages}
 
 
 def _options(**options: float | str) -> Json:
@@ -52,10 +56,9 @@ def _options(**options: float | str) -> Json:
 
 def _config_f(command: str) -> Json:
     """60 million images; a student sees the last 25 of them under its teacher."""
-    whole = _stylegan2(512, 512, 8) | _data(256, 32, flip=True) | _length(60_000_000 // 32)
-    if command == "distill":
-        whole["stages"] |= {"stage1_kimg": 35_000, "stage2_kimg": 25_000}
-    return whole | _options(r1_gamma=10.0)
+    length = _length(command, 60_000, alone=35_000)
+    networks = _stylegan2(512, 512, 8)
+    return networks | _data(256, 32, flip=True) | length | _options(r1_gamma=10.0)
 
 
 def _church(command: str) -> Json:
@@ -64,21 +67,25 @@ def _church(command: str) -> Json:
 
 
 def _biggan_128(command: str) -> Json:
-    """Batches of 2048 in 8 parts, as long as the released teacher; the student in one stage."""
+    """Batches of 2048 in 8 parts, as long as the released teacher; the student in one stage.
+
+    That teacher is the release's after 138,000 steps.
+    """
     options = _options(accumulation=8, d_lr=4e-4, ema_beta=0.9999, ema_start=20_000, **NO_STYLES)
-    return _biggan(96) | _data(128, 2048, flip=False) | _length(138_000) | options
+    length = _length(command, 138_000 * 2.048)
+    return _biggan(96) | _data(128, 2048, flip=False) | length | options
 
 
 def _stylegan2_short(command: str) -> Json:
     """32 pixels, narrow networks, and an average that follows within a thousand images."""
     networks = _stylegan2(64, 64, 2)
     options = _options(ema_kimg=1.0, r1_gamma="auto")
-    return networks | _data(32, 16, flip=True) | _length(10_000) | options
+    return networks | _data(32, 16, flip=True) | _length(command, 160) | options
 
 
 def _biggan_short(command: str) -> Json:
     options = _options(d_lr=4e-4, ema_beta=0.999, ema_start=1000, **NO_STYLES)
-    return _biggan(16) | _data(32, 32, flip=True) | _length(10_000) | options
+    return _biggan(16) | _data(32, 32, flip=True) | _length(command, 320) | options
 
 
 Settings = Callable[[str], Json]

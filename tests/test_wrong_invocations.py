@@ -409,7 +409,11 @@ CASES: list[tuple[str, str, str]] = [
     (f"distill {SYNTHESIS} --stage2-kimg 0", "--stage2-kimg 0", "greater than 0"),
     (f"distill {SYNTHESIS} --stage2-kimg 1", "--stage2-kimg and --max-steps", "one of them"),
     (f"distill {SYNTHESIS} --lambda-dgl 0 --teacher-d finetune", "--teacher-d", "leave it away"),
-    (f"distill {SYNTHESIS} --lambda-dgl 0 --teacher-gan-steps 5", "-gan-steps", "leave it away"),
+    (f"distill {SYNTHESIS} --lambda-dgl 0 --teacher-kimg 5", "--teacher-kimg", "leave it away"),
+    (f"distill {SYNTHESIS} --teacher-gan-steps 5", "--teacher-gan-steps", "--teacher-kimg"),
+    (f"distill {SYNTHESIS} --teacher-kimg 0", "--teacher-kimg 0", "greater than 0"),
+    (f"pretrain {SYNTHESIS} --teacher-kimg 1", "--teacher-kimg and --max-steps", "one of them"),
+    (f"distill --dataset data {TRAIN} --teacher-kimg 1", "--teacher-kimg", "leave it away"),
     (f"distill {SYNTHESIS} --r1-gamma 0 --r1-every 4", "--r1-every", "leave it away"),
     (f"distill {SYNTHESIS} --path-weight 0 --path-every 2", "--path-every", "leave it away"),
     (f"distill {SYNTHESIS} --ema-beta 0.9 --ema-kimg 3", "--ema-kimg", "--ema-beta; leave it away"),
@@ -560,7 +564,7 @@ def test_a_mistake_costs_one_line_and_status_2_and_changes_nothing(
 def test_the_table_covers_every_command_and_many_mistakes() -> None:
     first = [case[0].split()[0] for case in CASES if case[0]]
     assert {name: first.count(name) >= 2 for name in COMMANDS} == dict.fromkeys(COMMANDS, True)
-    assert len({case[0] for case in CASES}) == len(CASES) == 370
+    assert len({case[0] for case in CASES}) == len(CASES) == 374
 
 
 @pytest.mark.parametrize(

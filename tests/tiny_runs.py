@@ -110,7 +110,7 @@ def synthesis_arguments(folder: Path, out: Path, *more: str) -> list[str]:
     """A `distill` for synthesis: two stages and a run, with every regulariser in each of them."""
     text = (
         "distill --task synthesis --width 8 --d-width 8 --size 16 --batch-size 4 --ema-start 2 "
-        "--r1-every 2 --path-every 2 --teacher-gan-steps 3 --stage1-kimg 0.012 "
+        "--r1-every 2 --path-every 2 --teacher-kimg 0.012 --stage1-kimg 0.012 "
         "--stage2-kimg 0.016 --log-every 1 --sample-every 3 --seed 7 --device cpu --workers 0 "
         "--checkpoint-every 2"
     )

@@ -61,6 +61,10 @@ def _has_own_teacher(settings: Settings, options: Any) -> bool:
     return settings.teacher.source is not None
 
 
+def _gives_its_teacher(settings: Settings, options: Any) -> bool:
+    return settings.command == "distill" and settings.teacher.source is not None
+
+
 def _has_own_student(settings: Settings, options: Any) -> bool:
     return settings.stages.student_source is not None
 
@@ -90,7 +94,7 @@ def _trains_the_teacher_alone(settings: Settings, options: Any) -> bool:
 
 
 SR, SYNTHESIS = "super-resolution", "synthesis"
-GAN_TEACHERS = ("gan2g", "gan2g-al", "gan2gan", "dgl")
+GAN_TEACHERS = ("gan2g", "gan2g-al", "gan2gan")
 
 
 # path of the setting, when it changes nothing, and what says so
@@ -140,21 +144,25 @@ RULES: tuple[tuple[str, Idle, str], ...] = (
             "srresnet_lr",
         )
     ),
-    *(
-        (
-            f"stages.{name}",
-            _task_is_not(SR, SYNTHESIS),
-            f"other data than --task {SR} or {SYNTHESIS}",
-        )
-        for name in ("teacher_gan_steps", "student_source")
+    (
+        "stages.teacher_gan_steps",
+        _task_is(SYNTHESIS),
+        f"--task {SYNTHESIS}, whose lengths are in images (--teacher-kimg)",
+    ),
+    ("stages.teacher_gan_steps", _task_is_not(SR), f"other data than --task {SR}"),
+    (
+        "stages.student_source",
+        _task_is_not(SR, SYNTHESIS),
+        f"other data than --task {SR} or {SYNTHESIS}",
     ),
     *(
         (f"stages.{name}", _task_is_not(SYNTHESIS), f"other data than --task {SYNTHESIS}")
-        for name in ("stage1_kimg", "stage2_kimg")
+        for name in ("teacher_kimg", "stage1_kimg", "stage2_kimg")
     ),
     ("stages.stage1_kimg", _has_own_student, "--student"),
     ("stages.stage1_kimg", _trains_the_teacher_alone, "gancomp pretrain"),
-    ("stages.teacher_gan_steps", _has_no("lambda_dgl"), "--lambda-dgl 0"),
+    ("stages.teacher_kimg", _has_no("lambda_dgl"), "--lambda-dgl 0"),
+    ("stages.teacher_kimg", _gives_its_teacher, "--teacher"),
     ("method.options.teacher_discriminator", _has_no("lambda_dgl"), "--lambda-dgl 0"),
     ("method.options.r1_every", _has_no("r1_gamma"), "--r1-gamma 0"),
     ("method.options.path_every", _has_no("path_weight"), "--path-weight 0"),

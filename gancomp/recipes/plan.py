@@ -26,9 +26,8 @@ from gancomp.engine.run import read_config
 from gancomp.errors import ConfigError
 from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import LoadedModel, open_model
-from gancomp.losses.perceptual import PERCEPTUAL_SOURCES, content_tap
 from gancomp.presets import Preset, find_preset
-from gancomp.recipes import synthesis
+from gancomp.recipes import super_resolution, synthesis
 from gancomp.recipes.budget import Measure, fit_student, milliseconds, student_latency_ms
 from gancomp.recipes.checks import check, refuse_too_small_images
 from gancomp.recipes.ineffective import refuse_ineffective
@@ -197,7 +196,7 @@ def _resolve(
     values = merge(merge(merge(base, preset.settings), {"teacher": teacher}), typed)
     values["data"] = _with_load_size(values["data"])
     if files.task == "super-resolution":
-        values = _complete_super_resolution(values)
+        values = super_resolution.complete(values, typed)
     if files.task == synthesis.TASK:
         values = synthesis.complete(values, typed, files)
     if not resolve(METHODS, "", preset.method).has_features:
@@ -211,15 +210,6 @@ def _resolve(
         network = read(NetworkSettings, values["teacher"]["network"], "teacher.network")
         values["student"] = _student(network, given, typed, preset)
     return read(Settings, values), preset
-
-
-def _complete_super_resolution(values: Json) -> Json:
-    """Adds what follows from other settings: the discriminator's crop, the content loss's tap."""
-    values = merge({"discriminator": {"crop": values["data"].get("size")}}, values)
-    source = values["perceptual"].get("source")
-    if source in PERCEPTUAL_SOURCES and source != "none":
-        values = merge({"method": {"options": {"content_tap": content_tap(source)}}}, values)
-    return values
 
 
 def registered_name(*names: str) -> str:

@@ -157,24 +157,31 @@ def _needs_guide(values: Json) -> bool:
 
 
 def _with_length(values: Json, typed: Json) -> Json:
-    """The steps of a second stage that is given in images."""
-    stages, schedule = values.get("stages") or {}, values["schedule"]
-    kimg, batch_size = stages.get("stage2_kimg"), values["data"].get("batch_size")
-    if not isinstance(kimg, int | float) or not isinstance(batch_size, int):
-        return values
-    if kimg <= 0 or batch_size < 1:
-        return values  # refused by their limits later on
-    if (typed.get("schedule") or {}).get("max_steps") is not None:
-        if (typed.get("stages") or {}).get("stage2_kimg") is not None:
-            raise ConfigError("--stage2-kimg and --max-steps: give one of them")
-        return values | {"stages": stages | {"stage2_kimg": None}}
-    steps = steps_of(kimg, batch_size)
-    return values | {"schedule": schedule | {"max_steps": steps}}
+    """The steps of a run whose length is given in images; `--max-steps` bounds its stages too."""
+    own = "teacher_kimg" if values["command"] == "pretrain" else "stage2_kimg"
+    stages, typed_stages = values.get("stages") or {}, typed.get("stages") or {}
+    batch_size = values["data"].get("batch_size")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        return values  # refused by its limits later on
+    most = (typed.get("schedule") or {}).get("max_steps")
+    if most is None:
+        if not isinstance(kimg := stages.get(own), int | float) or kimg <= 0:
+            return values
+        return merge(values, {"schedule": {"max_steps": steps_of(kimg, batch_size)}})
+    if typed_stages.get(own) is not None:
+        raise ConfigError(f"--{own.replace('_', '-')} and --max-steps: give one of them")
+    bounded = {
+        name: min(stages[name], most * batch_size / 1000)
+        for name in ("teacher_kimg", "stage1_kimg")
+        if name not in typed_stages and stages.get(name) and isinstance(most, int) and most > 0
+    }
+    return values | {"stages": stages | bounded | {own: None}}
 
 
 def steps_of(kimg: float, batch_size: int) -> int:
     """The steps in which that many thousands of images are shown."""
-    return max(1, math.ceil(1000 * kimg / batch_size))
+    # rounded, as a number of steps is not to grow by one on its way through images
+    return max(1, math.ceil(round(1000 * kimg / batch_size, 6)))
 
 
 def with_constant(teacher: NetworkSettings, student: Json, *, narrow: bool) -> Json:

@@ -27,7 +27,11 @@ def stages_of(settings: Settings, options: Any) -> list[Stage]:
     if settings.command != "distill":
         return []
     if settings.teacher.source is None and options.lambda_dgl > 0:
-        stages.append(Stage("0-teacher-gan", "teacher", "gan", lengths.teacher_gan_steps))
+        # runs of earlier versions have a length in steps
+        steps = lengths.teacher_gan_steps
+        if lengths.teacher_kimg is not None:
+            steps = steps_of(lengths.teacher_kimg, settings.data.batch_size)
+        stages.append(Stage("0-teacher-gan", "teacher", "gan", steps))
     if lengths.stage1_kimg > 0 and lengths.student_source is None:
         steps = steps_of(lengths.stage1_kimg, settings.data.batch_size)
         stages.append(Stage("1-student-gan", "student", "gan", steps))
@@ -36,7 +40,7 @@ def stages_of(settings: Settings, options: Any) -> list[Stage]:
 
 def settings_of(stage: Stage, whole: Settings) -> Settings:
     """The stage's settings: `gan` for a teacher, `dgl` with lambda 0 for a student."""
-    alone = replace(whole.stages, stage1_kimg=0.0, stage2_kimg=None)
+    alone = replace(whole.stages, teacher_kimg=None, stage1_kimg=0.0, stage2_kimg=None)
     teacher = replace(whole.teacher, source=None, freeze=False)
     if stage.role == "student":
         options = whole.method.options | {"lambda_dgl": 0.0}

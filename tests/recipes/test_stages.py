@@ -122,6 +122,23 @@ def test_the_defaults_are_the_full_lengths(photos: Path) -> None:
     assert settings.teacher.freeze
 
 
+def test_max_steps_bounds_the_stages_whose_length_was_not_typed(photos: Path) -> None:
+    values = without_stages(typed(photos, schedule={"max_steps": 70}))
+    plan = make_plan("distill", Given(overrides=values), pytest.fail)
+    assert [stage.steps for stage in stages_of(plan.settings, plan.options)] == [70, 70, 70]
+    values["stages"] = {"student_srresnet_steps": 900}
+    plan = make_plan("distill", Given(overrides=values), pytest.fail)
+    assert [stage.steps for stage in stages_of(plan.settings, plan.options)] == [70, 900, 70]
+    assert plan.settings.schedule.max_steps == 70
+    # shorter ones stay as they are
+    values = without_stages(typed(photos, schedule={"max_steps": 4000}))
+    plan = make_plan("distill", Given(overrides=values), pytest.fail)
+    assert [stage.steps for stage in stages_of(plan.settings, plan.options)] == [4000, 4000, 2500]
+    values = without_stages(typed(photos, method={"name": "srgan", "options": {}}))
+    plan = make_plan("pretrain", Given(overrides=values), pytest.fail)
+    assert [stage.steps for stage in stages_of(plan.settings, plan.options)] == [2]
+
+
 @pytest.fixture(scope="module")
 def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole staged run of gan2gan."""

@@ -85,7 +85,7 @@ def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def all_stages(photos: Path, **sections: Any) -> Json:
-    stages = {"teacher_gan_steps": 2, "stage1_kimg": 0.012, "stage2_kimg": 0.016}
+    stages = {"teacher_kimg": 0.008, "stage1_kimg": 0.012, "stage2_kimg": 0.016}
     values = typed(photos, stages=stages)
     del values["schedule"]
     return merge(values, sections)
@@ -121,6 +121,57 @@ def test_a_run_has_the_stages_whose_results_it_lacks(
 ) -> None:
     plan = planned("distill", typed(photos, **sections))
     assert [stage.name for stage in stages_of(plan.settings, plan.options)] == names
+
+
+@pytest.mark.parametrize("preset", ["dgl", "dgl-short"])
+@pytest.mark.parametrize("batch_size", [4, 16, 64])
+def test_every_length_of_a_preset_is_a_number_of_images(
+    preset: str, batch_size: int, photos: Path
+) -> None:
+    values = {
+        "data": {"dataset": str(photos), "task": "synthesis", "batch_size": batch_size},
+        "method": {"preset": preset},
+    }
+    for arch in ("stylegan2", "biggan"):
+        options = {"accumulation": 1} if arch == "biggan" else {}
+        typed_values = merge(values, {"method": {"options": options}})
+        plan = planned("distill", typed_values, arch=arch)
+        steps = [stage.steps for stage in stages_of(plan.settings, plan.options)]
+        assert plan.settings.schedule.max_steps is not None
+        steps.append(plan.settings.schedule.max_steps)
+        kimg = {
+            ("dgl", "stylegan2"): [60_000, 35_000, 25_000],
+            ("dgl", "biggan"): [282_624, 282_624],
+            ("dgl-short", "stylegan2"): [160, 160],
+            ("dgl-short", "biggan"): [320, 320],
+        }[preset, arch]
+        assert [count * batch_size / 1000 for count in steps] == kimg
+
+
+@pytest.mark.parametrize("command", ["distill", "pretrain"])
+def test_max_steps_bounds_the_whole_command_stages_included(command: str, photos: Path) -> None:
+    values = {
+        "data": {"dataset": str(photos), "task": "synthesis", "batch_size": 12},
+        "schedule": {"max_steps": 7},
+    }
+    plan = planned(command, values)
+    steps = [stage.steps for stage in stages_of(plan.settings, plan.options)]
+    assert steps == ([7, 7] if command == "distill" else [])
+    assert plan.settings.schedule.max_steps == 7
+    # a stage's own option wins
+    if command == "distill":
+        plan = planned(command, values | {"stages": {"teacher_kimg": 0.12, "stage1_kimg": 0.0}})
+        steps = [stage.steps for stage in stages_of(plan.settings, plan.options)]
+        assert steps == [10]
+    else:
+        with pytest.raises(ConfigError, match="--teacher-kimg and --max-steps: give one of them"):
+            planned(command, values | {"stages": {"teacher_kimg": 0.12}})
+
+
+def test_a_teachers_length_in_images_is_that_of_pretrain_too(photos: Path) -> None:
+    values = typed(photos, stages={"teacher_kimg": 1.0})
+    del values["schedule"]
+    assert planned("pretrain", values).settings.schedule.max_steps == 250
 
 
 def test_a_given_teacher_needs_no_stage(teacher: Path, photos: Path) -> None:
