@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,12 +23,19 @@ from gancomp.data.images import (
 from gancomp.data.indexed import Chosen, Reader, cut_half, load_half
 from gancomp.data.splits import Half, Split
 from gancomp.data.transforms import resize, to_float, to_tensor
+from gancomp.data.workers import (
+    LOOK_AGAIN_S,
+    WorkerError,
+    Workers,
+    one_ahead,
+    share,
+    start_method,
+    start_worker,
+)
 from gancomp.errors import ConfigError, DataError
 from gancomp.seeding import derive_generator
-from gancomp.threads import thread_pool
 
 Read = TypeVar("Read")
-Item = TypeVar("Item")
 FILES_AHEAD = 32  # where files are read in order, in threads
 BATCHES_AHEAD = 4  # per worker: one slow file, or a checkpoint's burst of writing, is bridged
 
@@ -51,7 +55,7 @@ class _Batch(NamedTuple):  # a tuple, because the loader pins those element by e
     tensors: dict[str, Tensor]  # empty where `chosen` says what is to be cut
     chosen: list[Chosen]
     unreadable: list[str]
-    error: str | None
+    error: DataError | None
 
 
 def steps_per_epoch(dataset: IndexedDataset, batch_size: int) -> int:
@@ -88,14 +92,15 @@ def batches(
         batch_size: samples per batch.
         seed: of the order.
         start_step: batches to skip, as a resumed run does; costs nothing.
-        workers: processes that read ahead; 0 reads in this one. They ignore SIGINT, and SIGTERM
-            from anyone but this process, which is to save first and then end them.
+        workers: processes that read ahead; 0 reads in this one. They ignore what asks to stop,
+            SIGTERM from anyone but this process, which is to save first and then end them.
         device: where batches are sent, by a copy that nothing waits for; default: the CPU.
         warn: is told once about each unreadable file.
 
     Raises:
         ConfigError: if `batch_size` is below 1 or `workers` or `start_step` below 0.
         DataError: from the dataset, in one line, whichever process read the file.
+        WorkerError: if the workers cannot be started, find no room for a batch, or are ended.
     """
     steps_per_epoch(dataset, batch_size)
     if workers < 0:
@@ -109,22 +114,15 @@ def batches(
         batch_sampler=_Order(len(dataset), batch_size, seed, start_step),
         num_workers=workers,
         collate_fn=_collate,
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
         prefetch_factor=BATCHES_AHEAD if workers else None,
-        multiprocessing_context=_start_method(cached=reader is not None) if workers else None,
+        multiprocessing_context=start_method(cached=reader is not None) if workers else None,
+        timeout=LOOK_AGAIN_S if workers else 0,
         pin_memory=pinned and reader is None,
         # without one the loader draws a seed from the global generator
         generator=derive_generator(seed, "workers"),
     )
-    return _delivered(_checked(loader, warn), reader, device)
-
-
-def _start_method(*, cached: bool) -> str | None:
-    """How workers are started: forked, if there is a cache to share, else as Python chooses.
-
-    macOS's own libraries do not survive a fork: there, each worker decodes what it is asked for.
-    """
-    return "fork" if cached and sys.platform == "linux" else None
+    return _delivered(loader, warn, reader, device)
 
 
 def _checked(loader: Iterable[_Batch], warn: Warn) -> Iterator[_Batch]:
@@ -135,15 +133,16 @@ def _checked(loader: Iterable[_Batch], warn: Warn) -> Iterator[_Batch]:
                 named.add(message)
                 warn(message)
         if batch.error is not None:
-            raise DataError(batch.error)
+            raise batch.error
         yield batch
 
 
 def _delivered(
-    found: Iterator[_Batch], reader: Reader | None, device: torch.device | None
+    loader: DataLoader[_Batch], warn: Warn, reader: Reader | None, device: torch.device | None
 ) -> Generator[dict[str, Tensor], None, None]:
     """Batches cut from the shared cache where they lie there, sent to the device, as floats."""
     send = _Sender(device)
+    workers = Workers(loader) if loader.num_workers else None
 
     def cut(batch: _Batch) -> dict[str, Tensor]:
         if not batch.chosen:
@@ -151,27 +150,16 @@ def _delivered(
         assert reader is not None
         return cut_batch(reader, batch.chosen, pinned=send.stream is not None)
 
-    if send.stream is None:
-        yield from _one_ahead(send(cut(batch)) for batch in found)
-        return
-    for tensors in _one_ahead(map(cut, found)):
-        yield send(tensors)  # by the caller's thread, whose stream is to wait for the copy
-
-
-def _one_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """The items; while one is in use, a thread fetches the next, so that nobody waits for it.
-
-    Closing the generator waits for the fetch that is under way.
-    """
-    first = next(items, None)  # workers are started here, by the caller's own thread
-    if first is None:
-        return
-    with thread_pool(1, "batches") as thread:
-        upcoming = thread.submit(next, items, None)
-        yield first
-        while (item := upcoming.result()) is not None:
-            upcoming = thread.submit(next, items, None)
-            yield item
+    found = map(cut, _checked(workers or loader, warn))
+    try:
+        if send.stream is None:
+            yield from one_ahead(map(send, found), workers)
+            return
+        for tensors in one_ahead(found, workers):
+            yield send(tensors)  # by the caller's thread, whose stream is to wait for the copy
+    finally:
+        if workers:
+            workers.end()
 
 
 def cut_batch(
@@ -270,7 +258,7 @@ def _collate(samples: list[dict[str, Tensor] | Chosen | DataError]) -> _Batch:
     unreadable: list[str] = []
     for sample in samples:
         if isinstance(sample, DataError):
-            return _Batch({}, [], unreadable, str(sample))
+            return _Batch({}, [], unreadable, sample)
         if isinstance(sample, Chosen):
             chosen.append(sample)
         else:
@@ -278,25 +266,10 @@ def _collate(samples: list[dict[str, Tensor] | Chosen | DataError]) -> _Batch:
         unreadable.extend(getattr(sample, "unreadable", ()))
     roles = read[0] if read else ()
     tensors = {role: torch.stack([sample[role] for sample in read]) for role in roles}
-    return _Batch(tensors, chosen, unreadable, None)
-
-
-def _start_worker(worker: int) -> None:
-    del worker
-    torch.set_num_threads(1)
-    # Ctrl-C and a scheduler's SIGTERM reach the whole process group; the parent must outlive them
-    # long enough to save, so its readers must too
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # macOS lacks it: SIGTERM ends a worker there
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_when_the_parent_says_so, daemon=True).start()
-
-
-def _end_when_the_parent_says_so() -> None:
-    """Obeys SIGTERM from the parent, as multiprocessing sends it at exit, and from nobody else."""
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    os._exit(0)
+    try:
+        return _Batch(share(tensors), chosen, unreadable, None)
+    except WorkerError as error:
+        return _Batch({}, [], unreadable, error)
 
 
 def evaluation_batches(

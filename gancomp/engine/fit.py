@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,13 +18,12 @@ from gancomp.engine.phases import Progress, Step, Trainable, optimizers
 from gancomp.engine.run import RunFolder
 from gancomp.engine.schedule import decay_factor
 from gancomp.engine.step import FiniteWatch, take_step
-from gancomp.engine.stopping import InterruptedRunError, StopWish
+from gancomp.engine.stopping import CutShortError, InterruptedRunError, StopWish
+from gancomp.engine.waits import WaitWatch
 from gancomp.errors import CheckpointError, TrainingError
 from gancomp.seeding import derive_seed
 
 Batch = dict[str, Tensor]
-WAIT_WARM_UP, WAIT_WINDOW = 20, 100  # steps
-TOO_MUCH_WAIT = 0.1  # of the time
 
 
 class View(Protocol):
@@ -124,13 +124,15 @@ class Loop:
 def fit(loop: Loop, *, checkpoint: Checkpoint | None, stop: StopWish) -> Outcome:
     """Trains from `checkpoint` (or the start) to the schedule's end, a limit or a stop wish.
 
-    Always leaves a checkpoint of the last finished step behind, unless a term or a parameter is
-    non-finite or the disk is full: then the last good one stays.
+    Always leaves a checkpoint of the last finished step behind, also after an error between two
+    steps, unless a term or a parameter is non-finite or the disk is full: then the last good one
+    stays. So it does after an error in the middle of a step.
 
     Raises:
         TrainingError: if a loss term or parameter became non-finite, with its name.
         InterruptedRunError: after a signal, when the state was saved.
         RunError: if the disk is full.
+        DataError: if the images cannot be read.
     """
     cuda = [loop.device] if loop.device.type == "cuda" else []
     # layers such as dropout draw from the global generators: they get the run's own state, and
@@ -166,34 +168,73 @@ def _fit(loop: Loop, checkpoint: Checkpoint | None, stop: StopWish) -> Outcome:
 
 
 def _train(loop: Loop, outcome: Outcome, total: int, stop: StopWish) -> None:
-    settings, saved_at = loop.settings, outcome.step
+    sitting = Sitting(loop, outcome)
+    try:
+        if outcome.step < total and not stop:
+            _take_steps(sitting, total, stop)
+        sitting.save()
+    except TrainingError:
+        raise
+    except Exception:
+        sitting.rescue()
+        raise
+
+
+def _take_steps(sitting: Sitting, total: int, stop: StopWish) -> None:
+    loop, outcome, settings = sitting.loop, sitting.outcome, sitting.loop.settings
     clock = Clock(loop, outcome)
     recent: dict[str, Tensor] = {}  # since the last line: not every phase has its turn each step
-    if outcome.step < total and not stop:
-        for batch in clock.timed(loop.batches(outcome.step)):
+    for batch in clock.timed(loop.batches(outcome.step), stop):
+        with sitting.step():
             losses = run_step(loop, outcome.step, batch)
             clock.count(len(next(iter(batch.values()))))
-            recent |= losses
-            if outcome.step % settings.log_every == 0 or outcome.step == 1:
-                loop.watch.settle()
-                clock.log(recent)
-                recent = {}
-            ends = bool(stop) or outcome.step >= total or clock.is_over()
-            if ends:
-                loop.watch.settle()
-                outcome.losses = _to_floats(losses)
-            due = [item for item in loop.periodic if _is_due(item, outcome.step, ends and not stop)]
-            if due:
-                refuse_non_finite_networks(loop, outcome.step)
-            for item in due:
-                item.action(outcome.step)
-            if ends:
-                break
-            if outcome.step % settings.checkpoint_every == 0:
-                save(loop, outcome)
-                saved_at = outcome.step
-    if outcome.step > saved_at:
-        save(loop, outcome)
+        recent |= losses
+        if outcome.step % settings.log_every == 0 or outcome.step == 1:
+            loop.watch.settle()
+            clock.log(recent)
+            recent = {}
+        ends = bool(stop) or outcome.step >= total or clock.is_over()
+        if ends:
+            loop.watch.settle()
+            outcome.losses = _to_floats(losses)
+        due = [item for item in loop.periodic if _is_due(item, outcome.step, ends and not stop)]
+        if due:
+            refuse_non_finite_networks(loop, outcome.step)
+        for item in due:
+            item.action(outcome.step)
+        if ends:
+            break
+        if outcome.step % settings.checkpoint_every == 0:
+            sitting.save()
+
+
+class Sitting:
+    """What of a run's progress is saved, and whether the networks are those after a whole step."""
+
+    def __init__(self, loop: Loop, outcome: Outcome) -> None:
+        self.loop, self.outcome = loop, outcome
+        self.saved_at, self.is_whole = outcome.step, True
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """One step: an error within leaves networks of which some are changed and some not."""
+        self.is_whole = False
+        yield
+        self.is_whole = True
+
+    def save(self) -> None:
+        """Writes a checkpoint, if there is something new."""
+        if self.outcome.step > self.saved_at:
+            save(self.loop, self.outcome)
+            self.saved_at = self.outcome.step
+
+    def rescue(self) -> None:
+        """Saves what can be saved while an error is on its way out, which matters more."""
+        if not self.is_whole or self.outcome.step == self.saved_at:
+            return
+        with contextlib.suppress(Exception):
+            self.save()
+            self.loop.view.say(f"saved after step {self.outcome.step}; --resume goes on from there")
 
 
 def _is_due(item: Periodic, step: int, ends: bool) -> bool:
@@ -224,38 +265,6 @@ def run_step(loop: Loop, index: int, batch: Batch) -> dict[str, Tensor]:
     )
 
 
-class WaitWatch:
-    """Adds up the time that steps waited for data, and once says so if it is much.
-
-    The first steps do not count: workers have to start, and caches to fill.
-
-    Args:
-        say: told if a window of `WAIT_WINDOW` steps waited for more than `TOO_MUCH_WAIT` of it.
-        started: when the sitting began.
-    """
-
-    def __init__(self, say: Callable[[str], None], started: float) -> None:
-        self.say: Callable[[str], None] | None = say
-        self.waited = 0.0
-        self.num_steps = -WAIT_WARM_UP
-        self.window = (started, 0.0)
-
-    def step(self, now: float) -> None:
-        """A step is done; `now` is the time."""
-        self.num_steps += 1
-        if self.num_steps == WAIT_WINDOW and self.say is not None:
-            began, waited = self.window
-            share = (self.waited - waited) / max(now - began, 1e-9)
-            if share > TOO_MUCH_WAIT:
-                self.say(
-                    f"{share:.0%} of the time is spent waiting for images; more --workers help "
-                    "where there are more processors, and --cache on where memory is left"
-                )
-                self.say = None
-        if self.num_steps in (0, WAIT_WINDOW):
-            self.num_steps, self.window = 0, (now, self.waited)
-
-
 class Clock:
     """Counts a sitting's time and images into the run's outcome and logs the rate."""
 
@@ -265,11 +274,15 @@ class Clock:
         self.logged_at, self.logged_images = self.started, outcome.num_images
         self.waits, self.logged_wait = WaitWatch(loop.view.say, self.started), 0.0
 
-    def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The batches; how long each was waited for is added up."""
+    def timed(self, batches: Iterator[Batch], stop: StopWish) -> Iterator[Batch]:
+        """The batches until somebody wishes to stop; how long each was waited for is added up."""
         while True:
             began = time.perf_counter()
-            batch = next(batches, None)
+            try:
+                with stop.waiting():
+                    batch = next(batches, None)
+            except CutShortError:
+                return
             self.waits.waited += time.perf_counter() - began
             if batch is None:
                 return

@@ -7,6 +7,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -90,7 +92,9 @@ def test_resume_of_a_finished_run_changes_nothing(
     assert list_checkpoints(run / "checkpoints") == checkpoints
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
+)
 def test_a_signal_saves_leaves_with_130_and_the_run_goes_on_exactly(
     number: signal.Signals, toy_sets: Sets, unbroken: Unbroken, tmp_path: Path
 ) -> None:
@@ -195,4 +199,44 @@ def test_max_time_stops_with_a_final_save_and_resume_goes_on(
     status, said = finish([*typed, "--resume", "--max-time", "1h"])
     assert status == 0, said
     assert json.loads(said[said.index("\n{\n") :])["step"] == NUM_STEPS
+    tiny_runs.assert_same_result(out, unbroken("unpaired"))
+
+
+def may_mount() -> bool:
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return False
+    probe = ["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/dev/shm"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif("not may_mount()")
+def test_a_small_dev_shm_is_one_line_with_a_save(toy_sets: Sets, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    typed = arguments(toy_sets["unpaired"], out, "--cache", "off", workers=2, every=100)
+    typed[typed.index("--batch-size") + 1] = "2"
+    started = start(typed, prepare=tiny_runs.small_shared_memory)
+    assert started.wait() == 2, started.said()
+    last = started.said().splitlines()[-1]
+    assert "Traceback" not in started.said()
+    assert last.startswith("error: --workers: no room in /dev/shm (")
+    assert "of 0.0625 MB are free" in last
+    assert "--shm-size" in last
+    assert tiny_runs.newest_step(out) == max(tiny_runs.logged_steps(out), default=0)
+
+
+def test_a_worker_killed_from_outside_ends_the_run_with_a_save(
+    toy_sets: Sets, unbroken: Unbroken, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    typed = arguments(toy_sets["unpaired"], out, workers=1, every=100)
+    started = start(typed, prepare=tiny_runs.unhurried_steps)
+    wait_until(lambda: 2 in tiny_runs.logged_steps(out), started)
+    children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    assert started.wait() == 2, started.said()
+    assert "Traceback" not in started.said()
+    assert started.said().splitlines()[-1].startswith("error: --workers 1: a process that reads")
+    assert tiny_runs.newest_step(out) == max(tiny_runs.logged_steps(out)) < NUM_STEPS
+    status, said = finish([*typed, "--resume"])
+    assert status == 0, said
     tiny_runs.assert_same_result(out, unbroken("unpaired"))
