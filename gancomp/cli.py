@@ -13,6 +13,7 @@ from gancomp.commands import Json, training_command
 from gancomp.data_commands import data_app
 from gancomp.errors import ConfigError, DataError
 from gancomp.options import gather
+from gancomp.paths import expanded
 
 app = typer.Typer(
     name="gancomp",
@@ -57,10 +58,13 @@ Part = Annotated[
 ]
 FidReal = Annotated[
     list[Path] | None,
-    typer.Option("--real", help="Folder of real images (repeatable) or STATS.npz."),
+    typer.Option(
+        "--real", help="Folder of real images (repeatable) or STATS.npz.", parser=expanded
+    ),
 ]
 FidFake = Annotated[
-    Path | None, typer.Option("--fake", help="Folder of generated images, instead of a model.")
+    Path | None,
+    typer.Option("--fake", help="Folder of generated images, instead of a model.", parser=expanded),
 ]
 FidRealSplit = Annotated[
     str,
@@ -71,7 +75,8 @@ FidRealSplit = Annotated[
     ),
 ]
 FidSaveStats = Annotated[
-    Path | None, typer.Option("--save-stats", help="Write the reals' statistics (.npz).")
+    Path | None,
+    typer.Option("--save-stats", help="Write the reals' statistics (.npz).", parser=expanded),
 ]
 FidNum = Annotated[
     int | None,
@@ -147,8 +152,10 @@ def _show_training(result: Any, json: bool) -> None:
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="A model file, or a run (its student).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
+    model: Annotated[
+        Path, typer.Argument(help="A model file, or a run (its student).", parser=expanded)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.", parser=expanded)],
     format: Annotated[
         str | None, typer.Option("--format", help="safetensors; by default from the suffix.")
     ] = None,
@@ -172,7 +179,9 @@ def export(
 
 @app.command()
 def profile(
-    models: Annotated[list[Path] | None, typer.Argument(help="Model files or runs.")] = None,
+    models: Annotated[
+        list[Path] | None, typer.Argument(help="Model files or runs.", parser=expanded)
+    ] = None,
     macs: Annotated[
         bool, typer.Option("--macs", help="Count MACs and parameters (the default).")
     ] = True,
@@ -234,7 +243,8 @@ def profile(
 @app.command("eval-fid")
 def eval_fid(
     model: Annotated[
-        Path | None, typer.Argument(help="A model file or a run; by default the latest run.")
+        Path | None,
+        typer.Argument(help="A model file or a run; by default the latest run.", parser=expanded),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option("--dataset", help="By default the model's own.")
@@ -293,7 +303,8 @@ def eval_sr(
         str, typer.Option("--dataset", help="Set5, Set14, or a folder of originals.")
     ],
     model: Annotated[
-        Path | None, typer.Argument(help="A model file or a run; by default the latest run.")
+        Path | None,
+        typer.Argument(help="A model file or a run; by default the latest run.", parser=expanded),
     ] = None,
     scale: Annotated[
         int | None,
@@ -323,9 +334,13 @@ def eval_sr(
 
 @app.command()
 def translate(
-    model: Annotated[Path, typer.Argument(help="A model file, or a run (its student).")],
-    inputs: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the PNG results.")],
+    model: Annotated[
+        Path, typer.Argument(help="A model file, or a run (its student).", parser=expanded)
+    ],
+    inputs: Annotated[list[Path], typer.Argument(help="Image files or folders.", parser=expanded)],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the PNG results.", parser=expanded)
+    ],
     size: Annotated[
         int | None, typer.Option("--size", help="Resize to this first.", show_default="native size")
     ] = None,
@@ -356,8 +371,12 @@ def translate(
 
 @app.command()
 def generate(
-    model: Annotated[Path, typer.Argument(help="A model file, a run, or BigGAN's folder.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the PNG files.")],
+    model: Annotated[
+        Path, typer.Argument(help="A model file, a run, or BigGAN's folder.", parser=expanded)
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the PNG files.", parser=expanded)
+    ],
     num: Annotated[int, typer.Option("--num", "-n", help="How many images.")] = 64,
     seed: Annotated[int, typer.Option("--seed", help="Image K follows from SEED and K alone.")] = 0,
     truncation: Annotated[
@@ -420,7 +439,8 @@ app.add_typer(data_app, name="data")
 @app.command()
 def demo(
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for dataset, runs and picture.")
+        Path,
+        typer.Option("--out", "-o", help="Folder for dataset, runs and picture.", parser=expanded),
     ] = Path("runs/demo"),
     seed: Annotated[int, typer.Option("--seed", help="Seed of dataset and training.")] = 0,
     device: Device = "auto",

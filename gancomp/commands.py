@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from gancomp.options import OPTIONS, Option
+from gancomp.paths import expanded
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Function = Callable[[dict[str, Any], bool], None]
@@ -77,6 +79,7 @@ def _parameter(option: Option) -> inspect.Parameter:
         help=option.help,
         metavar=METAVARS.get(option.kind, "PATH"),
         show_default=option.default,
+        parser=expanded if option.kind is Path else None,
         rich_help_panel=option.panel,
     )
     annotation = Annotated[option.kind | None, declared]  # type: ignore[name-defined]  # built at run time

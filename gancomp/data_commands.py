@@ -10,6 +10,7 @@ import typer
 from gancomp import console
 from gancomp.commands import Json
 from gancomp.errors import DataError
+from gancomp.paths import expanded
 
 data_app = typer.Typer(help="Known datasets: list, fetch, check.")
 
@@ -29,7 +30,9 @@ def data_list(json: Json = False) -> None:
 @data_app.command("fetch")
 def data_fetch(
     name: Annotated[str, typer.Argument(help="A known name.")],
-    out: Annotated[Path | None, typer.Option("--out", help="By default the user's cache.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="By default the user's cache.", parser=expanded)
+    ] = None,
     json: Json = False,
 ) -> None:
     """Download a known dataset, resuming where it stopped, and verify it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import socket
 import sys
@@ -51,7 +52,9 @@ class HeldError(Exception):
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+def locked(
+    path: Path, *, waiting: Callable[[str], None] | None = None, patience_s: float = math.inf
+) -> Iterator[None]:
     """Holds the lock of file `path` (made if missing, and left there) until the block ends.
 
     The lock belongs to the process: it is gone however the process ends. Where the file system
@@ -59,14 +62,15 @@ def locked(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator
 
     Args:
         path: holds the owner's process id, for others to read.
-        waiting: called once before waiting for another process; without it, none is waited for.
+        waiting: told once which process is waited for; without it, none is waited for.
+        patience_s: how long.
 
     Raises:
-        HeldError: if another process holds the lock and `waiting` is None.
+        HeldError: if another process holds the lock, after waiting for it.
         OSError: if `path` cannot be written.
     """
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8") as file:
-        release = _take_or_wait(file, path, waiting)
+        release = _take_or_wait(file, path, waiting, patience_s)
         _held.add(file)
         try:
             yield
@@ -76,17 +80,17 @@ def locked(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator
 
 
 def _take_or_wait(
-    file: TextIO, path: Path, waiting: Callable[[], None] | None
+    file: TextIO, path: Path, waiting: Callable[[str], None] | None, patience_s: float
 ) -> Callable[[], None]:
-    told = False
+    began, told = time.monotonic(), False
     while True:
         try:
             return _take(file, path)
-        except HeldError:
-            if waiting is None:
+        except HeldError as error:
+            if waiting is None or time.monotonic() - began > patience_s:
                 raise
             if not told:
-                waiting()
+                waiting(str(error))
             told = True
             time.sleep(PAUSE_S)
 
@@ -127,7 +131,7 @@ def _system_lock(file: TextIO) -> bool:
         if error.errno in HELD:
             os.lseek(file.fileno(), 0, os.SEEK_SET)
             text = os.read(file.fileno(), 100).decode("utf-8", "replace").strip()
-            raise HeldError(f"process {text or 'unknown'}") from error
+            raise HeldError(f"process {text}" if text else "another process") from error
         if error.errno in NO_LOCKS:
             return False
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from gancomp.errors import ConfigError
+from gancomp.errors import ConfigError, DataError, WeightsError
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
@@ -39,7 +39,40 @@ def home_folder() -> Path | None:
 def cache_folder() -> Path | None:
     """The folder of gancomp below `$XDG_CACHE_HOME`, by default `~/.cache`; None without a home."""
     base = os.environ.get("XDG_CACHE_HOME")
-    if base:
-        return expanded(base) / "gancomp"
-    home = home_folder()
-    return None if home is None else home / ".cache" / "gancomp"
+    try:
+        return expanded(base or "~/.cache") / "gancomp"
+    except ConfigError:
+        return None
+
+
+def download_folder() -> Path:
+    """Where datasets are kept; each in it is whole: they get their names once they are verified.
+
+    Raises:
+        DataError: if there is no home folder.
+    """
+    cache = cache_folder()
+    if cache is None:
+        raise DataError(
+            "there is no home folder to keep a download in: set XDG_CACHE_HOME to a folder, or put "
+            "the dataset below a folder of yours and set GANCOMP_DATA to that"
+        )
+    return cache / "data"
+
+
+def weights_folder() -> Path:
+    """Where torch keeps weights that it downloaded.
+
+    Raises:
+        WeightsError: if there is no home folder, for which torch takes the folder `~` right here.
+    """
+    import torch
+
+    folder = torch.hub.get_dir()
+    set_elsewhere = os.environ.get("TORCH_HOME") or os.environ.get("XDG_CACHE_HOME")
+    if folder.startswith("~") or not (set_elsewhere or home_folder()):
+        raise WeightsError(
+            "there is no home folder to look for weights in, or to keep them in: set TORCH_HOME to "
+            "a folder"
+        )
+    return Path(folder) / "checkpoints"

@@ -33,7 +33,7 @@ import sys, time
 from pathlib import Path
 from gancomp.locks import locked
 for _ in range(20):
-    with locked(Path(sys.argv[1]), waiting=lambda: None):
+    with locked(Path(sys.argv[1]), waiting=lambda owner: None):
         found = int(Path(sys.argv[2]).read_text())
         time.sleep(0.001)
         Path(sys.argv[2]).write_text(str(found + 1))
@@ -174,6 +174,14 @@ def test_without_proc_the_process_is_asked_for_itself(
     owner.write_text(json.dumps(myself | {"pid": GONE}))
     with locked(tmp_path / ".lock"):
         pass
+
+
+def test_patience_ends(no_locks: None, tmp_path: Path) -> None:
+    told: list[str] = []
+    with locked(tmp_path / ".lock"), pytest.raises(HeldError, match=f"process {os.getpid()} on "):
+        locked(tmp_path / ".lock", waiting=told.append, patience_s=0.12).__enter__()
+    (told_once,) = told
+    assert ".lock.owner" in told_once
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", "{}"])

@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "registry": {"errors"},
     "options": {"config", "errors"},
     "networks": {"errors", "networks"},
-    "losses": {"errors", "losses", "networks.winograd"},
+    "losses": {"errors", "losses", "networks.winograd", "paths"},
     "data": EDGES | {"data"},
     "metrics": EDGES | {"metrics", "networks.winograd"},
     "export": EDGES | {"export", "networks"},
@@ -58,10 +58,10 @@ MAY_IMPORT = {
     "bench": EDGES
     | {"__init__", "bench", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
     | {"metrics", "export", "losses", "presets", "console", "commands"},
-    "commands": {"options"},
-    "data_commands": {"commands", "console", "errors", "recipes"},
+    "commands": {"options", "paths"},
+    "data_commands": {"commands", "console", "errors", "paths", "recipes"},
     "cli": {"__init__", "bench", "commands", "console", "data_commands", "errors", "options"}
-    | {"recipes"},
+    | {"paths", "recipes"},
     "__main__": {"cli", "console", "errors"},
 }
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gancomp import console
+from gancomp.paths import expanded
 
 bench_app = typer.Typer(
     help="Time gancomp beside the plain way of doing the same, in turns, on this machine."
@@ -185,8 +186,10 @@ def bench_data(
 
 @bench_app.command("fid")
 def bench_fid(
-    real: Annotated[Path, typer.Option("--real", help="Folder of real images.")],
-    fake: Annotated[Path, typer.Option("--fake", help="Folder of generated images.")],
+    real: Annotated[Path, typer.Option("--real", help="Folder of real images.", parser=expanded)],
+    fake: Annotated[
+        Path, typer.Option("--fake", help="Folder of generated images.", parser=expanded)
+    ],
     rounds: Annotated[int, typer.Option("--rounds", help="Timed runs of each command.")] = 3,
     threads: Threads = None,
     json: Json = False,

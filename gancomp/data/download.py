@@ -258,8 +258,8 @@ def _wrong_counts(dataset: KnownDataset, folder: Path) -> str | None:
 
 @contextmanager
 def _locked(path: Path, warn: Warn) -> Iterator[None]:
-    def wait() -> None:
-        warn(f"{path.parent}: another process is fetching this dataset; waiting for it")
+    def wait(owner: str) -> None:
+        warn(f"{path.parent}: {owner} is fetching this dataset; waiting for it")
 
     with ExitStack() as held:
         with _reporting_disk_errors(path):

@@ -31,6 +31,7 @@ from gancomp.data.images import (
 from gancomp.data.registered import find_known, known_names
 from gancomp.data.splits import DatasetFiles, Split, Task
 from gancomp.errors import ConfigError, DataError
+from gancomp.paths import cache_folder, download_folder, expanded
 
 DIRECTIONS = ("AtoB", "BtoA")
 BENCHMARKS = ("Set5", "Set14", "BSD100", "Urban100")  # for super-resolution; kept below sr/
@@ -62,7 +63,7 @@ def locate(name_or_path: str, say: Warn = say_on_stderr) -> Path:
     """
     if not name_or_path.strip():
         raise DataError(f"--dataset is empty: give a folder or one of {known_names()}")
-    path = Path(name_or_path).expanduser()
+    path = expanded(name_or_path)
     if path.is_dir():
         return path
     if path.exists():
@@ -74,7 +75,8 @@ def locate(name_or_path: str, say: Warn = say_on_stderr) -> Path:
     if name_or_path in BENCHMARKS:
         names = (name_or_path, f"sr/{name_or_path}")
     own = os.environ.get("GANCOMP_DATA")
-    roots = [cache_folder()] if not own else [Path(own).expanduser(), cache_folder()]
+    cache = cache_folder()
+    roots = ([expanded(own)] if own else []) + ([cache / "data"] if cache else [])
     for root in roots:
         for name in names:
             if (root / name).is_dir():
@@ -82,21 +84,12 @@ def locate(name_or_path: str, say: Warn = say_on_stderr) -> Path:
     if known is not None:
         from gancomp.data.download import fetch_announced  # urllib's client only when needed
 
-        return fetch_announced(known, cache_folder() / known.name, say)
+        return fetch_announced(known, download_folder() / known.name, say)
     searched = f"neither a folder nor in $GANCOMP_DATA ({own})" if own else "no such folder"
     raise DataError(
         f"--dataset {name_or_path}: {searched}. Known names: {known_names()}; below "
         f"$GANCOMP_DATA/sr: {', '.join(BENCHMARKS)}. To try without data: gancomp demo"
     )
-
-
-def cache_folder() -> Path:
-    """Where downloads go: `$XDG_CACHE_HOME/gancomp/data`, by default below `~/.cache`.
-
-    A folder in it is complete: downloads are renamed to their place once they are verified.
-    """
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "gancomp" / "data"
 
 
 def scan(

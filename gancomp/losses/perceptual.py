@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gancomp.errors import ConfigError, WeightsError, why_unreadable
 from gancomp.networks.winograd import FrozenConv2d
+from gancomp.paths import expanded, weights_folder
 
 PERCEPTUAL_SOURCES = ("vgg16", "vgg19", "random", "none")
 VARIABLES = {"vgg16": "GANCOMP_VGG16", "vgg19": "GANCOMP_VGG19"}
@@ -267,7 +268,7 @@ def _find_file(network: str, file: Path | None, announce: Callable[[str], None])
     if file is not None:
         origin = f"--vgg {file}"
     elif os.environ.get(variable):
-        file = Path(os.environ[variable])
+        file = expanded(os.environ[variable])
         origin = f"{variable}={file}"
     else:
         return _torchvision_file(network, announce)
@@ -287,7 +288,7 @@ def _torchvision_file(network: str, announce: Callable[[str], None]) -> Path:
 
     weights, megabytes = {"vgg16": (VGG16_Weights, 528), "vgg19": (VGG19_Weights, 548)}[network]
     url: str = weights.IMAGENET1K_V1.url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    path = weights_folder() / url.rsplit("/", 1)[-1]
     if path.is_file():
         return path
     name = network.upper()

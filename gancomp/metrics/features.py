@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from gancomp.errors import DataError, WeightsError, why_unreadable
 from gancomp.metrics.inception import INPUT_SIZE, LEAST_SIZE, FoldedInception
+from gancomp.paths import weights_folder
 
 WEIGHTS_NAME = "pt_inception-2015-12-05-6726825d.pth"
 WEIGHTS_HASH_PREFIX = "6726825d"
@@ -181,7 +182,7 @@ def _full_precision(device: torch.device) -> Iterator[None]:
 
 def _hub_file(announce: Callable[[str], None]) -> Path:
     """pytorch-fid's weights in the torch hub folder, downloaded if they are not there."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS_NAME
+    path = weights_folder() / WEIGHTS_NAME
     if path.is_file():
         return path
     url = WEIGHTS_URL

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from gancomp.config import DataSettings, NetworkSettings, Settings, read
@@ -11,6 +10,7 @@ from gancomp.data.super_resolution import evaluation_crops
 from gancomp.errors import ConfigError
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.synthesis import SynthesisGenerator
+from gancomp.paths import expanded
 from gancomp.recipes import synthesis
 from gancomp.recipes.ineffective import refuse_foreign_options
 from gancomp.registry import DISCRIMINATORS, METHODS, NETWORKS, build_network, resolve
@@ -106,7 +106,7 @@ def _check_super_resolution(settings: Settings) -> list[str]:
         )
     source = settings.teacher.source
     wanted = settings.method.options.get("discriminator_from_teacher")
-    if wanted and source is not None and not Path(source).expanduser().is_dir():
+    if wanted and source is not None and not expanded(source).is_dir():
         problems.append(
             f"--discriminator-from-teacher: --teacher {source} is a generator alone; give the "
             "run that trained it as SRGAN"

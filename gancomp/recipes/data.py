@@ -10,9 +10,10 @@ from gancomp import console
 from gancomp.config import Json
 from gancomp.data.check import check_folder
 from gancomp.data.download import fetch_announced
-from gancomp.data.layout import cache_folder, locate
+from gancomp.data.layout import locate
 from gancomp.data.registered import KNOWN_DATASETS, find_known, known_names
 from gancomp.errors import DataError
+from gancomp.paths import download_folder
 
 MANY_FILES = 1000  # more than this take a while to read
 MANY_CLASSES = 10  # so many are shown
@@ -53,7 +54,7 @@ def fetch_dataset(name: str, out: Path | None, say: Callable[[str], None]) -> Pa
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise DataError(f"data fetch {name}: unknown; {hint}Known names: {known_names()}")
-    return fetch_announced(known, out or cache_folder() / known.name, say)
+    return fetch_announced(known, out or download_folder() / known.name, say)
 
 
 def check_dataset(folder: str, task: str | None, say: Callable[[str], None]) -> Json:

@@ -11,7 +11,7 @@ import torch
 
 from gancomp import console
 from gancomp.config import Json
-from gancomp.data.layout import DIRECTIONS, cache_folder, locate, scan
+from gancomp.data.layout import DIRECTIONS, locate, scan
 from gancomp.data.loader import evaluation_batches, uint8_folder
 from gancomp.data.splits import DatasetFiles, Split, other_half
 from gancomp.data.transforms import to_uint8
@@ -38,6 +38,7 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.networks.fast import accelerate
 from gancomp.networks.inference import run_generator
 from gancomp.networks.synthesis import SynthesisGenerator
+from gancomp.paths import cache_folder
 from gancomp.recipes.eval_synthesis import synthesis_contest
 from gancomp.recipes.fid_request import (
     Contest,
@@ -100,7 +101,7 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
     }
     if chosen is not None and chosen.run is not None:
         try:
-            remember(chosen.run, score)
+            remember(chosen.run, score, say)
         except RunError as error:  # a run of somebody else's may be scored, too
             say(f"warning: the score is not kept: {error}")
     return score
@@ -298,14 +299,19 @@ def real_statistics(
         statistics = found if isinstance(found, Statistics) else statistics_of(found)
         return Found(statistics, tuple(skipped))
 
-    found = cached_statistics(
-        reals.files,
-        compute,
-        cache_folder().parent / "fid",
-        unreadable=lambda files: reals.unreadable(files, say, strict=request.strict),
-        weights_id=inception.weights_id,
-        protocol=reals.preparation(),
-    )
+    cache = cache_folder()
+    if cache is None:
+        say("no home folder: the statistics of the reals are not kept; set XDG_CACHE_HOME for that")
+        found = compute()
+    else:
+        found = cached_statistics(
+            reals.files,
+            compute,
+            cache / "fid",
+            unreadable=lambda files: reals.unreadable(files, say, strict=request.strict),
+            weights_id=inception.weights_id,
+            protocol=reals.preparation(),
+        )
     if request.save_stats is not None:
         save_statistics(request.save_stats, found.statistics)
     return found

@@ -83,7 +83,7 @@ def eval_sr(request: SrRequest, say: Say) -> Json:
     document["protocol"] |= about_model(chosen, device.type)
     if chosen.run is not None:
         try:
-            remember(chosen.run, document)
+            remember(chosen.run, document, say)
         except RunError as error:  # a run of somebody else's may be scored, too
             say(f"warning: the score is not kept: {error}")
     return document

@@ -19,8 +19,10 @@ from gancomp.data.synthesis import square_images
 from gancomp.engine.device import choose_device
 from gancomp.engine.run import read_config
 from gancomp.errors import ConfigError, DataError
+from gancomp.files import check_replaceable
 from gancomp.metrics.fid import LEAST_IMAGES, Statistics
 from gancomp.metrics.statistics_files import load_statistics
+from gancomp.paths import expanded
 from gancomp.recipes.models import Chosen
 from gancomp.recipes.sampling import check_seed, check_truncation
 from gancomp.recipes.translate import check_size
@@ -196,6 +198,7 @@ def check_save_stats(path: Path, statistics: list[Path]) -> None:
 
     Raises:
         ConfigError: naming the way out.
+        RunError: if it is a device or a pipe.
     """
     if statistics:
         raise ConfigError(
@@ -205,6 +208,7 @@ def check_save_stats(path: Path, statistics: list[Path]) -> None:
         raise ConfigError(f"--save-stats {path}: must end in .npz, as --real wants it")
     if not path.parent.is_dir() or path.is_dir():
         raise ConfigError(f"--save-stats {path}: give a file in an existing folder")
+    check_replaceable(path)
 
 
 def given_reals(request: FidRequest, say: Say) -> Reals | None:
@@ -230,7 +234,7 @@ def listing(option: str, folder: Path, say: Say) -> tuple[Path, ...]:
     Raises:
         DataError: if there are none.
     """
-    folder = folder.expanduser()
+    folder = expanded(folder)
     if not folder.is_dir():
         raise DataError(f"{option} {folder}: no such folder; give a folder of images")
     paths, others = sort_folder(folder, PYTORCH_FID_SUFFIXES)

@@ -10,6 +10,7 @@ from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import LoadedModel, open_model
 from gancomp.networks.synthesis import SynthesisGenerator
+from gancomp.paths import expanded
 from gancomp.registry import DISCRIMINATORS
 
 
@@ -28,7 +29,7 @@ def choose(model: Path | None, part: str | None = None) -> Chosen:
         ConfigError: if there is neither a model nor a latest run.
         CheckpointError: if the file cannot be opened or the run has written no generator yet.
     """
-    path = model.expanduser() if model is not None else latest_run()
+    path = expanded(model) if model is not None else latest_run()
     if path is None:
         raise ConfigError("no model given and no latest run in runs/; give a model file or a run")
     file = generator_of(path) if path.is_dir() else path

@@ -26,6 +26,7 @@ from gancomp.engine.run import read_config
 from gancomp.errors import ConfigError
 from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import LoadedModel, open_model
+from gancomp.paths import expanded
 from gancomp.presets import Preset, find_preset
 from gancomp.recipes import super_resolution, synthesis
 from gancomp.recipes.budget import Measure, fit_student, milliseconds, student_latency_ms
@@ -256,7 +257,7 @@ def _check_purpose(model: LoadedModel, source: str, files: DatasetFiles, data: J
 
 def teacher_file(source: str) -> Path:
     """The file of `--teacher FILE` or `--teacher RUN`; a BigGAN's folder is taken whole."""
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir() and not is_biggan_folder(path):
         return path / "teacher.safetensors"
     return path
@@ -302,7 +303,7 @@ def _student_from(source: str, given: Given, typed: Json) -> Json:
 
 def student_file(source: str) -> Path:
     """The generator file of `--student FILE` or `--student RUN`."""
-    path = Path(source).expanduser()
+    path = expanded(source)
     return path / "student.safetensors" if path.is_dir() else path
 
 

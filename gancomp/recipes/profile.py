@@ -22,6 +22,7 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.networks.fast import FastGenerator, accelerate
 from gancomp.networks.plain import plain_copy
 from gancomp.networks.synthesis import SynthesisDiscriminator, SynthesisGenerator
+from gancomp.paths import expanded
 from gancomp.recipes.models import generator_of
 from gancomp.recipes.scores import latest_fid
 from gancomp.registry import DISCRIMINATORS, NETWORKS, build_network, resolve
@@ -207,7 +208,7 @@ def _settings_of(arch: str) -> list[str]:
 
 
 def _files(path: Path) -> list[Path]:
-    if not path.expanduser().is_dir():
+    if not expanded(path).is_dir():
         return [path]
     names = ("teacher.safetensors", "student.safetensors")
     found = [path / name for name in names if (path / name).exists()]
@@ -215,7 +216,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _from_file(path: Path, size: int | None, part: str | None) -> Subject:
-    path = path.expanduser()
+    path = expanded(path)
     model = open_model(path, part)
     own_size = model.header["input"]["size"][0]
     role = model.header["role"] or "generator"

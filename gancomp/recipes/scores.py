@@ -2,34 +2,86 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from gancomp.config import Json
-from gancomp.files import write_text
+from gancomp.errors import RunError
+from gancomp.files import reporting_disk_errors, write_text
+from gancomp.locks import HeldError, locked
 
 SCORES = "eval.json"
+PATIENCE_S = 30.0  # another score is written in a moment
 
 
-def remember(run: Path, score: Json) -> None:
+def remember(run: Path, score: Json, say: Callable[[str], None]) -> None:
     """Adds the score to the run's `eval.json`; an equal protocol's older score gives way.
 
+    Others may add theirs at the same time. A damaged file is kept under another name, which `say`
+    is told.
+
     Raises:
-        RunError: if the file cannot be written.
+        RunError: if the file cannot be read or written.
     """
     same = ("real", "fake", "dataset", "model", "protocol")  # each kind of score has some of them
-    kept = [old for old in saved_scores(run) if any(old.get(key) != score.get(key) for key in same)]
-    write_text(run / SCORES, json.dumps({"scores": [*kept, score]}, indent=2) + "\n")
+    path = run / SCORES
+    with _alone(run):
+        try:
+            scores = _read(path)
+        except (ValueError, RecursionError):
+            aside = _kept_aside(path)
+            say(f"warning: {path}: was damaged; it is kept as {aside.name}, a new one begun")
+            scores = []
+        kept = [old for old in scores if any(old.get(key) != score.get(key) for key in same)]
+        write_text(path, json.dumps({"scores": [*kept, score]}, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    with contextlib.ExitStack() as held:
+        try:
+            with reporting_disk_errors(run / SCORES):
+                lock = locked(
+                    run / f".{SCORES}.lock", waiting=lambda owner: None, patience_s=PATIENCE_S
+                )
+                held.enter_context(lock)
+        except HeldError as error:
+            raise RunError(f"{run / SCORES}: {error} is writing it") from error
+        yield
+
+
+def _read(path: Path) -> list[Json]:
+    """The scores in the file, none if there is no file; ValueError if it is damaged."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+    document = json.loads(text)
+    scores = document.get("scores") if isinstance(document, dict) else None
+    if not isinstance(scores, list) or not all(isinstance(score, dict) for score in scores):
+        raise ValueError("no list of scores")
+    return scores
+
+
+def _kept_aside(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.damaged-{number}{path.suffix}")).exists():
+        number += 1
+    with reporting_disk_errors(path):
+        path.rename(aside)
+    return aside
 
 
 def saved_scores(run: Path) -> Sequence[Json]:
     """The scores kept in `run`, oldest first; none if there is no readable `eval.json`."""
     try:
-        scores = json.loads((run / SCORES).read_text())["scores"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return _read(run / SCORES)
+    except (RunError, ValueError, RecursionError):
         return []
-    return scores if isinstance(scores, list) else []
 
 
 def latest_fid(model: Path, step: int | None) -> Json | None:

@@ -27,6 +27,7 @@ from gancomp.engine.stopping import InterruptedRunError, StopWish
 from gancomp.errors import CheckpointError
 from gancomp.export.model import open_model
 from gancomp.methods.base import Method
+from gancomp.paths import expanded
 from gancomp.recipes import synthesis_stages
 from gancomp.recipes.plan import Plan
 from gancomp.recipes.stage import FOLDER, Stage, plan_with
@@ -168,7 +169,7 @@ def bring_discriminator(plan: Plan, method: Method) -> None:
         CheckpointError: if the teacher has none, or one of another size.
     """
     given = plan.settings.teacher.source
-    run = Path(given).expanduser() if given else plan.out / FOLDER / "1-teacher-srgan"
+    run = expanded(given) if given else plan.out / FOLDER / "1-teacher-srgan"
     checkpoint = load_newest(run / "checkpoints", lambda message: None) if run.is_dir() else None
     state = checkpoint.state["networks"].get("discriminator") if checkpoint else None
     if state is None:

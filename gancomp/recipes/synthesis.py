@@ -18,6 +18,7 @@ from gancomp.export.model import open_model
 from gancomp.methods.game import automatic_r1_gamma
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.stylegan2_discriminator import GROUP
+from gancomp.paths import expanded
 from gancomp.registry import DISCRIMINATORS, NETWORKS, build_network
 from gancomp.tasks.base import Task
 
@@ -251,7 +252,7 @@ def remarks(settings: Settings, files: DatasetFiles) -> list[str]:
 
 def is_run(source: str) -> bool:
     """Whether a `--teacher` or `--student` is the folder of a run."""
-    return (Path(source).expanduser() / CONFIG).exists()
+    return (expanded(source) / CONFIG).exists()
 
 
 def discriminator_of(source: str) -> TappedNetwork | None:
@@ -264,7 +265,7 @@ def discriminator_of(source: str) -> TappedNetwork | None:
     Raises:
         CheckpointError: if it is damaged, or not the only one.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if is_run(source):
         return _discriminator_of_run(path)
     try:

@@ -16,6 +16,7 @@ from typing import Any
 
 from gancomp.config import MethodSettings, Settings
 from gancomp.methods.base import Method
+from gancomp.paths import expanded
 from gancomp.recipes.stage import Stage
 from gancomp.recipes.synthesis import go_on_from, steps_of
 from gancomp.registry import METHODS, resolve
@@ -68,6 +69,6 @@ def hand_on(settings: Settings, method: Method, made: dict[str, Path]) -> None:
     """
     runs = {role: file.parent for role, file in made.items()}
     if settings.stages.student_source is not None:
-        runs["student"] = Path(settings.stages.student_source).expanduser()
+        runs["student"] = expanded(settings.stages.student_source)
     for role, run in runs.items():
         go_on_from(method, role, run)

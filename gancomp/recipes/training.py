@@ -26,6 +26,7 @@ from gancomp.export.native import save_model
 from gancomp.losses.perceptual import PerceptualFeatures, load_perceptual
 from gancomp.methods.base import Ingredients, Method
 from gancomp.networks.base import TappedNetwork
+from gancomp.paths import expanded
 from gancomp.recipes import synthesis
 from gancomp.recipes.grids import make_sampler
 from gancomp.recipes.plan import Plan, student_file, teacher_file
@@ -78,7 +79,7 @@ def load_feature_network(plan: Plan, view: View) -> PerceptualFeatures | None:
     taps = method.perceptual_taps(plan.options)
     if not taps:
         return None
-    file = Path(settings.file).expanduser() if settings.file else None
+    file = expanded(settings.file) if settings.file else None
     return load_perceptual(
         settings.source, file, taps=taps, normalise=settings.normalise, announce=view.say
     )
@@ -114,7 +115,7 @@ def make_task(settings: Settings, teacher: TappedNetwork, *, resume: bool) -> Ta
         seed=settings.run.seed,
         frozen=settings.teacher.freeze,
     )
-    source = Path(settings.teacher.source).expanduser() if settings.teacher.source else None
+    source = expanded(settings.teacher.source) if settings.teacher.source else None
     if source is None or resume:
         return task
     if settings.data.task == synthesis.TASK:

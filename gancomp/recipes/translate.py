@@ -17,6 +17,7 @@ from gancomp.errors import ConfigError, DataError
 from gancomp.files import replacing, reporting_disk_errors
 from gancomp.networks.fast import FastGenerator, accelerate
 from gancomp.networks.inference import run_generator
+from gancomp.paths import expanded
 from gancomp.recipes.enlarge import enlarge
 from gancomp.recipes.models import check_translates, choose
 
@@ -78,7 +79,7 @@ def check_size(size: int | None) -> None:
 
 def _expand(inputs: list[Path], say: Callable[[str], None]) -> Iterator[Path]:
     for item in inputs:
-        path = item.expanduser()
+        path = expanded(item)
         if path.is_dir():
             found, others = sort_folder(path)
             kinds = f"{len(others)} files of other kinds ({count_suffixes(others)})"

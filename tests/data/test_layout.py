@@ -11,9 +11,10 @@ from PIL import Image
 
 from gancomp.data import download
 from gancomp.data.images import load_image
-from gancomp.data.layout import cache_folder, locate, scan
+from gancomp.data.layout import locate, scan
 from gancomp.data.registered import KnownDataset
 from gancomp.errors import ConfigError, DataError
+from gancomp.paths import download_folder
 
 MakeImage = Callable[..., Path]
 
@@ -38,7 +39,7 @@ def names(paths: tuple[Path, ...]) -> list[str]:
 
 
 def test_existing_folder_wins_over_gancomp_data_which_wins_over_the_cache(tmp_path: Path) -> None:
-    cached, own = cache_folder() / "toy", tmp_path / "own" / "toy"
+    cached, own = download_folder() / "toy", tmp_path / "own" / "toy"
     cached.mkdir(parents=True)
     assert locate("toy") == cached
     own.mkdir(parents=True)
@@ -63,7 +64,7 @@ def test_known_name_that_is_nowhere_is_announced_and_downloaded_into_the_cache(
 
     monkeypatch.setattr(download, "fetch", fake_fetch)
     said: list[str] = []
-    assert locate("horse2zebra", said.append) == cache_folder() / "horse2zebra" / "unpaired"
+    assert locate("horse2zebra", said.append) == download_folder() / "horse2zebra" / "unpaired"
     first, *progress = said
     assert first.startswith("downloading horse2zebra (117 MB) from https://people.eecs")
     assert progress == [f"horse2zebra: {n} % of 100 MB" for n in (10, 35, 100)]

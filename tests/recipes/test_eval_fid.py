@@ -260,8 +260,22 @@ def test_eval_json_keeps_scores_of_other_protocols_and_replaces_equal_ones(
 def test_a_damaged_eval_json_costs_no_score(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "eval.json").write_text("{")
     assert saved_scores(run) == []
-    score = run_command(capsys, "eval-fid", run, "--json").document
-    assert saved_scores(run) == [score]
+    outcome = run_command(capsys, "eval-fid", run, "--json")
+    assert saved_scores(run) == [outcome.document]
+    assert "eval.json: was damaged; it is kept as eval.damaged-1.json" in outcome.err
+    assert (run / "eval.damaged-1.json").read_text() == "{"
+
+
+@pytest.mark.usefixtures("stub")
+def test_without_a_home_folder_nothing_is_kept_between_commands_and_that_is_said_once(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "")
+    outcome = run_command(capsys, "eval-fid", run, "--json")
+    assert outcome.status == 0
+    assert outcome.err.count("no home folder: ") == 1
+    assert saved_scores(run) == [outcome.document]
 
 
 @pytest.mark.usefixtures("stub")

@@ -211,9 +211,9 @@ def test_scores_of_both_kinds_live_in_one_file(
         "fake": "student.safetensors",
         "protocol": {"step": 1},
     }
-    remember(run, fid)
+    remember(run, fid, pytest.fail)
     run_command(capsys, "eval-sr", "--dataset", photos)
-    remember(run, fid | {"fid": 2.0})
+    remember(run, fid | {"fid": 2.0}, pytest.fail)
     assert [score.get("fid") for score in saved_scores(run)] == [None, 2.0]
     run_command(capsys, "eval-sr", "--dataset", photos)
     assert [score.get("fid") for score in saved_scores(run)] == [2.0, None]
