@@ -40,6 +40,10 @@ ASIDE = ".gancomp-*.partial"  # short, as the name that is replaced may be as lo
 _told: set[str] = set()
 
 
+class FullDiskError(RunError):
+    """No more can be written to this disk, by whatever comes next either."""
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; synced and renamed over `path` when the block ends well.
@@ -134,7 +138,7 @@ def reporting_disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in FULL_DISK:
-            raise RunError(
+            raise FullDiskError(
                 f"{path}: not written, the disk is full ({error.strerror}); what was there before "
                 "is untouched. Free some space, then go on with --resume"
             ) from error

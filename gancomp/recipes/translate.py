@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from gancomp.config import Json
 from gancomp.data.images import count_suffixes, load_image, sort_folder
 from gancomp.data.transforms import resize, to_tensor, to_uint8
 from gancomp.engine.device import choose_device
-from gancomp.errors import ConfigError, DataError
-from gancomp.files import replacing, reporting_disk_errors
+from gancomp.errors import ConfigError, DataError, GancompError
+from gancomp.files import FullDiskError, replacing, reporting_disk_errors
 from gancomp.networks.fast import FastGenerator, accelerate
 from gancomp.networks.inference import run_generator
 from gancomp.paths import expanded
@@ -43,7 +44,7 @@ def translate(
         out: folder, made if missing.
         say: told about each file that failed.
         size: resize (bicubic, square) before; by default the native size is kept.
-        strict: stop at the first unreadable file.
+        strict: stop at the first file that fails; otherwise only a full disk ends the batch.
         device: as `--device`.
         part: network of a multi-network checkpoint.
 
@@ -63,11 +64,14 @@ def translate(
         try:
             _translate_file(network, file, target, size)
             written.append(str(target))
-        except DataError as error:
+        except FullDiskError:
+            raise
+        except (GancompError, OSError) as error:
             if strict:
                 raise
-            failed.append({"file": str(file), "error": str(error)})
-            say(f"skipped: {error}")
+            reason = str(error) if str(error).startswith(str(file)) else f"{file}: {error}"
+            failed.append({"file": str(file), "error": reason})
+            say(f"skipped: {reason}")
     return {"written": written, "failed": failed}
 
 
@@ -98,13 +102,13 @@ def _expand(inputs: list[Path], say: Callable[[str], None]) -> Iterator[Path]:
 def _targets(files: list[Path], out: Path) -> list[Path]:
     """One PNG per file, told apart where names are equal; never an input itself."""
     taken: set[Path] = set()
-    inputs = {file.resolve() for file in files}
+    inputs = {os.path.realpath(file) for file in files}  # a link to itself does not raise here
     targets = []
     for file in files:
         target, number = out / f"{file.stem}.png", 2
         while target in taken:
             target, number = out / f"{file.stem}-{number}.png", number + 1
-        if target.resolve() in inputs:
+        if os.path.realpath(target) in inputs:
             raise ConfigError(
                 f"-o {out}: would overwrite the input {target}; choose another folder"
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +205,55 @@ def test_bad_files_are_listed_and_the_others_translated(
     assert [item["file"] for item in outcome.document["failed"]] == ["in/bad.png", "in/cut.png"]
     assert all(item["error"].startswith(item["file"]) for item in outcome.document["failed"])
     assert outcome.err.count("skipped: ") == 2
+
+
+def test_names_as_long_as_they_can_be_are_translated(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["n" * 251 + ".png", "\u99ac" * 83 + ".png"]
+    for name in names:
+        picture(Path("in") / name)
+    outcome = run_command(capsys, "translate", model, "in", "-o", "new", "--json")
+    assert (outcome.status, outcome.document["failed"]) == (0, [])
+    assert sorted(os.listdir("new")) == sorted(names)
+
+
+def test_a_result_that_cannot_be_written_costs_no_other_one(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(Path("in/1.png"))
+    picture(Path("in/1.jpg"))
+    picture(Path("in/2.png"))
+    picture(Path("in") / ("n" * 251 + ".png"))
+    picture(Path("in") / ("n" * 251 + ".jpg"))  # its result would be called n…n-2.png
+    Path("new/2.png").mkdir(parents=True)
+    Path("in/0.png").symlink_to("nowhere")
+    outcome = run_command(capsys, "translate", model, "in", "-o", "new", "--json")
+    assert outcome.status == 0
+    written, failed = outcome.document["written"], outcome.document["failed"]
+    assert (len(written), len(failed)) == (3, 3)
+    assert outcome.err.count("skipped: ") == 3
+    assert {"in/0.png", "in/2.png"} <= {item["file"] for item in failed}
+    assert all(item["error"].startswith(item["file"]) for item in failed)
+    strict = run_command(capsys, "translate", model, "in/2.png", "-o", "new", "--strict")
+    assert strict.status == 2
+    assert "new/2.png: cannot be written, it is a folder" in strict.err
+
+
+def test_a_full_disk_ends_the_batch(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture(Path("in/1.png"))
+    picture(Path("in/2.png"))
+
+    def full(*_: object, **more: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    outcome = run_command(capsys, "translate", model, "in", "-o", "new")
+    assert outcome.status == 2
+    assert "new/1.png: not written, the disk is full" in outcome.err
+    assert "skipped" not in outcome.err
 
 
 def test_strict_stops_at_the_first_bad_file(
