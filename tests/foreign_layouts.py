@@ -79,9 +79,17 @@ def resnet(
 
 
 def unet(
-    down: list[int], up: list[int], *, norm: str = "batch", ends: tuple[int, int] = (3, 3)
+    down: list[int],
+    up: list[int],
+    *,
+    norm: str = "batch",
+    ends: tuple[int, int] = (3, 3),
+    bottomless: bool = False,
 ) -> nn.Module:
-    """`up[i]` is what the level under `down[i]` hands back beside it."""
+    """`up[i]` is what the level under `down[i]` hands back beside it.
+
+    With `bottomless` the innermost level was pruned away, as GCC does it: an identity is there.
+    """
     N, bias = normaliser(norm), norm != "batch"
 
     def contract(a: int, b: int) -> nn.Module:
@@ -93,6 +101,7 @@ def unet(
     net: nn.Module = Skip(
         model=nn.Sequential(
             nn.LeakyReLU(0.2, True), contract(down[-2], down[-1]),
+            *([N(down[-1]), nn.Identity()] if bottomless else []),
             nn.ReLU(True), expand(down[-1], up[-1]), N(up[-1]),
         )
     )  # fmt: skip
@@ -176,6 +185,38 @@ LAYOUTS = {
     "U-Net pruned": (
         unet([3, 4, 5, 6, 7, 8, 9], [2, 3, 4, 5, 6, 7]), "unet128",
         {"channels": [3, 4, 5, 6, 7, 8, 9, 7, 6, 5, 4, 3, 2]},
+    ),
+    "GCC pruned without four blocks": (
+        resnet([4, 7, 10, 3, 5, 6, 8, 2, 6, 3], slot=True, mobile=True),
+        "mobile-resnet9", {"channels": [4, 7, 10, 3, 5, 6, 8, 2, 0, 0, 0, 0, 6, 3]},
+    ),
+    "DMAD dense pruned to one block": (
+        resnet([4, 7, 10, 3, 6, 3], slot=True),
+        "resnet9", {"channels": [4, 7, 10, 3, *[0] * 8, 6, 3]},
+    ),
+    "U-Net of GCC pruned without two levels": (
+        unet([3, 4, 5, 6, 7, 8], [2, 3, 4, 5, 6]), "unet256",
+        {"channels": [3, 4, 5, 6, 7, 0, 0, 8, 6, 0, 0, 5, 4, 3, 2]},
+    ),
+    "U-Net of GCC pruned to five levels": (
+        unet([3, 4, 5, 6, 7], [2, 3, 4, 5]), "unet256",
+        {"channels": [3, 4, 5, 6, 0, 0, 0, 7, 5, 0, 0, 0, 4, 3, 2]},
+    ),
+    "U-Net of GCC pruned without the innermost level": (
+        unet([3, 4, 5, 6, 7, 8, 9], [2, 3, 4, 5, 6, 7], bottomless=True), "unet256",
+        {"channels": [3, 4, 5, 6, 7, 8, 9, 0, 0, 7, 6, 5, 4, 3, 2]},
+    ),
+    "U-Net of GCC pruned without the inner two levels": (
+        unet([3, 4, 5, 6, 7, 8], [2, 3, 4, 5, 6], bottomless=True), "unet256",
+        {"channels": [3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 6, 5, 4, 3, 2]},
+    ),
+    "U-Net of GCC pruned to four levels": (
+        unet([3, 4, 5, 6], [2, 3, 4], bottomless=True), "unet256",
+        {"channels": [3, 4, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0, 4, 3, 2]},
+    ),
+    "GCC pruned without three blocks, 6": (
+        resnet([4, 7, 10, 3, 5, 6, 8, 2, 4, 6, 3], slot=True, mobile=True, norm="batch"),
+        "mobile-resnet6", {},
     ),
     "PatchGAN": (patch(4), "patchgan", {"width": 4, "layers": 3, "norm": "instance"}),
     "PatchGAN before 0.4": (patch(4, norm="old-instance"), "patchgan", {"norm": "instance"}),

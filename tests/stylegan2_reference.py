@@ -209,12 +209,18 @@ def judge(state: State, images: Tensor) -> Tensor:
     return dense(hidden, state, "final_linear.1")
 
 
-def channels(width: int, size: int) -> int:
-    return width if size <= 64 else width * 64 // size
+def channels(width: int, size: int, multiplier: int = 2) -> int:
+    return width if size <= 32 * multiplier else width * 32 * multiplier // size
 
 
 def generator_shapes(
-    width: int, resolution: int, *, style: int = 512, layers: int = 8, const: int = 512
+    width: int,
+    resolution: int,
+    *,
+    style: int = 512,
+    layers: int = 8,
+    const: int = 512,
+    multiplier: int = 2,
 ) -> dict[str, tuple[int, ...]]:
     """Every key of a generator's checkpoint and its shape, as published ones have them."""
     shapes: dict[str, tuple[int, ...]] = {}
@@ -236,7 +242,7 @@ def generator_shapes(
     shapes["noises.noise_0"] = (1, 1, 4, 4)
     size, block, previous = 8, 0, width
     while size <= resolution:
-        here = channels(width, size)
+        here = channels(width, size, multiplier)
         conv(f"convs.{2 * block}", previous, here, 3)
         conv(f"convs.{2 * block + 1}", here, here, 3)
         conv(f"to_rgbs.{block}", here, 3, 1)
@@ -248,16 +254,18 @@ def generator_shapes(
     return shapes
 
 
-def discriminator_shapes(width: int, resolution: int) -> dict[str, tuple[int, ...]]:
+def discriminator_shapes(
+    width: int, resolution: int, multiplier: int = 2
+) -> dict[str, tuple[int, ...]]:
     """Every key of a discriminator's checkpoint and its shape, as published ones have them."""
-    here = channels(width, resolution)
+    here = channels(width, resolution, multiplier)
     shapes: dict[str, tuple[int, ...]] = {
         "convs.0.0.weight": (here, 3, 1, 1),
         "convs.0.1.bias": (here,),
     }
     size, block = resolution, 1
     while size > 4:
-        there = channels(width, size // 2)
+        there = channels(width, size // 2, multiplier)
         name = f"convs.{block}"
         shapes |= {
             f"{name}.conv1.0.weight": (here, here, 3, 3),

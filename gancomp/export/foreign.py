@@ -27,7 +27,7 @@ from gancomp.registry import DISCRIMINATORS, build_network
 
 LEFTOVERS = ("total_ops", "total_params", "n_averaged")  # of the profiler thop, of averaging
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-UNET_ARCHS = {8: "unet256", 7: "unet128"}
+MOST_BLOCKS = 9  # of a ResNet
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,10 @@ def _recognise_resnet(state: State, *, mobile: bool) -> Recognised:
     while any(name.startswith(f"model.{last}.conv_block.") for name in state):
         last += 1
     num_blocks = last - FIRST_BLOCK
-    arch = f"{'mobile-' if mobile else ''}resnet{num_blocks}"
-    if num_blocks not in (6, 9):
-        raise CheckpointError(f"is a ResNet of {num_blocks} blocks; gancomp knows those of 6 and 9")
+    if num_blocks > MOST_BLOCKS:
+        raise CheckpointError(f"is a ResNet of {num_blocks} blocks; gancomp knows those of 1 to 9")
+    full = num_blocks if num_blocks == 6 else MOST_BLOCKS  # blocks, the removed ones included
+    arch = f"{'mobile-' if mobile else ''}resnet{full}"
     without_slot = f"model.{FIRST_BLOCK}.conv_block.5.weight" in state
     if without_slot:
         state = {_with_dropout_slot(name): tensor for name, tensor in state.items()}
@@ -130,6 +131,7 @@ def _recognise_resnet(state: State, *, mobile: bool) -> Recognised:
         _shape(state, "model.4.weight")[0],
         _shape(state, "model.7.weight")[0],
         *(_shape(state, f"model.{i}.{inner_conv}.weight")[0] for i in range(FIRST_BLOCK, last)),
+        *[0] * (full - num_blocks),
         _shape(state, f"model.{last}.weight")[1],
         _shape(state, f"model.{last + 3}.weight")[1],
     ]
@@ -162,12 +164,20 @@ def _recognise_unet(state: State) -> Recognised:
     while f"{paths[-1]}.model.3.model.1.weight" in state:
         paths.append(f"{paths[-1]}.model.3")
     num_levels = len(paths) + 1
-    if num_levels not in UNET_ARCHS:
-        raise CheckpointError(f"is a U-Net of {num_levels} levels; gancomp knows those of 7 and 8")
+    # above the innermost level there is a norm: with one, that level was pruned away
+    normed = f"{paths[-1]}.model.5.weight" in state
+    if not (4 if normed else 5) <= num_levels <= (7 if normed else 8):
+        raise CheckpointError(f"is a U-Net of {num_levels} levels; gancomp knows those of 5 to 8")
     width, in_channels = _shape(state, "model.model.0.weight")[:2]
     down = [width, *(_shape(state, f"{path}.model.1.weight")[0] for path in paths)]
     up = [_shape(state, f"{path}.model.5.weight")[1] for path in paths[:-1]]
-    up.append(_shape(state, f"{paths[-1]}.model.3.weight")[1])
+    up.append(_shape(state, f"{paths[-1]}.model.{5 if normed else 3}.weight")[1])
+    arch, full = ("unet128", 7) if num_levels == 7 and not normed else ("unet256", 8)
+    gone = [0] * (full - num_levels)
+    if gone and not normed:
+        down, up = [*down[:-1], *gone, down[-1]], [*up[:-1], *gone, up[-1]]
+    else:
+        down, up = [*down, *gone], [*up, *gone]
     settings = {
         "width": width,
         "in_channels": in_channels,
@@ -175,7 +185,7 @@ def _recognise_unet(state: State) -> Recognised:
         "norm": _norm(state, conv="model.model.1.model.1", norm="model.model.1.model.2"),
         "channels": [*down, *reversed(up)],
     }
-    return Recognised(UNET_ARCHS[num_levels], settings, "U-Net of pix2pix, OMGD or DCD", state)
+    return Recognised(arch, settings, "U-Net of pix2pix, OMGD or DCD", state)
 
 
 def _recognise_patchgan(state: State) -> Recognised:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gancomp.errors import CheckpointError
 from gancomp.networks.resample import FixedFilter, binomial_kernel
-from gancomp.networks.stylegan2 import AVERAGING_SEED, LATENT_AVG, channels_at
+from gancomp.networks.stylegan2 import AVERAGING_SEED, LATENT_AVG, MULTIPLIERS, channels_at
 from gancomp.registry import build_network
 
 LAYOUT = "stylegan2-pytorch"
@@ -52,27 +52,27 @@ def stylegan2_network(
 def _generator_settings(state: Mapping[str, Tensor]) -> dict[str, Any]:
     num_blocks = _count(state, "to_rgbs.{}.bias", 0)
     width = _length(state, "conv1.activate.bias", 0)
-    for block in range(num_blocks):
-        for index in (2 * block, 2 * block + 1):
-            _check_channels(
-                width, 8 << block, _length(state, f"convs.{index}.activate.bias", 0), num_blocks
-            )
+    found = {
+        8 << index // 2: _length(state, f"convs.{index}.activate.bias", 0)
+        for index in range(2 * num_blocks)
+    }
     return {
         "width": width,
         "resolution": 4 << num_blocks,
         "style_channels": _length(state, "style.1.weight", 0),
         "mapping_layers": _count(state, "style.{}.weight", 1),
         "const_channels": _length(state, GENERATOR_MARK, 1),
-    }
+    } | _multiplier(width, found)
 
 
 def _discriminator_settings(state: Mapping[str, Tensor]) -> dict[str, Any]:
     num_blocks = _count(state, "convs.{}.conv1.0.weight", 1)
     width = _length(state, DISCRIMINATOR_MARK, 0)
-    for block in range(num_blocks):
-        found = _length(state, f"convs.{num_blocks - block}.conv1.0.weight", 1)
-        _check_channels(width, 8 << block, found, num_blocks)
-    return {"width": width, "resolution": 4 << num_blocks}
+    found = {
+        8 << block: _length(state, f"convs.{num_blocks - block}.conv1.0.weight", 1)
+        for block in range(num_blocks)
+    }
+    return {"width": width, "resolution": 4 << num_blocks} | _multiplier(width, found)
 
 
 def _count(state: Mapping[str, Tensor], pattern: str, first: int) -> int:
@@ -89,14 +89,19 @@ def _length(state: Mapping[str, Tensor], name: str, axis: int) -> int:
     return state[name].shape[axis]
 
 
-def _check_channels(width: int, size: int, found: int, num_blocks: int) -> None:
-    wanted = channels_at(width, size)
-    if found != wanted:
-        raise CheckpointError(
-            f"is a StyleGAN2 for {4 << num_blocks} pixels with {found} channels at {size} pixels "
-            f"and {width} at 4; gancomp knows those with {wanted} there: as many as at 4 up to 64 "
-            "pixels, half as many with every step beyond (channel_multiplier 2)"
-        )
+def _multiplier(width: int, found: Mapping[int, int]) -> dict[str, int]:
+    """The setting for the channels in `found`, by the size of their maps; none where it is 2."""
+    for multiplier in reversed(MULTIPLIERS):
+        wanted = {size: channels_at(width, size, multiplier) for size in found}
+        if found == wanted:
+            return {} if multiplier == 2 else {"channel_multiplier": multiplier}
+    usual = {size: channels_at(width, size) for size in found}
+    size = next(size for size in found if found[size] != usual[size])
+    raise CheckpointError(
+        f"is a StyleGAN2 for {max(found)} pixels with {found[size]} channels at {size} pixels "
+        f"and {width} at 4; gancomp knows those with {usual[size]} there: as many as at 4 up to 64 "
+        "pixels (channel_multiplier 2) or up to 32 (1), half as many with every step beyond"
+    )
 
 
 def _with_buffers(

@@ -92,8 +92,11 @@ class ResNetGenerator(SequentialNetwork):
         uniform = [settings.width * times for times in (1, 2, 4, *[4] * num_blocks, 2, 1)]
         super().__init__(arch, settings.as_dict(uniform))
         stem, down1, down2, *inner, up1, up2 = settings.explicit_channels(
-            uniform, f"stem, down1, down2, the inner width of {num_blocks} blocks, up1, up2"
+            uniform,
+            f"stem, down1, down2, the inner width of {num_blocks} blocks, up1, up2",
+            removable=range(3, 3 + num_blocks),
         )
+        inner = [width for width in inner if width]  # the others were pruned away, as GCC does
         norm = settings.norm
         self.width = stem
         layers: list[nn.Module] = [ReflectionPad2d(3)]
@@ -108,8 +111,8 @@ class ResNetGenerator(SequentialNetwork):
         layers += _upconv_norm_relu(up1, up2, norm=norm)
         layers += [ReflectionPad2d(3), ImageConv2d(up2, settings.out_channels, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
-        third = num_blocks // 3
-        self.default_taps = tuple(f"model.{FIRST_BLOCK - 1 + third * k}" for k in range(4))
+        taps = (f"model.{FIRST_BLOCK - 1 + len(inner) * k // 3}" for k in range(4))
+        self.default_taps = tuple(dict.fromkeys(taps))
         self.tap_channels = dict.fromkeys(self.default_taps, down2)
 
 
@@ -144,7 +147,8 @@ def resnet9(
         out_channels: channels of the output image.
         norm: `"instance"` or `"batch"`.
         dropout: rate within the residual blocks.
-        channels: explicit widths instead: stem, down1, down2, inner width of each block, up1, up2.
+        channels: explicit widths instead: stem, down1, down2, inner width of each block (0: there
+            is no such block), up1, up2.
 
     Raises:
         ConfigError: for a setting that no network can be built with.

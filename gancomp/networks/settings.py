@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,16 @@ from gancomp.errors import ConfigError
 from gancomp.networks.norm import InstanceNorm2d
 
 NORMS = ("instance", "batch")
+# far above every published network, and low enough to be built without memory in a second
+MAX_CHANNELS, MAX_BLOCKS, MAX_LAYERS, MAX_CLASSES = 8192, 512, 64, 1_000_000
 
 
 @dataclass(frozen=True)
 class GeneratorSettings:
     """What the image-to-image generators can be asked for.
 
-    With `channels` (a pruned network) every width is explicit and `width` becomes the first one.
+    With `channels` (a pruned network) every width is explicit and `width` becomes the first one;
+    0 is the width of a block that is gone, where the network can do without.
 
     Raises:
         ConfigError: for a value that no network can be built with.
@@ -34,8 +37,8 @@ class GeneratorSettings:
     def __post_init__(self) -> None:
         if self.channels is not None:
             widths = tuple(self.channels)
-            for width in widths:
-                check_count("channels", width)
+            for index, width in enumerate(widths):
+                check_count("channels", width, at_least=0 if index else 1)
             object.__setattr__(self, "channels", widths)
             object.__setattr__(self, "width", widths[0] if widths else 0)
         check_count("--width", self.width)
@@ -61,8 +64,15 @@ class GeneratorSettings:
             settings["channels"] = list(self.channels)
         return settings
 
-    def explicit_channels(self, uniform: Sequence[int], meaning: str) -> tuple[int, ...]:
+    def explicit_channels(
+        self, uniform: Sequence[int], meaning: str, *, removable: Container[int] = ()
+    ) -> tuple[int, ...]:
         """`channels` if given, else `uniform`, which also says how many there must be.
+
+        Args:
+            uniform: the widths that `width` gives by itself.
+            meaning: what each of them is.
+            removable: which of them, counted from 0, may be 0.
 
         Raises:
             ConfigError: if `channels` has another length; the message says what each one is.
@@ -73,17 +83,23 @@ class GeneratorSettings:
             raise ConfigError(
                 f"channels: {len(self.channels)} widths given, {len(uniform)} needed: {meaning}"
             )
+        for index, width in enumerate(self.channels):
+            check_count("channels", width, at_least=0 if index in removable else 1)
         return tuple(self.channels)
 
 
-def check_count(option: str, value: object) -> None:
-    """Refuses anything but a whole number from 1 up.
+def check_count(
+    option: str, value: object, *, at_least: int = 1, at_most: int = MAX_CHANNELS
+) -> None:
+    """Refuses anything but a whole number in the range, before a network of that size is built.
 
     Raises:
         ConfigError: naming `option` and `value`.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{option} {value!r}: must be a whole number, 1 or more")
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise ConfigError(f"{option} {value!r}: must be a whole number, {at_least} or more")
+    if value > at_most:
+        raise ConfigError(f"{option} {value}: must be {at_most:,} or less")
 
 
 def check_norm(norm: object) -> None:

@@ -14,39 +14,49 @@ from gancomp.networks.base import construct
 from gancomp.networks.equalised import EqualLinear, draw_normal, full_precision
 from gancomp.networks.modulated import StyledConv, ToRGB
 from gancomp.networks.resample import FixedFilter
-from gancomp.networks.settings import check_count
+from gancomp.networks.settings import MAX_LAYERS, check_count
 from gancomp.networks.synthesis import Latents, SynthesisGenerator
 
 RESOLUTIONS = (16, 32, 64, 128, 256, 512, 1024)
-FULL_UP_TO = 64  # the highest resolution with all channels
+MULTIPLIERS = (
+    1,
+    2,
+)  # of stylegan2-pytorch: all channels up to 32 pixels or, as published, up to 64
 MAPPING_LR_MUL = 0.01
 STYLES_AVERAGED = 10_000  # random ones, for the average style of a network that brings none
 AVERAGING_SEED = 0
 LATENT_AVG = "latent_avg"
 
 
-def channels_at(width: int, resolution: int) -> int:
+def channels_at(width: int, resolution: int, multiplier: int = 2) -> int:
     """How many channels the maps of that resolution have in a network of that width."""
-    return int(width * min(1.0, FULL_UP_TO / resolution))
+    return int(width * min(1.0, 32 * multiplier / resolution))
 
 
-def check_size(arch: str, option: str, width: object, resolution: object) -> None:
-    """Refuses widths and resolutions that StyleGAN2 cannot be built with.
+def check_size(
+    arch: str, option: str, width: object, resolution: object, multiplier: object = 2
+) -> dict[str, Any]:
+    """The settings that generator and discriminator share, fit for JSON.
 
     Raises:
-        ConfigError: naming `option` or `--size`.
+        ConfigError: naming `option`, `--size` or `channel_multiplier`.
     """
     check_count(option, width)
     check_count("--size", resolution)
+    if isinstance(multiplier, bool) or multiplier not in MULTIPLIERS:
+        raise ConfigError(f"channel_multiplier {multiplier!r}: must be 1 or 2")
     assert isinstance(width, int)
     assert isinstance(resolution, int)
+    assert isinstance(multiplier, int)
     if resolution not in RESOLUTIONS:
         raise ConfigError(f"--size {resolution}: {arch} knows {', '.join(map(str, RESOLUTIONS))}")
-    if channels_at(width, resolution) < 1:
+    if channels_at(width, resolution, multiplier) < 1:
         raise ConfigError(
             f"{option} {width}: no channels would be left at {resolution} pixels; "
-            f"{resolution // FULL_UP_TO} is the least for {arch}"
+            f"{resolution // (32 * multiplier)} is the least for {arch}"
         )
+    settings = {"width": width, "resolution": resolution}
+    return settings if multiplier == 2 else settings | {"channel_multiplier": multiplier}
 
 
 def draw_parts(network: nn.Module, generator: torch.Generator) -> None:
@@ -112,13 +122,14 @@ class StyleGAN2(SynthesisGenerator):
         self.num_styles = 2 * num_blocks + 2
         self.style = _mapping(self.style_channels, settings["mapping_layers"])
         self.input = Constant(settings["const_channels"])
+        multiplier = settings.get("channel_multiplier", 2)
         channels = channels_at(self.width, 4)
         self.conv1 = StyledConv(settings["const_channels"], channels, self.style_channels)
         self.to_rgb1 = ToRGB(channels, self.style_channels, upsample=False)
         self.convs, self.to_rgbs = nn.ModuleList(), nn.ModuleList()
         self.tap_channels = {}
         for block in range(num_blocks):
-            previous, channels = channels, channels_at(self.width, 8 << block)
+            previous, channels = channels, channels_at(self.width, 8 << block, multiplier)
             self.convs += [
                 StyledConv(previous, channels, self.style_channels, upsample=True),
                 StyledConv(channels, channels, self.style_channels),
@@ -323,6 +334,7 @@ def stylegan2(
     style_channels: int = 512,
     mapping_layers: int = 8,
     const_channels: int = 512,
+    channel_multiplier: int = 2,
 ) -> StyleGAN2:
     """StyleGAN2's generator of configuration F.
 
@@ -334,17 +346,16 @@ def stylegan2(
         mapping_layers: dense layers that make a style of a latent.
         const_channels: channels of the learned constant, which compressed students leave as wide
             as their teacher's.
+        channel_multiplier: 1 halves the channels from 64 pixels on instead of from 128 on.
 
     Raises:
         ConfigError: for a setting that no network can be built with.
     """
-    check_size("stylegan2", "--width", width, resolution)
+    settings = check_size("stylegan2", "--width", width, resolution, channel_multiplier)
     check_count("style_channels", style_channels)
-    check_count("mapping_layers", mapping_layers)
+    check_count("mapping_layers", mapping_layers, at_most=MAX_LAYERS)
     check_count("const_channels", const_channels)
-    settings = {
-        "width": width,
-        "resolution": resolution,
+    settings |= {
         "style_channels": style_channels,
         "mapping_layers": mapping_layers,
         "const_channels": const_channels,

@@ -59,13 +59,14 @@ class StyleGAN2Discriminator(SynthesisDiscriminator):
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__("stylegan2-discriminator", settings)
         self.width, self.resolution = settings["width"], settings["resolution"]
-        channels = channels_at(self.width, self.resolution)
+        multiplier = settings.get("channel_multiplier", 2)
+        channels = channels_at(self.width, self.resolution, multiplier)
         blocks: list[nn.Module] = [EqualConv(3, channels, 1)]
         self.tap_channels = {}
         size = self.resolution
         while size > 4:
             size //= 2
-            previous, channels = channels, channels_at(self.width, size)
+            previous, channels = channels, channels_at(self.width, size, multiplier)
             self.tap_channels[f"convs.{len(blocks)}"] = channels
             blocks.append(ResidualBlock(previous, channels))
         self.convs = nn.Sequential(*blocks)
@@ -168,17 +169,20 @@ def apart(both: Tensor) -> tuple[Tensor, Tensor]:
     return rows[:, 0].flatten(0, 1), rows[:, 1].flatten(0, 1)
 
 
-def stylegan2_discriminator(width: int = 512, *, resolution: int = 256) -> StyleGAN2Discriminator:
+def stylegan2_discriminator(
+    width: int = 512, *, resolution: int = 256, channel_multiplier: int = 2
+) -> StyleGAN2Discriminator:
     """StyleGAN2's discriminator of configuration F.
 
     Args:
         width: channels up to 64 pixels, halved with every resolution beyond; 512 is the published
             network.
         resolution: height and width of the images, a power of two from 16 to 1024.
+        channel_multiplier: 1 halves the channels from 64 pixels on instead of from 128 on.
 
     Raises:
         ConfigError: for a setting that no network can be built with.
     """
-    check_size("stylegan2-discriminator", "--d-width", width, resolution)
-    settings = {"width": width, "resolution": resolution}
+    arch = "stylegan2-discriminator"
+    settings = check_size(arch, "--d-width", width, resolution, channel_multiplier)
     return construct(lambda: StyleGAN2Discriminator(settings))

@@ -15,6 +15,7 @@ from gancomp.networks.base import TappedNetwork, construct
 from gancomp.networks.settings import GeneratorSettings, norm_layer
 
 OUTER_TIMES = (1, 2, 4)  # width of the outer levels over ngf; every deeper one has 8
+FIXED_LEVELS = 4  # the outer ones, which pruned networks have, too
 
 
 class UNetLevel(nn.Module):
@@ -57,25 +58,31 @@ class UNetGenerator(TappedNetwork):
         times = [*OUTER_TIMES, *[8] * (num_levels - len(OUTER_TIMES))]
         uniform = [settings.width * factor for factor in (*times, *times[-2::-1])]
         super().__init__(arch, settings.as_dict(uniform))
+        removable = range(FIXED_LEVELS, 2 * num_levels - FIXED_LEVELS)
         widths = settings.explicit_channels(
-            uniform, f"{num_levels} down convolutions, then {num_levels - 1} up, innermost first"
+            uniform,
+            f"{num_levels} down convolutions, then {num_levels - 1} up, innermost first",
+            removable=removable,
         )
-        down = widths[:num_levels]
-        up = (settings.out_channels, *reversed(widths[num_levels:]))
+        normed = not (widths[num_levels - 1] and widths[num_levels])
+        levels = _kept_levels(widths, num_levels)
+        down = [widths[level] for level in levels]
+        up = [settings.out_channels, *(widths[2 * num_levels - 1 - level] for level in levels[1:])]
         self.width = down[0]
-        self.size_multiple = 2**num_levels
-        self.model = _innermost(down, settings.norm, up[-1])
-        for depth in range(num_levels - 2, 0, -1):
-            dropout = settings.dropout if times[depth - 1] == 8 else 0.0
+        self.size_multiple = 2 ** len(levels)
+        self.model = _innermost(down, settings.norm, up[-1], normed=normed)
+        for depth in range(len(levels) - 2, 0, -1):
+            dropout = settings.dropout if times[levels[depth] - 1] == 8 else 0.0
             self.model = _middle(self.model, depth, down, up, norm=settings.norm, dropout=dropout)
         self.model = _outermost(self.model, settings, down, up)
         self.default_taps = (
             f"{_level_path(2)}.model.0",
-            f"{_level_path(4)}.model.0",
+            f"{_level_path(min(4, len(levels) - 1))}.model.0",
             f"{_level_path(3)}.model.4",
             f"{_level_path(1)}.model.4",
         )
-        tap_widths = (down[1], down[3], down[3] + up[4], down[1] + up[2])
+        deeper = up[4] if len(levels) > 4 else 0
+        tap_widths = (down[1], down[min(3, len(levels) - 2)], down[3] + deeper, down[1] + up[2])
         self.tap_channels = dict(zip(self.default_taps, tap_widths, strict=True))
 
     def walk(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -103,10 +110,21 @@ def _up_conv(source: int, target: int, *, bias: bool) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(source, target, 4, stride=2, padding=1, bias=bias)
 
 
-def _innermost(down: Sequence[int], norm: str, up_width: int) -> UNetLevel:
+def _kept_levels(widths: Sequence[int], num_levels: int) -> list[int]:
+    """The levels, counted from the outermost, that have a width on both of their sides."""
+    return [
+        level
+        for level in range(num_levels)
+        if level == 0 or (widths[level] and widths[2 * num_levels - 1 - level])
+    ]
+
+
+def _innermost(down: Sequence[int], norm: str, up_width: int, *, normed: bool) -> UNetLevel:
+    """The deepest level; `normed`: one that had another below it, which was pruned away."""
     layers = [
         nn.LeakyReLU(0.2),
         _down_conv(down[-2], down[-1], norm),
+        *([norm_layer(norm, down[-1]), nn.Identity()] if normed else []),
         nn.ReLU(),
         _up_conv(down[-1], up_width, bias=norm == "instance"),
         norm_layer(norm, up_width),
@@ -167,7 +185,8 @@ def unet256(
         out_channels: channels of the output image.
         norm: `"instance"` or `"batch"`.
         dropout: rate in the middle levels of full width (pix2pix 0.5, OMGD and DCD 0).
-        channels: explicit widths instead: 8 convolutions down, then 7 up, innermost first.
+        channels: explicit widths instead: 8 convolutions down, then 7 up, innermost first; 0 for
+            those of a level below the fourth that is not there.
 
     Raises:
         ConfigError: for a setting that no network can be built with.

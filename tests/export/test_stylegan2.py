@@ -234,3 +234,18 @@ def test_a_command_line_may_hold_numbers_and_text_but_nothing_that_runs(tmp_path
     hostile = written(tmp_path, {**checkpoint(), "args": Namespace(bad=Hostile())})
     with pytest.raises(CheckpointError, match="refused, it holds"):
         open_model(hostile)
+
+
+def test_channel_multiplier_1_opens_and_draws_the_same_image(tmp_path: Path) -> None:
+    state = random_state(generator_shapes(16, 128, **SIZES, multiplier=1), 5)
+    judging = random_state(discriminator_shapes(8, 128, multiplier=1), 6)
+    path = written(tmp_path, {"g_ema": state, "d": judging})
+    network = open_model(path).network
+    assert network.settings()["channel_multiplier"] == 1
+    assert_same_image(network, state)
+    images = torch.randn(4, 3, 128, 128, generator=torch.Generator().manual_seed(7))
+    discriminator = open_model(path, "d").network
+    expected = judge({name: value.double() for name, value in judging.items()}, images.double())
+    with torch.no_grad():
+        logits = discriminator(images)
+    assert (logits - expected).abs().max() < TOLERANCE * expected.abs().max()
