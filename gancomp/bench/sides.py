@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +15,7 @@ from gancomp.bench import report
 from gancomp.engine.device import peak_memory_mb
 from gancomp.engine.speed import give_back_memory
 from gancomp.errors import RunError
+from gancomp.memory import physical_memory
 from gancomp.metrics.latency import Latency, time_in_turns
 
 MEMORY, REST, PROFILE = "memory", "rest", "profile"  # orders beside the names of runs
@@ -172,6 +172,6 @@ def is_crowded(needed_mb: Mapping[str, float], device: torch.device) -> bool:
     if device.type == "cuda":
         there = torch.cuda.get_device_properties(device).total_memory
     else:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        there = physical_memory()
     each_mb = CONTEXT_MB if device.type == "cuda" else 0.0
     return sum(value + each_mb for value in needed_mb.values()) * 2**20 > CROWDED * there

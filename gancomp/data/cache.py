@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gancomp.errors import ConfigError
+from gancomp.memory import physical_memory
 
 AUTO_SHARE = 4  # auto takes at most one part in so many of the free memory
 MEMINFO = Path("/proc/meminfo")
@@ -137,7 +137,7 @@ def _meminfo() -> int:
         (line,) = [line for line in lines if line.startswith("MemAvailable:")]
         return int(line.split()[1]) * 1024
     except (OSError, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        return physical_memory() // 2
 
 
 def _gigabytes(count: int) -> str:

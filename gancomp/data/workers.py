@@ -134,7 +134,7 @@ def no_room() -> str:
         place = os.statvfs(SHARED_MEMORY)
         size, free = (place.f_frsize * count / 2**20 for count in (place.f_blocks, place.f_bavail))
         room = f" ({free:.3g} of {size:.3g} MB are free)"
-    except OSError:
+    except (OSError, AttributeError):  # Windows has neither
         room = ""
     return (
         f"no room in {SHARED_MEMORY}{room}, through which --workers hand over their batches; use "

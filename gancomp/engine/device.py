@@ -7,6 +7,7 @@ import contextlib
 import torch
 
 from gancomp.errors import ConfigError
+from gancomp.memory import peak_memory
 
 
 def choose_device(name: str) -> torch.device:
@@ -41,6 +42,4 @@ def peak_memory_mb(device: torch.device) -> float:
     """Peak memory so far in MiB: of the CUDA allocator, or of the whole process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_memory() / 2**20
