@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +17,7 @@ from gancomp.data.images import (
     load_image_as_pytorch_fid,
     warn_on_stderr,
 )
+from gancomp.data.in_order import read_in_order
 from gancomp.data.indexed import Chosen, Reader, cut_half, load_half
 from gancomp.data.splits import Half, Split
 from gancomp.data.transforms import resize, to_float, to_tensor
@@ -35,8 +33,6 @@ from gancomp.data.workers import (
 from gancomp.errors import ConfigError, DataError
 from gancomp.seeding import derive_generator
 
-Read = TypeVar("Read")
-FILES_AHEAD = 32  # where files are read in order, in threads
 BATCHES_AHEAD = 4  # per worker: one slow file, or a checkpoint's burst of writing, is bridged
 
 
@@ -348,60 +344,3 @@ def uint8_folder(
 
     for _, pixels in read_in_order(paths, read, warn, strict, skipped=skipped):
         yield pixels
-
-
-def _read_ahead(
-    paths: Sequence[Path], read: Callable[[Path], Read]
-) -> Iterator[tuple[Path, Future[Read]]]:
-    """Each path with what is read from it, a few at a time in threads: decoders free the lock.
-
-    `read` computes nothing with torch: each thread would start as many threads of its own.
-    """
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        pending: deque[tuple[Path, Future[Read]]] = deque()
-        try:
-            for path in paths:
-                pending.append((path, pool.submit(read, path)))
-                if len(pending) > FILES_AHEAD:
-                    yield pending.popleft()
-            yield from pending
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def read_in_order(
-    paths: Sequence[Path],
-    read: Callable[[Path], Read],
-    warn: Warn,
-    strict: bool,
-    *,
-    skipped: list[Path] | None = None,
-) -> Iterator[tuple[Path, Read]]:
-    """Each path that can be read with what `read` makes of it, in order, read ahead in threads.
-
-    Args:
-        paths: image files.
-        read: raises DataError for what is unreadable; computes nothing with torch.
-        warn: is told about each unreadable file, which is left out.
-        strict: raise instead.
-        skipped: the files left out are added to it.
-
-    Raises:
-        DataError: at an unreadable file if `strict`; if not one file is readable.
-    """
-    num_read = 0
-    for path, pending in _read_ahead(paths, read):
-        try:
-            result = pending.result()
-        except DataError as error:
-            if strict:
-                raise
-            warn(f"{error}; skipped")
-            if skipped is not None:
-                skipped.append(path)
-            continue
-        num_read += 1
-        yield path, result
-    if not num_read:
-        where = f"{paths[0].parent}: " if paths else ""
-        raise DataError(f"{where}none of {len(paths)} files is a readable image")

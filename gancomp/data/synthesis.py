@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gancomp.data.images import Warn, load_image, warn_on_stderr
+from gancomp.data.in_order import read_in_order
 from gancomp.data.indexed import Chosen, Crop, Reader, draw_numbers, first_readable
-from gancomp.data.loader import read_in_order
 from gancomp.data.splits import Split
 from gancomp.data.transforms import square
 from gancomp.errors import ConfigError, DataError

@@ -27,6 +27,7 @@ WEIGHTS_URL = (
     f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{WEIGHTS_NAME}"
 )
 NUM_FEATURES = 2048
+LARGE = 2048 * 2048  # pixels; a larger image is not turned into floats as a whole
 CPU_CHUNK = 25  # images: large enough for the last layers' products, 400 MB of maps at most
 
 Pixels = NDArray[np.uint8]
@@ -158,12 +159,40 @@ def _resized(image: Pixels, index: int, device: torch.device) -> Tensor:
         )
     # copied where it came straight from Pillow: such memory is read-only, which torch warns about
     pixels = torch.from_numpy(image if image.flags.writeable else image.copy()).to(device)
+    if pixels.shape[0] * pixels.shape[1] > LARGE:
+        return _resized_large(pixels)
     # resized in the layout that pixels have: no transposition, and what Inception wants
     image_01 = pixels.permute(2, 0, 1)[None].float().div_(255)
     # the network's own resize is then the identity: bilinear from 299 to 299 interpolates nothing
     return F.interpolate(
         image_01, size=(INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False
     )
+
+
+def _resized_large(pixels: Tensor) -> Tensor:
+    """The same from the pixels alone that it looks at: four for each of the result.
+
+    The floats of a photograph of 6000x6000 would take 0.4 GB, and as much again for their resize.
+    """
+    top, bottom, down = _neighbours(pixels.shape[0], pixels.device)
+    left, right, across = _neighbours(pixels.shape[1], pixels.device)
+
+    def mixed(rows: Tensor) -> Tensor:
+        return rows[:, left].float().lerp(rows[:, right].float(), across[:, None])
+
+    mixture = mixed(pixels[top]).lerp(mixed(pixels[bottom]), down[:, None, None])
+    return mixture.div_(255).permute(2, 0, 1)[None]
+
+
+def _neighbours(length: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """For each of 299 places the pixel before, the one behind, and the latter's weight.
+
+    Source: PyTorch's bilinear interpolation with `align_corners=False`.
+    """
+    places = torch.arange(INPUT_SIZE, device=device, dtype=torch.float32)
+    places = ((places + 0.5) * (length / INPUT_SIZE) - 0.5).clamp_(min=0)
+    before = places.long()
+    return before, (before + 1).clamp_(max=length - 1), places - before
 
 
 @contextlib.contextmanager

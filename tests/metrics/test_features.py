@@ -18,6 +18,7 @@ from pytorch_fid.fid_score import get_activations
 from torch import Tensor, nn
 
 from gancomp.errors import DataError, WeightsError
+from gancomp.metrics import features as features_module
 from gancomp.metrics.features import (
     WEIGHTS_NAME,
     WEIGHTS_URL,
@@ -261,3 +262,16 @@ def test_fid_of_a_real_folder_of_photographs_equals_pytorch_fids(tmp_path: Path)
     )
     # both covariances are singular there, which may make pytorch-fid add 1e-6 to the diagonal
     assert fid_from_features(fake, real) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(700, 500), (2100, 300), (299, 1500), (40, 3000), (50, 200)])
+def test_large_images_are_resized_as_the_others_are(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    plain = features_module._resized(image, 0, torch.device("cpu"))
+    monkeypatch.setattr(features_module, "LARGE", 1)
+    large = features_module._resized(image, 0, torch.device("cpu"))
+    assert large.shape == plain.shape == (1, 3, 299, 299)
+    # the places are computed in another order: they differ by rounding, 2e-4 of a pixel at most
+    assert torch.allclose(large, plain, atol=3e-4)
