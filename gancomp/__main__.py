@@ -6,8 +6,8 @@ import gc
 import sys
 from typing import Any
 
-from gancomp.console import guarded_streams
-from gancomp.errors import GancompError
+from gancomp.console import guarded_streams, open_closed_streams
+from gancomp.errors import DEFECTS, GancompError, explain_memory, explain_system_error, printable
 
 OBJECTS_BETWEEN_COLLECTIONS = 10_000  # Python 3.11's own choice is 700
 
@@ -16,6 +16,7 @@ def main() -> None:
     """Runs the command line; leaves with 0, 2 (the user can mend it), 1 (ours) or 130."""
     # importing torch makes so many objects that looking for garbage among them takes 0.2 s of 2.6,
     # and 0.3 s more in the end, when the system takes the memory back anyway
+    open_closed_streams()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     status = run(sys.argv[1:])
     if "triton" not in sys.modules:  # which prints a list of all that was not collected
@@ -30,6 +31,31 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    try:
+        return _command(arguments)
+    except GancompError as error:
+        return fail(str(error), 2)
+    except KeyboardInterrupt:
+        return fail("interrupted", 130)
+    except OSError as error:
+        if error.errno in DEFECTS:
+            raise
+        return fail(explain_system_error(error), 2)
+    except Exception as error:
+        if type(error).__name__ == "InterruptedRunError":
+            return fail(str(error), 130)
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            return fail(explain_usage(error), 2)
+        if message := explain_memory(error):
+            return fail(message, 2)
+        if type(error).__name__ == "Abort":
+            return fail("interrupted", 130)
+        if str(error).startswith("Symlink loop"):  # what Python 3.11 makes of the system's error
+            return fail(f"{error}; its links lead in a circle", 2)
+        raise
+
+
+def _command(arguments: list[str]) -> int:
     from typer.main import get_command
 
     from gancomp.cli import app
@@ -41,10 +67,6 @@ def _run(arguments: list[str]) -> int:
         if result == 130:  # the parser caught the interrupt before us
             return fail("interrupted", 130)
         return result if isinstance(result, int) else 0
-    except GancompError as error:
-        return fail(str(error), 2)
-    except KeyboardInterrupt:
-        return fail("interrupted", 130)
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):
             # the parser leaves so at any broken pipe; ours are guarded, so it is a worker's, say
@@ -53,16 +75,6 @@ def _run(arguments: list[str]) -> int:
             print(error.code, file=sys.stderr)
             return 1
         return error.code or 0
-    except Exception as error:
-        if type(error).__name__ == "InterruptedRunError":
-            return fail(str(error), 130)
-        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            return fail(explain_usage(error), 2)
-        if type(error).__name__ == "OutOfMemoryError":
-            return fail(f"{error}; use a smaller --size, --batch-size or --width", 2)
-        if type(error).__name__ == "Abort":
-            return fail("interrupted", 130)
-        raise
 
 
 def explain_usage(error: Any) -> str:
@@ -78,7 +90,7 @@ def explain_usage(error: Any) -> str:
 
 def fail(message: str, status: int) -> int:
     """Prints `error: …` as one line on stderr."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    print("error: " + printable(" ".join(message.split())), file=sys.stderr)
     return status
 
 

@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from gancomp.errors import RunError
+from gancomp.errors import RunError, printable
 
 
 class Stream:
@@ -42,7 +42,11 @@ class Stream:
     def write(self, text: str) -> int:
         """Writes what can be written."""
         with self._forgiving():
-            self.current().write(text)
+            try:
+                self.current().write(text)
+            except UnicodeEncodeError as error:  # a name of a file, say, in another encoding
+                escaped = text.encode(error.encoding, "backslashreplace").decode(error.encoding)
+                self.current().write(escaped)
         return len(text)
 
     def flush(self) -> None:
@@ -73,6 +77,22 @@ class Stream:
             os.close(nowhere)
 
 
+def open_closed_streams() -> None:
+    """Leads standard streams nowhere that were closed when the program started (`gancomp 2>&-`).
+
+    Else the next files to be opened would get their numbers, and with them whatever is printed.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+
+
+def _open(stream: TextIO | None) -> TextIO:
+    return stream if stream is not None else open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # kept as long as a stream would be
+
+
 def _stderr() -> TextIO:
     # while it shows a bar, rich puts itself in the place of sys.stderr
     return cast(TextIO, getattr(sys.stderr, "rich_proxied_file", sys.stderr))
@@ -92,9 +112,10 @@ stdout = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 @contextlib.contextmanager
 def guarded_streams() -> Iterator[None]:
     """Replaces sys.stdout and sys.stderr, whoever prints, by streams whose readers may leave."""
-    out, err = sys.stdout, sys.stderr
-    sys.stdout = cast(TextIO, Stream(lambda: out, needed=True))
-    sys.stderr = cast(TextIO, Stream(lambda: err, needed=False))
+    out, err = sys.stdout, sys.stderr  # None where it was closed when Python started
+    shown, told = _open(out), _open(err)
+    sys.stdout = cast(TextIO, Stream(lambda: shown, needed=True))
+    sys.stderr = cast(TextIO, Stream(lambda: told, needed=False))
     guarded = sys.stdout
     try:
         yield
@@ -106,7 +127,7 @@ def guarded_streams() -> Iterator[None]:
 
 def say(message: str) -> None:
     """One line on stderr."""
-    stderr.print(message)
+    stderr.print("\n".join(printable(line) for line in message.split("\n")))
 
 
 def milestones(
@@ -146,12 +167,12 @@ def print_table(
     columns: list[str], rows: list[list[str]], title: str | None = None, *, figures: bool = True
 ) -> None:
     """A short table on stdout; the first column holds names, the others figures or words."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=printable(title) if title else None, title_justify="left")
     for index, column in enumerate(columns):
         right = figures and index > 0
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+        table.add_column(printable(column), justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*("\n".join(map(printable, cell.split("\n"))) for cell in row))
     stdout.print(table)
 
 

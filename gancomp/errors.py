@@ -2,7 +2,44 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import pickle
+from pathlib import PurePath
+from traceback import walk_tb
+
+WAYS_OUT = {
+    errno.EMFILE: "raise the limit with ulimit -n, or use fewer --workers",
+    errno.ENFILE: "close other programs, or use fewer --workers",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.ENAMETOOLONG: "use shorter names",
+    errno.ELOOP: "its links lead in a circle",
+    errno.EACCES: "check its permissions, or choose another place",
+    errno.EPERM: "check its permissions, or choose another place",
+    errno.EROFS: "choose another place",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "a part of the path is a file; choose another place",
+    errno.EEXIST: "choose another place",
+    errno.EISDIR: "it is a folder; name a file",
+    errno.ENOMEM: "close other programs, or use a smaller --size, --batch-size or --width",
+    errno.EIO: "the disk or the network behind it fails; copy what is there and use another",
+}
+# what only a defect of ours provokes: readers of our streams may leave
+DEFECTS = (errno.EBADF, errno.EFAULT, errno.EPIPE)
+LESS_MEMORY = (
+    "use a smaller --size, --batch-size or --width, fewer --workers, or raise the limit (ulimit -v)"
+)
+# how torch, Python and the loader of libraries say that the system gave them none
+NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "can't start new thread",
+    "failed to map segment",
+    "Cannot allocate memory",
+)
 
 
 class GancompError(Exception):
@@ -47,3 +84,50 @@ def why_unreadable(error: Exception) -> str:
         # PyTorch's own text advises to open the file unsafely: never pass it on
         return "it holds something else than tensors, which was not run"
     return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def printable(text: str) -> str:
+    """`text` without what a terminal would obey or cannot show: such characters are spelled out.
+
+    Names of files and headers of models may hold anything.
+    """
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def explain_system_error(error: OSError) -> str:
+    """One line with the file that the system refused, its reason and a way out."""
+    named = [os.fsdecode(name) for name in (error.filename, error.filename2) if _is_name(name)]
+    where = " -> ".join(named) or _file_in_use(error)
+    reason = error.strerror or str(error) or type(error).__name__
+    way_out = WAYS_OUT.get(error.errno or 0, "check the file and the disk it is on")
+    return f"{where + ': ' if where else ''}{reason}; {way_out}"
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str | bytes | os.PathLike) and bool(os.fspath(name))
+
+
+def _file_in_use(error: OSError) -> str | None:
+    """What was read or written when the system refused: its calls on open files name none."""
+    for frame, _ in reversed(list(walk_tb(error.__traceback__))):
+        values = list(frame.f_locals.values())
+        for value in values:
+            name = getattr(value, "name", None) if isinstance(value, io.IOBase) else None
+            if isinstance(name, str):
+                return name
+        for value in values:
+            if isinstance(value, PurePath):
+                return str(value)
+    return None
+
+
+def explain_memory(error: BaseException) -> str | None:
+    """One line if `error` says that there was not enough memory, else None."""
+    if not isinstance(error, MemoryError | RuntimeError | ImportError):
+        return None
+    text = " ".join(str(error).split())
+    if type(error).__name__ == "OutOfMemoryError":  # of a GPU, in torch's words
+        return f"{text}; use a smaller --size, --batch-size or --width"
+    if not isinstance(error, MemoryError) and not any(words in text for words in NO_MEMORY):
+        return None
+    return f"not enough memory ({text or 'refused by the system'}); {LESS_MEMORY}"

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gancomp.errors import RunError
+from gancomp.errors import DEFECTS, WAYS_OUT, RunError
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_PLACE = (
@@ -133,7 +133,7 @@ def tell_of_lacking(folder: Path, what: str) -> None:
 
 @contextlib.contextmanager
 def reporting_disk_errors(path: Path) -> Iterator[None]:
-    """Turns a full disk or a folder that cannot be written into one line about `path`."""
+    """Turns a full disk, or whatever else keeps `path` from being written, into one line."""
     try:
         yield
     except OSError as error:
@@ -142,11 +142,14 @@ def reporting_disk_errors(path: Path) -> Iterator[None]:
                 f"{path}: not written, the disk is full ({error.strerror}); what was there before "
                 "is untouched. Free some space, then go on with --resume"
             ) from error
-        if error.errno in NO_PLACE:
-            raise RunError(
-                f"{path}: cannot be written ({error.strerror}); choose another place with --out"
-            ) from error
-        raise
+        if error.errno is None or error.errno in DEFECTS:
+            raise
+        way_out = (
+            "choose another place with --out"
+            if error.errno in NO_PLACE
+            else WAYS_OUT.get(error.errno, "check the disk")
+        )
+        raise RunError(f"{path}: cannot be written ({error.strerror}); {way_out}") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from gancomp.errors import ConfigError, DataError, WeightsError
@@ -76,3 +78,19 @@ def weights_folder() -> Path:
             "a folder"
         )
     return Path(folder) / "checkpoints"
+
+
+@contextlib.contextmanager
+def utf8_name(path: Path) -> Iterator[str]:
+    """A name of the file for libraries that take no other than UTF-8: its own, where it is.
+
+    Raises:
+        OSError: if it has to be opened and cannot.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield f"/dev/fd/{file.fileno()}"
+    else:
+        yield str(path)

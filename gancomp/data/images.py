@@ -18,7 +18,7 @@ from gancomp.data.formats import (
     open_image,
     png_without_notes,
 )
-from gancomp.errors import ConfigError, DataError
+from gancomp.errors import ConfigError, DataError, printable
 
 SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 EXIF_ORIENTATION = 0x0112
@@ -43,12 +43,12 @@ Warn = Callable[[str], None]
 
 def warn_on_stderr(message: str) -> None:
     """Prints `warning: message` to stderr, where it cannot spoil a JSON document on stdout."""
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {printable(message)}", file=sys.stderr)
 
 
 def say_on_stderr(message: str) -> None:
     """Prints `message` to stderr."""
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
 
 
 def list_images(folder: Path) -> tuple[Path, ...]:

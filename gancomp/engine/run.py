@@ -163,7 +163,8 @@ def name_latest(path: Path) -> str | None:
         aside.symlink_to(os.path.relpath(path.resolve(), home) if inside else path.resolve())
         aside.replace(LATEST)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink()
         return f"{LATEST}: not updated ({error.strerror}); name the run in later commands"
     return None
 

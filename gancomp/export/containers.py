@@ -9,10 +9,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from gancomp.errors import CheckpointError
+from gancomp.errors import CheckpointError, printable
 from gancomp.export.pickles import UnknownNameError
 from gancomp.export.strangers import BARE, name_owner
 from gancomp.export.torch_files import OtherKindError, read_archive, read_row
+from gancomp.paths import utf8_name
 
 
 def sniff(path: Path) -> str:
@@ -50,7 +51,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         CheckpointError: if the file is damaged.
     """
     try:
-        with safe_open(str(path), framework="pt", device="cpu") as file:
+        with utf8_name(path) as name, safe_open(name, framework="pt", device="cpu") as file:
             names = file.keys()
             return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
@@ -75,7 +76,7 @@ def read_torch(path: Path) -> Any:
         if (what := name_owner(error.name, error.texts)) is not None:
             raise CheckpointError(f"{path}: {what}") from error
         raise CheckpointError(
-            f"{path}: refused, it holds {printable(error.name)} beside tensors and opening that "
+            f"{path}: refused, it holds {shortened(error.name)} beside tensors and opening that "
             f"could run code; {BARE}"
         ) from error
     except OtherKindError as error:
@@ -87,12 +88,11 @@ def read_torch(path: Path) -> Any:
         ) from error
 
 
-def printable(text: str) -> str:
-    """`text` on one line without control characters, for names that a file brought along."""
-    short = text if len(text) <= 400 else f"{text[:400]}…"
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in short)
+def shortened(text: str) -> str:
+    """`text` made printable, and cut where it is long, for names that a file brought along."""
+    return printable(text if len(text) <= 400 else f"{text[:400]}…")
 
 
 def _first_line(error: Exception) -> str:
     lines = str(error).splitlines()
-    return printable(lines[0].partition(". ")[0]) if lines else "no details"
+    return shortened(lines[0].partition(". ")[0]) if lines else "no details"

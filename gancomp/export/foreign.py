@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gancomp.errors import CheckpointError, ConfigError, MissingPartError
 from gancomp.export import biggan, stylegan2
-from gancomp.export.containers import printable, read_safetensors, read_torch, sniff
+from gancomp.export.containers import read_safetensors, read_torch, shortened, sniff
 from gancomp.export.native import describe
 from gancomp.export.parts import State, pick
 from gancomp.export.strangers import LAYOUTS, name_stranger
@@ -57,7 +57,7 @@ def read_foreign(path: Path, part: str | None = None) -> tuple[TappedNetwork, di
             network = build_network(found.arch, **found.settings)
     except (CheckpointError, ConfigError) as error:
         kind = MissingPartError if isinstance(error, MissingPartError) else CheckpointError
-        raise kind(f"{path}: {printable(str(error))}") from error
+        raise kind(f"{path}: {shortened(str(error))}") from error
     fill(network, _with_batch_counts(found.state, network), path)
     size = found.settings.get("resolution", 128 if found.arch == "unet128" else 256)
     header = describe(network, [size, size]) | {"layout": found.layout, "part": part}

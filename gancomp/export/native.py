@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 
 from gancomp.errors import CheckpointError, ConfigError
-from gancomp.export.containers import printable, read_safetensors, sniff
+from gancomp.export.containers import read_safetensors, shortened, sniff
 from gancomp.export.weights import fill
 from gancomp.files import replacing, reporting_disk_errors
 from gancomp.networks.base import TappedNetwork
@@ -120,7 +120,7 @@ def open_native(path: Path) -> tuple[TappedNetwork, dict[str, Any]]:
     except (ConfigError, TypeError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: its header asks for a network that cannot be built "
-            f"({printable(str(error))}); export the model again, or update gancomp if a newer one "
+            f"({shortened(str(error))}); export the model again, or update gancomp if a newer one "
             "wrote it"
         ) from error
     fill(network, tensors, path)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gancomp.errors import CheckpointError
-from gancomp.export.containers import printable
+from gancomp.export.containers import shortened
 from gancomp.networks.base import TappedNetwork
 
 
@@ -31,7 +31,7 @@ def fill(network: TappedNetwork, tensors: Mapping[str, Tensor], path: Path) -> N
     if problems:
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise CheckpointError(
-            f"{path}: its weights do not fit {network.arch}: {printable(problems[0])}{more}; "
+            f"{path}: its weights do not fit {network.arch}: {shortened(problems[0])}{more}; "
             "the file is damaged or of an architecture that gancomp does not know"
         )
     weights = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from gancomp.errors import ConfigError, WeightsError, why_unreadable
@@ -315,7 +315,7 @@ def _read_state(network: str, file: Path, taps: Sequence[str]) -> tuple[dict[str
         with file.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         if file.suffix == ".safetensors":
-            content: Any = load_file(file)
+            content: Any = load(file.read_bytes())  # by its bytes: its name may be no UTF-8
         else:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the readers raise almost anything
