@@ -64,7 +64,11 @@ FidReal = Annotated[
 ]
 FidFake = Annotated[
     Path | None,
-    typer.Option("--fake", help="Folder of generated images, instead of a model.", parser=expanded),
+    typer.Option(
+        "--fake",
+        help="Folder of generated images or STATS.npz, instead of a model.",
+        parser=expanded,
+    ),
 ]
 FidRealSplit = Annotated[
     str,

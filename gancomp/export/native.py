@@ -131,7 +131,7 @@ def _parse_header(path: Path, text: str) -> dict[str, Any]:
     damaged = f"{path}: its gancomp header cannot be read; export the model again"
     try:
         header = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(damaged) from error
     if not isinstance(header, dict) or not isinstance(header.get("format_version"), int):
         raise CheckpointError(damaged)

@@ -14,7 +14,7 @@ from gancomp.errors import ConfigError
 from gancomp.networks.attention import SelfAttention
 from gancomp.networks.base import construct
 from gancomp.networks.conditional_norm import ConditionalBatchNorm, PlainBatchNorm, StoredBatchNorm
-from gancomp.networks.settings import check_count
+from gancomp.networks.settings import MAX_CLASSES, check_count
 from gancomp.networks.spectral import (
     SpectralConv2d,
     SpectralLinear,
@@ -217,7 +217,7 @@ def check_settings(arch: str, width: int, resolution: int, num_classes: int) -> 
         ConfigError: for a setting that no network can be built with.
     """
     check_count("--width" if arch == "biggan" else "--d-width", width)
-    check_count("num_classes", num_classes)
+    check_count("num_classes", num_classes, at_most=MAX_CLASSES)
     if isinstance(resolution, bool) or resolution not in LAYOUTS:
         known = ", ".join(map(str, LAYOUTS))
         raise ConfigError(f"--size {resolution!r}: {arch} is made for images of {known} pixels")

@@ -8,7 +8,7 @@ from torch import nn
 
 from gancomp.networks.base import SequentialNetwork, construct
 from gancomp.networks.norm import CONV_BEFORE
-from gancomp.networks.settings import check_count, check_norm, norm_layer
+from gancomp.networks.settings import MAX_LAYERS, check_count, check_norm, norm_layer
 
 
 class PatchGAN(SequentialNetwork):
@@ -64,6 +64,6 @@ def patchgan(
     check_count("--width", width)
     check_count("--in-channels", in_channels)
     check_norm(norm)
-    check_count("layers", layers)
+    check_count("layers", layers, at_most=MAX_LAYERS)
     settings = {"width": width, "in_channels": in_channels, "norm": norm, "layers": layers}
     return construct(lambda: PatchGAN(settings))

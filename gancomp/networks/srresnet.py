@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gancomp.errors import ConfigError
 from gancomp.networks.base import TappedNetwork, construct, draw_glorot_weights
-from gancomp.networks.settings import check_count
+from gancomp.networks.settings import MAX_BLOCKS, check_count
 
 SCALES = (2, 4)
 # Keras' momentum is the share that is kept, torch's the share that is new: 0.8 there is 0.2 here
@@ -129,7 +129,7 @@ def srresnet(
         ConfigError: for a setting that no network can be built with.
     """
     check_count("--width", width)
-    check_count("--blocks", blocks)
+    check_count("--blocks", blocks, at_most=MAX_BLOCKS)
     check_count("--in-channels", in_channels)
     check_count("out_channels", out_channels)
     if isinstance(scale, bool) or scale not in SCALES:

@@ -33,7 +33,12 @@ from gancomp.metrics.fid import (
     statistics_of,
     statistics_of_parts,
 )
-from gancomp.metrics.statistics_files import Found, cached_statistics, save_statistics
+from gancomp.metrics.statistics_files import (
+    Found,
+    cached_statistics,
+    load_statistics,
+    save_statistics,
+)
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.fast import accelerate
 from gancomp.networks.inference import run_generator
@@ -49,6 +54,7 @@ from gancomp.recipes.fid_request import (
     check_request,
     dataset_name,
     given_reals,
+    holds_statistics,
     listing,
 )
 from gancomp.recipes.models import Chosen, check_translates, choose
@@ -75,7 +81,8 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
     inception = load_inception(announce=say)
     inception = inception.to(device)
     told = progress("generated", say, contest.num_fakes)
-    fakes = gathered(contest.fakes, inception, request, told)
+    given = contest.fakes
+    fakes = given if isinstance(given, Statistics) else gathered(given, inception, request, told)
     found = real_statistics(contest.reals, inception, request, say)
     statistics, skipped = (
         found.statistics,
@@ -86,8 +93,9 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
             f"warning: the Inception weights (sha256 {inception.weights_id[:12]}) are not the file "
             "that pytorch-fid publishes; compare with other scores only if the network is the same"
         )
-    num_fakes = (fakes.num_images or 0) if isinstance(fakes, Statistics) else len(fakes)
-    if warning := bias_warning(min(num_fakes, statistics.num_images or num_fakes)):
+    num_fakes = fakes.num_images if isinstance(fakes, Statistics) else len(fakes)
+    known = [count for count in (num_fakes, statistics.num_images) if count is not None]
+    if known and (warning := bias_warning(min(known))):
         say(f"warning: {warning}")
     score = {
         "fid": distance(fakes, statistics),
@@ -118,8 +126,12 @@ def make_contest(request: FidRequest, chosen: Chosen | None, say: Say) -> Contes
         assert request.fake is not None
         reals = given_reals(request, say)
         assert reals is not None
-        paths = listing("--fake", request.fake, say)
         skipped: list[Path] = []
+        if holds_statistics(request.fake):
+            computed = load_statistics(request.fake)
+            protocol = {"reals": "native size", "fakes": f"statistics ({computed.protocol})"}
+            return Contest(str(request.fake), computed, 0, reals, protocol, skipped)
+        paths = listing("--fake", request.fake, say)
         fakes = uint8_folder(paths, warn=say, strict=request.strict, skipped=skipped)
         protocol = {"reals": "native size", "fakes": "files as stored"}
         return Contest(str(request.fake), fakes, len(paths), reals, protocol, skipped)

@@ -20,6 +20,7 @@ from gancomp.recipes.fid_request import (
     Say,
     dataset_name,
     given_reals,
+    holds_statistics,
 )
 from gancomp.recipes.models import Chosen, check_generates
 from gancomp.recipes.sampling import Recipe, fitting_batch, sampled
@@ -73,7 +74,7 @@ def refuse_ineffective(request: FidRequest, chosen: Chosen) -> None:
         raise ConfigError(
             f"--dataset {request.dataset}: has no effect with --real; leave one of them away"
         )
-    if request.real and request.real[0].suffix == ".npz" and request.mirror is not None:
+    if request.real and holds_statistics(request.real[0]) and request.mirror is not None:
         raise ConfigError(
             f"--mirror: has no effect with --real {request.real[0]}, which holds statistics; leave "
             "it away"

@@ -134,7 +134,7 @@ class Contest:
 
     Attributes:
         fake_label: what the generated images are called in a score.
-        fakes: their pixels, made while they are read.
+        fakes: their pixels, made while they are read; or statistics of them.
         num_fakes: about how many there are.
         reals: to compare them with.
         protocol: all that a reader needs to repeat it, beside the two sets themselves.
@@ -142,7 +142,7 @@ class Contest:
     """
 
     fake_label: str
-    fakes: Iterator[Pixels]
+    fakes: Iterator[Pixels] | Statistics
     num_fakes: int
     reals: Reals
     protocol: Json
@@ -183,7 +183,7 @@ def check_request(request: FidRequest) -> None:
     if request.batch_size < 1:
         raise ConfigError(f"--batch-size {request.batch_size}: must be at least 1")
     check_size(request.size)
-    statistics = [path for path in request.real if path.suffix == ".npz"]
+    statistics = [path for path in request.real if holds_statistics(path)]
     if statistics and len(request.real) > 1:
         raise ConfigError(
             f"--real {statistics[0]}: statistics stand alone; give one .npz or folders"
@@ -219,10 +219,15 @@ def given_reals(request: FidRequest, say: Say) -> Reals | None:
     """
     if not request.real:
         return None
-    if request.real[0].suffix == ".npz":
+    if holds_statistics(request.real[0]):
         return Reals([str(request.real[0])], statistics=load_statistics(request.real[0]))
     paths = tuple(path for folder in request.real for path in listing("--real", folder, say))
     return Reals([str(folder) for folder in request.real], files=paths)
+
+
+def holds_statistics(path: Path) -> bool:
+    """Whether `path` is named as statistics are, in letters of either case, and is no folder."""
+    return path.suffix.lower() == ".npz" and not expanded(path).is_dir()
 
 
 def listing(option: str, folder: Path, say: Say) -> tuple[Path, ...]:
@@ -235,8 +240,13 @@ def listing(option: str, folder: Path, say: Say) -> tuple[Path, ...]:
         DataError: if there are none.
     """
     folder = expanded(folder)
+    if folder.exists() and not folder.is_dir():
+        raise DataError(
+            f"{option} {folder}: is a file; give a folder of images, or statistics as an .npz "
+            "with mu and sigma (np.savez(FILE, mu=..., sigma=...))"
+        )
     if not folder.is_dir():
-        raise DataError(f"{option} {folder}: no such folder; give a folder of images")
+        raise DataError(f"{option} {folder}: no such folder; give a folder of images or an .npz")
     paths, others = sort_folder(folder, PYTORCH_FID_SUFFIXES)
     formats = ", ".join(sorted(PYTORCH_FID_SUFFIXES))
     if not paths:

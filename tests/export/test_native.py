@@ -125,6 +125,12 @@ def test_saving_leaves_the_network_alone_and_needs_no_contiguous_weights(tmp_pat
         ({"arch": "a\nb"}, r"a\\nb: unknown"),
         ({"settings": None}, "no valid 'settings'"),
         ({"input": 3}, "no valid 'input'"),
+        ({"arch": "srresnet", "settings": {"blocks": 10**9}}, "--blocks 1000000000: must be 512"),
+        ({"arch": "stylegan2", "settings": {"mapping_layers": 10**9}}, "mapping_layers .*64 or"),
+        ({"arch": "patchgan", "settings": {"layers": 10**9}}, "layers 1000000000: must be 64"),
+        ({"arch": "biggan", "settings": {"num_classes": 10**12}}, "must be 1,000,000 or less"),
+        ({"settings": {"channels": [10**12] * 11}}, "channels .*: must be 8,192 or less"),
+        ({"settings": {"channels": [1] * 100_000}}, "100000 widths given, 11 needed"),
     ],
 )
 def test_a_header_that_does_not_fit_is_one_line_naming_the_file(
@@ -137,6 +143,13 @@ def test_a_header_that_does_not_fit_is_one_line_naming_the_file(
         open_native(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_header_of_endless_depth_is_one_line(tmp_path: Path) -> None:
+    text = "[" * 100_000 + "]" * 100_000
+    save_file(make().state_dict(), tmp_path / "m.safetensors", {"gancomp": text})
+    with pytest.raises(CheckpointError, match="header cannot be read"):
+        open_native(tmp_path / "m.safetensors")
 
 
 def test_a_file_of_someone_else_or_none_at_all_is_not_opened_as_ours(tmp_path: Path) -> None:

@@ -316,6 +316,39 @@ def test_statistics_without_a_count_are_scored_with_an_unknown_one(
 
 
 @pytest.mark.usefixtures("stub")
+def test_statistics_of_the_fakes_count_as_the_folder_they_are_of(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = ["--real", toy / "testB", "--fake", toy / "testA"]
+    expected = run_command(capsys, "eval-fid", *pair, "--json").document
+    for name, folder in (("real.NPZ", "testB"), ("fake.npz", "testA")):
+        found = statistics_of(features(images(toy, folder)))
+        with (tmp_path / name).open("wb") as file:
+            np.savez(file, mu=found.mean, sigma=found.covariance, n_images=found.num_images)
+    reals, fakes = tmp_path / "real.NPZ", tmp_path / "fake.npz"
+    for real, fake in ((toy / "testB", fakes), (reals, fakes), (reals, toy / "testA")):
+        score = run_command(capsys, "eval-fid", "--real", real, "--fake", fake, "--json").document
+        assert score["fid"] == pytest.approx(expected["fid"], abs=1e-5)
+        assert score["n_fake"] == expected["n_fake"]
+
+
+@pytest.mark.usefixtures("stub")
+@pytest.mark.parametrize("name", ["stats.npy", "stats.pkl"])
+def test_other_files_of_statistics_are_told_what_is_wanted(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    for pair in (["--real", tmp_path / name, "--fake", toy / "testA"],
+                 ["--real", toy / "testA", "--fake", tmp_path / name]):  # fmt: skip
+        outcome = run_command(capsys, "eval-fid", *pair)
+        assert outcome.status == 2
+        assert (
+            f"{tmp_path / name}: is a file; give a folder of images, or statistics as an .npz"
+            in outcome.err
+        )
+
+
+@pytest.mark.usefixtures("stub")
 def test_reals_are_computed_once(
     model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

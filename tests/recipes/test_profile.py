@@ -275,3 +275,21 @@ def test_scale_is_another_setting_of_the_network(capsys: pytest.CaptureFixture[s
     outcome = run_command(capsys, *line.split())
     assert outcome.status == 0
     assert "against ResNet-9" not in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--arch srresnet --blocks 1000000", "--blocks 1000000: must be 512 or less"),
+        ("--arch resnet9 --width 2147483648", "--width 2147483648: must be 8,192 or less"),
+        ("--arch stylegan2 --width 999999999999999999999", "must be 8,192 or less"),
+        ("--arch patchgan --in-channels 2147483648", "--in-channels 2147483648: must be 8,192"),
+        ("--arch biggan --width 2147483648", "--width 2147483648: must be 8,192 or less"),
+    ],
+)
+def test_sizes_beyond_every_network_are_refused_before_anything_is_built(
+    options: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = run_command(capsys, "profile", *options.split())
+    assert outcome.status == 2
+    assert message in outcome.err
