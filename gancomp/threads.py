@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,9 +13,27 @@ from typing import Any, TypeVar
 
 import torch
 
+from gancomp.errors import ConfigError
+
 Result = TypeVar("Result")
 
 _starting = threading.Lock()
+
+
+def at_most() -> int:
+    """How many threads or processes one may ask for here: with many more, the system ends some."""
+    return max(64, 4 * (os.cpu_count() or 1))
+
+
+def compute_on(num_threads: int) -> None:
+    """Lets this process compute with that many threads.
+
+    Raises:
+        ConfigError: if they are none, or far more than processors.
+    """
+    if not 1 <= num_threads <= at_most():
+        raise ConfigError(f"--threads {num_threads}: use 1 to {at_most()} on this machine")
+    torch.set_num_threads(num_threads)
 
 
 def thread_pool(num_threads: int, name: str = "") -> ThreadPoolExecutor:

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "__init__": set(),
     "errors": set(),
     "seeding": set(),
-    "threads": set(),
+    "threads": {"errors"},
     "signals": set(),
     "console": {"errors"},
     "presets": {"errors", "presets_synthesis"},

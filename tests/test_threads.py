@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from gancomp.threads import thread_pool
+from gancomp.errors import ConfigError
+from gancomp.threads import compute_on, thread_pool
 
 
 @pytest.fixture
@@ -51,3 +52,11 @@ def test_threads_that_started_end_where_the_next_one_cannot_start(
 def _processors_of_a_sum() -> int:
     torch.ones(100_000).sum()
     return torch.get_num_threads()
+
+
+@pytest.mark.parametrize("number", [0, -1, 1_000_000, 10**30])
+def test_threads_that_no_system_survives_are_refused(number: int) -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(ConfigError, match=f"--threads {number}: use 1 to"):
+        compute_on(number)
+    assert torch.get_num_threads() == before

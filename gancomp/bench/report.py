@@ -12,8 +12,8 @@ from torch.profiler import ProfilerActivity, profile
 import gancomp
 from gancomp import console
 from gancomp.config import Json
-from gancomp.errors import ConfigError
 from gancomp.metrics.latency import Latency
+from gancomp.threads import compute_on
 
 NUM_SHOWN = 12  # operators of a profile
 KERNELS = "all kernels"
@@ -26,11 +26,8 @@ def use_threads(threads: int | None) -> None:
     Raises:
         ConfigError: if the number is below 1.
     """
-    if threads is None:
-        return
-    if threads < 1:
-        raise ConfigError(f"--threads {threads}: must be at least 1")
-    torch.set_num_threads(threads)
+    if threads is not None:
+        compute_on(threads)
 
 
 def machine(device: torch.device) -> Json:

@@ -23,6 +23,7 @@ from gancomp.files import FULL_DISK
 from gancomp.locks import locked
 
 CHUNK_BYTES = 1 << 20
+NUMBER = "[0-9]{1,18}"  # \\d and isdigit() take more than int() does
 RETRIED_STATUSES = (408, 416, 425, 429)  # of the 4xx: the others will not change by asking again
 
 Progress = Callable[[int, int | None], None]
@@ -135,7 +136,8 @@ class _Download:
                     failures[url] = f"HTTP {error.code} {error.reason}"
                     if 400 <= error.code < 500 and error.code not in RETRIED_STATUSES:
                         urls.remove(url)
-                except (OSError, http.client.HTTPException) as error:
+                except (OSError, http.client.HTTPException, ValueError) as error:
+                    # the last: addresses that a server sent and no library can take apart
                     failures[url] = _network_reason(error)
                 else:
                     return
@@ -175,7 +177,8 @@ class _Download:
             if response.status != 206 or _first_in(response.headers["Content-Range"]) != have:
                 have = 0
             length = response.headers["Content-Length"]
-            total = have + int(length) if length else None
+            # whatever is no number is no length: the end of the file is checked anyway
+            total = have + int(length) if re.fullmatch(NUMBER, length or "") else None
             expected = self.dataset.num_bytes
             if total is not None and expected is not None and total != expected:
                 # a login page, say; the part we have may be good, so it is left alone
@@ -217,12 +220,12 @@ class _Download:
 
 
 def _first_in(content_range: str | None) -> int | None:
-    match = re.match(r"bytes (\d+)-", content_range or "")
+    match = re.match(rf"bytes ({NUMBER})-", content_range or "")
     return int(match[1]) if match else None
 
 
 def _total_in(content_range: str | None) -> int | None:
-    match = re.search(r"/(\d+)$", content_range or "")
+    match = re.search(rf"/({NUMBER})$", content_range or "")
     return int(match[1]) if match else None
 
 

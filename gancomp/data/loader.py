@@ -32,6 +32,7 @@ from gancomp.data.workers import (
 )
 from gancomp.errors import ConfigError, DataError
 from gancomp.seeding import derive_generator
+from gancomp.threads import at_most
 
 BATCHES_AHEAD = 4  # per worker: one slow file, or a checkpoint's burst of writing, is bridged
 
@@ -94,13 +95,16 @@ def batches(
         warn: is told once about each unreadable file.
 
     Raises:
-        ConfigError: if `batch_size` is below 1 or `workers` or `start_step` below 0.
+        ConfigError: if `batch_size` is below 1 `workers` below 0 or far above the
+            processors, or `start_step` below 0.
         DataError: from the dataset, in one line, whichever process read the file.
         WorkerError: if the workers cannot be started, find no room for a batch, or are ended.
     """
     steps_per_epoch(dataset, batch_size)
-    if workers < 0:
-        raise ConfigError(f"--workers {workers}: use 0 (read in the main process) or more")
+    if not 0 <= workers <= at_most():
+        raise ConfigError(
+            f"--workers {workers}: use 0 (read in the main process) to {at_most()} on this machine"
+        )
     if start_step < 0:
         raise ConfigError(f"start step {start_step}: use 0 or more")
     pinned = device is not None and device.type == "cuda"

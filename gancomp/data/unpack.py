@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
 import re
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -120,7 +122,16 @@ def _unpack_tar(archive: Path, folder: Path, budget: _Budget) -> None:
 
 @contextmanager
 def _reporting(archive: Path, folder: Path) -> Iterator[None]:
-    damage = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError)
+    damage = (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        zlib.error,
+        lzma.LZMAError,
+        struct.error,
+        EOFError,
+        ValueError,
+        OverflowError,
+    )
     try:
         yield
     except DataError as error:

@@ -296,7 +296,7 @@ def _torchvision_file(network: str, announce: Callable[[str], None]) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), _hash_prefix(path), progress=False)
-    except (OSError, HTTPException, RuntimeError) as error:
+    except (OSError, HTTPException, RuntimeError, ValueError) as error:
         raise WeightsError(
             f"{name} could not be downloaded from {url} ({why_unreadable(error)}); "
             f"{WAYS_OUT[network]}"

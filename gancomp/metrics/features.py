@@ -219,7 +219,7 @@ def _hub_file(announce: Callable[[str], None]) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), WEIGHTS_HASH_PREFIX, progress=False)
-    except (OSError, HTTPException, RuntimeError) as error:
+    except (OSError, HTTPException, RuntimeError, ValueError) as error:
         raise WeightsError(
             f"the FID Inception weights could not be downloaded from {url} "
             f"({why_unreadable(error)}); put that file at "

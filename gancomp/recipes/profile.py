@@ -26,6 +26,7 @@ from gancomp.paths import expanded
 from gancomp.recipes.models import generator_of
 from gancomp.recipes.scores import latest_fid
 from gancomp.registry import DISCRIMINATORS, NETWORKS, build_network, resolve
+from gancomp.threads import compute_on
 
 # what CycleGAN's generator is no original of
 NO_REFERENCE = (*DISCRIMINATORS, "srresnet", "stylegan2", "biggan")
@@ -114,9 +115,7 @@ def _add_latency(rows: list[Json], subjects: list[Subject], request: LatencyRequ
     """Times all subjects in turns; returns what they were timed on."""
     device = choose_device(request.device)
     if request.threads is not None:
-        if request.threads < 1:
-            raise ConfigError(f"--threads {request.threads}: must be at least 1")
-        torch.set_num_threads(request.threads)
+        compute_on(request.threads)
     networks = [subject.network.eval().to(device) for subject in subjects]
     fast = [accelerate(network) for network in networks]
     for row, (quick, eager) in zip(rows, _time_pairs(fast, rows, device), strict=True):

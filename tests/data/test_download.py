@@ -81,6 +81,11 @@ class Handler(BaseHTTPRequestHandler):
         if fault.isdigit():
             self.send_error(int(fault))
             return
+        if fault.startswith("location "):
+            self.send_response(302)
+            self.send_header("Location", fault.removeprefix("location "))
+            self.end_headers()
+            return
         match = re.fullmatch(r"bytes=(\d+)-", asked or "")
         first = int(match[1]) if match and fault != "ignore range" else 0
         if first >= len(content):
@@ -91,7 +96,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if first else 200)
         if first:
             self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
-        if fault != "no length":
+        if fault.startswith("length "):
+            self.send_header("Content-Length", fault.removeprefix("length "))
+        elif fault != "no length":
             self.send_header("Content-Length", str(len(content) - first))
         self.end_headers()
         end = first + 4000 if fault in ("cut", "stall") else len(content)
@@ -356,3 +363,31 @@ def test_every_known_dataset_can_be_verified_and_is_found_by_all_its_names() -> 
         for name in (dataset.name, *dataset.aliases):
             assert find_known(name) is dataset
     assert find_known("cats2dogs") is None
+
+
+@pytest.mark.parametrize("length", ["abc", "\xb2", "-5", "9" * 5000, "1e3", ""])
+def test_a_length_that_is_no_number_is_no_length(
+    length: str, server: Server, tmp_path: Path
+) -> None:
+    server.faults = [f"length {length}"] * 4
+    assert_whole(quick(server.dataset(), tmp_path / "toy"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://[::1",
+        "http://" + "a" * 70 + ".example/",
+        "http://\xfc\xdf\x80/",
+        "http://a:b/",
+        "http://127.0.0.1:999999/",
+        "http://..//",
+    ],
+)
+def test_an_address_that_makes_no_sense_is_one_line(
+    address: str, server: Server, tmp_path: Path
+) -> None:
+    server.faults = [f"location {address}"] * 4
+    with pytest.raises(DataError, match=r"toy\.zip: ") as caught:
+        quick(server.dataset(), tmp_path / "toy")
+    assert "\n" not in str(caught.value)

@@ -112,6 +112,8 @@ def test_settings_out_of_range_are_refused_at_once() -> None:
         batches(data, seed=0, batch_size=0)
     with pytest.raises(ConfigError, match="--workers -1"):
         batches(data, seed=0, batch_size=1, workers=-1)
+    with pytest.raises(ConfigError, match="--workers 1000000"):
+        batches(data, seed=0, batch_size=1, workers=1_000_000)
     with pytest.raises(ConfigError, match="start step -1"):
         batches(data, seed=0, batch_size=1, start_step=-1)
 

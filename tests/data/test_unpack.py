@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import stat
 import tarfile
 import zipfile
@@ -154,3 +155,16 @@ def test_disk_that_fails_is_reported(
     monkeypatch.setattr(unpack_module._Budget, "copy", fail)
     with pytest.raises(DataError, match=reason):
         unpack(archive, tmp_path / "out", max_bytes=1000)
+
+
+def test_damage_within_an_xz_archive_is_one_line(tmp_path: Path) -> None:
+    archive = tmp_path / "toy.tar.xz"
+    with tarfile.open(archive, "w:xz") as tarred:
+        info = tarfile.TarInfo("a.bin")
+        info.size = 300_000
+        tarred.addfile(info, io.BytesIO(os.urandom(300_000)))
+    content = bytearray(archive.read_bytes())
+    content[150_000:150_200] = bytes(200)
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match=r"toy\.tar\.xz: the archive cannot be unpacked"):
+        unpack(archive, tmp_path / "out", max_bytes=10**9)
