@@ -121,13 +121,15 @@ def check_folder(
         listings = {".": own, **listings}
     by_folder = _read_all(listings, progress)
     for seen in (one for many in by_folder.values() for one in many):
-        problems.extend(_problems_of(seen, side_by_side))
+        problems.extend(_problems_of(seen, side_by_side, stated=task == "paired"))
     if found_task == "paired" and not side_by_side:
         problems.extend(_unequal_pairs(by_folder))
     reports = {name: _summary(many) for name, many in by_folder.items()}
     notes = _notes(by_folder, reports) + _shared_by_train_and_test(by_folder) + _ignored(listings)
     if found_task == "super-resolution":
         notes += _too_small_to_train_on(by_folder)
+    if classes:
+        notes += [f"{path}: holds no images and is no class" for path in _empty_classes(root)]
     if len(classes) == 1:
         notes.append(f"{next(iter(classes))}/: is the only class")
     return Report(root, found_task, reports, problems, notes, classes)
@@ -151,6 +153,12 @@ def _with_class_folders(root: Path) -> dict[str, tuple[Path, ...]]:
         classes = [list_images(folder) for folder in image_folders(split)]
         listings[name] = (*list_images(split), *itertools.chain.from_iterable(classes))
     return {name: paths for name, paths in listings.items() if paths}
+
+
+def _empty_classes(root: Path) -> list[Path]:
+    splits = [folder for folder in folders(root) if folder.name in (*TRAIN_FOLDERS, *TEST_FOLDERS)]
+    inside = itertools.chain.from_iterable(folders(split) for split in splits or [root])
+    return [folder for folder in inside if not list_images(folder)]
 
 
 def _read_all(
@@ -187,12 +195,12 @@ def _is_grey(image: Image.Image, mode: str) -> bool:
     return red.tobytes() == green.tobytes() == blue.tobytes()
 
 
-def _problems_of(seen: _Seen, side_by_side: bool) -> list[str]:
+def _problems_of(seen: _Seen, side_by_side: bool, *, stated: bool) -> list[str]:
     if seen.error is not None:
         return [seen.error]
     if side_by_side:
         try:
-            check_side_by_side(seen.path)
+            check_side_by_side(seen.path, stated=stated)
         except DataError as error:
             return [str(error)]
     return []

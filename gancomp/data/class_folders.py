@@ -11,12 +11,17 @@ from gancomp.errors import DataError
 
 TRAIN_FOLDERS = ("train", "DIV2K_train_HR")
 TEST_FOLDERS = ("test", "valid", "val", "DIV2K_valid_HR")
+BY_OTHERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
 OTHER_SPLITS = ("trainA", "trainB", "testA", "testB", "valA", "valB")
 
 
 def folders(folder: Path) -> list[Path]:
-    """The folders directly inside `folder`, sorted by name; hidden ones are left out."""
-    inside = (path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    """The folders directly inside `folder`, sorted by name, without hidden ones and `BY_OTHERS`."""
+    inside = (
+        path
+        for path in folder.iterdir()
+        if path.is_dir() and path.name[0] != "." and path.name not in BY_OTHERS
+    )
     return sorted(inside, key=lambda path: path.name)
 
 
@@ -41,8 +46,7 @@ def labelled(
     Returns: the images, and the names of the classes.
 
     Raises:
-        DataError: if there are images without a class, a class without images, or a class that is
-            not known.
+        DataError: if there are images without a class, or a class that is not known.
     """
     filled, loose = image_folders(folder), list_images(folder)
     if loose:
@@ -50,12 +54,6 @@ def labelled(
             f"--dataset {folder}: holds {len(loose)} images beside class folders "
             f"({filled[0].name}/, ...); put each image into a class, or all into one folder"
         )
-    for inside in folders(folder):
-        if inside not in filled:
-            raise DataError(
-                f"--dataset {folder}: the class folder {inside.name}/ holds no images; put some "
-                "in, or remove it"
-            )
     classes = known if known is not None else tuple(inside.name for inside in filled)
     strange = [inside.name for inside in filled if classes and inside.name not in classes]
     if strange:

@@ -6,18 +6,21 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 from gancomp.data.class_folders import (
     TEST_FOLDERS,
     TRAIN_FOLDERS,
+    folders,
     image_folders,
     labelled,
     refuse_splits_as_classes,
     refuse_strangers,
     what_is_there,
 )
+from gancomp.data.hints import hint
 from gancomp.data.images import (
     Warn,
     count_suffixes,
@@ -39,6 +42,7 @@ WITHOUT_DIRECTION = {
     "super-resolution": "from small to large",
     "synthesis": "from noise to images",
 }
+FEW = 8  # pairs whose sizes are compared where nobody said that they are pairs
 NUM_NAMED = 10  # a longer list of files is cut: `gancomp data check` prints it whole
 LAYOUTS = (
     "unpaired data needs trainA/, trainB/ (and testA/, testB/); paired data train/ (and val/ or "
@@ -148,7 +152,7 @@ def scan(
         return scanner.side_by_side(task)
     if two_folders:
         return scanner.two_folders(task)
-    raise DataError(f"--dataset {root}: {what_is_there(root)}; {LAYOUTS}. {_hint(root)}")
+    raise DataError(f"--dataset {root}: {what_is_there(root)}; {LAYOUTS}. {hint(root)}")
 
 
 @dataclass
@@ -167,7 +171,14 @@ class _Scanner:
 
     def two_folders(self, task: str | None) -> DatasetFiles:
         train_a, train_b = self._listing("trainA"), self._listing("trainB")
-        paired = task == "paired" or (task is None and self._names_are_equal(train_a, train_b))
+        paired = task == "paired"
+        if task is None and self._names_are_equal(train_a, train_b):
+            paired = True
+            self.warn(
+                f"{self.root}: the files of trainA/ and trainB/ have equal names, so they are "
+                f"taken as pairs{_of_other_sizes(train_a, train_b)}; if they are none: "
+                "--task unpaired (--task paired says that they are)"
+            )
         read = self._pairs if paired else self._piles
         train = read(train_a, train_b)
         test = None
@@ -183,9 +194,10 @@ class _Scanner:
                 f"--dataset {self.root}: has train/ but no trainA/, trainB/, which --task unpaired "
                 "needs; leave --task out if train/ holds images side by side"
             )
-        train = self._halves("train")
-        test = next((self._halves(name) for name in ("test", "val") if self.has(name)), None)
-        return self._dataset("paired", train, test)
+        stated = task == "paired"
+        train = self._halves("train", stated)
+        test = next((name for name in ("test", "val") if self.has(name)), None)
+        return self._dataset("paired", train, self._halves(test, stated) if test else None)
 
     def whole_images(self) -> DatasetFiles:
         task: Task = "super-resolution"
@@ -217,6 +229,9 @@ class _Scanner:
             return self._files(folder), ()
         for inside in image_folders(folder):
             self._images(inside)
+        for empty in folders(folder):
+            if not list_images(empty):
+                self.warn(f"{empty}: holds no images and is skipped; it is no class")
         return labelled(folder, lambda paths: self._readable(paths, image_size), known)
 
     def _images(self, folder: Path) -> tuple[Path, ...]:
@@ -310,8 +325,9 @@ class _Scanner:
             )
         return {path.stem: path for path in paths}
 
-    def _halves(self, name: str) -> Split:
-        paths = tuple(self._readable(self._listing(name), check_side_by_side))
+    def _halves(self, name: str, stated: bool) -> Split:
+        check = partial(check_side_by_side, stated=stated)
+        paths = tuple(self._readable(self._listing(name), check))
         return Split(paths, paths, side_by_side="right" if self.swap else "left")
 
     def _readable(self, paths: Sequence[Path], check: Callable[[Path], object]) -> list[Path]:
@@ -343,20 +359,44 @@ class _Scanner:
         return readable
 
 
-def check_side_by_side(path: Path) -> None:
+def check_side_by_side(path: Path, *, stated: bool = False) -> None:
     """Looks at the header of a file that should hold two images side by side.
 
+    Args:
+        path: the file.
+        stated: whether somebody said so; otherwise what is not wider than high is no pair.
+
     Raises:
-        DataError: if it is no image, not wider than high, or of odd width.
+        DataError: if it is no image, of odd width, or, unless `stated`, not wider than high.
     """
     width, height = image_size(path)
-    if width <= height and is_stored_sideways(path):
+    # looked at only where it matters: a PNG is decoded for it
+    if (width <= height or width % 2 or height % 2) and is_stored_sideways(path):
         width, height = height, width
-    if width <= height or width % 2:
+    if width % 2:
         raise DataError(
-            f"{path}: {width} x {height} pixels; two images side by side are wider than high and "
-            "of even width"
+            f"{path}: {width} x {height} pixels; two images side by side are of even width"
         )
+    if width <= height and not stated:
+        raise DataError(
+            f"{path}: {width} x {height} pixels; not wider than high, so it is taken for two "
+            "images side by side only with --task paired"
+        )
+
+
+def _of_other_sizes(a: Sequence[Path], b: Sequence[Path]) -> str:
+    """What the first pairs' sizes have against it; their names are equal, hence their order."""
+    partners = {path.stem: path for path in b}
+    for one in a[:FEW]:
+        other = partners[one.stem]
+        try:
+            sizes = image_size(one), image_size(other)
+        except DataError:
+            continue
+        if sizes[0] != sizes[1]:
+            (w, h), (v, g) = sizes
+            return f", although {one.name} has {w}x{h} pixels and {other.name} {v}x{g}"
+    return ""
 
 
 def _train_first(path: Path) -> tuple[bool, str]:
@@ -366,10 +406,3 @@ def _train_first(path: Path) -> tuple[bool, str]:
 def _some(names: set[str]) -> str:
     shown = sorted(names)[:3]
     return ", ".join(shown) + (", ..." if len(names) > len(shown) else "")
-
-
-def _hint(root: Path) -> str:
-    for folder in sorted(root.iterdir()):
-        if (folder / "trainA").is_dir() or (folder / "train").is_dir():
-            return f"Did you mean {folder}?"
-    return "To try without data: gancomp demo"

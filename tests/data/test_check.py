@@ -148,10 +148,10 @@ def test_class_folders_without_train_and_plain_folders_are_checked_in_place(
     assert single.folders["."].num_images == 1
     assert single.notes == ["ape/: is the only class"]
     (tmp_path / "zoo" / "newt").mkdir()
-    broken = check_folder(tmp_path / "zoo", "synthesis")
-    assert broken.task is None
-    assert "newt/ holds no images" in broken.problems[0]
-    assert broken.folders["."].num_images == 1
+    partly = check_folder(tmp_path / "zoo", "synthesis")
+    assert partly.classes == {"ape": 1}
+    assert f"{tmp_path / 'zoo' / 'newt'}: holds no images and is no class" in partly.notes
+    assert partly.folders["."].num_images == 1
 
 
 def test_small_test_images_are_no_trouble_for_super_resolution(

@@ -181,8 +181,14 @@ def test_two_folders_of_equal_names_are_paired_unless_told_otherwise(
     for index in range(3):
         make_image(tmp_path / "trainA" / f"{index}.png")
         make_image(tmp_path / "trainB" / f"{index}.bmp")
-    files = scan(tmp_path, warn=refuse_warning)
-    assert files.task == "paired"
+    said: list[str] = []
+    files = scan(tmp_path, warn=said.append)
+    assert len(said) == 1
+    assert "equal names, so they are taken as pairs; if they are none: --task unpaired (" in said[0]
+    make_image(tmp_path / "trainB" / "1.bmp", size=(30, 20))
+    scan(tmp_path, warn=said.append)
+    assert "as pairs, although 1.png has 24x24 pixels and 1.bmp 30x20; if" in said[1]
+    assert scan(tmp_path, task="paired", warn=refuse_warning).task == files.task == "paired"
     assert files.train.side_by_side is None
     assert [path.stem for path in files.train.source] == [p.stem for p in files.train.target]
     assert scan(tmp_path, task="unpaired", warn=refuse_warning).task == "unpaired"
@@ -196,7 +202,7 @@ def test_pair_with_one_unreadable_image_is_skipped_whole(
         make_image(tmp_path / "trainB" / f"{index}.png")
     (tmp_path / "trainB" / "1.png").write_bytes(b"")
     warnings: list[str] = []
-    files = scan(tmp_path, warn=warnings.append)
+    files = scan(tmp_path, task="paired", warn=warnings.append)
     assert names(files.train.source) == ["trainA/0.png", "trainA/2.png"]
     assert names(files.train.target) == ["trainB/0.png", "trainB/2.png"]
     assert "trainB/1.png" in warnings[0]
@@ -254,9 +260,21 @@ def test_portrait_file_that_exif_turns_to_landscape_is_kept(side_by_side_root: P
     assert len(scan(side_by_side_root, warn=refuse_warning).train.source) == 6
 
 
+@pytest.mark.parametrize("size", [(48, 48), (40, 60)])
+def test_portrait_pairs_are_pairs_where_that_is_stated(
+    tmp_path: Path, make_image: MakeImage, size: tuple[int, int]
+) -> None:
+    make_image(tmp_path / "train" / "0.png", size=size)
+    files = scan(tmp_path, task="paired", warn=refuse_warning)
+    assert files.train.side_by_side == "left"
+    make_image(tmp_path / "train" / "0.png", size=(size[0] - 1, size[1]))
+    with pytest.raises(DataError, match="are of even width"):
+        scan(tmp_path, task="paired")
+
+
 def test_single_images_in_train_are_refused_as_pairs(tmp_path: Path, make_image: MakeImage) -> None:
     make_image(tmp_path / "train" / "0.png")
-    with pytest.raises(DataError, match="two images side by side are wider than high"):
+    with pytest.raises(DataError, match="not wider than high, .* only with --task paired"):
         scan(tmp_path)
 
 
@@ -398,10 +416,13 @@ def test_images_beside_class_folders_are_refused(zoo: Path, make_image: MakeImag
         scan(zoo, task="synthesis")
 
 
-def test_a_class_folder_without_images_is_refused(zoo: Path) -> None:
-    (zoo / "newt").mkdir()
-    with pytest.raises(DataError, match="class folder newt/ holds no images; put some in"):
-        scan(zoo, task="synthesis")
+def test_a_class_folder_without_images_and_folders_of_others_are_no_classes(zoo: Path) -> None:
+    for name in ("newt", "__MACOSX", "@eaDir"):
+        (zoo / name).mkdir()
+    (zoo / "@eaDir" / "thumbnail.jpg").touch()
+    said: list[str] = []
+    assert scan(zoo, task="synthesis", warn=said.append).classes == ("ape", "zebra")
+    assert said == [f"{zoo / 'newt'}: holds no images and is skipped; it is no class"]
 
 
 def test_a_single_class_folder_is_one_class(zoo: Path) -> None:
@@ -487,6 +508,28 @@ def test_unpaired_task_on_side_by_side_images_is_refused(side_by_side_root: Path
 def test_parent_of_a_dataset_gets_the_right_folder_proposed(unpaired_root: Path) -> None:
     with pytest.raises(DataError, match=r"found .*toy/; .*Did you mean .*toy\?"):
         scan(unpaired_root.parent)
+
+
+def test_parts_before_they_are_combined_are_told_from_a_dataset(
+    tmp_path: Path, make_image: MakeImage
+) -> None:
+    for name in ("A", "B"):
+        make_image(tmp_path / name / "train" / "0.png")
+    with pytest.raises(DataError, match="rename A/train to trainA, B/train to trainB"):
+        scan(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tfrecord", "a.hdf5", "a.lmdb/data.mdb"])
+def test_packed_images_are_to_be_unpacked(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r"unpack the images in .* first"):
+        scan(tmp_path)
+
+
+def test_folders_that_may_be_classes_get_the_task_proposed(zoo: Path) -> None:
+    with pytest.raises(DataError, match="If ape/, zebra/ are classes .*--task synthesis"):
+        scan(zoo)
 
 
 def test_folder_of_images_only_says_so(tmp_path: Path, make_image: MakeImage) -> None:
