@@ -162,12 +162,12 @@ def _with_length(values: Json, typed: Json) -> Json:
     own = "teacher_kimg" if values["command"] == "pretrain" else "stage2_kimg"
     stages, typed_stages = values.get("stages") or {}, typed.get("stages") or {}
     batch_size = values["data"].get("batch_size")
+    kimg, most = stages.get(own), (typed.get("schedule") or {}).get("max_steps")
     if not isinstance(batch_size, int) or batch_size < 1:
         return values  # refused by its limits later on
-    most = (typed.get("schedule") or {}).get("max_steps")
+    if not isinstance(kimg, int | float) or kimg <= 0:
+        return values  # likewise
     if most is None:
-        if not isinstance(kimg := stages.get(own), int | float) or kimg <= 0:
-            return values
         return merge(values, {"schedule": {"max_steps": steps_of(kimg, batch_size)}})
     if typed_stages.get(own) is not None:
         raise ConfigError(f"--{own.replace('_', '-')} and --max-steps: give one of them")
