@@ -16,7 +16,7 @@ from gancomp.engine.checkpoint import Checkpoint, save_checkpoint
 from gancomp.engine.device import peak_memory_mb
 from gancomp.engine.phases import Progress, Step, Trainable, optimizers
 from gancomp.engine.run import RunFolder
-from gancomp.engine.schedule import decay_factor
+from gancomp.engine.schedule import decay_factor, total_steps
 from gancomp.engine.step import FiniteWatch, take_step
 from gancomp.engine.stopping import CutShortError, InterruptedRunError, StopWish
 from gancomp.engine.waits import WaitWatch
@@ -110,7 +110,9 @@ class Loop:
 
     def total_steps(self) -> int:
         """The steps of the whole schedule, or `max_steps` if that is less."""
-        return min(self.num_epochs() * self.steps_per_epoch, self.schedule.max_steps or 2**62)
+        return total_steps(
+            self.schedule, num_epochs=self.num_epochs(), steps_per_epoch=self.steps_per_epoch
+        )
 
     def num_epochs(self) -> int:
         """Passes over the data in the whole schedule."""

@@ -1,6 +1,13 @@
-"""The learning rate as a function of the epoch: no state, so nothing to lose at a resume."""
+"""A schedule's length, and its rate as a function of the epoch: no state, nothing to lose."""
 
 from __future__ import annotations
+
+from gancomp.config import ScheduleSettings
+
+
+def total_steps(schedule: ScheduleSettings, *, num_epochs: int, steps_per_epoch: int) -> int:
+    """The steps of the whole schedule, or `max_steps` if that is less."""
+    return min(num_epochs * steps_per_epoch, schedule.max_steps or 2**62)
 
 
 def decay_factor(epoch: int, *, epochs: int, decay_epochs: int) -> float:

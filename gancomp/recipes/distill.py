@@ -9,6 +9,7 @@ from gancomp.engine.fit import View, fit
 from gancomp.engine.run import check_place, writing_run
 from gancomp.engine.speed import speed_up
 from gancomp.engine.stopping import listening_for_stop
+from gancomp.recipes.forecast import tell_plan
 from gancomp.recipes.plan import Given, Plan, make_plan
 from gancomp.recipes.stages import begin
 from gancomp.recipes.training import (
@@ -57,6 +58,8 @@ def train(plan: Plan, view: View) -> Result:
             if not plan.is_stage:
                 view.say(describe_preset(plan))
             checkpoint = begin_or_continue(plan, run, describe_run(plan, perceptual), view)
+            if not plan.is_stage:
+                tell_plan(plan, method, reader, view)
             if checkpoint is None:
                 beginning = begin(plan, method, view, train=train, stop=stop)
                 if beginning.unfinished is not None:

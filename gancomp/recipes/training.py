@@ -218,6 +218,11 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
     return load_newest(run.checkpoints, view.say)
 
 
+def images_per_step(plan: Plan) -> int:
+    """How many images of the dataset a step looks at."""
+    return plan.settings.data.batch_size
+
+
 def make_reader(plan: Plan, view: View) -> IndexedDataset:
     """What reads the training images, with room in memory to decode each but once, if there is any.
 
@@ -256,7 +261,6 @@ def make_loop(
 ) -> Loop:
     """Everything `engine.fit` works with: data from any step on, samples, scores, loggers."""
     settings, files = plan.settings, divide(plan.files, plan.settings).training
-    data = settings.data
     sample = make_sampler(settings, files, method, run, device=device)
     periodic = [Periodic(settings.run.sample_every, sample)]
     if selection is not None:
@@ -265,7 +269,7 @@ def make_loop(
     def batches_from(step: int) -> Iterator[dict[str, Tensor]]:
         return batches(
             reader,
-            batch_size=data.batch_size,
+            batch_size=images_per_step(plan),
             seed=settings.run.seed,
             start_step=step,
             workers=settings.run.workers,
@@ -279,7 +283,7 @@ def make_loop(
         settings=settings.run,
         schedule=settings.schedule,
         device=device,
-        steps_per_epoch=steps_per_epoch(reader, data.batch_size),
+        steps_per_epoch=steps_per_epoch(reader, images_per_step(plan)),
         batches=batches_from,
         periodic=periodic,
         saved=partial(save_generators, plan, method, run),
