@@ -47,11 +47,20 @@ def attention(name: str, channels: int) -> dict[str, tuple[int, ...]]:
     }
 
 
-def generator_shapes(width: int, resolution: int, classes: int) -> dict[str, tuple[int, ...]]:
+def generator_shapes(
+    width: int,
+    resolution: int,
+    classes: int,
+    *,
+    chunk: int = 20,
+    shared: int = 128,
+    hierarchical: bool = True,
+) -> dict[str, tuple[int, ...]]:
     blocks = GENERATOR[resolution]
     last = width * blocks[-1][1]
-    shapes: dict[str, tuple[int, ...]] = {"shared.weight": (classes, 128)}
-    shapes |= spectral("linear", 16 * width * blocks[0][0], 20)
+    condition = shared + (chunk if hierarchical else 0)
+    shapes: dict[str, tuple[int, ...]] = {"shared.weight": (classes, shared)} if shared else {}
+    shapes |= spectral("linear", 16 * width * blocks[0][0], chunk)
     for i, (a, b) in enumerate((x * width, y * width) for x, y in blocks):
         shapes |= spectral(f"blocks.{i}.0.conv1", b, a, 3, 3)
         shapes |= spectral(f"blocks.{i}.0.conv2", b, b, 3, 3)
@@ -59,8 +68,12 @@ def generator_shapes(width: int, resolution: int, classes: int) -> dict[str, tup
         for norm, c in (("bn1", a), ("bn2", b)):
             shapes |= {f"blocks.{i}.0.{norm}.stored_mean": (c,)}
             shapes |= {f"blocks.{i}.0.{norm}.stored_var": (c,)}
-            shapes |= spectral(f"blocks.{i}.0.{norm}.gain", c, 148, bias=False)
-            shapes |= spectral(f"blocks.{i}.0.{norm}.bias", c, 148, bias=False)
+            for leaf in ("gain", "bias"):
+                name = f"blocks.{i}.0.{norm}.{leaf}"
+                if shared:
+                    shapes |= spectral(name, c, condition, bias=False)
+                else:
+                    shapes[f"{name}.weight"] = (classes, c)
         if i == G_ATTENTION[resolution]:
             shapes |= attention(f"blocks.{i}.1", b)
     for leaf in ("gain", "bias", "stored_mean", "stored_var"):
@@ -68,12 +81,15 @@ def generator_shapes(width: int, resolution: int, classes: int) -> dict[str, tup
     return shapes | spectral("output_layer.2", 3, last, 3, 3)
 
 
-def discriminator_shapes(width: int, resolution: int, classes: int) -> dict[str, tuple[int, ...]]:
+def discriminator_shapes(
+    width: int, resolution: int, classes: int, *, wide: bool = True
+) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for i, (x, y, halves) in enumerate(DISCRIMINATOR[resolution]):
         a, b = 3 if x is None else x * width, y * width
-        shapes |= spectral(f"blocks.{i}.0.conv1", b, a, 3, 3)
-        shapes |= spectral(f"blocks.{i}.0.conv2", b, b, 3, 3)
+        between = b if wide else a
+        shapes |= spectral(f"blocks.{i}.0.conv1", between, a, 3, 3)
+        shapes |= spectral(f"blocks.{i}.0.conv2", b, between, 3, 3)
         if halves or a != b:
             shapes |= spectral(f"blocks.{i}.0.conv_sc", b, a, 1, 1)
         if i == D_ATTENTION[resolution]:
@@ -138,6 +154,9 @@ def norm(state: State, name: str, x: Tensor) -> Tensor:
 
 
 def conditional_norm(state: State, name: str, x: Tensor, condition: Tensor) -> Tensor:
+    if condition.ndim == 1:  # each class has its own
+        gain, bias = (state[f"{name}.{leaf}.weight"][condition] for leaf in ("gain", "bias"))
+        return norm(state, name, x) * (1 + gain)[..., None, None] + bias[..., None, None]
     gain = 1 + linear(state, f"{name}.gain", condition)
     bias = linear(state, f"{name}.bias", condition)
     return norm(state, name, x) * gain[..., None, None] + bias[..., None, None]
@@ -148,16 +167,19 @@ def doubled(x: Tensor) -> Tensor:
 
 
 def generate(state: State, z: Tensor, classes: Tensor, resolution: int) -> Tensor:
-    embedded = state["shared.weight"][classes]
-    chunks = [z[:, i : i + 20] for i in range(0, z.shape[1], 20)]
+    embedded = state["shared.weight"][classes] if "shared.weight" in state else classes
+    size = state["linear.weight"].shape[1]
+    chunks = [z[:, i : i + size] for i in range(0, z.shape[1], size)]
     x = linear(state, "linear", chunks[0]).reshape(len(z), -1, 4, 4)
     for i in range(len(GENERATOR[resolution])):
-        name, condition = f"blocks.{i}.0", torch.cat([embedded, chunks[i + 1]], 1)
+        name, condition = f"blocks.{i}.0", embedded
+        if len(chunks) > 1:
+            condition = torch.cat([embedded, chunks[i + 1]], 1)
         hidden = doubled(conditional_norm(state, f"{name}.bn1", x, condition).relu())
         hidden = conv(state, f"{name}.conv1", hidden)
         hidden = conditional_norm(state, f"{name}.bn2", hidden, condition).relu()
         x = conv(state, f"{name}.conv2", hidden) + conv(state, f"{name}.conv_sc", doubled(x))
-        if i == G_ATTENTION[resolution]:
+        if f"blocks.{i}.1.gamma" in state:
             x = attend(state, f"blocks.{i}.1", x)
     x = norm(state, "output_layer.0", x) * state["output_layer.0.gain"].view(1, -1, 1, 1)
     x = x + state["output_layer.0.bias"].view(1, -1, 1, 1)

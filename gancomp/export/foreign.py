@@ -52,7 +52,8 @@ def read_foreign(path: Path, part: str | None = None) -> tuple[TappedNetwork, di
     content = read_safetensors(path)[1] if sniff(path) == "safetensors" else read_torch(path)
     try:
         state, part = pick(content, part)
-        found = recognise(_cleaned(stylegan2.with_average(content, state)))
+        named = biggan.with_usual_names(stylegan2.with_average(content, state))
+        found = recognise(_cleaned(named))
         with torch.device("meta"):
             network = build_network(found.arch, **found.settings)
     except (CheckpointError, ConfigError) as error:

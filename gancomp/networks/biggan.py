@@ -54,16 +54,16 @@ LAYOUTS = {
 class GeneratorBlock(nn.Module):
     """Two 3x3 convolutions on twice as many rows and columns, around them a 1x1 shortcut."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, condition: int, *, of_classes: bool) -> None:
         super().__init__()
         self.conv1 = SpectralConv2d(inputs, outputs, 3)
         self.conv2 = SpectralConv2d(outputs, outputs, 3)
         self.conv_sc = SpectralConv2d(inputs, outputs, 1)
-        self.bn1 = ConditionalBatchNorm(inputs, SHARED + CHUNK)
-        self.bn2 = ConditionalBatchNorm(outputs, SHARED + CHUNK)
+        self.bn1 = ConditionalBatchNorm(inputs, condition, of_classes=of_classes)
+        self.bn2 = ConditionalBatchNorm(outputs, condition, of_classes=of_classes)
 
     def forward(self, features: Tensor, condition: Tensor) -> Tensor:
-        """`(N, in, H, W)` and `(N, 148)` to `(N, out, 2H, 2W)`."""
+        """`(N, in, H, W)` and what the norms follow, `(N, 148)`, to `(N, out, 2H, 2W)`."""
         hidden = self.conv1(_doubled(F.relu(self.bn1(features, condition))))
         hidden = self.conv2(F.relu(self.bn2(hidden, condition)))
         output: Tensor = hidden + self.conv_sc(_doubled(features))
@@ -75,7 +75,8 @@ class BigGAN(SynthesisGenerator):
 
     Maps `Latents` to images `(N, 3, resolution, resolution)` in [-1, 1]. The latent is cut into
     chunks of 20: one for the first layer and one for each block, where it joins the class embedding
-    that all blocks share. Taps by default: the attended maps and the last block's.
+    that all blocks share; other forms of the release are settings of `biggan`. Taps by default: the
+    attended maps and the last block's.
 
     State keys are those of BigGAN's release.
 
@@ -91,12 +92,18 @@ class BigGAN(SynthesisGenerator):
         layout = LAYOUTS[self.resolution]
         channels = [self.width * times for times in layout.channels]
         num_blocks = len(channels) - 1
-        self.latent_size = CHUNK * (num_blocks + 1)
-        self.shared = nn.Embedding(settings["num_classes"], SHARED)
-        self.linear = SpectralLinear(CHUNK, channels[0] * START**2)
+        self.chunk, shared = settings.get("chunk", CHUNK), settings.get("shared", SHARED)
+        self.hierarchical = settings.get("hierarchical", True)
+        self.latent_size = self.chunk * (num_blocks + 1 if self.hierarchical else 1)
+        if shared:
+            self.shared = nn.Embedding(settings["num_classes"], shared)
+        self.linear = SpectralLinear(self.chunk, channels[0] * START**2)
+        condition = shared + self.chunk * self.hierarchical if shared else self.num_classes
         self.blocks, self.tap_channels = nn.ModuleList(), {}
         for index, (inputs, outputs) in enumerate(zip(channels[:-1], channels[1:], strict=True)):
-            layers: list[nn.Module] = [GeneratorBlock(inputs, outputs)]
+            layers: list[nn.Module] = [
+                GeneratorBlock(inputs, outputs, condition, of_classes=not shared)
+            ]
             if index in settings.get("attention", (layout.attention,)):
                 layers.append(SelfAttention(outputs))
                 self.tap_channels[f"blocks.{index}.1"] = outputs
@@ -110,12 +117,12 @@ class BigGAN(SynthesisGenerator):
     def walk(self, latents: Latents) -> Iterator[tuple[str, Tensor]]:
         """Yields the layers' names, those of the state keys and `tanh`, and their outputs."""
         assert latents.classes is not None, "BigGAN makes images of a class"
-        embedded = self.shared(latents.classes)
-        first, *chunks = torch.split(latents.z, CHUNK, dim=1)
+        embedded = self.shared(latents.classes) if hasattr(self, "shared") else latents.classes
+        first, *chunks = torch.split(latents.z, self.chunk, dim=1)
         output = self.linear(first).unflatten(1, (-1, START, START))
         yield "linear", output
-        for index, (block, chunk) in enumerate(zip(self.blocks, chunks, strict=True)):
-            condition = torch.cat([embedded, chunk], dim=1)
+        for index, block in enumerate(self.blocks):
+            condition = torch.cat([embedded, chunks[index]], dim=1) if chunks else embedded
             assert isinstance(block, nn.ModuleList)
             for depth, layer in enumerate(block):
                 output = layer(output, condition) if depth == 0 else layer(output)
@@ -180,6 +187,9 @@ def biggan(
     resolution: int = 128,
     num_classes: int = 1000,
     attention: Sequence[int] | None = None,
+    chunk: int = CHUNK,
+    shared: int = SHARED,
+    hierarchical: bool = True,
 ) -> BigGAN:
     """The generator of BigGAN.
 
@@ -188,6 +198,9 @@ def biggan(
         resolution: height and width of the images: 32, 64, 128 or 256.
         num_classes: classes.
         attention: the blocks, counted from 0, behind which attention stands, if not the usual one.
+        chunk: numbers of the latent for the first layer and, if hierarchical, for each block.
+        shared: channels of the class embedding that all blocks share; 0: each has its own.
+        hierarchical: whether blocks have a chunk of the latent; not without a shared embedding.
 
     Raises:
         ConfigError: for a setting that no network can be built with.
@@ -195,6 +208,15 @@ def biggan(
     settings = check_settings("biggan", width, resolution, num_classes)
     if attention is not None:
         settings |= check_attention(attention, len(LAYOUTS[resolution].channels) - 1)
+    check_count("chunk", chunk)
+    check_count("shared", shared, at_least=0)
+    if not isinstance(hierarchical, bool) or (hierarchical and not shared):
+        raise ConfigError(
+            f"hierarchical {hierarchical!r}: true needs a shared embedding, else false"
+        )
+    usual = {"chunk": CHUNK, "shared": SHARED, "hierarchical": True}
+    given = {"chunk": chunk, "shared": shared, "hierarchical": hierarchical}
+    settings |= {name: value for name, value in given.items() if value != usual[name]}
     return construct(lambda: BigGAN(settings))
 
 

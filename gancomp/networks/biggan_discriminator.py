@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gancomp.errors import ConfigError
 from gancomp.networks.attention import SelfAttention
 from gancomp.networks.base import construct
 from gancomp.networks.biggan import check_attention, check_settings, draw_weights
@@ -49,11 +50,14 @@ class DiscriminatorBlock(nn.Module):
     shortcut; the others after. Without a change of size or channels the shortcut is the input.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, first: bool, halves: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, first: bool, halves: bool, wide: bool = True
+    ) -> None:
         super().__init__()
         self.first, self.halves = first, halves
-        self.conv1 = SpectralConv2d(inputs, outputs, 3)
-        self.conv2 = SpectralConv2d(outputs, outputs, 3)
+        hidden = outputs if wide else inputs
+        self.conv1 = SpectralConv2d(inputs, hidden, 3)
+        self.conv2 = SpectralConv2d(hidden, outputs, 3)
         if halves or inputs != outputs:
             self.conv_sc = SpectralConv2d(inputs, outputs, 1)
 
@@ -97,7 +101,13 @@ class BigGANDiscriminator(SynthesisDiscriminator):
         for index, (inputs, outputs) in enumerate(zip(channels[:-1], channels[1:], strict=True)):
             halves = index < layout.num_halvings
             layers: list[nn.Module] = [
-                DiscriminatorBlock(inputs, outputs, first=index == 0, halves=halves)
+                DiscriminatorBlock(
+                    inputs,
+                    outputs,
+                    first=index == 0,
+                    halves=halves,
+                    wide=settings.get("wide", True),
+                )
             ]
             if index in settings.get("attention", (layout.attention,)):
                 layers.append(SelfAttention(outputs))
@@ -156,6 +166,7 @@ def biggan_discriminator(
     resolution: int = 128,
     num_classes: int = 1000,
     attention: Sequence[int] | None = None,
+    wide: bool = True,
 ) -> BigGANDiscriminator:
     """The projection discriminator of BigGAN.
 
@@ -164,6 +175,7 @@ def biggan_discriminator(
         resolution: height and width of what it judges: 32, 64, 128 or 256.
         num_classes: classes.
         attention: the blocks, counted from 0, behind which attention stands, if not the usual one.
+        wide: whether a block has its later channels in between its convolutions, not its first.
 
     Raises:
         ConfigError: for a setting that no network can be built with.
@@ -171,4 +183,7 @@ def biggan_discriminator(
     settings = check_settings("biggan-discriminator", width, resolution, num_classes)
     if attention is not None:
         settings |= check_attention(attention, len(LAYOUTS[resolution].channels))
+    if not isinstance(wide, bool):
+        raise ConfigError(f"wide {wide!r}: must be true or false")
+    settings |= {} if wide else {"wide": False}
     return construct(lambda: BigGANDiscriminator(settings))

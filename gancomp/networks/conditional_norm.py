@@ -65,16 +65,22 @@ class PlainBatchNorm(StoredBatchNorm):
 class ConditionalBatchNorm(StoredBatchNorm):
     """Batch norm whose gain, 1 + `gain`(condition), and `bias`(condition) are linear functions.
 
+    With `of_classes` the condition is the number of a class, and each class has its own.
+
     Source: de Vries et al. 2017; BigGAN's release normalises the two layers spectrally.
     """
 
-    def __init__(self, channels: int, condition_size: int) -> None:
+    def __init__(self, channels: int, condition_size: int, *, of_classes: bool = False) -> None:
         super().__init__(channels)
-        self.gain = SpectralLinear(condition_size, channels, bias=False)
-        self.bias = SpectralLinear(condition_size, channels, bias=False)
+        self.gain, self.bias = (
+            nn.Embedding(condition_size, channels)
+            if of_classes
+            else SpectralLinear(condition_size, channels, bias=False)
+            for _ in range(2)
+        )
 
     def forward(self, features: Tensor, condition: Tensor) -> Tensor:
-        """`(N, C, H, W)` and `(N, condition_size)` to the features' shape, layout and type."""
+        """`(N, C, H, W)` and `(N, condition_size)`, or `(N,)`, to the features' shape and type."""
         return _scaled(self.normalise(features), 1 + self.gain(condition), self.bias(condition))
 
     def start_over(self) -> None:
