@@ -26,6 +26,8 @@ NO_PLACE = (
 )
 
 
+# of these, what the next file would meet, too; in folders of many users, EPERM is of one file
+NO_FOLDER = (errno.EACCES, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
 # what file systems of networks, containers and buckets answer to what they cannot do
 LACKING = (
     errno.EINVAL,
@@ -40,8 +42,8 @@ ASIDE = ".gancomp-*.partial"  # short, as the name that is replaced may be as lo
 _told: set[str] = set()
 
 
-class FullDiskError(RunError):
-    """No more can be written to this disk, by whatever comes next either."""
+class UnwritableError(RunError):
+    """Nothing can be written there: a full disk, or a folder that is missing or forbidden."""
 
 
 @contextlib.contextmanager
@@ -138,7 +140,7 @@ def reporting_disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in FULL_DISK:
-            raise FullDiskError(
+            raise UnwritableError(
                 f"{path}: not written, the disk is full ({error.strerror}); what was there before "
                 "is untouched. Free some space, then go on with --resume"
             ) from error
@@ -149,7 +151,8 @@ def reporting_disk_errors(path: Path) -> Iterator[None]:
             if error.errno in NO_PLACE
             else WAYS_OUT.get(error.errno, "check the disk")
         )
-        raise RunError(f"{path}: cannot be written ({error.strerror}); {way_out}") from error
+        kind = UnwritableError if error.errno in NO_FOLDER else RunError
+        raise kind(f"{path}: cannot be written ({error.strerror}); {way_out}") from error
 
 
 def write_text(path: Path, text: str) -> None:

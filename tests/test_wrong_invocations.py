@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 from commands import SMALL, contents, run_command, write_model
 from PIL import Image
 
+from gancomp import files
 from gancomp.data.demo_set import write_demo_set
 
 TRAIN = f"{SMALL} --perceptual random"
@@ -609,7 +609,7 @@ def test_a_disk_that_takes_nothing_costs_no_file(
         raise OSError(number, os.strerror(number))
 
     before = contents(folder)
-    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(files, "_new_file", refuse)
     outcome = run_command(capsys, *command.split())
     check_one_line(outcome.status, outcome.out, outcome.err)
     assert os.strerror(number) in outcome.err

@@ -12,7 +12,7 @@ from typing import Any
 
 from gancomp.engine.checkpoint import remove_leftovers
 from gancomp.errors import RunError
-from gancomp.files import ASIDE, reporting_disk_errors, write_text
+from gancomp.files import ASIDE, FULL_DISK, reporting_disk_errors, write_text
 from gancomp.locks import OWNER, HeldError, locked
 
 CONFIG = "config.json"
@@ -104,14 +104,22 @@ def writing_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
     with contextlib.ExitStack() as held:
-        with reporting_disk_errors(path):
+        try:
             path.mkdir(parents=True, exist_ok=True)
-            try:
-                held.enter_context(locked(path / LOCK))
-            except HeldError as error:
+            held.enter_context(locked(path / LOCK))
+        except HeldError as error:
+            raise RunError(
+                f"--out {path}: {error} is writing this run; wait for it, or choose another"
+            ) from error
+        except OSError as error:
+            if error.errno in FULL_DISK:
                 raise RunError(
-                    f"--out {path}: {error} is writing this run; wait for it, or choose another"
+                    f"--out {path}: not written, the disk is full ({error.strerror}); free some "
+                    "space, or choose another folder"
                 ) from error
+            raise RunError(
+                f"--out {path}: cannot be written ({error.strerror}); choose another folder"
+            ) from error
         yield
 
 

@@ -15,7 +15,7 @@ from gancomp.data.images import count_suffixes, load_image, sort_folder
 from gancomp.data.transforms import resize, to_tensor, to_uint8
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError, DataError, GancompError
-from gancomp.files import FullDiskError, replacing, reporting_disk_errors
+from gancomp.files import UnwritableError, replacing, reporting_disk_errors
 from gancomp.networks.fast import FastGenerator, accelerate
 from gancomp.networks.inference import run_generator
 from gancomp.paths import expanded
@@ -44,7 +44,8 @@ def translate(
         out: folder, made if missing.
         say: told about each file that failed.
         size: resize (bicubic, square) before; by default the native size is kept.
-        strict: stop at the first file that fails; otherwise only a full disk ends the batch.
+        strict: stop at the first file that fails; otherwise only a place
+            that takes nothing ends the batch.
         device: as `--device`.
         part: network of a multi-network checkpoint.
 
@@ -64,7 +65,7 @@ def translate(
         try:
             _translate_file(network, file, target, size)
             written.append(str(target))
-        except FullDiskError:
+        except UnwritableError:
             raise
         except (GancompError, OSError) as error:
             if strict:
