@@ -7,7 +7,14 @@ import sys
 from typing import Any
 
 from gancomp.console import guarded_streams, open_closed_streams
-from gancomp.errors import DEFECTS, GancompError, explain_memory, explain_system_error, printable
+from gancomp.errors import (
+    DEFECTS,
+    GancompError,
+    explain_lack_of_device,
+    explain_memory,
+    explain_system_error,
+    printable,
+)
 
 OBJECTS_BETWEEN_COLLECTIONS = 10_000  # Python 3.11's own choice is 700
 
@@ -46,7 +53,7 @@ def _run(arguments: list[str]) -> int:
             return fail(str(error), 130)
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             return fail(explain_usage(error), 2)
-        if message := explain_memory(error):
+        if message := explain_memory(error) or explain_lack_of_device(error):
             return fail(message, 2)
         if type(error).__name__ == "Abort":
             return fail("interrupted", 130)

@@ -25,7 +25,7 @@ app = typer.Typer(
     "Try it without any data: [bold]gancomp demo[/bold]",
 )
 
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Size = Annotated[
     int | None,
     typer.Option("--size", help="Height and width in pixels.", show_default="the model's own"),

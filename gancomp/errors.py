@@ -131,3 +131,14 @@ def explain_memory(error: BaseException) -> str | None:
     if not isinstance(error, MemoryError) and not any(words in text for words in NO_MEMORY):
         return None
     return f"not enough memory ({text or 'refused by the system'}); {LESS_MEMORY}"
+
+
+def explain_lack_of_device(error: Exception) -> str | None:
+    """One line if torch lacks on a GPU of Apple's what was wanted of it, else None."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, TypeError | NotImplementedError) or "MPS" not in text:
+        return None
+    return (
+        f"--device mps: torch cannot do this there ({text}); set PYTORCH_ENABLE_MPS_FALLBACK=1 to "
+        "let the CPU do it where torch can, or use --device cpu"
+    )

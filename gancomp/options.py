@@ -155,7 +155,7 @@ OPTIONS: tuple[Option, ...] = (
     _option(RUN, "--resume/--no-resume", bool, "resume", "Go on with the run in --out.", "no-resume"),
     _option(RUN, "--config", Path, "config", "TOML file for anything without an option; options win.", "none"),
     _option(RUN, "--seed", int, "run.seed", "Seed of all that is random.", "0"),
-    _option(RUN, "--device", str, "run.device", "auto, cpu, cuda or cuda:N.", "auto"),
+    _option(RUN, "--device", str, "run.device", "auto, cpu, cuda, cuda:N or mps.", "auto"),
     _option(RUN, "--precision", str, "run.precision", "auto, fp32 or bf16.", "auto: fp32"),
     _option(RUN, "--compile", str, "run.compile", "torch.compile for the networks: auto, on or off.", "auto: on a GPU"),
     _option(RUN, "--workers", int, "run.workers", "Processes that read images.", "2"),

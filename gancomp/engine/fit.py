@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gancomp.config import RunSettings, ScheduleSettings
 from gancomp.engine.checkpoint import Checkpoint, save_checkpoint
-from gancomp.engine.device import peak_memory_mb
+from gancomp.engine.device import peak_memory_mb, random_state, restore_random_state
 from gancomp.engine.phases import Progress, Step, Trainable, optimizers
 from gancomp.engine.run import RunFolder
 from gancomp.engine.schedule import decay_factor, total_steps
@@ -371,21 +371,6 @@ def refuse_non_finite_networks(loop: Loop, step: int) -> None:
                     f"step {step}: {name}.{key} became non-finite; stopped without saving, the "
                     "last good checkpoint stays. Try a lower --lr or --precision fp32"
                 )
-
-
-def random_state(device: torch.device) -> dict[str, Tensor]:
-    """The states of the generators that a run on `device` draws from, and of no other."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def restore_random_state(states: dict[str, Tensor], device: torch.device) -> None:
-    """Puts them back; a run that changed to another kind of device starts that one's anew."""
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def restore(method: Trainable, checkpoint: Checkpoint, device: torch.device) -> Outcome:

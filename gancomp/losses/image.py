@@ -47,9 +47,9 @@ def structural_similarity(images: Tensor, targets: Tensor) -> Tensor:
 def _smooth(images: Tensor) -> Tensor:
     """The Gaussian window's average at each pixel: along the columns, then along the rows."""
     num_channels = images.shape[1]
-    offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, device=images.device)
-    weights = torch.exp(-(offsets.double() ** 2) / (2 * SSIM_SIGMA**2))
-    weights = (weights / weights.sum()).to(images.dtype)
+    offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=torch.float64)  # which MPS lacks
+    weights = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
+    weights = (weights / weights.sum()).to(images)
     kernel = weights.expand(num_channels, 1, 1, -1)
     images = F.conv2d(images, kernel.mT, padding=(SSIM_RADIUS, 0), groups=num_channels)
     return F.conv2d(images, kernel, padding=(0, SSIM_RADIUS), groups=num_channels)

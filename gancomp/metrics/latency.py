@@ -109,3 +109,5 @@ def _time_ms(run: Callable[[], object], device: torch.device | None) -> float:
 def _finish(device: torch.device | None) -> None:
     if device is not None and device.type == "cuda":
         torch.cuda.synchronize(device)
+    if device is not None and device.type == "mps":
+        torch.mps.synchronize()

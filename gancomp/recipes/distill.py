@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gancomp.engine.device import choose_device
+from gancomp.engine.device import choose_device, refuse_precision
 from gancomp.engine.fit import View, fit
 from gancomp.engine.run import check_place, writing_run
 from gancomp.engine.speed import speed_up
@@ -45,6 +45,7 @@ def train(plan: Plan, view: View) -> Result:
     settings = plan.settings
     with listening_for_stop() as stop:
         device = choose_device(settings.run.device)
+        refuse_precision(device, settings.run.precision)
         check_place(plan.out, resume=plan.resume)
         perceptual = load_feature_network(plan, view)
         teacher = make_teacher(settings, resume=goes_on(plan))
