@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from gancomp.errors import ConfigError
+from gancomp.records import shown
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -303,7 +304,8 @@ def _value(hint: Any, value: Any, where: str, label: str, problems: list[str]) -
     if origin is Literal:
         if value not in arguments:
             allowed = ", ".join(str(option) for option in arguments)
-            problems.append(f"{label} {value}: not one of {allowed}")
+            said = value if isinstance(value, str) else shown(value)
+            problems.append(f"{label} {said}: not one of {allowed}")
         return value
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_value(arguments[0], item, where, label, problems) for item in value)
@@ -318,22 +320,23 @@ def _value(hint: Any, value: Any, where: str, label: str, problems: list[str]) -
         or (isinstance(value, bool) and hint is not bool)
     ):
         wanted = getattr(hint, "__name__", str(hint))
-        problems.append(f"{label} {value!r}: should be of type {wanted}")
+        problems.append(f"{label} {shown(value)}: should be of type {wanted}")
     return value
 
 
 def _limits(value: Any, limits: Mapping[str, Any], label: str) -> list[str]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return []
+    said = shown(value)  # a whole number may be too long to print
     above, least, most = limits.get("above"), limits.get("least"), limits.get("most")
     if value != value or value in (float("inf"), float("-inf")):
-        return [f"{label} {value}: must be a finite number"]
+        return [f"{label} {said}: must be a finite number"]
     if above is not None and not value > above:
-        return [f"{label} {value}: must be greater than {above:g}"]
+        return [f"{label} {said}: must be greater than {above:g}"]
     if least is not None and value < least:
-        return [f"{label} {value}: must be at least {least:g}"]
+        return [f"{label} {said}: must be at least {least:g}"]
     if most is not None and value > most:
-        return [f"{label} {value}: must be at most {most:g}"]
+        return [f"{label} {said}: must be at most {most:g}"]
     return []
 
 
@@ -369,28 +372,30 @@ def read_toml(path: Path) -> Json:
         raise ConfigError(
             f"--config {path}: cannot be read ({error.strerror}); check the path"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also for numbers too long, lists too deep
         raise ConfigError(
             f"--config {path}: is not valid TOML ({error}); mend that line"
         ) from error
 
 
-def not_tables(kind: type, values: Mapping[str, Any], where: str = "") -> list[str]:
-    """What is wrong with nested `values` that may be incomplete: plain values where tables belong.
+def wrong_kinds(kind: type, values: Mapping[str, Any], where: str = "") -> list[str]:
+    """What in nested `values`, which may be incomplete, is of another kind than the settings are.
 
-    Unknown names and impossible values are left to `read`, which sees the settings whole.
+    Unknown names and limits are left to `read`, which sees the settings whole.
     """
     problems: list[str] = []
     for name, hint in typing.get_type_hints(kind).items():
         options = [item for item in (typing.get_args(hint) or (hint,)) if isinstance(item, type)]
         inner = next((item for item in options if dataclasses.is_dataclass(item)), None)
-        if name not in values or (inner is None and typing.get_origin(hint) is not dict):
+        if name not in values:
             continue
         path = _join(where, name)
-        if not isinstance(values[name], Mapping):
-            problems.append(f"{path} = {values[name]!r}: should be a table, as in [{path}]")
+        if inner is None and typing.get_origin(hint) is not dict:
+            _value(hint, values[name], path, path, problems)
+        elif not isinstance(values[name], Mapping):
+            problems.append(f"{path} = {shown(values[name])}: should be a table, as in [{path}]")
         elif inner is not None:
-            problems += not_tables(inner, values[name], path)
+            problems += wrong_kinds(inner, values[name], path)
     return problems
 
 

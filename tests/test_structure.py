@@ -25,6 +25,7 @@ EDGES = {
     "memory",
     "paths",
     "config",
+    "records",
     "registry",
 }  # what any component may use
 
@@ -42,7 +43,8 @@ MAY_IMPORT = {
     "locks": {"files"},
     "memory": set(),
     "paths": {"errors"},
-    "config": {"errors"},
+    "config": {"errors", "records"},
+    "records": {"errors"},
     "registry": {"errors"},
     "options": {"config", "errors"},
     "networks": {"errors", "networks"},

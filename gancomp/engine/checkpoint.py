@@ -9,13 +9,13 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from gancomp.errors import CheckpointError
 from gancomp.files import reporting_disk_errors, sync, sync_file, sync_folder
+from gancomp.records import read_record
 
 STATE = "state.pt"
 MANIFEST = "manifest.json"
@@ -35,6 +35,17 @@ class Checkpoint:
     step: int
     path: Path
     state: dict[str, Any]
+
+    def networks(self) -> dict[str, Any]:
+        """The weights by network.
+
+        Raises:
+            CheckpointError: if there are none in it.
+        """
+        networks = self.state.get("networks")
+        if not isinstance(networks, dict):
+            raise CheckpointError(f"{self.path}: is damaged (no networks in its {STATE})")
+        return networks
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
@@ -183,17 +194,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
     _check(path)
     try:
         state = torch.load(path / STATE, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError, UnpicklingError) as error:
+    except Exception as error:  # whatever is wrong in a file that was written with a right checksum
         raise _damaged(path, error) from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: is damaged (no table in its {STATE})")
     return Checkpoint(step=_step_of(path), path=path, state=state)
 
 
 def _check(path: Path) -> None:
     """Raises CheckpointError unless the manifest and the state's checksum are right."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        version, step, digest = (manifest[name] for name in ("format", "step", "sha256"))
-        if isinstance(version, int) and version > FORMAT:
+        manifest = read_record(path / MANIFEST, way_out="", error=ValueError)
+        version, step = manifest.get("format", int), manifest.get("step", int)
+        digest = manifest.get("sha256", str)
+        if version > FORMAT:
             raise NewerFormatError(f"{path}: was written by a newer gancomp; update this one")
         if (version, step) != (FORMAT, _step_of(path)):
             raise ValueError(f"{MANIFEST} tells of format {version} and step {step}")

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from gancomp.config import RunSettings, ScheduleSettings
 from gancomp.engine.checkpoint import Checkpoint, save_checkpoint
@@ -21,6 +22,7 @@ from gancomp.engine.step import FiniteWatch, take_step
 from gancomp.engine.stopping import CutShortError, InterruptedRunError, StopWish
 from gancomp.engine.waits import WaitWatch
 from gancomp.errors import CheckpointError, TrainingError
+from gancomp.records import Record
 from gancomp.seeding import derive_seed
 
 Batch = dict[str, Tensor]
@@ -147,7 +149,7 @@ def fit(loop: Loop, *, checkpoint: Checkpoint | None, stop: StopWish) -> Outcome
 def _fit(loop: Loop, checkpoint: Checkpoint | None, stop: StopWish) -> Outcome:
     loop.method.train()
     outcome = Outcome() if checkpoint is None else restore(loop.method, checkpoint, loop.device)
-    loop.run.forget_metrics_after(outcome.step)
+    loop.run.forget_metrics_after(outcome.step, loop.view.say)
     total = loop.total_steps()
     if outcome.step >= total:
         loop.view.say(
@@ -383,17 +385,36 @@ def restore(method: Trainable, checkpoint: Checkpoint, device: torch.device) -> 
     try:
         load_networks(method.networks(), state["networks"])
         for name, item in optimizers(method.phases()).items():
-            item.load_state_dict(state["optimizers"][name])
+            load_optimizer(item, state["optimizers"][name])
         restore_random_state(state["rng"], device)
-        outcome = state["outcome"]
-    except (KeyError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        outcome = Record(state["outcome"], checkpoint.path, way_out="", error=CheckpointError)
+        seconds, num_images = outcome.get("seconds", float), outcome.get("num_images", int)
+    except Exception as error:  # a state of another shape makes torch raise almost anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise CheckpointError(
-            f"{checkpoint.path}: does not fit this run's networks ({reason})"
+            f"{checkpoint.path}: does not fit this run's networks ({reason}); remove it to go on "
+            "from the one before, or start anew with another --out"
         ) from error
-    return Outcome(
-        step=checkpoint.step, seconds=outcome["seconds"], num_images=outcome["num_images"]
-    )
+    return Outcome(step=checkpoint.step, seconds=seconds, num_images=num_images)
+
+
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Puts the state of an optimizer back; torch would take one of another network, too.
+
+    Raises:
+        ValueError: if it is not that of such an optimizer.
+    """
+    wanted = optimizer.state_dict()["param_groups"]
+    given = state["param_groups"]
+    kinds = [{key: type(value) for key, value in group.items()} for group in wanted]
+    if [{key: type(value) for key, value in group.items()} for group in given] != kinds:
+        raise ValueError("the settings of an optimizer are of another kind")
+    optimizer.load_state_dict(state)
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            # beside maps of the weights' shape Adam has the number of steps
+            if not isinstance(value, Tensor) or (value.dim() and value.shape != parameter.shape):
+                raise ValueError(f"{name} of an optimizer is of another shape than the weights")
 
 
 def load_networks(networks: Mapping[str, nn.Module], states: dict[str, Any]) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from gancomp.config import Settings, read
 from gancomp.engine.checkpoint import remove_leftovers
-from gancomp.errors import RunError
-from gancomp.files import ASIDE, FULL_DISK, reporting_disk_errors, write_text
+from gancomp.errors import ConfigError, RunError
+from gancomp.files import ASIDE, FULL_DISK, replacing, reporting_disk_errors, write_text
 from gancomp.locks import OWNER, HeldError, locked
+from gancomp.records import Record, parse_json, read_record
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -38,46 +40,73 @@ class RunFolder:
         with reporting_disk_errors(self.path / METRICS), (self.path / METRICS).open("a") as file:
             file.write(json.dumps(record) + "\n")
 
-    def forget_metrics_after(self, step: int) -> None:
-        """Drops the lines of steps that a resumed run is about to take again."""
+    def forget_metrics_after(self, step: int, say: Callable[[str], None]) -> None:
+        """Drops the lines of steps that a resumed run is about to take again.
+
+        The unfinished last line that a crash leaves is dropped, too. If others cannot be read,
+        the file is kept aside as it is, and `say` is told.
+        """
         path = self.path / METRICS
         if not path.exists():
             return
-        lines = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
-        write_text(path, "".join(f"{line}\n" for line in lines))
+        content = path.read_bytes()
+        lines = content.decode("utf-8", errors="replace").splitlines()
+        kept, damaged = [], []
+        for number, line in enumerate(lines, 1):
+            try:
+                found = _step_of(line, path)
+            except RunError as error:
+                if number < len(lines) or content.endswith(b"\n"):
+                    damaged.append(f"line {number}: {error}")
+            else:
+                if found <= step:
+                    kept.append(line)
+        if damaged:
+            with replacing(path.with_suffix(".jsonl.damaged")) as aside:
+                aside.write_bytes(content)
+            say(
+                f"warning: {damaged[0]}; {len(damaged)} such lines are left out, and the file as "
+                f"it was is kept as {path}.damaged"
+            )
+        write_text(path, "".join(f"{line}\n" for line in kept))
 
 
-def _whole_lines(path: Path) -> list[str]:
-    lines = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        with contextlib.suppress(ValueError):
-            json.loads(line)
-            lines.append(line)
-    return lines
+def _step_of(line: str, path: Path) -> int:
+    """The step that a line of metrics is about; raises RunError if it is none."""
+    try:
+        values = parse_json(line)
+    except ValueError as error:
+        raise RunError(f"{path}: is no JSON ({error})") from error
+    return Record(values, path, way_out="").get("step", int)
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> Record:
     """The `config.json` of the run at `path`.
 
     Raises:
         RunError: if there is none or it is damaged.
     """
     try:
-        config: dict[str, Any] = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        config = read_record(path / CONFIG, way_out="choose another --out for a new run")
     except OSError as error:
         raise RunError(
             f"{path}: is no gancomp run (no readable {CONFIG}); check the path, or leave --resume "
             "away to start one"
         ) from error
-    except ValueError as error:
-        raise RunError(
-            f"{path / CONFIG}: is damaged ({error}); choose another --out for a new run"
-        ) from error
-    if not isinstance(config, dict) or not isinstance(config.get("settings"), dict):
-        raise RunError(
-            f"{path / CONFIG}: is damaged (no settings in it); choose another --out for a new run"
-        )
+    config.get("settings", dict)
     return config
+
+
+def settings_in(config: Record) -> Settings:
+    """The settings of a run, out of its `config.json`.
+
+    Raises:
+        RunError: if they are none.
+    """
+    try:
+        return read(Settings, config.get("settings", dict))
+    except ConfigError as error:
+        raise config.damaged(f"settings: {error}") from error
 
 
 @contextlib.contextmanager

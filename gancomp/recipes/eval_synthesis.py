@@ -105,7 +105,7 @@ def is_mirrored(request: FidRequest, chosen: Chosen) -> bool:
         return request.mirror
     if chosen.run is None:
         return False
-    return bool(read_config(chosen.run)["settings"].get("data", {}).get("flip", False))
+    return read_config(chosen.run).find("settings.data.flip", bool) or False
 
 
 def generated(network: SynthesisGenerator, request: FidRequest, num: int) -> Iterator[Pixels]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gancomp.config import Json, Settings, read
+from gancomp.config import Json
 from gancomp.data.formats import PYTORCH_FID_SUFFIXES
 from gancomp.data.images import count_suffixes, sort_folder
 from gancomp.data.layout import DIRECTIONS
@@ -17,7 +17,7 @@ from gancomp.data.loader import uint8_folder
 from gancomp.data.splits import Half
 from gancomp.data.synthesis import square_images
 from gancomp.engine.device import choose_device
-from gancomp.engine.run import read_config
+from gancomp.engine.run import read_config, settings_in
 from gancomp.errors import ConfigError, DataError
 from gancomp.files import check_replaceable
 from gancomp.metrics.fid import LEAST_IMAGES, Statistics
@@ -282,5 +282,5 @@ def dataset_name(chosen: Chosen, request: FidRequest) -> str:
 
 def _run_dataset(run: Path) -> str:
     config = read_config(run)
-    root = Path(config["dataset"]["root"])
-    return str(root) if root.is_dir() else read(Settings, config["settings"]).data.dataset
+    root = Path(config.get("dataset.root", str))
+    return str(root) if root.is_dir() else settings_in(config).data.dataset

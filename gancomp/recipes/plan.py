@@ -15,14 +15,14 @@ from gancomp.config import (
     Settings,
     changed_on_resume,
     merge,
-    not_tables,
     read,
     read_toml,
+    wrong_kinds,
 )
 from gancomp.data.layout import locate, scan
 from gancomp.data.registered import find_known
 from gancomp.data.splits import DatasetFiles
-from gancomp.engine.run import read_config
+from gancomp.engine.run import read_config, settings_in
 from gancomp.errors import ConfigError
 from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import LoadedModel, open_model
@@ -32,6 +32,7 @@ from gancomp.recipes import super_resolution, synthesis
 from gancomp.recipes.budget import Measure, fit_student, milliseconds, student_latency_ms
 from gancomp.recipes.checks import check, refuse_too_small_images
 from gancomp.recipes.ineffective import refuse_ineffective
+from gancomp.records import Record
 from gancomp.registry import METHODS, resolve
 from gancomp.shrink.ratio import narrowed
 
@@ -153,7 +154,7 @@ def _is_as_published(settings: Settings, preset: Preset, files: DatasetFiles) ->
 
 def _tables(config: Path) -> Json:
     values = read_toml(config)
-    if problems := not_tables(Settings, values):
+    if problems := wrong_kinds(Settings, values):
         raise ConfigError(f"--config {config}: {'; '.join(problems)}")
     return values
 
@@ -346,7 +347,7 @@ def default_out(settings: Settings, dataset: str, ratio: float | None) -> Path:
 def _resumed(command: str, given: Given, typed: Json, say: Callable[[str], None]) -> Plan:
     out = given.out or _guess_out(command, given, typed, say)
     config = read_config(out)
-    saved = read(Settings, config["settings"])
+    saved = settings_in(config)
     if saved.command != command:
         raise ConfigError(f"--resume: {out} is a run of gancomp {saved.command}, not {command}")
     for name in ("arch", "student_arch", "student_width", "ratio", "narrow_const"):
@@ -370,23 +371,22 @@ def _resumed(command: str, given: Given, typed: Json, say: Callable[[str], None]
     options = check(wanted)
     refuse_ineffective(typed, wanted, options)
     data = wanted.data
-    kept = Path(config["dataset"]["root"])
+    kept = Path(config.get("dataset.root", str))
     root = kept if moved is None and kept.is_dir() else locate(moved or data.dataset, say)
     files = scan(root, task=data.task, direction=data.direction, strict=data.strict, warn=say)
-    if files.fingerprint() != config["dataset"]["fingerprint"]:
+    if files.fingerprint() != config.get("dataset.fingerprint", dict):
         raise ConfigError(
             f"--resume: the files in {root} are not those that the run was started with; "
             "restore them, or choose another --out for a new run"
         )
-    return Plan(wanted, options, files, out, resume=True, preset=config["preset"])
+    return Plan(wanted, options, files, out, resume=True, preset=config.get("preset", dict))
 
 
-def _check_same_budget(given: Given, config: Json, out: Path) -> None:
+def _check_same_budget(given: Given, config: Record, out: Path) -> None:
     """Refuses another budget: a run keeps the width that was measured when it began."""
     if given.latency_budget is None:
         return
-    began_with = config.get("latency_budget") or {}
-    if began_with.get("asked_ms") != milliseconds(given.latency_budget):
+    if config.find("latency_budget.asked_ms", float) != milliseconds(given.latency_budget):
         raise ConfigError(
             f"--latency-budget {given.latency_budget}: the run in {out} was started with another, "
             "or none; leave it away, or choose another --out"

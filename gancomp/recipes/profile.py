@@ -14,7 +14,7 @@ from gancomp import console
 from gancomp.config import Json
 from gancomp.engine.device import choose_device
 from gancomp.engine.run import latest_run
-from gancomp.errors import ConfigError
+from gancomp.errors import ConfigError, RunError
 from gancomp.export.model import open_model
 from gancomp.metrics.cost import measure_cost
 from gancomp.metrics.latency import NUM_RUNS, Latency, time_in_turns
@@ -269,8 +269,12 @@ def profile_table(paths: list[Path]) -> None:
     rows = []
     for path in paths:
         row = _row(_from_file(path, None, None), 1)
-        score = latest_fid(path, open_model(path).header["step"])
-        rows.append(row | {"fid": score["fid"]} if score else row)
+        try:
+            fid = latest_fid(path, open_model(path).header["step"])
+        except RunError as error:  # a table of costs does not need it
+            console.say(f"warning: {error}")
+            fid = None
+        rows.append(row if fid is None else row | {"fid": fid})
     show_profile({"models": rows})
 
 

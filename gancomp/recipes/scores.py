@@ -11,9 +11,14 @@ from gancomp.config import Json
 from gancomp.errors import RunError
 from gancomp.files import reporting_disk_errors, write_text
 from gancomp.locks import HeldError, locked
+from gancomp.records import Record, read_record
 
 SCORES = "eval.json"
 PATIENCE_S = 30.0  # another score is written in a moment
+
+
+class DamagedScoresError(RunError):
+    """An `eval.json` that holds no scores."""
 
 
 def remember(run: Path, score: Json, say: Callable[[str], None]) -> None:
@@ -29,8 +34,8 @@ def remember(run: Path, score: Json, say: Callable[[str], None]) -> None:
     path = run / SCORES
     with _alone(run):
         try:
-            scores = _read(path)
-        except (ValueError, RecursionError):
+            scores = [score.values for score in _read(path)]
+        except DamagedScoresError:
             aside = _kept_aside(path)
             say(f"warning: {path}: was damaged; it is kept as {aside.name}, a new one begun")
             scores = []
@@ -52,19 +57,20 @@ def _alone(run: Path) -> Iterator[None]:
         yield
 
 
-def _read(path: Path) -> list[Json]:
-    """The scores in the file, none if there is no file; ValueError if it is damaged."""
+def _read(path: Path) -> list[Record]:
+    """The scores in the file, none if there is no file.
+
+    Raises:
+        DamagedScoresError: if it holds anything else.
+        RunError: if it cannot be read.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        document = read_record(path, way_out="move it away", error=DamagedScoresError)
     except FileNotFoundError:
         return []
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from error
-    document = json.loads(text)
-    scores = document.get("scores") if isinstance(document, dict) else None
-    if not isinstance(scores, list) or not all(isinstance(score, dict) for score in scores):
-        raise ValueError("no list of scores")
-    return scores
+    return document.records("scores")
 
 
 def _kept_aside(path: Path) -> Path:
@@ -79,16 +85,21 @@ def _kept_aside(path: Path) -> Path:
 def saved_scores(run: Path) -> Sequence[Json]:
     """The scores kept in `run`, oldest first; none if there is no readable `eval.json`."""
     try:
-        return _read(run / SCORES)
-    except (RunError, ValueError, RecursionError):
+        return [score.values for score in _read(run / SCORES)]
+    except RunError:
         return []
 
 
-def latest_fid(model: Path, step: int | None) -> Json | None:
-    """The newest FID of this model file as it is now, if its run has one."""
-    for score in reversed(saved_scores(model.parent)):
-        if "fid" not in score:
+def latest_fid(model: Path, step: int | None) -> float | None:
+    """The newest FID of this model file as it is now, if its run has one.
+
+    Raises:
+        RunError: if the scores are damaged.
+    """
+    for score in reversed(_read(model.parent / SCORES)):
+        if "fid" not in score.values:
             continue
-        if Path(score["fake"]).name == model.name and score["protocol"].get("step") == step:
-            return score
+        named = Path(score.get("fake", str)).name == model.name
+        if named and score.find("protocol.step", int) == step:
+            return score.get("fid", float)
     return None

@@ -12,7 +12,7 @@ import torch
 
 from gancomp.config import Json, Settings
 from gancomp.data.splits import DatasetFiles, Split
-from gancomp.errors import ConfigError
+from gancomp.errors import ConfigError, RunError
 from gancomp.export.model import open_model
 from gancomp.files import replacing, write_text
 from gancomp.metrics.features import load_inception
@@ -20,6 +20,7 @@ from gancomp.metrics.fid import Statistics, fid_from_features
 from gancomp.networks.base import TappedNetwork
 from gancomp.recipes.eval_fid import features_of, real_statistics, translated
 from gancomp.recipes.fid_request import FidRequest, Reals
+from gancomp.records import read_record
 from gancomp.seeding import derive_generator
 
 HISTORY = "selection.json"
@@ -101,6 +102,7 @@ class Selection:
 
     Raises:
         WeightsError: if there are no Inception weights.
+        RunError: if a history is there and damaged.
         ConfigError: see `divide`.
     """
 
@@ -124,6 +126,7 @@ class Selection:
             [settings.selection.select], self.judging.target, self.judging.target_half
         )
         self._real_statistics: Statistics | None = None
+        self.history()  # a damaged one is better known before the first step
 
     def score(self, step: int) -> None:
         """Scores the student as it is after `step`, and keeps it if none before was better."""
@@ -161,13 +164,25 @@ class Selection:
         return self._real_statistics
 
     def history(self) -> list[Json]:
-        """The scores so far, oldest first."""
+        """The scores so far, oldest first.
+
+        Raises:
+            RunError: if what is kept of them is damaged.
+        """
         try:
-            document = json.loads((self.folder / HISTORY).read_text())
-            history: list[Json] = document["history"]
-        except (OSError, ValueError, KeyError):
+            document = read_record(
+                self.folder / HISTORY,
+                way_out=f"remove it, and {BEST}, to choose among later scores",
+            )
+        except FileNotFoundError:
             return []
-        return history
+        except OSError as error:
+            raise RunError(f"{self.folder / HISTORY}: cannot be read ({error.strerror})") from error
+        scores = document.records("history")
+        for score in scores:
+            score.get("step", int)
+            score.get("fid", float)
+        return [score.values for score in scores]
 
     def hand_out(self, student: Path) -> None:
         """Puts the best student in the place of the last one, which is kept beside it."""

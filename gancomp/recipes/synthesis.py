@@ -11,7 +11,7 @@ import torch
 from gancomp.config import Json, NetworkSettings, Settings, merge
 from gancomp.data.splits import DatasetFiles
 from gancomp.engine.checkpoint import load_newest
-from gancomp.engine.run import CONFIG, read_config
+from gancomp.engine.run import CONFIG, read_config, settings_in
 from gancomp.errors import CheckpointError, ConfigError, MissingPartError
 from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import open_model
@@ -275,10 +275,10 @@ def discriminator_of(source: str) -> TappedNetwork | None:
 
 
 def _discriminator_of_run(run: Path) -> TappedNetwork | None:
-    saved = read_config(run)["settings"]
-    settings = NetworkSettings(**saved["discriminator"])
+    saved = settings_in(read_config(run))
+    settings = saved.discriminator
     # in a student's run `discriminator` is the student's own
-    name = "teacher_discriminator" if saved["command"] == "distill" else "discriminator"
+    name = "teacher_discriminator" if saved.command == "distill" else "discriminator"
     state = networks_of_run(run).get(name)
     if state is None or settings.arch not in NETWORKS:
         return None
@@ -295,8 +295,7 @@ def _discriminator_of_run(run: Path) -> TappedNetwork | None:
 def networks_of_run(run: Path) -> Json:
     """The weights in the newest whole checkpoint of `run`, by network; nothing without one."""
     checkpoint = load_newest(run / "checkpoints", lambda message: None)
-    networks: Json = checkpoint.state["networks"] if checkpoint else {}
-    return networks
+    return checkpoint.networks() if checkpoint else {}
 
 
 def bring_discriminator(task: Task, source: str) -> None:

@@ -208,13 +208,14 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
         run.write_config(config)
         return None
     saved = read_config(run.path)
-    weights = saved["perceptual"]
+    weights = saved.get("perceptual", dict)
     if weights | {"file": None} != config["perceptual"] | {"file": None}:  # the checksum counts
         raise ConfigError(
             "--resume: the run was started with other perceptual weights "
-            f"({weights.get('file', weights['source'])}); give the same --vgg"
+            f"({weights.get('file', weights.get('source'))}); give the same --vgg"
         )
-    run.write_config(saved | {"settings": config["settings"]})  # a new length holds from now on
+    # a new length holds from now on
+    run.write_config(saved.values | {"settings": config["settings"]})
     return load_newest(run.checkpoints, view.say)
 
 

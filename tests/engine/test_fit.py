@@ -333,6 +333,35 @@ def test_a_checkpoint_of_other_networks_is_refused_in_one_line(tmp_path: Path) -
     assert "\n" not in str(info.value)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("networks",),
+        ("optimizers", "first"),
+        ("optimizers", "first", "param_groups"),
+        ("optimizers", "first", "param_groups", 0, "lr"),
+        ("optimizers", "first", "state", 0, "exp_avg"),
+        ("rng", "cpu"),
+        ("outcome",),
+        ("outcome", "seconds"),
+    ],
+)
+@pytest.mark.parametrize("value", [torch.zeros(7), "text", None, [[]]])
+def test_a_checkpoint_whose_values_are_of_another_kind_is_refused(
+    path: tuple[Any, ...], value: Any, tmp_path: Path
+) -> None:
+    train(tmp_path, max_steps=2)
+    checkpoint = newest(tmp_path)
+    assert checkpoint is not None
+    inner: Any = checkpoint.state
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    with pytest.raises(CheckpointError, match="does not fit this run's networks") as info:
+        engine.restore(Toy(), checkpoint, torch.device("cpu"))
+    assert "\n" not in str(info.value)
+
+
 def test_a_full_disk_in_metrics_is_one_line_and_the_checkpoint_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,7 +369,7 @@ def test_a_full_disk_in_metrics_is_one_line_and_the_checkpoint_stays(
     lines = (tmp_path / "metrics.jsonl").read_text()
     (tmp_path / "metrics.jsonl").unlink()
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
-    monkeypatch.setattr(RunFolder, "forget_metrics_after", lambda self, step: None)
+    monkeypatch.setattr(RunFolder, "forget_metrics_after", lambda *_: None)
     with pytest.raises(RunError, match=r"metrics.jsonl: not written, the disk is full"):
         train(tmp_path)
     assert state(tmp_path)[0] == 5  # the step was taken, even if its line is lost

@@ -219,14 +219,26 @@ def test_metrics_of_steps_to_be_taken_again_and_a_torn_last_line_are_dropped(
         path = run.path / "metrics.jsonl"
         whole = path.read_text()
         path.write_text(whole + '{"step": 5, "los')
-        run.forget_metrics_after(3)
+        run.forget_metrics_after(3, pytest.fail)
         assert path.read_text() == "".join(whole.splitlines(keepends=True)[:3])
-        run.forget_metrics_after(0)
+        run.forget_metrics_after(0, pytest.fail)
         assert path.read_text() == ""
 
 
+def test_lines_that_are_no_metrics_are_left_out_and_the_file_is_kept_aside(tmp_path: Path) -> None:
+    content = '5\n{}\n{"step": 1}\n{"step": "2"}\n' + "[" * 100_000 + '\n{"step": 3}\n'
+    (tmp_path / "metrics.jsonl").write_text(content)
+    said: list[str] = []
+    RunFolder(tmp_path).forget_metrics_after(2, said.append)
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n'
+    assert (tmp_path / "metrics.jsonl.damaged").read_text() == content
+    assert len(said) == 1
+    assert "line 1: " in said[0]
+    assert "4 such lines" in said[0]
+
+
 def test_forgetting_metrics_that_were_never_written_is_no_error(tmp_path: Path) -> None:
-    RunFolder(tmp_path).forget_metrics_after(3)
+    RunFolder(tmp_path).forget_metrics_after(3, pytest.fail)
     assert not list(tmp_path.iterdir())
 
 
@@ -264,5 +276,5 @@ def test_settings_are_written_as_json_with_a_line_end(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.write_config({"settings": {"a": 1}})
     text = (tmp_path / "config.json").read_text()
-    assert json.loads(text) == read_config(tmp_path) == {"settings": {"a": 1}}
+    assert json.loads(text) == read_config(tmp_path).values == {"settings": {"a": 1}}
     assert text.endswith("}\n")

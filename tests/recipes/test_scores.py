@@ -52,7 +52,8 @@ def test_a_damaged_file_is_kept_aside_and_said(content: str, tmp_path: Path) -> 
     for number in (1, 2):
         path.write_bytes(content.encode("latin-1"))
         assert saved_scores(tmp_path) == []
-        assert latest_fid(tmp_path / "a", 1) is None
+        with pytest.raises(RunError, match=r"eval\.json: is damaged"):
+            latest_fid(tmp_path / "a", 1)
         remember(tmp_path, score_of("a"), told.append)
         assert saved_scores(tmp_path) == [score_of("a")]
         aside = tmp_path / f"eval.damaged-{number}.json"
