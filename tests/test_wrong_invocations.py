@@ -211,7 +211,11 @@ CASES: list[tuple[str, str, str]] = [
     # images and statistics for scoring and translating
     ("translate student.safetensors nosuch.png -o new", "nosuch.png", "check the path"),
     ("translate student.safetensors empty -o new", "empty", "give image files"),
-    ("translate student.safetensors notes.txt -o new --strict", "notes.txt", "no known format"),
+    (
+        "translate student.safetensors notes.txt -o new --strict",
+        "notes.txt",
+        "no format that is read",
+    ),
     ("eval-fid --fake nosuch --real data/testA", "--fake nosuch", "folder of images"),
     ("eval-fid --fake data/testA --real empty", "--real empty", "check the path"),
     ("eval-fid --fake data/testA --real cut.npz", "cut.npz", "mu and sigma"),

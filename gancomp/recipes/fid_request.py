@@ -251,7 +251,10 @@ def listing(option: str, folder: Path, say: Say) -> tuple[Path, ...]:
     formats = ", ".join(sorted(PYTORCH_FID_SUFFIXES))
     if not paths:
         holds = f"none, but {len(others)} others ({count_suffixes(others)})" if others else "none"
-        raise DataError(f"{option} {folder}: no images that FID counts ({formats}): holds {holds}")
+        raise DataError(
+            f"{option} {folder}: of the images that FID counts ({formats}) it holds {holds}; check "
+            "the path"
+        )
     if others:
         say(
             f"warning: {option} {folder}: ignored {len(others)} files ({count_suffixes(others)}); "

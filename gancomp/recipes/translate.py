@@ -20,6 +20,7 @@ from gancomp.networks.fast import FastGenerator, accelerate
 from gancomp.networks.inference import run_generator
 from gancomp.paths import expanded
 from gancomp.recipes.enlarge import enlarge
+from gancomp.recipes.memory import check_memory
 from gancomp.recipes.models import check_translates, choose
 
 MIN_SIZE, MAX_SIZE = 8, 4096
@@ -63,7 +64,7 @@ def translate(
     written, failed = [], []
     for file, target in zip(files, _targets(files, out), strict=True):
         try:
-            _translate_file(network, file, target, size)
+            _translate_file(network, file, target, size=size, say=say)
             written.append(str(target))
         except UnwritableError:
             raise
@@ -118,10 +119,19 @@ def _targets(files: list[Path], out: Path) -> list[Path]:
     return targets
 
 
-def _translate_file(network: FastGenerator, file: Path, target: Path, size: int | None) -> None:
+def _translate_file(
+    network: FastGenerator,
+    file: Path,
+    target: Path,
+    *,
+    size: int | None,
+    say: Callable[[str], None],
+) -> None:
     image = load_image(file)
     if size is not None:
         image = resize(image, size)
+    if network.network.scale == 1:
+        check_memory(network.network, image.size, str(file), say)
     try:
         pixels = _output(network, image)
     except (RuntimeError, MemoryError) as error:

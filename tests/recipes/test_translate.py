@@ -22,6 +22,7 @@ from gancomp.networks.fast import FastGenerator, accelerate
 from gancomp.networks.inference import run_generator
 from gancomp.networks.tiling import upscaled_tiles
 from gancomp.recipes import enlarge as enlarging
+from gancomp.recipes import memory
 from gancomp.registry import build_network
 from gancomp.seeding import derive_generator
 
@@ -358,3 +359,25 @@ def test_a_size_that_the_network_takes_is_passed_on_unchanged(height: int, width
     images = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
         assert torch.equal(run_generator(network, images), network(images))
+
+
+def test_a_large_picture_is_told_what_it_takes_and_refused_where_that_is_not_free(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = picture(Path("photo.png"), (64, 48))
+    monkeypatch.setattr(memory, "WORTH_ASKING", 64 * 48)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10**9)
+    outcome = run_command(capsys, "translate", model, source, "-o", "new", "--device", "cpu")
+    assert outcome.status == 0
+    assert "photo.png: 64x48 pixels take about 0.0 GB as a whole, 1.0 GB are free" in outcome.err
+    monkeypatch.setattr(memory, "available_bytes", lambda: 64 * 48 * memory.IMAGES)
+    small = picture(Path("small.png"), (32, 32))
+    given = [model, source, small, "-o", "newer", "--device", "cpu", "--json"]
+    document = run_command(capsys, "translate", *given).document
+    assert document["written"] == ["newer/small.png"]
+    assert "use --size, or cut the picture" in document["failed"][0]["error"]
+
+
+def test_a_layer_s_bytes_are_those_of_its_input_and_its_output() -> None:
+    layer = torch.nn.Conv2d(3, 5, 3, padding=1)
+    assert memory.bytes_per_pixel(layer) == 4 * (3 + 5)
