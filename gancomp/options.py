@@ -134,6 +134,8 @@ OPTIONS: tuple[Option, ...] = (
     _option(SYNTHESIS, "--ema-start", int, "method.options.ema_start", "It is but a copy until this step.", "0; BigGAN 20,000"),
     _option(SYNTHESIS, "--accumulation", int, "method.options.accumulation", "A batch passes in that many parts.", "1; BigGAN 8"),
     _option(SYNTHESIS, "--d-lr", float, "method.options.d_lr", "Adam's rate for the discriminators.", "--lr; BigGAN 4e-4"),
+    _option(SYNTHESIS, "--d-steps", int, "method.options.d_steps", "Discriminator steps per generator step, each on a batch of its own.", "1"),
+    _option(SYNTHESIS, "--turn-order", str, "method.options.turn_order", "Who learns first in a step: generator-first, or discriminator-first as in BigGAN's release.", "generator-first"),
     _option(SYNTHESIS, "--teacher-kimg", float, "stages.teacher_kimg", "Without --teacher: train the teacher first, for that many thousands of images.", "the preset's", pretrain={"help": "Length in thousands of images, instead of --max-steps."}),
     _distil(SYNTHESIS, "--stage1-kimg", float, "stages.stage1_kimg", "Then the student alone, for as many.", "the preset's; 0 is one stage"),
     _distil(SYNTHESIS, "--stage2-kimg", float, "stages.stage2_kimg", "Then under its teacher for as many, instead of --max-steps.", "the preset's"),

@@ -13,7 +13,7 @@ from gancomp.engine.phases import Step
 from gancomp.errors import ConfigError
 from gancomp.losses.gan import generator_loss
 from gancomp.methods.base import Ingredients
-from gancomp.methods.game import Game, GanOptions, judge_phases
+from gancomp.methods.game import Game, GanOptions, judge_phases, turn_of
 from gancomp.methods.synthesis import SynthesisMethod, task_of
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.synthesis import SynthesisDiscriminator, SynthesisGenerator
@@ -69,12 +69,13 @@ class Dgl(SynthesisMethod):
         self.guided = options.lambda_dgl > 0
         self.learns = self.guided and options.teacher_discriminator == "finetune"
         teacher_discriminator.requires_grad_(False).eval()
-        self._phases = self.game.phases()
+        judges = []
         if self.learns:
             names = ("teacher_discriminator", "teacher_r1")
-            self._phases += judge_phases(
+            judges = judge_phases(
                 teacher_discriminator, options, ingredients.optimiser, names=names
             )
+        self._phases = self.game.phases(judges)
 
     def train(self, mode: bool = True) -> Dgl:
         """Sets the mode of all networks; a frozen discriminator stays as the teacher left it."""
@@ -100,10 +101,11 @@ class Dgl(SynthesisMethod):
     def losses(self, phase: str, step: Step) -> dict[str, Tensor]:
         """Those of the game; the student's with the teacher's verdict."""
         _, judge = self.task.players
-        if phase == "teacher_discriminator":
-            return self.game.judge_losses(step, judge)
-        if phase == "teacher_r1":
-            return self.game.r1_losses(step, judge)
+        name, turn = turn_of(phase)
+        if name == "teacher_discriminator":
+            return self.game.judge_losses(step, judge, turn)
+        if name == "teacher_r1":
+            return self.game.r1_losses(step, judge, turn)
 
         def guidance(fakes: Judged) -> dict[str, Tensor]:
             logits = fakes.by(judge)

@@ -7,6 +7,8 @@
 | `discriminator` | both adversarial terms; then the average follows the generator | always |
 | `r1` | the gradient of D at real images | every 16th step |
 
+With several turns of the discriminator in a step (`d_steps`), the last two come again, as
+`discriminator-2`, `r1-2` and so on; under `discriminator-first` they come before the generator's.
 A lazy regulariser is a phase of its own that shares the optimiser of the phase before it; its term
 is multiplied by the number of steps it stands for, and Adam's rate and betas are those of n + 1
 steps in the time of n. Source: Karras et al. 2020 (StyleGAN2), appendix B; Brock et al. 2018
@@ -15,7 +17,7 @@ steps in the time of n. Source: Karras et al. 2020 (StyleGAN2), appendix B; Broc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -60,6 +62,10 @@ class GanOptions:
         ema_start: the average is but a copy until this step.
         accumulation: a batch passes in that many parts, whose gradients add up.
         d_lr: the discriminator's rate; None is the generator's.
+        d_steps: turns of the discriminator in a step, each with images of its own: the batch holds
+            that many times as many (BigGAN's release; DGL-GAN's on CIFAR-10 has 4).
+        turn_order: whose turn comes first; StyleGAN2's release has the generator's, BigGAN's the
+            discriminator's.
     """
 
     r1_gamma: float | Literal["auto"] = setting("auto", "--r1-gamma", least=0.0)
@@ -72,6 +78,10 @@ class GanOptions:
     ema_start: int = setting(0, "--ema-start", least=0)
     accumulation: int = setting(1, "--accumulation", least=1, most=4096)
     d_lr: float | None = setting(None, "--d-lr", above=0.0, most=10.0)
+    d_steps: int = setting(1, "--d-steps", least=1, most=100)
+    turn_order: Literal["generator-first", "discriminator-first"] = setting(
+        "generator-first", "--turn-order"
+    )
 
 
 def automatic_r1_gamma(size: int, batch_size: int) -> float:
@@ -141,21 +151,31 @@ class Game(nn.Module):
             generator.latent_avg = None  # the average's affair from now on
         self._optimiser = optimiser
 
-    def _generator_phases(self, optimiser: OptimiserSettings) -> list[Phase]:
+    def _generator_phases(self, after: Callable[[int], None] | None) -> list[Phase]:
         rules, generator = self.rules, self.generator
         every = rules.path_every if rules.path_weight > 0 else None
-        optimizer = lazy_adam(generator, optimiser, every)
-        phases = [Phase(self.role, generator, optimizer)]
+        optimizer = lazy_adam(generator, self._optimiser, every)
+        phases = [Phase(self.role, generator, optimizer, after=after)]
         if every is not None:
             phases.append(Phase("path", generator, optimizer, every=every))
         return phases
 
-    def phases(self) -> list[Phase]:
-        """Generator, path lengths, discriminator, R1; new ones at every call."""
-        return [
-            *self._generator_phases(self._optimiser),
-            *judge_phases(self.discriminator, self.rules, self._optimiser, after=self._follow),
-        ]
+    def phases(self, judges: Sequence[Phase] = ()) -> list[Phase]:
+        """Generator, path lengths, discriminator, R1; new ones at every call.
+
+        Args:
+            judges: of further discriminators, behind those of the game's own.
+        """
+        # the average follows when both have had their turns
+        judge_first = self.rules.turn_order == "discriminator-first"
+        own = judge_phases(
+            self.discriminator,
+            self.rules,
+            self._optimiser,
+            after=None if judge_first else self._follow,
+        )
+        generators = self._generator_phases(self._follow if judge_first else None)
+        return [*own, *judges, *generators] if judge_first else [*generators, *own, *judges]
 
     def networks(self) -> dict[str, nn.Module]:
         """What a checkpoint must hold."""
@@ -182,10 +202,10 @@ class Game(nn.Module):
                 return self._generator_losses(step, extra)
             case "path":
                 return self._in_parts(step, lambda part: self._path_losses(step, part))
-            case "discriminator":
-                return self.judge_losses(step, self.discriminator)
-            case _:
-                return self.r1_losses(step, self.discriminator)
+        name, turn = turn_of(phase)
+        if name == "discriminator":
+            return self.judge_losses(step, self.discriminator, turn)
+        return self.r1_losses(step, self.discriminator, turn)
 
     def _generator_losses(self, step: Step, extra: Extra | None) -> Terms:
         def terms_of(part: int) -> Terms:
@@ -216,12 +236,14 @@ class Game(nn.Module):
         self.standing.path_mean.copy_(mean)
         return {"length": rules.path_weight * rules.path_every * penalty}
 
-    def judge_losses(self, step: Step, judge: SynthesisDiscriminator) -> Terms:
-        """How far `judge` is from telling the batch from the generator's images."""
-        reals, count = reals_of(step, judge), self.rules.accumulation
+    def judge_losses(self, step: Step, judge: SynthesisDiscriminator, turn: int = 0) -> Terms:
+        """How far `judge` is from telling its turn's images from the generator's."""
+        count = self.rules.accumulation
+        reals = reals_of(step, judge).part(turn, self.rules.d_steps)
 
         def terms_of(part: int) -> Terms:
-            return judging(self.kind, judge, reals.part(part, count), self._fakes(step, part))
+            fakes = self._fakes(step, turn * count + part)
+            return judging(self.kind, judge, reals.part(part, count), fakes)
 
         return self._in_parts(step, terms_of)
 
@@ -235,9 +257,10 @@ class Game(nn.Module):
 
         return cast(Judged, step.once(f"fakes {part}", make))
 
-    def r1_losses(self, step: Step, judge: SynthesisDiscriminator) -> Terms:
-        """R1 of `judge` at the batch, for all the steps until the next one."""
-        reals, rules = reals_of(step, judge), self.rules
+    def r1_losses(self, step: Step, judge: SynthesisDiscriminator, turn: int = 0) -> Terms:
+        """R1 of `judge` at its turn's images, for all the steps until the next one."""
+        rules = self.rules
+        reals = reals_of(step, judge).part(turn, rules.d_steps)
         gamma = rules.r1_gamma
         if gamma == "auto":
             gamma = automatic_r1_gamma(reals.images.shape[-1], len(reals.images))
@@ -254,7 +277,7 @@ class Game(nn.Module):
         return self._in_parts(step, terms_of)
 
     def _part_size(self, step: Step) -> int:
-        return len(step.batch["image"]) // self.rules.accumulation
+        return len(step.batch["image"]) // (self.rules.d_steps * self.rules.accumulation)
 
     def _draw(self, step: Step, phase: str, part: int, count: int | None = None) -> Latents:
         count = self._part_size(step) if count is None else count
@@ -304,14 +327,24 @@ def judge_phases(
     names: tuple[str, str] = ("discriminator", "r1"),
     after: Callable[[int], None] | None = None,
 ) -> list[Phase]:
-    """A discriminator's phase, and that of its R1 unless there is none."""
+    """A discriminator's turns in a step, each with its R1 unless there is none."""
     every = None if rules.r1_gamma == 0 else rules.r1_every
     rate = optimiser.lr if rules.d_lr is None else rules.d_lr
     optimizer = lazy_adam(judge, replace(optimiser, lr=rate), every)
-    phases = [Phase(names[0], judge, optimizer, after=after)]
-    if every is not None:
-        phases.append(Phase(names[1], judge, optimizer, every=every))
+    phases = []
+    for turn in range(rules.d_steps):
+        first, lazy = (name if turn == 0 else f"{name}-{turn + 1}" for name in names)
+        last = turn == rules.d_steps - 1
+        phases.append(Phase(first, judge, optimizer, after=after if last else None))
+        if every is not None:
+            phases.append(Phase(lazy, judge, optimizer, every=every))
     return phases
+
+
+def turn_of(phase: str) -> tuple[str, int]:
+    """A phase's name without its turn, and the turn, from 0."""
+    name, _, number = phase.partition("-")
+    return name, int(number or 1) - 1
 
 
 def lazy_adam(

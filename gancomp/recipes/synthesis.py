@@ -165,14 +165,16 @@ def _with_length(values: Json, typed: Json) -> Json:
     kimg, most = stages.get(own), (typed.get("schedule") or {}).get("max_steps")
     if not isinstance(batch_size, int) or batch_size < 1:
         return values  # refused by its limits later on
-    if not isinstance(kimg, int | float) or kimg <= 0:
+    turns = values["method"].get("options", {}).get("d_steps", 1)
+    if not isinstance(kimg, int | float) or kimg <= 0 or not isinstance(turns, int) or turns < 1:
         return values  # likewise
+    images = turns * batch_size
     if most is None:
-        return merge(values, {"schedule": {"max_steps": steps_of(kimg, batch_size)}})
+        return merge(values, {"schedule": {"max_steps": steps_of(kimg, images)}})
     if typed_stages.get(own) is not None:
         raise ConfigError(f"--{own.replace('_', '-')} and --max-steps: give one of them")
     bounded = {
-        name: min(stages[name], most * batch_size / 1000)
+        name: min(stages[name], most * images / 1000)
         for name in ("teacher_kimg", "stage1_kimg")
         if name not in typed_stages and stages.get(name) and isinstance(most, int) and most > 0
     }

@@ -27,14 +27,15 @@ def stages_of(settings: Settings, options: Any) -> list[Stage]:
     lengths, stages = settings.stages, []
     if settings.command != "distill":
         return []
+    images = options.d_steps * settings.data.batch_size
     if settings.teacher.source is None and options.lambda_dgl > 0:
         # runs of earlier versions have a length in steps
         steps = lengths.teacher_gan_steps
         if lengths.teacher_kimg is not None:
-            steps = steps_of(lengths.teacher_kimg, settings.data.batch_size)
+            steps = steps_of(lengths.teacher_kimg, images)
         stages.append(Stage("0-teacher-gan", "teacher", "gan", steps))
     if lengths.stage1_kimg > 0 and lengths.student_source is None:
-        steps = steps_of(lengths.stage1_kimg, settings.data.batch_size)
+        steps = steps_of(lengths.stage1_kimg, images)
         stages.append(Stage("1-student-gan", "student", "gan", steps))
     return stages
 

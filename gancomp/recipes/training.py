@@ -221,7 +221,8 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
 
 def images_per_step(plan: Plan) -> int:
     """How many images of the dataset a step looks at."""
-    return plan.settings.data.batch_size
+    turns: int = getattr(plan.options, "d_steps", 1)  # of a discriminator, each with its own
+    return turns * plan.settings.data.batch_size
 
 
 def make_reader(plan: Plan, view: View) -> IndexedDataset:

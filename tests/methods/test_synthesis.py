@@ -25,7 +25,7 @@ from gancomp.engine.phases import Progress, Step, optimizers
 from gancomp.errors import ConfigError
 from gancomp.methods.game import Game, automatic_r1_gamma
 from gancomp.networks.synthesis import Latents
-from gancomp.tasks.synthesis import draw, fakes_of
+from gancomp.tasks.synthesis import draw, fakes_of, judging, reals_of
 
 
 def step_of(index: int = 0, arch: str = "stylegan2") -> Step:
@@ -318,3 +318,62 @@ def test_a_step_takes_the_phases_whose_turn_it_is() -> None:
         for index in range(4)
     ]
     assert [len(names) for names in turns] == [4, 2, 3, 3]
+
+
+# several turns, and who comes first
+
+
+def test_the_discriminator_may_have_several_turns_each_with_its_regulariser() -> None:
+    names = [phase.name for phase in tiny_method("gan", d_steps=2).phases()]
+    assert names == ["teacher", "path", "discriminator", "r1", "discriminator-2", "r1-2"]
+    phases = tiny_method("gan", d_steps=3, turn_order="discriminator-first").phases()
+    judges = [f"{name}{turn}" for turn in ("", "-2", "-3") for name in ("discriminator", "r1")]
+    assert [phase.name for phase in phases] == [*judges, "teacher", "path"]
+    assert len({id(phase.optimizer) for phase in phases}) == 2
+    assert [phase.name for phase in phases if phase.after is not None] == ["teacher"]
+
+
+@pytest.mark.parametrize("arch", ["stylegan2", "biggan"])
+@pytest.mark.parametrize("order", ["generator-first", "discriminator-first"])
+def test_turns_equal_a_literal_loop_over_the_releases_step(arch: str, order: str) -> None:
+    """Hinge or logistic terms, plain Adam, by hand: each turn has its own images and fakes."""
+    options = {"r1_gamma": 0.0, "path_weight": 0.0, "turn_order": order}
+    method, twin = (tiny_method("gan", arch, d_steps=2, **options) for _ in range(2))
+    batch = tiny_batch(arch, count=2 * BATCH)
+    run_step(tiny_loop(method), 0, batch)
+    game: Game = twin.game
+    opt_g, opt_d = (optimizers(twin.phases())[name] for name in ("teacher", "discriminator"))
+
+    def learn_generator() -> None:
+        game.discriminator.requires_grad_(False)
+        fakes = fakes_of(game.generator, latents_of(twin, "generator"))
+        logits = fakes.by(game.discriminator)
+        loss = -logits.mean() if arch == "biggan" else torch.nn.functional.softplus(-logits).mean()
+        opt_g.zero_grad()
+        loss.backward()
+        opt_g.step()
+        game.discriminator.requires_grad_(True)
+
+    def learn_discriminator(turn: int) -> None:
+        some = {name: item[turn * BATCH : (turn + 1) * BATCH] for name, item in batch.items()}
+        reals = reals_of(Step(0, some), game.discriminator)
+        with torch.no_grad():
+            fakes = fakes_of(game.generator, latents_of(twin, "discriminator", part=turn))
+        opt_d.zero_grad()
+        terms = judging(game.kind, game.discriminator, reals, fakes)
+        (terms["real"] + terms["fake"]).backward()
+        opt_d.step()
+
+    turns = [learn_generator, lambda: learn_discriminator(0), lambda: learn_discriminator(1)]
+    for learn in turns if order == "generator-first" else [*turns[1:], turns[0]]:
+        learn()
+    for name in ("generator", "discriminator"):
+        found, wanted = (item.networks()[name].state_dict() for item in (method, twin))
+        for key, value in wanted.items():
+            torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-6)
+
+
+def test_one_turn_of_the_generator_first_is_the_step_without_these_options_bit_for_bit() -> None:
+    plain, named = tiny_method("gan"), tiny_method("gan", d_steps=1, turn_order="generator-first")
+    assert_equal(take_steps(plain, 3), take_steps(named, 3))
+    assert_equal(whole_state(plain), whole_state(named))

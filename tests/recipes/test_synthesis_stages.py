@@ -148,6 +148,27 @@ def test_every_length_of_a_preset_is_a_number_of_images(
         assert [count * batch_size / 1000 for count in steps] == kimg
 
 
+def test_turns_of_the_discriminator_count_as_images(photos: Path) -> None:
+    stages = {"teacher_kimg": 0.08, "stage1_kimg": 0.16, "stage2_kimg": 0.24}
+    values = typed(photos, stages=stages, method={"options": {"d_steps": 4}})
+    del values["schedule"]
+    plan = planned("distill", values)
+    assert [stage.steps for stage in stages_of(plan.settings, plan.options)] == [5, 10]
+    assert plan.settings.schedule.max_steps == 15
+
+
+def test_several_turns_run_through_all_stages(photos: Path, tmp_path: Path) -> None:
+    options = {"d_steps": 2, "turn_order": "discriminator-first"}
+    values = all_stages(
+        photos,
+        stages={"teacher_kimg": 0.008, "stage1_kimg": 0.008, "stage2_kimg": 0.016},
+        method={"options": options | {"teacher_discriminator": "finetune"}},
+    )
+    result = distill(Given(overrides=values, out=tmp_path / "run"), ConsoleView())
+    assert (result.outcome.step, result.outcome.num_images) == (2, 16)
+    assert {"discriminator-2/real", "teacher_discriminator-2/fake"} <= result.outcome.losses.keys()
+
+
 @pytest.mark.parametrize("command", ["distill", "pretrain"])
 def test_max_steps_bounds_the_whole_command_stages_included(command: str, photos: Path) -> None:
     values = {
