@@ -134,6 +134,10 @@ class DeepUNetGenerator(UNetGenerator):
         self.default_taps = tuple(f"{paths[level]}.model.{layer}" for level, layer in ends)
         self.tap_channels = dict(zip(self.default_taps, self.tap_channels.values(), strict=True))
 
+    def tap_names(self) -> tuple[str, ...]:
+        """Every layer and level, as in `unet256`; an expansion block is one layer."""
+        return tuple(name for name in super().tap_names() if ".conv_block." not in name)
+
 
 def _add_expansions(
     level: UNetLevel, down: int, up: int, *, norm: str, outermost: bool

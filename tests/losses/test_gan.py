@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from golden_values import assert_value_and_gradient, g
 from torch import Tensor
 
 from gancomp.losses.gan import (
@@ -135,3 +136,12 @@ def test_an_unknown_kind_is_refused_and_the_known_ones_named(
 ) -> None:
     with pytest.raises(ValueError, match=r"'wgan'.*lsgan, hinge, vanilla"):
         loss("wgan", torch.zeros(1))
+
+
+@pytest.mark.parametrize("kind", GAN_KINDS)
+@pytest.mark.parametrize(
+    ("player", "name"), [("generator", "real/G"), ("real", "real/D"), ("fake", "fake/D")]
+)
+def test_terms_are_those_of_the_published_code(kind: str, player: str, name: str) -> None:
+    logits = g((2, 1, 6, 6), 20).requires_grad_()
+    assert_value_and_gradient(LOSSES[player](kind, logits), f"gan/{kind}/{name}", logits)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden_values import assert_golden, fill, g, golden, img, u
-from torch import Tensor
+from golden_values import assert_golden, assert_value_and_gradient, fill, g, golden, img, u
+from torch import Tensor, nn
 
 from gancomp.errors import ConfigError
+from gancomp.losses.feature import feature_loss
 from gancomp.losses.gan import discriminator_fake_loss, discriminator_real_loss, generator_loss
 from gancomp.losses.gates import adversarial_gap, selective_activation_loss, smoothed_gap
+from gancomp.losses.maps import content_loss, texture_loss
 from gancomp.networks.gated_patchgan import ChannelGate, GatedPatchGAN, gated_patchgan
 from gancomp.networks.patchgan import PatchGAN, patchgan
 
@@ -108,6 +110,55 @@ def test_the_gates_loss_and_gradients_are_those_of_the_released_code(task: str) 
     gradients = torch.autograd.grad(loss, list(student.gates()))
     for gradient, expected in zip(gradients, entry["grad_alpha_all"], strict=True):
         assert_golden(gradient, expected)
+
+
+def test_gccs_paired_objective_and_its_gradient_are_those_of_the_released_code() -> None:
+    entry = golden(name := "gcc/pix2pix generator objective with distillation")
+    source, target, teacher = (img(SHAPE, k) for k in (80, 81, 87))
+    student = img(SHAPE, 83).requires_grad_()
+    own = stored(gated_patchgan(4, in_channels=6), 6400, 5100)
+    of_teacher = fill(patchgan(4, in_channels=6, norm="batch"), 7400).train()
+    taps = ("model.4", "model.10")
+    seen_T, seen_S = (
+        list(of_teacher.features(torch.cat([source, x], 1), taps).values())
+        for x in (teacher, student)
+    )
+    maps_T = [g((1, 32, 16, 16), 30 + i) for i in range(4)]
+    adaptors = [fill(nn.Conv2d(16, 32, 1, bias=False), 2000 + 100 * i) for i in range(4)]
+    maps_S = [adapt(g((1, 16, 16, 16), 40 + i)) for i, adapt in enumerate(adaptors)]
+    sides = [*maps_T, *seen_T], [*maps_S, *seen_S]
+    terms = {
+        "gan": generator_loss("hinge", judged(own, student, source)),
+        "l1": 100 * feature_loss([target], [student]),
+        "gram": 1e4 * texture_loss(*sides, distance="rmse"),
+        "content": 50 * content_loss(*sides, distance="rmse"),
+    }
+    for kind, term in terms.items():
+        assert_golden(term, entry[kind])
+    assert_value_and_gradient(torch.stack(list(terms.values())).sum(), name, student)
+
+
+def test_gccs_unpaired_objective_gets_its_images_gradient_from_its_own_discriminator_only() -> None:
+    entry = golden("gcc/CycleGAN generator objective with distillation")
+    student = img(SHAPE, 83).requires_grad_()
+    value = generator_loss("lsgan", stored(gated_patchgan(4), 6000, 5100)(student))
+    assert_golden(value, entry["gan_A"])
+    (gradient,) = torch.autograd.grad(value, student)
+    assert_golden(gradient, entry["grad"])
+    other = stored(gated_patchgan(4), 6200, 5101)(img(SHAPE, 82))
+    assert_golden(generator_loss("lsgan", other), entry["gan_B"])
+    cycles = {
+        "cycle_A": (90, 80, 10),
+        "cycle_B": (91, 81, 10),
+        "idt_A": (91, 81, 5),
+        "idt_B": (90, 80, 5),
+    }
+    names = [kind for kind in entry if kind.startswith(("gan", "cycle", "idt", "gram", "content"))]
+    assert set(cycles) < set(names)
+    assert sum(entry[kind] for kind in names) == pytest.approx(entry["value"], rel=1e-12)
+    for kind, (image, wanted, weight) in cycles.items():
+        term = weight * feature_loss([img(SHAPE, wanted)], [img(SHAPE, image)])
+        assert_golden(term, entry[kind])
 
 
 def test_the_teachers_gap_is_smoothed_as_in_the_released_code() -> None:
