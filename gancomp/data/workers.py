@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, wait
 from multiprocessing import connection
@@ -53,6 +54,7 @@ class Workers(Generic[Item]):
             with _inherited_by_forks(loader), _deaths_not_raised():
                 self._batches: Iterator[Item] = iter(loader)
         except OSError as error:
+            _forget_half_made(error)
             raise WorkerError(f"--workers {self.num_workers}: {why_not_started(error)}") from error
         self._processes: set[BaseProcess] = set(multiprocessing.active_children()) - before
 
@@ -103,6 +105,15 @@ class Workers(Generic[Item]):
         """Ends the processes, whatever they are doing; torch would wait 5 s for each."""
         for process in self._processes:
             process.terminate()
+
+
+def _forget_half_made(error: OSError) -> None:
+    """Drops torch's iterator whose making failed, which complains about what it lacks."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        traceback.clear_frames(error.__traceback__)
+    finally:
+        sys.unraisablehook = hook
 
 
 def why_not_started(error: OSError) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections import deque
 
@@ -71,6 +72,18 @@ def test_processes_that_cannot_be_started_are_one_line(monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "fork", refuse)
     with pytest.raises(WorkerError, match=r"--workers 3: no such process .*Resource temporarily"):
         next(batches(Samples(), batch_size=4, seed=0, workers=3))
+
+
+def test_a_dev_shm_that_is_full_from_the_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    complaints: list[object] = []
+    monkeypatch.setattr("torch.multiprocessing.Queue", refuse)
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    with pytest.raises(WorkerError, match="--workers 1: no room in /dev/shm"):
+        next(batches(Samples(), batch_size=4, seed=0, workers=1))
+    assert not complaints
 
 
 def test_reasons_name_the_place_the_option_and_the_container_s_option() -> None:
