@@ -9,7 +9,7 @@ import typer
 
 from gancomp import __version__, console
 from gancomp.bench.commands import bench_app
-from gancomp.commands import Json, training_command
+from gancomp.commands import InRange, Json, OutRange, ResultFormat, range_of, training_command
 from gancomp.data_commands import data_app
 from gancomp.errors import ConfigError, DataError
 from gancomp.options import gather
@@ -264,6 +264,8 @@ def eval_fid(
     seed: FidSeed = None,
     truncation: FidTruncation = None,
     mirror: FidMirror = None,
+    in_range: InRange = None,
+    out_range: OutRange = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image.")] = False,
     device: Device = "auto",
     part: Part = None,
@@ -296,6 +298,8 @@ def eval_fid(
         seed=seed,
         truncation=truncation,
         mirror=mirror,
+        in_range=range_of("--in-range", in_range),
+        out_range=range_of("--out-range", out_range),
     )
     score = recipe(request, console.say)
     console.print_json(score) if json else show_fid(score)
@@ -343,11 +347,14 @@ def translate(
     ],
     inputs: Annotated[list[Path], typer.Argument(help="Image files or folders.", parser=expanded)],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the PNG results.", parser=expanded)
+        Path, typer.Option("--out", "-o", help="Folder for the results.", parser=expanded)
     ],
     size: Annotated[
         int | None, typer.Option("--size", help="Resize to this first.", show_default="native size")
     ] = None,
+    in_range: InRange = None,
+    out_range: OutRange = None,
+    format: ResultFormat = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image.")] = False,
     device: Device = "auto",
     part: Part = None,
@@ -357,11 +364,22 @@ def translate(
 
     Example: gancomp translate runs/latest photos/ -o translated
     """
+    from gancomp.recipes.translate import TranslateRequest
     from gancomp.recipes.translate import translate as recipe
 
-    result = recipe(
-        model, inputs, out, size=size, strict=strict, device=device, part=part, say=console.say
+    request = TranslateRequest(
+        model,
+        inputs,
+        out,
+        size=size,
+        strict=strict,
+        device=device,
+        part=part,
+        in_range=range_of("--in-range", in_range),
+        out_range=range_of("--out-range", out_range),
+        format=format,
     )
+    result = recipe(request, console.say)
     if json:
         console.print_json(result)
     if not result["written"]:

@@ -11,10 +11,34 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from gancomp.options import OPTIONS, Option
+from gancomp.options import OPTIONS, Option, value_range
 from gancomp.paths import expanded
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+InRange = Annotated[
+    str | None,
+    typer.Option(
+        "--in-range",
+        help="LOW,HIGH: values of the images to translate that become -1 and 1.",
+        show_default="the model's own, else that of 8 or 16 bits",
+    ),
+]
+OutRange = Annotated[
+    str | None,
+    typer.Option(
+        "--out-range",
+        help="LOW,HIGH: values that the results, or real images, have for them.",
+        show_default="the model's own, else that of 8 or 16 bits",
+    ),
+]
+ResultFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="png, tiff or npy.",
+        show_default="png; npy of floats, or of 2 or more than 3 channels",
+    ),
+]
 Function = Callable[[dict[str, Any], bool], None]
 METAVARS = {bool: "", int: "N", float: "X", str: "TEXT"}  # short: the help has 80 columns
 
@@ -86,3 +110,12 @@ def _parameter(option: Option) -> inspect.Parameter:
     return inspect.Parameter(
         option.parameter, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
     )
+
+
+def range_of(flag: str, text: str | None) -> tuple[float, float] | None:
+    """The range that was typed after `flag`, if any.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    return None if text is None else value_range(flag, text)

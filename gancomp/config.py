@@ -33,6 +33,23 @@ def setting(default: Any, flag: str | None = None, **limits: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class PixelSettings:
+    """How the files of one side hold their images; plain 8-bit RGB where there is no range.
+
+    `range` holds the values that become -1 and 1; `dtype` follows from the files.
+    """
+
+    channels: int | None = setting(None, least=1, most=8)
+    range: tuple[float, ...] | None = setting(None)
+    dtype: Literal["uint8", "uint16", "int32", "float32"] | None = setting(None)
+
+    @property
+    def num_channels(self) -> int:
+        """What a network takes or gives."""
+        return self.channels or 3
+
+
+@dataclass(frozen=True)
 class DataSettings:
     """Which images, and how they are cut: sizes in pixels, batch size in images."""
 
@@ -45,6 +62,8 @@ class DataSettings:
     flip: bool = setting(True, "--flip")
     strict: bool = setting(False, "--strict")
     cache: Literal["auto", "on", "off"] = setting("auto", "--cache")
+    source: PixelSettings = PixelSettings()
+    target: PixelSettings = PixelSettings()
 
 
 @dataclass(frozen=True)
@@ -80,8 +99,12 @@ class NetworkSettings:
         return {key: value for key, value in values.items() if value is not None}
 
 
-# one class describes three networks, each with options of its own
+# one class describes three networks, another two sides, each with options of its own
 NETWORK_FLAGS = {
+    "data.source.channels": "--in-channels",
+    "data.source.range": "--in-range",
+    "data.target.channels": "--out-channels",
+    "data.target.range": "--out-range",
     "teacher.network.arch": "--arch",
     "teacher.network.width": "--width",
     "teacher.network.norm": "--norm",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,10 @@ OPTIONS: tuple[Option, ...] = (
     _option(DATA, "--batch-size", int, "data.batch_size", "Images per step.", "1 unpaired, 4 paired, else the preset's"),
     _option(DATA, "--flip/--no-flip", bool, "data.flip", "Mirror half of the images.", "flip; BigGAN no-flip"),
     _option(DATA, "--strict/--no-strict", bool, "data.strict", "Stop at the first unreadable image instead of skipping it.", "no-strict"),
+    _option(DATA, "--in-channels", int, "data.source.channels", "Channels of source images, 1 to 8 (unpaired, paired).", "3; of .npy files, and with --in-range, as stored"),
+    _option(DATA, "--in-range", str, "data.source.range", "LOW,HIGH: their values that become -1 and 1; keeps what is deeper than 8 bits. Floats need it.", "that of 8 or 16 bits"),
+    _option(DATA, "--out-channels", int, "data.target.channels", "Channels of target images.", "as --in-channels, of the targets"),
+    _option(DATA, "--out-range", str, "data.target.range", "LOW,HIGH of their values.", "as --in-range, of the targets"),
     _option(DATA, "--cache", str, "data.cache", "Keep decoded images in memory: on, off or auto (if they take a quarter of the free memory at most).", "auto"),
     _option(NETWORKS, "--arch", str, "arch", f"Generator of teacher and student: {GENERATORS}.", "the preset's", pretrain={"help": f"Generator: {GENERATORS}."}),
     _option(NETWORKS, "--width", int, "teacher.network.width", "The teacher's width (ngf).", "64; StyleGAN2 512, BigGAN 96"),
@@ -176,7 +182,8 @@ def gather(typed: dict[str, Any]) -> Json:
         typed: parameter name to value; None for what was not typed.
 
     Raises:
-        ConfigError: if `--max-time` is no time, or `--r1-gamma` neither a number nor `auto`.
+        ConfigError: if `--max-time` is no time, `--r1-gamma` neither a number nor `auto`, or a
+            range no two numbers.
     """
     fields: Json = {}
     overrides: Json = {}
@@ -220,6 +227,21 @@ def seconds(text: str) -> float:
     return hours * 3600 + minutes * 60 + rest
 
 
+def value_range(flag: str, text: str) -> tuple[float, float]:
+    """The two numbers of `LOW,HIGH`.
+
+    Raises:
+        ConfigError: if these are no two finite numbers, the lower one first.
+    """
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"{flag} {text}: write two numbers, as in {flag} 0,65535") from None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ConfigError(f"{flag} {text}: the first number must be the lower one, both finite")
+    return low, high
+
+
 def gamma(text: str) -> float | str:
     """The number, or `auto`.
 
@@ -235,4 +257,9 @@ def gamma(text: str) -> float | str:
 
 
 # what is typed in another form than the setting's
-READ: dict[str, Callable[[str], Any]] = {"--max-time": seconds, "--r1-gamma": gamma}
+READ: dict[str, Callable[[str], Any]] = {
+    "--max-time": seconds,
+    "--r1-gamma": gamma,
+    "--in-range": partial(value_range, "--in-range"),
+    "--out-range": partial(value_range, "--out-range"),
+}

@@ -190,7 +190,33 @@ CASES: list[tuple[str, str, str]] = [
     ("profile empty", "empty", "saved at least once"),
     ("translate hostile.pth photo.png -o new", "hostile.pth", "state_dict"),
     ("translate judge.safetensors photo.png -o new", "judge.safetensors", "give a generator"),
-    ("translate grey.safetensors photo.png -o new", "1 channels", "from 3 to 3"),
+    ("translate many.safetensors photo.png -o new", "9 channels", "at most 8"),
+    ("translate student.safetensors photo.png -o new --in-range 5", "--in-range 5", "0,65535"),
+    ("translate student.safetensors photo.png -o new --out-range 2,1", "--out-range 2,1", "lower"),
+    ("translate student.safetensors photo.png -o new --format gif", "--format gif", "png, tiff"),
+    ("translate sr.safetensors photo.png -o new --in-range 0,1", "--in-range 0,1", "leave it away"),
+    ("translate sr.safetensors photo.png -o new --out-range 0,1", "--out-range", "leave it away"),
+    ("translate style.safetensors photo.png -o new --in-range 0,x", "--in-range 0,x", "0,65535"),
+    ("eval-fid --real data/testB --fake data/testA --in-range 0,1", "--in-range", "--out-range"),
+    ("eval-fid style.safetensors --dataset data --in-range 0,1", "--in-range 0,1", "leave it"),
+    (f"pretrain --dataset data {SMALL} --in-channels 9", "--in-channels 9", "at most 8"),
+    (f"pretrain --dataset data {SMALL} --out-channels 0", "--out-channels 0", "at least 1"),
+    (f"pretrain --dataset data {SMALL} --in-channels 2", "--in-channels 2", "has 3 of uint8"),
+    (f"pretrain --dataset data {SMALL} --in-range 1", "--in-range 1", "0,65535"),
+    (f"pretrain --dataset data {SMALL} --in-range nan,1", "--in-range nan,1", "finite"),
+    (f"pretrain --dataset data {SMALL} --config range.toml", "--in-range [1]", "two finite"),
+    (f"pretrain {SR} --in-channels 1", "--in-channels", "no effect"),
+    (f"pretrain {SR} --out-range 0,1", "--out-range", "no effect"),
+    (
+        f"pretrain --dataset data {SMALL} --in-channels 1 --lambda-identity 0.5",
+        "--lambda-identity 0.5",
+        "1 and 3 channels",
+    ),
+    (
+        f"distill --dataset data {FROM_FILE} --teacher grey.safetensors --in-channels 3",
+        "--in-channels 3",
+        "trained with 1",
+    ),
     ("translate empty photo.png -o new", "empty", "saved at least once"),
     ("eval-fid", "no model given", "give a model file"),
     ("eval-fid hostile.pth --dataset data", "hostile.pth", "state_dict"),
@@ -199,7 +225,6 @@ CASES: list[tuple[str, str, str]] = [
     (f"distill --dataset data {FROM_FILE} --teacher nosuch.pth", "nosuch.pth", "check the path"),
     (f"distill --dataset data {FROM_FILE} --teacher hostile.pth", "hostile.pth", "state_dict"),
     (f"distill --dataset data {FROM_FILE} --teacher judge.safetensors", "--teacher judge", "gener"),
-    (f"distill --dataset data {FROM_FILE} --teacher grey.safetensors", "--teacher grey", "RGB"),
     (f"distill --dataset data {FROM_FILE} --teacher empty", "teacher.safetensors", "check"),
     (f"pretrain --dataset data {SMALL} --teacher student.safetensors", "--arch", "follows from"),
     # weights
@@ -498,6 +523,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = {"resolution": 16, "style_channels": 8, "mapping_layers": 1, "const_channels": 8}
     write_model(root / "style.safetensors", "stylegan2", task="synthesis", settings=small)
     write_model(root / "grey.safetensors", settings={"in_channels": 1})
+    write_model(root / "many.safetensors", settings={"in_channels": 9})
+    (root / "range.toml").write_text("[data.source]\nrange = [1]\n")
     (root / "cut.safetensors").write_bytes((root / "student.safetensors").read_bytes()[:400])
     (root / "cut.npz").write_bytes(b"PK\x03\x04 and no more")
     (root / "junk.pth").write_bytes(b"these are no weights at all")
@@ -568,7 +595,7 @@ def test_a_mistake_costs_one_line_and_status_2_and_changes_nothing(
 def test_the_table_covers_every_command_and_many_mistakes() -> None:
     first = [case[0].split()[0] for case in CASES if case[0]]
     assert {name: first.count(name) >= 2 for name in COMMANDS} == dict.fromkeys(COMMANDS, True)
-    assert len({case[0] for case in CASES}) == len(CASES) == 374
+    assert len({case[0] for case in CASES}) == len(CASES) == 391
 
 
 @pytest.mark.parametrize(

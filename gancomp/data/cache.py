@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,8 +18,18 @@ MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 
 
+class Kind(NamedTuple):
+    """What the pixels of decoded images are."""
+
+    channels: int
+    dtype: torch.dtype
+
+
+PLAIN = Kind(3, torch.uint8)
+
+
 class DecodedImages:
-    """Room for `num_images` square uint8 images; a slot is empty until it is filled.
+    """Room for `num_images` square images of one kind; a slot is empty until it is filled.
 
     The memory is anonymous and shared: a process forked from this one sees, and fills, the same
     slots. Nothing is reserved before it is used. Two processes that fill one slot at the same time
@@ -28,30 +39,33 @@ class DecodedImages:
     Args:
         num_images: number of slots.
         size: height and width.
+        kind: of their pixels; by default RGB of 8 bits.
 
     Raises:
         ConfigError: if the system refuses the memory.
     """
 
-    def __init__(self, num_images: int, size: int) -> None:
+    def __init__(self, num_images: int, size: int, kind: Kind = PLAIN) -> None:
         self.num_images = num_images
-        shape = (num_images, size, size, 3)
+        needed = num_bytes(num_images, size, kind)
         try:
-            memory = mmap.mmap(-1, num_bytes(num_images, size))
+            memory = mmap.mmap(-1, needed)
         except OSError as error:
             raise ConfigError(
-                f"--cache: the system refuses {_gigabytes(num_bytes(num_images, size))} of memory "
+                f"--cache: the system refuses {_gigabytes(needed)} of memory "
                 f"({error.strerror}); use --cache off"
             ) from error
         everything = torch.frombuffer(memory, dtype=torch.uint8)
-        self._pixels = everything[num_images:].view(shape)
-        self._filled = everything[:num_images]
+        # the marks come last: wider numbers must begin at a multiple of their size
+        shape = (num_images, size, size, kind.channels)
+        self._pixels: Tensor = everything[:-num_images].view(kind.dtype).view(shape)
+        self._filled = everything[-num_images:]
 
     def __contains__(self, slot: int) -> bool:
         return bool(self._filled[slot])
 
     def __getitem__(self, slot: int) -> Tensor:
-        """`(size, size, 3)` uint8, not copied.
+        """`(size, size, C)`, not copied.
 
         Raises:
             KeyError: if the slot is empty.
@@ -65,7 +79,7 @@ class DecodedImages:
         return int(self._filled.sum())
 
     def fill(self, slot: int, pixels: Tensor) -> None:
-        """Keeps a copy of `pixels` `(size, size, 3)`."""
+        """Keeps a copy of `pixels` `(size, size, C)`."""
         self._pixels[slot].copy_(pixels)
         self._filled[slot] = 1  # after the pixels: others look at this first
 
@@ -73,9 +87,38 @@ class DecodedImages:
         raise TypeError("decoded images are shared by forking, not by pickling")
 
 
-def num_bytes(num_images: int, size: int) -> int:
+class TwoKinds:
+    """Two `DecodedImages` of different kinds in a row: the second's slots follow the first's."""
+
+    def __init__(self, first: DecodedImages, second: DecodedImages) -> None:
+        self._both = first, second
+        self.num_images = first.num_images + second.num_images
+
+    def _place(self, slot: int) -> tuple[DecodedImages, int]:
+        first, second = self._both
+        return (first, slot) if slot < first.num_images else (second, slot - first.num_images)
+
+    def __contains__(self, slot: int) -> bool:
+        images, inner = self._place(slot)
+        return inner in images
+
+    def __getitem__(self, slot: int) -> Tensor:
+        images, inner = self._place(slot)
+        return images[inner]
+
+    def num_filled(self) -> int:
+        """How many slots are filled."""
+        return sum(images.num_filled() for images in self._both)
+
+    def fill(self, slot: int, pixels: Tensor) -> None:
+        """Keeps a copy of `pixels`."""
+        images, inner = self._place(slot)
+        images.fill(inner, pixels)
+
+
+def num_bytes(num_images: int, size: int, kind: Kind = PLAIN) -> int:
     """What `DecodedImages` takes when all slots are filled."""
-    return num_images * (size * size * 3 + 1)
+    return num_images * (size * size * kind.channels * kind.dtype.itemsize + 1)
 
 
 def is_kept(
@@ -84,6 +127,7 @@ def is_kept(
     size: int,
     *,
     say: Callable[[str], None],
+    needed: int | None = None,
     available: Callable[[], int] | None = None,
 ) -> bool:
     """Whether decoded images are to be kept in memory.
@@ -93,6 +137,7 @@ def is_kept(
         num_images: of the dataset.
         size: height and width they are kept at.
         say: told once if auto decides against it.
+        needed: bytes for all of them, where they are not of 8-bit RGB.
         available: bytes of free memory.
 
     Raises:
@@ -100,7 +145,8 @@ def is_kept(
     """
     if mode == "off":
         return False
-    needed, free = num_bytes(num_images, size), (available or available_bytes)()
+    needed = num_bytes(num_images, size) if needed is None else needed
+    free = (available or available_bytes)()
     facts = f"{num_images} images of {size}x{size} need {_gigabytes(needed)}"
     if mode == "on":
         if needed > free:

@@ -20,6 +20,7 @@ from gancomp.data.formats import (
 )
 from gancomp.errors import ConfigError, DataError, printable
 
+ARRAY_SUFFIX = ".npy"
 SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = {
@@ -73,7 +74,8 @@ def sort_folder(
         folder: where to look.
         suffixes: of images, in lower case; upper case counts as well.
 
-    Returns: images and other files, each sorted by name.
+    Returns: images, or where there are none the arrays (`.npy`), and other files, each sorted by
+        name.
 
     Raises:
         DataError: if `folder` cannot be listed.
@@ -83,12 +85,14 @@ def sort_folder(
             names = sorted(entry.name for entry in entries if _counts_as_file(entry))
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({error.strerror})") from error
-    images: list[Path] = []
-    others: list[Path] = []
-    for name in names:
-        kind = images if Path(name).suffix.lower() in suffixes else others
-        kind.append(folder / name)
-    return tuple(images), tuple(others)
+    # beside pictures, an array is something else about them
+    for kinds in (suffixes, {ARRAY_SUFFIX}):
+        images = tuple(folder / name for name in names if Path(name).suffix.lower() in kinds)
+        if images:
+            break
+    found = set(images)
+    others = tuple(folder / name for name in names if folder / name not in found)
+    return images, others
 
 
 def _counts_as_file(entry: os.DirEntry[str]) -> bool:
@@ -115,7 +119,12 @@ def load_image(path: Path) -> Image.Image:
         DataError: if the file is missing, empty, truncated, no image, or large enough to be a
             decompression bomb.
     """
-    return _decoded(path, _as_rgb)
+    if path.suffix.lower() == ARRAY_SUFFIX:
+        raise DataError(
+            f"{path}: is an array; unpaired and paired translation read it with its own channels "
+            "(--in-range, --out-range), nothing else does"
+        )
+    return decoded(path, as_rgb_image)
 
 
 def load_image_as_pytorch_fid(path: Path) -> Image.Image:
@@ -124,7 +133,7 @@ def load_image_as_pytorch_fid(path: Path) -> Image.Image:
     Raises:
         DataError: as `load_image`.
     """
-    return _decoded(path, lambda image: image.convert("RGB"))
+    return decoded(path, lambda image: image.convert("RGB"))
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -133,7 +142,7 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: if the header is not that of an image. Damage further inside is not seen.
     """
-    return _decoded(path, lambda image: image.size)
+    return decoded(path, lambda image: image.size)
 
 
 def file_mode(path: Path) -> str:
@@ -142,7 +151,7 @@ def file_mode(path: Path) -> str:
     Raises:
         DataError: as `image_size`.
     """
-    return _decoded(path, lambda image: image.mode)
+    return decoded(path, lambda image: image.mode)
 
 
 def is_stored_sideways(path: Path) -> bool:
@@ -151,10 +160,15 @@ def is_stored_sideways(path: Path) -> bool:
     Raises:
         DataError: as `image_size`.
     """
-    return _decoded(path, lambda image: _orientation(image) in SIDEWAYS)
+    return decoded(path, lambda image: _orientation(image) in SIDEWAYS)
 
 
-def _decoded(path: Path, use: Callable[[Image.Image], Result]) -> Result:
+def decoded(path: Path, use: Callable[[Image.Image], Result]) -> Result:
+    """What `use` makes of the opened image; whatever is raised becomes one line.
+
+    Raises:
+        DataError: naming the file.
+    """
     try:
         return _used(path, use)
     except DataError as error:
@@ -207,11 +221,13 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
-    image.load()  # a PNG's orientation may follow its pixels
-    turn = UPRIGHT.get(_orientation(image))
-    if turn is not None:
-        image = image.transpose(turn)
+def as_rgb_image(image: Image.Image) -> Image.Image:
+    """The image the right way up, as `load_image` has it.
+
+    Raises:
+        DataError: for pixels without an agreed range.
+    """
+    image = upright(image)
     if image.mode in SIXTEEN_BIT_MODES:
         return _from_16_bits(image)
     if image.mode == "F":
@@ -221,6 +237,13 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
     return image.convert("RGB")
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF data say; as it is where these cannot be read."""
+    image.load()  # a PNG's orientation may follow its pixels
+    turn = UPRIGHT.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> int:

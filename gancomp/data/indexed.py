@@ -10,19 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gancomp.data.cache import DecodedImages
+from gancomp.data.cache import PLAIN, DecodedImages, Kind, TwoKinds
 from gancomp.data.images import load_image
+from gancomp.data.pixels import PixelFormat, Values, resized
 from gancomp.data.splits import Half, Split
 from gancomp.data.transforms import Window, choose_window, cut_window, resize, to_pixels
 from gancomp.errors import ConfigError, DataError
 from gancomp.seeding import derive_generator
 
 Decoded = TypeVar("Decoded")
+Picture = Image.Image | Values  # 8-bit RGB, or `(H, W, C)` in [-1, 1]
 
 
 class Sample(dict[str, Tensor]):
@@ -43,7 +46,7 @@ class Crop(NamedTuple):
     Attributes:
         slot: which of the reader's images.
         window: the part of it.
-        pixels: the whole image, or None where it lies in the reader's cache.
+        pixels: the whole image `(H, W, C)`, or None where it lies in the reader's cache.
     """
 
     slot: int
@@ -75,6 +78,8 @@ class Reader(Dataset[Sample], abc.ABC):
         flip: whether half of the samples are mirrored.
         strict: raise at an unreadable file instead of taking the next one.
         cached: keep decoded images (after the resize, before the crop) in memory.
+        source_pixels: how the sources' files are read, if not as 8-bit RGB.
+        target_pixels: the same of the targets'.
 
     Raises:
         ConfigError: if a size is below 1, `load_size` below `size`, or there is no such memory.
@@ -91,6 +96,8 @@ class Reader(Dataset[Sample], abc.ABC):
         flip: bool = True,
         strict: bool = False,
         cached: bool = False,
+        source_pixels: PixelFormat | None = None,
+        target_pixels: PixelFormat | None = None,
     ) -> None:
         self.check(split)
         if size < 1:
@@ -105,14 +112,23 @@ class Reader(Dataset[Sample], abc.ABC):
         self.seed = seed
         self.flip = flip
         self.strict = strict
-        self.cache = DecodedImages(self.num_slots(split), load_size) if cached else None
+        self.source_pixels, self.target_pixels = source_pixels, target_pixels
+        self.cache = self._make_cache() if cached else None
+
+    def _make_cache(self) -> DecodedImages | TwoKinds:
+        kinds = kind_of(self.source_pixels), kind_of(self.target_pixels)
+        if kinds == (PLAIN, PLAIN):
+            return DecodedImages(self.num_slots(self.split), self.load_size)
+        counts = len(self.split.source), len(self.split.target)
+        rooms = map(DecodedImages, counts, (self.load_size,) * 2, kinds)
+        return TwoKinds(*rooms)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the cache: a process that was not forked cannot share it, and reads anew."""
         return self.__dict__ | {"cache": None}
 
     def __getitem__(self, index: tuple[int, int]) -> Sample:
-        """The uint8 crops `(size, size, 3)` of (epoch, position), by role; the label, if any."""
+        """The crops of (epoch, position) by role, as `cut` returns them; the label, if any."""
         chosen = self.choose(index)
         tensors = {role: self.cut(crop) for role, crop in chosen.crops.items()}
         if chosen.label is not None:
@@ -141,16 +157,26 @@ class Reader(Dataset[Sample], abc.ABC):
         """
 
     def cut(self, crop: Crop) -> Tensor:
-        """The crop's pixels `(size, size, 3)`, uint8."""
+        """The crop's pixels: uint8 `(size, size, 3)`, or float32 `(C, size, size)` in [-1, 1].
+
+        Floats are what files with a `PixelFormat` hold; they are ready for a network.
+        """
         pixels = crop.pixels
         if pixels is None:
             assert self.cache is not None
             pixels = self.cache[crop.slot]
-        return cut_window(pixels, crop.window, self.size)
+        window = cut_window(pixels, crop.window, self.size)
+        return window if window.dtype == torch.uint8 else window.movedim(-1, 0)
 
     def fit(self, image: Image.Image) -> Image.Image:
         """The image as it is kept: of `load_size` x `load_size` pixels."""
         return resize(image, self.load_size)
+
+    def fitted(self, picture: Picture) -> Tensor:
+        """`(H, W, C)` of an image as it is kept: uint8, or float32 in [-1, 1]."""
+        if isinstance(picture, np.ndarray):
+            return torch.from_numpy(resized(picture, self.load_size))
+        return to_pixels(self.fit(picture))
 
     def window(self, draws: tuple[float, float, float]) -> Window:
         """The crop and flip that three numbers in [0, 1) stand for."""
@@ -160,7 +186,7 @@ class Reader(Dataset[Sample], abc.ABC):
         )
 
     def crop_of(
-        self, slot: int, load: Callable[[], Image.Image], draws: tuple[float, float, float]
+        self, slot: int, load: Callable[[], Picture], draws: tuple[float, float, float]
     ) -> Crop:
         """A crop of image `slot`, which is loaded and resized unless it is in the cache.
 
@@ -169,9 +195,9 @@ class Reader(Dataset[Sample], abc.ABC):
         """
         window = self.window(draws)
         if self.cache is None:
-            return Crop(slot, window, to_pixels(self.fit(load())))
+            return Crop(slot, window, self.fitted(load()))
         if slot not in self.cache:
-            self.cache.fill(slot, to_pixels(self.fit(load())))
+            self.cache.fill(slot, self.fitted(load()))
         return Crop(slot, window, None)
 
 
@@ -201,6 +227,11 @@ def first_readable(
                 raise
             unreadable.append(f"{error}; the next readable file takes its place")
     raise DataError(f"none of {num_files} files is a readable image; the first: {unreadable[0]}")
+
+
+def kind_of(pixels: PixelFormat | None) -> Kind:
+    """What is kept of images that are read so."""
+    return PLAIN if pixels is None else Kind(pixels.channels, torch.float32)
 
 
 def load_half(path: Path, half: Half | None) -> Image.Image:

@@ -20,12 +20,12 @@ from gancomp.data.class_folders import (
     refuse_strangers,
     what_is_there,
 )
+from gancomp.data.deep import is_sideways, picture_size
 from gancomp.data.hints import hint
 from gancomp.data.images import (
     Warn,
     count_suffixes,
     image_size,
-    is_stored_sideways,
     list_images,
     say_on_stderr,
     sort_folder,
@@ -294,8 +294,8 @@ class _Scanner:
         )
 
     def _piles(self, a: Sequence[Path], b: Sequence[Path]) -> Split:
-        sources = tuple(self._readable(a, image_size))
-        targets = tuple(self._readable(b, image_size))
+        sources = tuple(self._readable(a, picture_size))
+        targets = tuple(self._readable(b, picture_size))
         return Split(targets, sources) if self.swap else Split(sources, targets)
 
     def _pairs(self, a: Sequence[Path], b: Sequence[Path]) -> Split:
@@ -309,8 +309,8 @@ class _Scanner:
             )
 
         def check(path: Path) -> None:
-            image_size(path)
-            image_size(by_stem_b[path.stem])
+            picture_size(path)
+            picture_size(by_stem_b[path.stem])
 
         sources = tuple(self._readable(a, check))
         targets = tuple(by_stem_b[path.stem] for path in sources)
@@ -369,9 +369,9 @@ def check_side_by_side(path: Path, *, stated: bool = False) -> None:
     Raises:
         DataError: if it is no image, of odd width, or, unless `stated`, not wider than high.
     """
-    width, height = image_size(path)
+    width, height = picture_size(path)
     # looked at only where it matters: a PNG is decoded for it
-    if (width <= height or width % 2 or height % 2) and is_stored_sideways(path):
+    if (width <= height or width % 2 or height % 2) and is_sideways(path):
         width, height = height, width
     if width % 2:
         raise DataError(
@@ -390,7 +390,7 @@ def _of_other_sizes(a: Sequence[Path], b: Sequence[Path]) -> str:
     for one in a[:FEW]:
         other = partners[one.stem]
         try:
-            sizes = image_size(one), image_size(other)
+            sizes = picture_size(one), picture_size(other)
         except DataError:
             continue
         if sizes[0] != sizes[1]:

@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from gancomp.data.deep import read_raw, read_values
 from gancomp.data.images import (
     Warn,
     load_image_as_pytorch_fid,
     warn_on_stderr,
 )
 from gancomp.data.in_order import read_in_order
-from gancomp.data.indexed import Chosen, Reader, cut_half, load_half
+from gancomp.data.indexed import Chosen, Picture, Reader, cut_half, load_half
+from gancomp.data.pixels import PixelFormat, resized
 from gancomp.data.splits import Half, Split
-from gancomp.data.transforms import resize, to_float, to_tensor
+from gancomp.data.transforms import picture_tensor, resize, to_float
 from gancomp.data.workers import (
     LOOK_AGAIN_S,
     WorkerError,
@@ -82,7 +84,7 @@ def batches(
     batch is left out, a dataset smaller than a batch is gone through repeatedly. Closing the
     iterator ends the workers. uint8 samples `(H, W, 3)` come out as float32 `(N, 3, H, W)` in
     [-1, 1], converted once per batch and on the device, to which a quarter of the bytes is sent;
-    labels come out as they are.
+    floats and labels come out as they are.
 
     Args:
         dataset: read by (epoch, position).
@@ -165,19 +167,20 @@ def _delivered(
 def cut_batch(
     reader: Reader, chosen: Sequence[Chosen], *, pinned: bool = False
 ) -> dict[str, Tensor]:
-    """The crops of several samples by role, `(N, size, size, 3)` uint8; labels `(N,)`, if any.
+    """The crops of several samples by role, `(N, ...)` of `reader.cut`; labels `(N,)`, if any.
 
     Args:
         reader: whose images they are.
         chosen: by `reader.choose`.
         pinned: in page-locked memory, from which copies to a GPU need no waiting.
     """
-    shape = (len(chosen), reader.size, reader.size, 3)
     batch: dict[str, Tensor] = {}
     for role in chosen[0].crops:
-        batch[role] = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
-        for image, sample in zip(batch[role], chosen, strict=True):
-            image.copy_(reader.cut(sample.crops[role]))
+        cuts = [reader.cut(sample.crops[role]) for sample in chosen]  # views, mirrored ones aside
+        shape = (len(cuts), *cuts[0].shape)
+        batch[role] = torch.empty(shape, dtype=cuts[0].dtype, pin_memory=pinned)
+        for image, cut in zip(batch[role], cuts, strict=True):
+            image.copy_(cut)
     labels = [sample.label for sample in chosen if sample.label is not None]
     if labels:
         batch["label"] = torch.tensor(labels, pin_memory=pinned)
@@ -281,8 +284,9 @@ def evaluation_batches(
     warn: Warn = warn_on_stderr,
     strict: bool = False,
     skipped: list[Path] | None = None,
+    pixels: PixelFormat | None = None,
 ) -> Iterator[tuple[list[str], Tensor]]:
-    """Names and images `(N, 3, size, size)` in [-1, 1] of every readable file, in order.
+    """Names and images `(N, C, size, size)` in [-1, 1] of every readable file, in order.
 
     Bicubic resize straight to `size` x `size`, no crop, no flip; the last batch may be smaller.
 
@@ -294,6 +298,7 @@ def evaluation_batches(
         warn: is told about each unreadable file, which is left out.
         strict: raise instead.
         skipped: the files left out are added to it.
+        pixels: how the files are read, if not as 8-bit RGB.
 
     Raises:
         DataError: at an unreadable file if `strict`; if not one file is readable.
@@ -305,13 +310,17 @@ def evaluation_batches(
         paths, half = files.source, files.side_by_side
     else:
         paths = tuple(files)
+
+    def read(path: Path) -> Picture:
+        if pixels is not None:
+            return resized(read_values(path, pixels, half), size)
+        return resize(load_half(path, half), size)
+
     names: list[str] = []
     tensors: list[Tensor] = []
-    for path, image in read_in_order(
-        paths, lambda path: resize(load_half(path, half), size), warn, strict, skipped=skipped
-    ):
+    for path, picture in read_in_order(paths, read, warn, strict, skipped=skipped):
         names.append(path.name)
-        tensors.append(to_tensor(image))
+        tensors.append(picture_tensor(picture))
         if len(names) == batch_size:
             yield names, torch.stack(tensors)
             names, tensors = [], []
@@ -326,6 +335,7 @@ def uint8_folder(
     strict: bool = False,
     half: Half | None = None,
     skipped: list[Path] | None = None,
+    pixels: PixelFormat | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """`(H, W, 3)` uint8 images at native size, exactly as pytorch-fid reads the files.
 
@@ -337,14 +347,17 @@ def uint8_folder(
         strict: raise instead.
         half: for files of two images side by side, the half to read.
         skipped: the files left out are added to it.
+        pixels: how other than 8-bit files are read: their range becomes 256 levels.
 
     Raises:
         DataError: at an unreadable file if `strict`; if not one file is readable.
     """
 
     def read(path: Path) -> NDArray[np.uint8]:
+        if pixels is not None:
+            return pixels.to_8_bits(read_raw(path, pixels, half))
         image = load_image_as_pytorch_fid(path)
         return np.array(image if half is None else cut_half(image, half, path))
 
-    for _, pixels in read_in_order(paths, read, warn, strict, skipped=skipped):
-        yield pixels
+    for _, image in read_in_order(paths, read, warn, strict, skipped=skipped):
+        yield image

@@ -5,16 +5,24 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image
-
+from gancomp.data.deep import read_values
 from gancomp.data.images import load_image
-from gancomp.data.indexed import Chosen, Crop, Reader, cut_half, draw_numbers, first_readable
+from gancomp.data.indexed import (
+    Chosen,
+    Crop,
+    Picture,
+    Reader,
+    cut_half,
+    draw_numbers,
+    first_readable,
+)
+from gancomp.data.pixels import PixelFormat
 from gancomp.data.splits import Half, Split
 from gancomp.errors import DataError
 
 
 class PairedImages(Reader):
-    """Samples `{"source", "target"}`, each uint8 `(size, size, 3)`.
+    """Samples `{"source", "target"}`, each uint8 `(size, size, 3)` (see `Reader.cut`).
 
     `dataset[epoch, position]` takes pair `position mod number of pairs`; both images get the same
     crop and flip, which follow from (seed, epoch, position). Where one of the two is unreadable,
@@ -57,12 +65,20 @@ class PairedImages(Reader):
         split = self.split
         decode = lru_cache(load_image)  # once for both, where they lie side by side
 
-        def load(path: Path, half: Half | None) -> Image.Image:
+        def load(path: Path, half: Half | None, pixels: PixelFormat | None) -> Picture:
+            if pixels is not None:
+                return read_values(path, pixels, half)
             image = decode(path)
             return image if half is None else cut_half(image, half, path)
 
-        source = self.crop_of(index, lambda: load(split.source[index], split.side_by_side), draws)
+        source = self.crop_of(
+            index,
+            lambda: load(split.source[index], split.side_by_side, self.source_pixels),
+            draws,
+        )
         target = self.crop_of(
-            len(self) + index, lambda: load(split.target[index], split.target_half), draws
+            len(self) + index,
+            lambda: load(split.target[index], split.target_half, self.target_pixels),
+            draws,
         )
         return source, target

@@ -10,10 +10,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from gancomp.data.pixels import Values
+
 
 def to_tensor(image: Image.Image) -> Tensor:
     """An RGB image as float32 `(3, H, W)` in [-1, 1]."""
     return to_float(to_pixels(image)).contiguous()
+
+
+def picture_tensor(picture: Image.Image | Values) -> Tensor:
+    """A decoded image, 8-bit RGB or `(H, W, C)` in [-1, 1], as float32 `(C, H, W)`."""
+    if isinstance(picture, np.ndarray):
+        return torch.from_numpy(picture).movedim(-1, 0).contiguous()
+    return to_tensor(picture)
 
 
 def to_pixels(image: Image.Image) -> Tensor:

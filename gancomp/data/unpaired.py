@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from gancomp.data.deep import read_values
 from gancomp.data.images import load_image
-from gancomp.data.indexed import Chosen, Reader, draw_numbers, first_readable
+from gancomp.data.indexed import Chosen, Picture, Reader, draw_numbers, first_readable
+from gancomp.data.pixels import PixelFormat
 from gancomp.data.splits import Split
 from gancomp.errors import DataError
 
 
 class UnpairedImages(Reader):
-    """Samples `{"source", "target"}`, each uint8 `(size, size, 3)`.
+    """Samples `{"source", "target"}`, each uint8 `(size, size, 3)` (see `Reader.cut`).
 
     `dataset[epoch, position]` takes source file `position mod number of sources` and a random
     target; crops and flips of the two are independent. Every random choice follows from
@@ -47,13 +51,24 @@ class UnpairedImages(Reader):
         source, source_unreadable = first_readable(
             len(sources),
             position % len(sources),
-            lambda i: self.crop_of(i, lambda: load_image(sources[i]), (a, b, c)),
+            lambda i: self.crop_of(i, lambda: load(sources[i], self.source_pixels), (a, b, c)),
             strict=self.strict,
         )
         target, target_unreadable = first_readable(
             len(targets),
             int(pick * len(targets)),
-            lambda i: self.crop_of(len(sources) + i, lambda: load_image(targets[i]), (d, e, f)),
+            lambda i: self.crop_of(
+                len(sources) + i, lambda: load(targets[i], self.target_pixels), (d, e, f)
+            ),
             strict=self.strict,
         )
         return Chosen({"source": source, "target": target}, source_unreadable + target_unreadable)
+
+
+def load(path: Path, pixels: PixelFormat | None) -> Picture:
+    """What the file holds, of 8-bit RGB or as `pixels` says.
+
+    Raises:
+        DataError: if it is unreadable.
+    """
+    return load_image(path) if pixels is None else read_values(path, pixels)

@@ -130,12 +130,13 @@ class PerceptualFeatures(nn.Module):
         """The named maps of `images`, differentiable with respect to `images` only.
 
         Args:
-            images: `(N, 3, H, W)` in [-1, 1].
+            images: `(N, 3, H, W)` in [-1, 1], or `(N, 1, H, W)`: grey is seen as three equal
+                channels.
 
         Returns:
             Tap -> `(N, C, H / 2^b, W / 2^b)`, non-negative, in the order of `taps`.
         """
-        features = (images + 1) / 2
+        features = (images.expand(-1, 3, -1, -1) + 1) / 2
         if self.normalise:
             features = (features - self.mean) / self.std
         names = {TAPS[self.network][tap]: tap for tap in self.taps}

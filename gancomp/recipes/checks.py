@@ -11,7 +11,7 @@ from gancomp.errors import ConfigError
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.paths import expanded
-from gancomp.recipes import synthesis
+from gancomp.recipes import pixels, synthesis
 from gancomp.recipes.ineffective import refuse_foreign_options
 from gancomp.registry import DISCRIMINATORS, METHODS, NETWORKS, build_network, resolve
 
@@ -55,6 +55,7 @@ def check(settings: Settings) -> Any:
     ):
         if network is not None:
             problems += _check_network(label, network, data)
+    problems += pixels.problems_of(settings)
     if data.task == "super-resolution":
         problems += _check_super_resolution(settings)
     if data.task == synthesis.TASK and not problems:
@@ -79,12 +80,6 @@ def _check_network(label: str, network: NetworkSettings, data: DataSettings) -> 
     if isinstance(built, SynthesisGenerator) and built.resolution != data.size:
         return [f"--size {data.size}: {label} makes images of {built.resolution} pixels"]
     size, multiple = data.size // built.scale, built.size_multiple
-    channels = (network.in_channels or 3, network.out_channels or 3)
-    if channels != (3, 3):
-        return [
-            f"{label}: {network.arch} from {channels[0]} to {channels[1]} channels; "
-            "images are read as RGB, choose a generator from 3 to 3"
-        ]
     if size % multiple:
         return [f"--size {size}: {network.arch} needs a multiple of {multiple}"]
     return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -13,6 +14,7 @@ from gancomp import console
 from gancomp.config import Json
 from gancomp.data.layout import DIRECTIONS, locate, scan
 from gancomp.data.loader import evaluation_batches, uint8_folder
+from gancomp.data.pixels import PixelFormat, as_rgb
 from gancomp.data.splits import DatasetFiles, Split, other_half
 from gancomp.data.transforms import to_uint8
 from gancomp.engine.device import choose_device
@@ -53,13 +55,16 @@ from gancomp.recipes.fid_request import (
     Say,
     check_request,
     dataset_name,
+    folder_format,
     given_reals,
     holds_statistics,
     listing,
 )
 from gancomp.recipes.models import Chosen, check_translates, choose
+from gancomp.recipes.pixels import opened_format, pixels_in, refuse_odd_channels
 from gancomp.recipes.scores import remember
 
+GREY = ", grey repeated to 3 channels"
 TOLD_EVERY = 100  # images between two lines of progress
 MOST_TOLD = 50  # lines of progress, about
 AT_ONCE = 4096  # images whose features are in memory together; more than features are enough
@@ -126,14 +131,18 @@ def make_contest(request: FidRequest, chosen: Chosen | None, say: Say) -> Contes
         assert request.fake is not None
         reals = given_reals(request, say)
         assert reals is not None
+        if reals.files:
+            reals = replace(reals, pixels=folder_format(reals.files, request.out_range, say))
         skipped: list[Path] = []
+        protocol = {"reals": f"native size{as_8_bits(reals.pixels)}"}
         if holds_statistics(request.fake):
             computed = load_statistics(request.fake)
-            protocol = {"reals": "native size", "fakes": f"statistics ({computed.protocol})"}
+            protocol["fakes"] = f"statistics ({computed.protocol})"
             return Contest(str(request.fake), computed, 0, reals, protocol, skipped)
         paths = listing("--fake", request.fake, say)
-        fakes = uint8_folder(paths, warn=say, strict=request.strict, skipped=skipped)
-        protocol = {"reals": "native size", "fakes": "files as stored"}
+        found = folder_format(paths, request.out_range, say)
+        fakes = uint8_folder(paths, warn=say, strict=request.strict, skipped=skipped, pixels=found)
+        protocol["fakes"] = f"files as stored{as_8_bits(found)}"
         return Contest(str(request.fake), fakes, len(paths), reals, protocol, skipped)
     if isinstance(chosen.model.network, SynthesisGenerator):
         return synthesis_contest(request, chosen, say)
@@ -146,14 +155,23 @@ def translation_contest(request: FidRequest, chosen: Chosen, say: Say) -> Contes
     assert files.test is not None
     reals = given_reals(request, say) or real_images(request, files)
     network = chosen.model.network.to(choose_device(request.device))
+    source, target = formats(request, chosen, files.test, reals)
+    reals = replace(reals, pixels=target)
     size = request.size or chosen.model.header["input"]["size"][0]
     skipped = list(files.skipped)
     fakes = translated(
-        network, files.test, size=size, say=say, strict=request.strict, skipped=skipped
+        network,
+        files.test,
+        size=size,
+        say=say,
+        strict=request.strict,
+        skipped=skipped,
+        pixels=source,
     )
+    grey = GREY if network.settings()["out_channels"] == 1 else ""
     protocol = {
-        "reals": "native size",
-        "fakes": f"all test sources, bicubic to {size}x{size}, output truncated to 8 bits",
+        "reals": f"native size{as_8_bits(target)}",
+        "fakes": f"all test sources, bicubic to {size}x{size}, output truncated to 8 bits{grey}",
         "task": files.task,
         "direction": direction_of(chosen, request),
         "step": chosen.model.header["step"],
@@ -161,6 +179,39 @@ def translation_contest(request: FidRequest, chosen: Chosen, say: Say) -> Contes
     }
     num_fakes = len(files.test.source)
     return Contest(str(chosen.model.path), fakes, num_fakes, reals, protocol, skipped)
+
+
+def formats(
+    request: FidRequest, chosen: Chosen, test: Split, reals: Reals
+) -> tuple[PixelFormat | None, PixelFormat | None]:
+    """How the sources and the reals are read, None for plain 8-bit RGB.
+
+    Raises:
+        ConfigError: if the model's images are neither RGB nor grey.
+        DataError: if the first image cannot be read.
+    """
+    settings = chosen.model.network.settings()
+    channels = settings["in_channels"], settings["out_channels"]
+    refuse_odd_channels(str(chosen.model.path), channels[1])
+    stated = pixels_in(chosen.model.header, chosen.model.path)
+    source = opened_format(
+        stated["source"], channels[0], test.source[0], request.in_range, "--in-range"
+    )
+    if not reals.files:
+        if request.out_range is not None:
+            raise ConfigError("--out-range: has no effect with statistics as --real; leave it away")
+        return source, None
+    target = opened_format(
+        stated["target"], channels[1], reals.files[0], request.out_range, "--out-range"
+    )
+    return source, target
+
+
+def as_8_bits(pixels: PixelFormat | None) -> str:
+    """How images that are no plain 8-bit RGB become what Inception looks at."""
+    if pixels is None:
+        return ""
+    return f"; {pixels} in 256 levels{GREY if pixels.channels == 1 else ''}"
 
 
 def dataset_of(chosen: Chosen, request: FidRequest, say: Say) -> DatasetFiles:
@@ -230,13 +281,18 @@ def translated(
     say: Say,
     strict: bool = False,
     skipped: list[Path] | None = None,
+    pixels: PixelFormat | None = None,
 ) -> Iterator[Pixels]:
-    """The outputs for all sources of `split`: resized to `size`, truncated to 8 bits."""
+    """The outputs for all sources of `split`: resized to `size`, truncated to 8 bits.
+
+    Grey is repeated: `(H, W, 3)` each.
+    """
     fast = accelerate(network)
-    for _, sources in evaluation_batches(
-        split, size=size, batch_size=1, warn=say, strict=strict, skipped=skipped
-    ):
-        yield from to_uint8(run_generator(fast, sources))
+    batches = evaluation_batches(
+        split, size=size, batch_size=1, warn=say, strict=strict, skipped=skipped, pixels=pixels
+    )
+    for _, sources in batches:
+        yield from as_rgb(to_uint8(run_generator(fast, sources)))
 
 
 def features_of(

@@ -23,6 +23,7 @@ from gancomp.recipes.fid_request import (
     holds_statistics,
 )
 from gancomp.recipes.models import Chosen, check_generates
+from gancomp.recipes.pixels import shown
 from gancomp.recipes.sampling import Recipe, fitting_batch, sampled
 
 NUM_FAKES = 50_000
@@ -58,12 +59,17 @@ def refuse_ineffective(request: FidRequest, chosen: Chosen) -> None:
         ConfigError: naming the first one.
     """
     model = chosen.model.path
-    given = {"--direction": request.direction, "--size": request.size}
+    given = {
+        "--direction": request.direction,
+        "--size": request.size,
+        "--in-range": request.in_range,
+        "--out-range": request.out_range,
+    }
     for option, value in given.items():
         if value is not None:
             raise ConfigError(
-                f"{option} {value}: has no effect on {model}, which makes images out of noise; "
-                "leave it away"
+                f"{option} {shown(value)}: has no effect on {model}, which makes images out of "
+                "noise; leave it away"
             )
     if request.real_split != "auto":
         raise ConfigError(

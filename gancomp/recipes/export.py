@@ -40,6 +40,7 @@ def export(model: Path, out: Path, *, format: str | None = None, part: str | Non
         dataset=header["dataset"],
         direction=header.get("direction"),
         input_size=(header["input"]["size"][0], header["input"]["size"][1]),
+        extra={"pixels": header["pixels"]} if header.get("pixels") else None,
     )
     content = out.read_bytes()
     return {

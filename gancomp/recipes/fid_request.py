@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gancomp.config import Json
+from gancomp.config import Json, PixelSettings
+from gancomp.data.deep import stored_format
 from gancomp.data.formats import PYTORCH_FID_SUFFIXES
 from gancomp.data.images import count_suffixes, sort_folder
 from gancomp.data.layout import DIRECTIONS
 from gancomp.data.loader import uint8_folder
+from gancomp.data.pixels import PixelFormat
 from gancomp.data.splits import Half
 from gancomp.data.synthesis import square_images
 from gancomp.engine.device import choose_device
@@ -24,6 +26,7 @@ from gancomp.metrics.fid import LEAST_IMAGES, Statistics
 from gancomp.metrics.statistics_files import load_statistics
 from gancomp.paths import expanded
 from gancomp.recipes.models import Chosen
+from gancomp.recipes.pixels import opened_format, refuse_odd_channels
 from gancomp.recipes.sampling import check_seed, check_truncation
 from gancomp.recipes.translate import check_size
 
@@ -51,6 +54,8 @@ class FidRequest:
     seed: int | None = None
     truncation: float | None = None
     mirror: bool | None = None
+    in_range: tuple[float, float] | None = None
+    out_range: tuple[float, float] | None = None
 
     def of_synthesis(self) -> list[str]:
         """The options given that only a generator out of noise has a use for."""
@@ -75,6 +80,7 @@ class Reals:
         size: None for the native size, or what the square in the middle is brought to.
         mirrored: whether each image counts a second time, mirrored.
         skipped: files left out as unreadable when the dataset was looked through.
+        pixels: how the files are read, if not as pytorch-fid reads them.
     """
 
     label: list[str]
@@ -84,11 +90,13 @@ class Reals:
     size: int | None = None
     mirrored: bool = False
     skipped: tuple[Path, ...] = ()
+    pixels: PixelFormat | None = None
 
     def preparation(self) -> str:
         """All that decides, beside the files, what Inception sees of them."""
         if self.size is None:
-            return f"native size, half={self.half}"
+            deep = "" if self.pixels is None else f", {self.pixels!r}"
+            return f"native size, half={self.half}{deep}"
         return f"square, Lanczos to {self.size}, mirrored={self.mirrored}"
 
     def images(self, say: Say, *, strict: bool, skipped: list[Path]) -> Iterator[Pixels]:
@@ -101,7 +109,12 @@ class Reals:
         """
         if self.size is None:
             return uint8_folder(
-                self.files, warn=say, strict=strict, half=self.half, skipped=skipped
+                self.files,
+                warn=say,
+                strict=strict,
+                half=self.half,
+                skipped=skipped,
+                pixels=self.pixels,
             )
         return square_images(
             self.files,
@@ -170,6 +183,8 @@ def check_request(request: FidRequest) -> None:
             f"{', '.join(of_synthesis)}: no effect with --fake, whose images are there already; "
             "leave it away"
         )
+    if request.fake is not None and request.in_range is not None:
+        raise ConfigError("--in-range: has no effect with --fake; --out-range is for both folders")
     if request.num is not None and request.num < LEAST_IMAGES:
         raise ConfigError(f"--num {request.num}: must be at least {LEAST_IMAGES}")
     check_seed(request.seed or 0)
@@ -266,6 +281,36 @@ def listing(option: str, folder: Path, say: Say) -> tuple[Path, ...]:
             "they count here, but pytorch-fid leaves such files out on Linux"
         )
     return paths
+
+
+def folder_format(
+    paths: Sequence[Path], limits: tuple[float, float] | None, say: Say
+) -> PixelFormat | None:
+    """How the images of a folder are read: by the range that was typed, or as pytorch-fid does.
+
+    Arrays and TIFF files that pytorch-fid cannot read are taken by the full range of their type.
+
+    Raises:
+        ConfigError: for other images than RGB or grey.
+        DataError: for floats without a range.
+    """
+    for path in paths:
+        try:
+            stored = stored_format(path)
+        except DataError:
+            continue  # said when it is read
+        break
+    else:
+        return None
+    if limits is None and stored.is_plain:
+        if stored.dtype != "uint8":
+            say(
+                f"warning: {path}: its 16 bits are read as 8, as pytorch-fid does; --out-range "
+                "LOW,HIGH brings these values to 256 levels"
+            )
+        return None
+    refuse_odd_channels(str(path.parent), stored.channels)
+    return opened_format(PixelSettings(), stored.channels, path, limits, "--out-range")
 
 
 def dataset_name(chosen: Chosen, request: FidRequest) -> str:

@@ -20,6 +20,7 @@ from gancomp.errors import DataError
 from gancomp.files import replacing
 from gancomp.methods.base import Method
 from gancomp.networks.synthesis import SynthesisGenerator
+from gancomp.recipes.pixels import format_of
 from gancomp.recipes.sampling import Recipe, grid, joined, spread_classes
 from gancomp.seeding import derive_seed
 
@@ -44,6 +45,7 @@ def make_sampler(
         with torch.no_grad():
             made = [item(sources.to(device)).cpu() for item in generators.values()]
             shown = [resized(sources, made[0].shape[-1]), *made, *truths]
+            shown = [as_colours(images) for images in shown]
         method.train()
         draw_grid(
             torch.stack(shown, dim=1).flatten(0, 1),
@@ -99,6 +101,7 @@ def sample_images(settings: Settings, files: DatasetFiles) -> list[Tensor]:
             batch_size=NUM_SAMPLES,
             half=split.side_by_side,
             warn=lambda message: None,
+            pixels=format_of(settings.data.source),
         )
     )
     return [sources]
@@ -123,7 +126,14 @@ def resized(images: Tensor, size: int) -> Tensor:
     return F.interpolate(images, (size, size), mode="bicubic").clamp(-1, 1)
 
 
+def as_colours(images: Tensor) -> Tensor:
+    """Images `(N, C, H, W)` as `(N, 3, H, W)`: grey repeated, two averaged, else the first 3."""
+    if images.shape[1] == 2:
+        images = images.mean(dim=1, keepdim=True)
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]
+
+
 def draw_grid(images: Tensor, path: Path, columns: int) -> None:
-    """Writes `images` `(N, 3, H, W)` in [-1, 1] as one PNG with that many columns."""
+    """Writes `images` `(N, C, H, W)` in [-1, 1] as one PNG with that many columns."""
     with replacing(path) as aside:
         grid(list(to_uint8(images.float())), columns).save(aside, format="PNG")

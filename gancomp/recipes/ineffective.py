@@ -129,6 +129,10 @@ RULES: tuple[tuple[str, Idle, str], ...] = (
         for path in (
             "data.direction",
             "data.load_size",
+            "data.source.channels",
+            "data.source.range",
+            "data.target.channels",
+            "data.target.range",
             "adversarial.lambda_l1",
             "adversarial.lambda_cycle",
             "adversarial.lambda_identity",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from gancomp.data.pixels import MOST_CHANNELS
 from gancomp.engine.run import CONFIG, latest_run
 from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.biggan import is_biggan_folder
@@ -52,7 +53,7 @@ def check_upscales(model: LoadedModel, named: str) -> None:
 
 
 def check_translates(model: LoadedModel, named: str) -> None:
-    """Refuses what does not turn one RGB image into another.
+    """Refuses what does not turn one image into another.
 
     Raises:
         ConfigError: starting with `named`, what the user calls the model.
@@ -66,10 +67,15 @@ def check_translates(model: LoadedModel, named: str) -> None:
         )
     settings = network.settings()
     channels = settings["in_channels"], settings["out_channels"]
-    if channels != (3, 3):
+    if network.scale > 1 and channels != (3, 3):
         raise ConfigError(
-            f"{named}: takes {channels[0]} channels and gives {channels[1]}; images are read as "
-            "RGB, give a generator from 3 to 3 channels"
+            f"{named}: takes {channels[0]} channels and gives {channels[1]}; images are enlarged "
+            "as RGB, give a generator from 3 to 3 channels"
+        )
+    if max(channels) > MOST_CHANNELS:
+        raise ConfigError(
+            f"{named}: takes {channels[0]} channels and gives {channels[1]}; images have at most "
+            f"{MOST_CHANNELS}"
         )
 
 

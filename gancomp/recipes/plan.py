@@ -28,7 +28,7 @@ from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import LoadedModel, open_model
 from gancomp.paths import expanded
 from gancomp.presets import Preset, find_preset
-from gancomp.recipes import super_resolution, synthesis
+from gancomp.recipes import pixels, super_resolution, synthesis
 from gancomp.recipes.budget import Measure, fit_student, milliseconds, student_latency_ms
 from gancomp.recipes.checks import check, refuse_too_small_images
 from gancomp.recipes.ineffective import refuse_ineffective
@@ -126,7 +126,7 @@ def make_plan(
     options = check(settings)
     refuse_ineffective(typed, settings, options)
     refuse_too_small_images(settings, files)
-    for remark in synthesis.remarks(settings, files):
+    for remark in (*synthesis.remarks(settings, files), *pixels.remarks(settings, files)):
         say(remark)
     latency = None
     if given.latency_budget is not None:
@@ -197,6 +197,11 @@ def _resolve(
         base[section] = {}
     values = merge(merge(merge(base, preset.settings), {"teacher": teacher}), typed)
     values["data"] = _with_load_size(values["data"])
+    if files.task in pixels.TRANSLATIONS:
+        source = typed_teacher.get("source")
+        given_sides = pixels.of_teacher(open_model(teacher_file(source))) if source else {}
+        values["data"] |= pixels.complete(files, typed["data"], given_sides)
+        values = pixels.with_networks(values)
     if files.task == "super-resolution":
         values = super_resolution.complete(values, typed)
     if files.task == synthesis.TASK:

@@ -20,6 +20,7 @@ from gancomp.metrics.fid import Statistics, fid_from_features
 from gancomp.networks.base import TappedNetwork
 from gancomp.recipes.eval_fid import features_of, real_statistics, translated
 from gancomp.recipes.fid_request import FidRequest, Reals
+from gancomp.recipes.pixels import format_of
 from gancomp.records import read_record
 from gancomp.seeding import derive_generator
 
@@ -123,7 +124,10 @@ class Selection:
         self.request = FidRequest(device=str(device))
         self.inception = load_inception(announce=say).to(device)
         self.reals = Reals(
-            [settings.selection.select], self.judging.target, self.judging.target_half
+            [settings.selection.select],
+            self.judging.target,
+            self.judging.target_half,
+            pixels=format_of(settings.data.target),
         )
         self._real_statistics: Statistics | None = None
         self.history()  # a damaged one is better known before the first step
@@ -132,7 +136,14 @@ class Selection:
         """Scores the student as it is after `step`, and keeps it if none before was better."""
         training = self.student.training
         self.student.eval()
-        fakes = translated(self.student, self.judging, size=self.settings.data.size, say=self.say)
+        data = self.settings.data
+        fakes = translated(
+            self.student,
+            self.judging,
+            size=data.size,
+            say=self.say,
+            pixels=format_of(data.source),
+        )
         features = features_of(fakes, self.inception, self.request)
         self.student.train(training)
         statistics = self.real_statistics()

@@ -13,8 +13,8 @@ from torch import Tensor
 
 import gancomp
 from gancomp.config import Json, Settings
-from gancomp.data.cache import is_kept
-from gancomp.data.indexed import Reader
+from gancomp.data.cache import is_kept, num_bytes
+from gancomp.data.indexed import Reader, kind_of
 from gancomp.data.loader import IndexedDataset, batches, steps_per_epoch
 from gancomp.engine.checkpoint import Checkpoint, list_checkpoints, load_newest
 from gancomp.engine.fit import Loop, Outcome, Periodic, View, load_networks
@@ -27,7 +27,7 @@ from gancomp.losses.perceptual import PerceptualFeatures, load_perceptual
 from gancomp.methods.base import Ingredients, Method
 from gancomp.networks.base import TappedNetwork
 from gancomp.paths import expanded
-from gancomp.recipes import synthesis
+from gancomp.recipes import pixels, synthesis
 from gancomp.recipes.grids import make_sampler
 from gancomp.recipes.plan import Plan, student_file, teacher_file
 from gancomp.recipes.selection import Selection, divide
@@ -238,7 +238,21 @@ def make_reader(plan: Plan, view: View) -> IndexedDataset:
     own: Json = {"scale": plan.settings.teacher.network.scale}
     if issubclass(kind, Reader):
         num_images = kind.num_slots(train)
-        own = {"cached": is_kept(data.cache, num_images, data.load_size, say=view.say)}
+        formats = pixels.formats_of(data)
+        counts = len(train.source), len(train.target)
+        needed = (
+            None
+            if formats == (None, None)
+            else sum(
+                num_bytes(count, data.load_size, kind_of(item))
+                for count, item in zip(counts, formats, strict=True)
+            )
+        )
+        own = {
+            "cached": is_kept(data.cache, num_images, data.load_size, say=view.say, needed=needed),
+            "source_pixels": formats[0],
+            "target_pixels": formats[1],
+        }
     reader: IndexedDataset = kind(
         train,
         size=data.size,
@@ -317,7 +331,7 @@ def save_generator(
         dataset=plan.files.name,
         direction=plan.settings.data.direction,
         input_size=plan.settings.data.size // network.scale,
-        extra={"selection": selection},
+        extra={"selection": selection} | pixels.header_entries(plan.settings.data),
     )
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+import torch
 
-from gancomp.config import Json
+from gancomp.config import Json, PixelSettings
+from gancomp.data.deep import read_values
 from gancomp.data.images import count_suffixes, load_image, sort_folder
-from gancomp.data.transforms import resize, to_tensor, to_uint8
+from gancomp.data.indexed import Picture
+from gancomp.data.pixels import FULL_RANGES, PixelFormat, Raw, holds, resized
+from gancomp.data.transforms import picture_tensor, resize, to_uint8
+from gancomp.data.writing import SUFFIXES, encoded, fitting_format
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError, DataError, GancompError
 from gancomp.files import UnwritableError, replacing, reporting_disk_errors
@@ -22,59 +27,134 @@ from gancomp.paths import expanded
 from gancomp.recipes.enlarge import enlarge
 from gancomp.recipes.memory import check_memory
 from gancomp.recipes.models import check_translates, choose
+from gancomp.recipes.pixels import bits_lost, format_of, opened_format, pixels_in, shown
 
 MIN_SIZE, MAX_SIZE = 8, 4096
 
 
-def translate(
-    model: Path,
-    inputs: list[Path],
-    out: Path,
-    *,
-    say: Callable[[str], None],
-    size: int | None = None,
-    strict: bool = False,
-    device: str = "auto",
-    part: str | None = None,
-) -> Json:
-    """Translates (or enlarges) files and the images of folders into PNG files in `out`.
+@dataclass(frozen=True)
+class TranslateRequest:
+    """What is to be translated; see `gancomp translate --help`."""
 
-    Args:
-        model: model file or run.
-        inputs: image files, or folders of them.
-        out: folder, made if missing.
-        say: told about each file that failed.
-        size: resize (bicubic, square) before; by default the native size is kept.
-        strict: stop at the first file that fails; otherwise only a place
-            that takes nothing ends the batch.
-        device: as `--device`.
-        part: network of a multi-network checkpoint.
+    model: Path
+    inputs: list[Path]
+    out: Path
+    size: int | None = None
+    strict: bool = False
+    device: str = "auto"
+    part: str | None = None
+    in_range: tuple[float, float] | None = None
+    out_range: tuple[float, float] | None = None
+    format: str | None = None
+
+
+@dataclass(frozen=True)
+class Translator:
+    """A network with what its model file says about the images on both sides."""
+
+    network: FastGenerator
+    stated: dict[str, PixelSettings]
+    request: TranslateRequest
+
+    def source_of(self, file: Path) -> PixelFormat | None:
+        """How `file` is read; None for plain 8-bit RGB."""
+        if self.network.network.scale > 1:
+            return None
+        channels = self.network.network.settings()["in_channels"]
+        return opened_format(
+            self.stated["source"], channels, file, self.request.in_range, "--in-range"
+        )
+
+    def target_of(self, source: PixelFormat | None) -> PixelFormat:
+        """What is written for a file that was read as `source`: as stated, else as deep as that."""
+        channels = self.network.network.settings()["out_channels"]
+        stated, limits = self.stated["target"], self.request.out_range
+        known = format_of(stated)
+        if limits is not None:
+            known_types = stated.dtype, "uint16" if self.request.format == "png" else None
+            fitting = (dtype for dtype in known_types if dtype and holds(dtype, limits))
+            return PixelFormat(channels, *limits, next(fitting, None))
+        if known is not None:
+            return known
+        if source is not None and source.channels == channels and self.says_nothing():
+            return source
+        return PixelFormat(channels, *FULL_RANGES["uint8"], "uint8")
+
+    def says_nothing(self) -> bool:
+        """Whether the model's file, which may be of others, tells of neither side."""
+        return self.stated["source"].range is None and self.stated["target"].range is None
+
+
+def translate(request: TranslateRequest, say: Callable[[str], None]) -> Json:
+    """Translates (or enlarges) files and the images of folders into files in `out`.
 
     Returns: `written` and `failed`, as `translate --json` prints them.
 
     Raises:
-        DataError: if an input does not exist or holds no images.
+        DataError: if an input does not exist or holds no images; at the first unreadable file if
+            `strict`.
         ConfigError, CheckpointError, RunError: for options, model or `out`.
     """
-    check_size(size)
-    files = list(_expand(inputs, say))
-    chosen = choose(model, part).model
-    check_translates(chosen, str(model))
-    network = accelerate(chosen.network.to(choose_device(device)))
+    check_size(request.size)
+    files = list(_expand(request.inputs, say))
+    chosen = choose(request.model, request.part).model
+    check_translates(chosen, str(request.model))
+    translator = Translator(
+        accelerate(chosen.network.to(choose_device(request.device))),
+        pixels_in(chosen.header, chosen.path),
+        request,
+    )
+    _refuse_ineffective(translator)
+    suffix = SUFFIXES[_format(translator, files)]
     written, failed = [], []
-    for file, target in zip(files, _targets(files, out), strict=True):
+    lost: set[str] = set()
+    for file, target in zip(files, _targets(files, request.out, suffix), strict=True):
         try:
-            _translate_file(network, file, target, size=size, say=say)
+            warn = partial(_once, lost=lost, say=say)
+            _translate_file(translator, file, target, warn=warn, say=say)
             written.append(str(target))
         except UnwritableError:
             raise
         except (GancompError, OSError) as error:
-            if strict:
+            if request.strict:
                 raise
             reason = str(error) if str(error).startswith(str(file)) else f"{file}: {error}"
             failed.append({"file": str(file), "error": reason})
             say(f"skipped: {reason}")
     return {"written": written, "failed": failed}
+
+
+def _once(text: str, lost: set[str], say: Callable[[str], None]) -> None:
+    """Tells about the first file that loses bits; the others do alike."""
+    if not lost:
+        say(text)
+    lost.add(text)
+
+
+def _refuse_ineffective(translator: Translator) -> None:
+    request, network = translator.request, translator.network.network
+    given = {"--in-range": request.in_range, "--out-range": request.out_range}
+    for flag, limits in given.items():
+        if limits is not None and network.scale > 1:
+            raise ConfigError(
+                f"{flag} {shown(limits)}: has no effect on {request.model}, which enlarges 8-bit "
+                "RGB images; leave it away"
+            )
+
+
+def _format(translator: Translator, files: list[Path]) -> str:
+    """The format of all results: the one asked for, or what holds those of the first files.
+
+    Raises:
+        ConfigError: if the format cannot hold them.
+    """
+    for file in files:
+        try:
+            target = translator.target_of(translator.source_of(file))
+        except DataError:
+            continue  # said when it is translated
+        return fitting_format(translator.request.format, target.channels, target.name)
+    return fitting_format(translator.request.format, 3, "uint8")
 
 
 def check_size(size: int | None) -> None:
@@ -101,15 +181,15 @@ def _expand(inputs: list[Path], say: Callable[[str], None]) -> Iterator[Path]:
             raise DataError(f"{item}: no such file or folder; check the path")
 
 
-def _targets(files: list[Path], out: Path) -> list[Path]:
-    """One PNG per file, told apart where names are equal; never an input itself."""
+def _targets(files: list[Path], out: Path, suffix: str) -> list[Path]:
+    """One result per file, told apart where names are equal; never an input itself."""
     taken: set[Path] = set()
     inputs = {os.path.realpath(file) for file in files}  # a link to itself does not raise here
     targets = []
     for file in files:
-        target, number = out / f"{file.stem}.png", 2
+        target, number = out / f"{file.stem}{suffix}", 2
         while target in taken:
-            target, number = out / f"{file.stem}-{number}.png", number + 1
+            target, number = out / f"{file.stem}-{number}{suffix}", number + 1
         if os.path.realpath(target) in inputs:
             raise ConfigError(
                 f"-o {out}: would overwrite the input {target}; choose another folder"
@@ -120,39 +200,64 @@ def _targets(files: list[Path], out: Path) -> list[Path]:
 
 
 def _translate_file(
-    network: FastGenerator,
+    translator: Translator,
     file: Path,
     target: Path,
     *,
-    size: int | None,
+    warn: Callable[[str], None],
     say: Callable[[str], None],
 ) -> None:
-    image = load_image(file)
-    if size is not None:
-        image = resize(image, size)
-    if network.network.scale == 1:
-        check_memory(network.network, image.size, str(file), say)
+    pixels, size = translator.source_of(file), translator.request.size
+    network = translator.network.network
+    picture: Picture
+    if pixels is None:
+        if lost := bits_lost(file, "--in" if network.scale == 1 else None):
+            warn(lost)
+        image = load_image(file)
+        picture = image if size is None else resize(image, size)
+    else:
+        values = read_values(file, pixels)
+        picture = values if size is None else resized(values, size)
+    width, height = _size(picture)
+    if network.scale == 1:
+        check_memory(network, (width, height), str(file), say)
     try:
-        pixels = _output(network, image)
+        raw = _output(translator, picture, pixels)
     except (RuntimeError, MemoryError) as error:
         if not is_lack_of_memory(error):
             raise
         raise DataError(
-            f"{file}: {image.width}x{image.height} pixels are too many for the memory "
+            f"{file}: {width}x{height} pixels are too many for the memory "
             f"({str(error).splitlines()[0]}); use a smaller --size"
         ) from error
+    format = {suffix: name for name, suffix in SUFFIXES.items()}[target.suffix]
     with reporting_disk_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as aside:
-        Image.fromarray(pixels).save(aside, format="PNG")
+        aside.write_bytes(encoded(raw, format))
 
 
-def _output(generator: FastGenerator, image: Image.Image) -> NDArray[np.uint8]:
-    """As the FID protocol has it, truncated; enlarged images are rounded, as PSNR's has it."""
+def _size(picture: Picture) -> tuple[int, int]:
+    """Width and height."""
+    if isinstance(picture, np.ndarray):
+        return picture.shape[1], picture.shape[0]
+    return picture.size
+
+
+def _output(translator: Translator, picture: Picture, pixels: PixelFormat | None) -> Raw:
+    """`(H, W, C)` as it is stored.
+
+    8 bits are truncated, as the FID protocol has it; enlarged images are rounded, as PSNR's has it.
+    """
+    generator = translator.network
     if generator.network.scale > 1:
-        return enlarge(generator.network, np.asarray(image))
-    pixels: NDArray[np.uint8] = to_uint8(run_generator(generator, to_tensor(image)[None]))[0]
-    return pixels
+        return enlarge(generator.network, np.asarray(picture))
+    images = run_generator(generator, picture_tensor(picture)[None])
+    target = translator.target_of(pixels)
+    if target.is_8_bit:
+        levels: Raw = to_uint8(images)[0]
+        return levels
+    return target.from_unit(images[0].detach().to("cpu", torch.float32).movedim(0, -1).numpy())
 
 
 def is_lack_of_memory(error: Exception) -> bool:

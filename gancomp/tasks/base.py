@@ -23,7 +23,7 @@ from gancomp.tasks.pool import FakePool
 
 @dataclass(frozen=True)
 class Translation:
-    """A generator's output `(N, 3, H, W)` in [-1, 1] and the feature maps at its taps."""
+    """A generator's output `(N, C, H, W)` in [-1, 1] and the feature maps at its taps."""
 
     fake: Tensor
     taps: dict[str, Tensor]
@@ -178,9 +178,10 @@ def new_network(settings: NetworkSettings, seed: int, role: str) -> TappedNetwor
     return _drawn(settings.arch, settings.arguments(), derive_generator(seed, "init", role))
 
 
-def like(network: TappedNetwork, seed: int, role: str) -> TappedNetwork:
-    """A freshly initialised network of the same architecture and settings."""
-    return _drawn(network.arch, network.settings(), derive_generator(seed, "init", role))
+def like(network: TappedNetwork, seed: int, role: str, **changes: int) -> TappedNetwork:
+    """A freshly initialised network of the same architecture and settings, save for `changes`."""
+    arguments = network.settings() | changes
+    return _drawn(network.arch, arguments, derive_generator(seed, "init", role))
 
 
 def _drawn(arch: str, arguments: dict[str, Any], generator: torch.Generator) -> TappedNetwork:

@@ -25,7 +25,8 @@ class PairedTask(Task):
         generator: TappedNetwork, settings: NetworkSettings
     ) -> NetworkSettings:
         """The discriminator sees condition and image, one above the other."""
-        return replace(settings, in_channels=6)
+        channels = generator.settings()
+        return replace(settings, in_channels=channels["in_channels"] + channels["out_channels"])
 
     def teacher_networks(self) -> nn.Module:
         """The generator."""

@@ -32,9 +32,17 @@ class UnpairedTask(Task):
     ) -> None:
         super().__init__(generator, discriminator, **options)
         if not self.frozen:
-            self.backward_generator = like(generator, self.seed, "backward_generator")
+            settings = generator.settings()
+            source, target = settings["in_channels"], settings["out_channels"]
+            self.backward_generator = like(
+                generator,
+                self.seed,
+                "backward_generator",
+                in_channels=target,
+                out_channels=source,
+            )
             self.backward_discriminator = like(
-                self.discriminator, self.seed, "backward_discriminator"
+                self.discriminator, self.seed, "backward_discriminator", in_channels=source
             )
             self.backward_pool = FakePool(self.settings.pool_size, self.seed, "backward")
 
@@ -43,7 +51,7 @@ class UnpairedTask(Task):
         generator: TappedNetwork, settings: NetworkSettings
     ) -> NetworkSettings:
         """The discriminator sees one image."""
-        return replace(settings, in_channels=3)
+        return replace(settings, in_channels=generator.settings()["out_channels"])
 
     def teacher_networks(self) -> nn.Module:
         """Both generators."""
