@@ -444,3 +444,20 @@ def no_trace_left() -> Iterator[None]:
     former = sys.gettrace()
     yield
     assert sys.gettrace() is former
+
+
+@pytest.mark.parametrize("function", ["sync_file", "sync_folder", "_sha256"])
+def test_a_disk_that_fails_keeps_the_last_good_checkpoint_and_leaves_nothing_behind(
+    function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = save_checkpoint(tmp_path, 1, {"value": 1}, keep=1)
+
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(f"gancomp.engine.checkpoint.{function}", fail)
+    with pytest.raises(RunError, match=r"step_00000002: cannot be written \(Input/output error\)"):
+        save_checkpoint(tmp_path, 2, {"value": 2}, keep=1)
+    monkeypatch.undo()
+    assert load_checkpoint(good).state == {"value": 1}
+    assert not list(tmp_path.glob(".*"))
