@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ import numpy as np
 from PIL import Image
 
 from gancomp.data.class_folders import TEST_FOLDERS, TRAIN_FOLDERS, folders, image_folders
+from gancomp.data.deep import Stored, read_raw, stored_format
 from gancomp.data.images import count_suffixes, file_mode, list_images, load_image, sort_folder
 from gancomp.data.layout import check_side_by_side, scan
+from gancomp.data.pixels import PixelFormat
 from gancomp.errors import DataError
 
+PLAIN_TASKS = ("super-resolution", "synthesis")  # they read 8-bit RGB alone
 GREY_MODES = ("1", "L", "LA", "I", "F")
 TEST_BEGINNINGS = ("test", "val")
 USUAL_CROP = 96  # of super-resolution
@@ -119,7 +123,7 @@ def check_folder(
     listings = _with_class_folders(root) if task == "synthesis" else _folders_of_images(root)
     if task == "super-resolution" and (own := list_images(root)):
         listings = {".": own, **listings}
-    by_folder = _read_all(listings, progress)
+    by_folder = _read_all(listings, progress, deep=task not in PLAIN_TASKS)
     for seen in (one for many in by_folder.values() for one in many):
         problems.extend(_problems_of(seen, side_by_side, stated=task == "paired"))
     if found_task == "paired" and not side_by_side:
@@ -162,14 +166,17 @@ def _empty_classes(root: Path) -> list[Path]:
 
 
 def _read_all(
-    listings: dict[str, tuple[Path, ...]], progress: Callable[[int, int], None] | None
+    listings: dict[str, tuple[Path, ...]],
+    progress: Callable[[int, int], None] | None,
+    *,
+    deep: bool,
 ) -> dict[str, list[_Seen]]:
     total, done = sum(map(len, listings.values())), 0
     by_folder: dict[str, list[_Seen]] = {}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # decoders release the GIL
         for name, paths in listings.items():
             by_folder[name] = []
-            for seen in pool.map(_read, paths):
+            for seen in pool.map(partial(_read, deep=deep), paths):
                 by_folder[name].append(seen)
                 done += 1
                 if progress is not None:
@@ -177,8 +184,10 @@ def _read_all(
     return by_folder
 
 
-def _read(path: Path) -> _Seen:
+def _read(path: Path, *, deep: bool) -> _Seen:
     try:
+        if deep and not (stored := stored_format(path)).is_plain:
+            return _read_deep(path, stored)
         mode, image = file_mode(path), load_image(path)
     except DataError as error:
         return _Seen(path, error=str(error))
@@ -186,6 +195,16 @@ def _read(path: Path) -> _Seen:
     digest = hashlib.blake2b(f"{image.size}".encode(), digest_size=16)
     digest.update(pixels.tobytes())
     return _Seen(path, None, mode, image.size, _is_grey(image, mode), digest.digest())
+
+
+def _read_deep(path: Path, stored: Stored) -> _Seen:
+    """An array, or a file of values without a range of their own: nothing but `--in-range` has."""
+    raw = read_raw(path, PixelFormat(stored.channels, 0, 1, None))
+    size = raw.shape[1], raw.shape[0]
+    digest = hashlib.blake2b(f"{raw.shape}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(raw).tobytes())
+    mode = f"{stored.dtype}, {stored.channels} channel{'s' * (stored.channels > 1)}"
+    return _Seen(path, None, mode, size, stored.channels == 1, digest.digest())
 
 
 def _is_grey(image: Image.Image, mode: str) -> bool:
