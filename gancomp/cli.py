@@ -358,6 +358,21 @@ def translate(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image.")] = False,
     device: Device = "auto",
     part: Part = None,
+    train_mode: Annotated[
+        bool,
+        typer.Option(
+            "--train-mode",
+            help="As pix2pix's test script: dropout on, norms by each image's statistics.",
+        ),
+    ] = False,
+    dropout: Annotated[
+        float | None,
+        typer.Option(
+            "--dropout",
+            help="Rate for --train-mode.",
+            show_default="the model's own; 0.5 in pix2pix's files",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Run a generator on images of any size; one for super-resolution enlarges them.
@@ -378,6 +393,8 @@ def translate(
         in_range=range_of("--in-range", in_range),
         out_range=range_of("--out-range", out_range),
         format=format,
+        train_mode=train_mode,
+        dropout=dropout,
     )
     result = recipe(request, console.say)
     if json:
