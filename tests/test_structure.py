@@ -64,8 +64,9 @@ MAY_IMPORT = {
     | {"metrics", "export", "losses", "presets", "console", "commands"},
     "commands": {"options", "paths"},
     "data_commands": {"commands", "console", "errors", "paths", "recipes"},
+    "fid_options": {"paths"},
     "cli": {"__init__", "bench", "commands", "console", "data_commands", "errors", "options"}
-    | {"paths", "recipes"},
+    | {"fid_options", "paths", "recipes"},
     "__main__": {"cli", "console", "errors"},
 }
 
