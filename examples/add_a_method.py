@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gancomp.__main__ import run
-from gancomp.config import setting
 from gancomp.data.demo_set import write_demo_set
+from gancomp.declare import setting
 from gancomp.engine.phases import Phase, Step, always
 from gancomp.methods.base import Ingredients, Method, adam, adversarial_phases
 from gancomp.networks.base import TappedNetwork

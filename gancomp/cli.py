@@ -12,16 +12,6 @@ from gancomp.bench.commands import bench_app
 from gancomp.commands import InRange, Json, OutRange, ResultFormat, range_of, training_command
 from gancomp.data_commands import data_app
 from gancomp.errors import ConfigError, DataError
-from gancomp.fid_options import (
-    FidFake,
-    FidMirror,
-    FidNum,
-    FidReal,
-    FidRealSplit,
-    FidSaveStats,
-    FidSeed,
-    FidTruncation,
-)
 from gancomp.options import gather
 from gancomp.paths import expanded
 
@@ -66,21 +56,49 @@ NetScale = Annotated[
 Part = Annotated[
     str | None, typer.Option("--part", help="Network of a multi-network checkpoint, e.g. G_B.")
 ]
-
-
-TrainMode = Annotated[
-    bool,
+FidReal = Annotated[
+    list[Path] | None,
     typer.Option(
-        "--train-mode",
-        help="As pix2pix's test script: dropout on, norms by each image's statistics.",
+        "--real", help="Folder of real images (repeatable) or STATS.npz.", parser=expanded
     ),
 ]
-TrainDropout = Annotated[
-    float | None,
+FidFake = Annotated[
+    Path | None,
     typer.Option(
-        "--dropout",
-        help="Rate for --train-mode.",
-        show_default="the model's own; 0.5 in pix2pix's files",
+        "--fake",
+        help="Folder of generated images or STATS.npz, instead of a model.",
+        parser=expanded,
+    ),
+]
+FidRealSplit = Annotated[
+    str,
+    typer.Option(
+        "--real-split",
+        help="all (train and test) or test.",
+        show_default="all unpaired, test paired",
+    ),
+]
+FidSaveStats = Annotated[
+    Path | None,
+    typer.Option("--save-stats", help="Write the reals' statistics (.npz).", parser=expanded),
+]
+FidNum = Annotated[
+    int | None,
+    typer.Option("--num", "-n", help="Synthesis: images to make.", show_default="50,000"),
+]
+FidSeed = Annotated[
+    int | None, typer.Option("--seed", help="Synthesis: of these images.", show_default="0")
+]
+FidTruncation = Annotated[
+    float | None,
+    typer.Option("--truncation", help="Synthesis: as generate has it.", show_default="none"),
+]
+FidMirror = Annotated[
+    bool | None,
+    typer.Option(
+        "--mirror/--no-mirror",
+        help="Synthesis: count mirror images of the reals.",
+        show_default="as the run was trained, else no",
     ),
 ]
 
@@ -117,9 +135,9 @@ def distill(typed: dict[str, Any], json: bool) -> None:
 
 
 def _given(typed: dict[str, Any]) -> Any:
-    from gancomp.recipes.plan import Given
+    from gancomp.settings import Overrides
 
-    return Given(**gather(typed))
+    return Overrides(**gather(typed))
 
 
 def _show_training(result: Any, json: bool) -> None:
@@ -340,8 +358,6 @@ def translate(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image.")] = False,
     device: Device = "auto",
     part: Part = None,
-    train_mode: TrainMode = False,
-    dropout: TrainDropout = None,
     json: Json = False,
 ) -> None:
     """Run a generator on images of any size; one for super-resolution enlarges them.
@@ -362,8 +378,6 @@ def translate(
         in_range=range_of("--in-range", in_range),
         out_range=range_of("--out-range", out_range),
         format=format,
-        train_mode=train_mode,
-        dropout=dropout,
     )
     result = recipe(request, console.say)
     if json:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from gancomp.options import OPTIONS, Option, value_range
+from gancomp.declare import Option, value_range
+from gancomp.options import options_for, owners_of
 from gancomp.paths import expanded
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -43,27 +45,64 @@ Function = Callable[[dict[str, Any], bool], None]
 METAVARS = {bool: "", int: "N", float: "X", str: "TEXT"}  # short: the help has 80 columns
 
 
-class TrainingCommand(TyperCommand):
-    """A command whose help has no column of its own for `--no-x`.
+TYPED = "gancomp.typed"  # the command line, kept while it is parsed: --help comes before the rest
 
-    That column leaves the long names of ours too little of 80 columns: they would be cut.
+
+class TrainingCommand(TyperCommand):
+    """A command whose help shows what every run has, and what was chosen on the command line.
+
+    `--help` shows the options of no method, task or network in particular; `--method dgl --help`
+    shows dgl's too. There is no column for `--no-x`: it leaves long names too little of 80 columns.
     """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keeps what was typed for the help."""
+        ctx.meta[TYPED] = list(args)
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Writes the help, with the names that switch something off in the last column."""
-        params = self.params
-        self.params = [_with_one_name(param) for param in params]
+        params, epilog = self.params, self.epilog
+        rows = {row.parameter: row for row in options_for(self.name or "")}
+        chosen = chosen_owners(ctx.meta.get(TYPED, []))
+        self.params = [
+            _with_one_name(param)
+            for param in params
+            if (row := rows.get(param.name)) is None
+            or not row.owners
+            or chosen.intersection(row.owners)
+        ]
+        self.epilog = where_the_rest_is(list(rows.values()), self.name or "")
         try:
             super().format_help(ctx, formatter)
         finally:
-            self.params = params
+            self.params, self.epilog = params, epilog
+
+
+def chosen_owners(typed: list[str]) -> set[str]:
+    """`--method dgl` and the like among what was typed, whether with a space or an equals sign."""
+    words = [part for word in typed for part in word.split("=", 1)]
+    return {f"{flag} {value}" for flag, value in pairwise(words) if flag in CHOICES}
+
+
+CHOICES = ("--method", "--task", "--arch")
+
+
+def where_the_rest_is(rows: list[Option], command: str) -> str:
+    """Which choices have options of their own."""
+    owners = owners_of(rows)
+    found = []
+    for flag in CHOICES:
+        names = [owner.removeprefix(f"{flag} ") for owner in owners if owner.startswith(f"{flag} ")]
+        if names:
+            found.append(f"{flag} {'|'.join(names)}")
+    return f"More options with gancomp {command} CHOICE --help, CHOICE being {' or '.join(found)}"
 
 
 def _with_one_name(param: Any) -> Any:
     if not param.secondary_opts:
         return param
     shown = copy.copy(param)
-    shown.help = f"{param.help} Off: {param.secondary_opts[0]}"
     shown.secondary_opts = []
     return shown
 
@@ -71,7 +110,7 @@ def _with_one_name(param: Any) -> Any:
 def training_command(
     app: typer.Typer, name: str, *, example: str
 ) -> Callable[[Function], Callable[..., None]]:
-    """Registers a command whose options are the rows of `OPTIONS`.
+    """Registers a command whose options are the rows of `options_for`.
 
     Typer reads a function's signature; ours is built from the table, so that an option stands in
     one place only.
@@ -81,8 +120,7 @@ def training_command(
         def command(json: bool = False, **typed: Any) -> None:
             function(typed, json)
 
-        rows = [option for option in OPTIONS if name == "distill" or not option.distil_only]
-        parameters = [_parameter(option.of(name)) for option in rows]
+        parameters = [_parameter(option) for option in options_for(name)]
         parameters.append(
             inspect.Parameter(
                 "json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json
@@ -97,14 +135,30 @@ def training_command(
     return register
 
 
+def described(option: Option) -> str:
+    """The option's help, with its default and the name that switches it off, where they tell.
+
+    Typer's own way of showing a default takes a line of its own for most of ours.
+    """
+    text = option.help
+    if option.equation:
+        text = f"{text.removesuffix('.')} (eq. {option.equation})."
+    _, _, off = option.flag.partition("/")
+    if off and (off.removeprefix("--") != option.default):
+        return f"{text} Off: {off}"
+    if off or option.default in ("none", "the preset's"):
+        return text
+    return f"{text} Default: {option.default}."
+
+
 def _parameter(option: Option) -> inspect.Parameter:
     declared = typer.Option(
         option.flag,
-        help=option.help,
+        help=described(option),
         metavar=METAVARS.get(option.kind, "PATH"),
-        show_default=option.default,
+        show_default=False,
         parser=expanded if option.kind is Path else None,
-        rich_help_panel=option.panel,
+        rich_help_panel=option.panel if not option.owners else f"With {' or '.join(option.owners)}",
     )
     annotation = Annotated[option.kind | None, declared]  # type: ignore[name-defined]  # built at run time
     return inspect.Parameter(

@@ -62,6 +62,35 @@ METHODS = {
     "gan": "gancomp.methods.synthesis:Gan",
 }
 
+# where a method's own options stand apart, importable without torch; else they are its `Options`
+METHOD_OPTIONS = {
+    "dcd": "gancomp.methods.dcd_options:DcdOptions",
+    "gan2g": "gancomp.methods.srgan_options:KdOptions",
+    "gan2g-al": "gancomp.methods.srgan_options:GanTeacherOptions",
+    "g2g-al": "gancomp.methods.srgan_options:AdversarialOptions",
+    "gan2gan": "gancomp.methods.srgan_options:Gan2GanOptions",
+    "no-kd": "gancomp.methods.srgan_options:AloneOptions",
+    "dgl": "gancomp.methods.synthesis_options:DglOptions",
+    "teacher-only": "gancomp.declare:NoOptions",
+    "srgan": "gancomp.methods.srgan_options:AloneOptions",
+    "gan": "gancomp.methods.synthesis_options:GanOptions",
+}
+PRETRAINING = ("teacher-only", "srgan", "gan")  # they train one network alone
+
+
+def generators() -> list[str]:
+    """The networks that make images."""
+    return [name for name in NETWORKS if name not in DISCRIMINATORS]
+
+
+def options_type(method: str) -> type:
+    """The dataclass of a method's own options."""
+    if method in METHOD_OPTIONS:
+        found: type = resolve(METHOD_OPTIONS, "--method", method)
+    else:
+        found = resolve(METHODS, "--method", method).Options
+    return found
+
 
 def resolve(table: Mapping[str, str], kind: str, name: str) -> Any:
     """The object that `table` has under `name`, imported now.

@@ -9,11 +9,12 @@ import torch
 from synthesis_builders import tiny_batch, tiny_method, tiny_task
 from torch import Tensor, nn
 
-from gancomp.config import AdversarialSettings, NetworkSettings, OptimiserSettings, read
+from gancomp.config import read
 from gancomp.engine.phases import Phase, Step
 from gancomp.losses.perceptual import PerceptualFeatures, load_perceptual
 from gancomp.methods.base import Ingredients, Method
 from gancomp.registry import METHODS, TASKS, resolve
+from gancomp.settings import AdversarialSettings, NetworkSettings, OptimiserSettings
 from gancomp.tasks.base import Task, new_network
 
 SIZE = 32

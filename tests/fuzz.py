@@ -368,12 +368,8 @@ def _read_and_leave(kind: Kind, folder: Path, log: Path) -> None:
         sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for number in (1, 2):
             os.dup2(sink, number)
-        sys.stdout = io.TextIOWrapper(
-            os.fdopen(1, "wb", buffering=0, closefd=False), write_through=True
-        )
-        sys.stderr = io.TextIOWrapper(
-            os.fdopen(2, "wb", buffering=0, closefd=False), write_through=True
-        )
+        sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", closefd=False), write_through=True)
+        sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb", closefd=False), write_through=True)
         status = kind.read(folder)
     except GancompError as error:
         print(f"error: {error}")

@@ -8,19 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gancomp.config import (
-    AdversarialSettings,
-    NetworkSettings,
-    OptimiserSettings,
-    RunSettings,
-    ScheduleSettings,
-    read,
-)
+from gancomp.config import read
 from gancomp.engine.fit import Loop, run_step
 from gancomp.engine.phases import optimizers
 from gancomp.engine.run import RunFolder
 from gancomp.methods.base import Ingredients
 from gancomp.registry import METHODS, resolve
+from gancomp.settings import (
+    AdversarialSettings,
+    NetworkSettings,
+    OptimiserSettings,
+    RunSettings,
+    ScheduleSettings,
+)
 from gancomp.tasks.base import new_network
 from gancomp.tasks.synthesis import SynthesisTask
 

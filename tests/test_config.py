@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gancomp.config import (
+from gancomp.config import changed_on_resume, merge, read, read_toml
+from gancomp.errors import ConfigError
+from gancomp.methods.dcd_options import DcdOptions
+from gancomp.settings import (
     FREE_ON_RESUME,
     DataSettings,
     MethodSettings,
@@ -19,13 +22,7 @@ from gancomp.config import (
     RunSettings,
     ScheduleSettings,
     Settings,
-    changed_on_resume,
-    merge,
-    read,
-    read_toml,
 )
-from gancomp.errors import ConfigError
-from gancomp.methods.dcd import DcdOptions
 
 
 def whole(**changes: Any) -> dict[str, Any]:

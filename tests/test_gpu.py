@@ -9,10 +9,10 @@ import pytest
 import torch
 from builders import random_batch, small_method, small_task
 
-from gancomp.config import RunSettings, ScheduleSettings
 from gancomp.engine.fit import Loop, load_networks, run_step
 from gancomp.engine.run import RunFolder
 from gancomp.methods.base import Method
+from gancomp.settings import RunSettings, ScheduleSettings
 
 pytestmark = [
     pytest.mark.gpu,

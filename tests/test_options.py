@@ -1,120 +1,171 @@
-"""Every option reaches a setting that exists, and a setting names the option that sets it."""
+"""Options are derived from what settings and methods declare; every flag leads to one setting."""
 
 from __future__ import annotations
 
 import dataclasses
-import types
+import subprocess
+import sys
 import typing
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from gancomp.config import NETWORK_FLAGS, Settings
+from gancomp import options, registry
+from gancomp.declare import Option, Unused, options_of, seconds, setting, without_none
 from gancomp.errors import ConfigError
-from gancomp.options import OPTIONS, Option, gather, put, seconds
-from gancomp.recipes.ineffective import RULES
-from gancomp.recipes.plan import Given
-from gancomp.registry import DISCRIMINATORS, METHODS, NETWORKS, resolve
+from gancomp.options import all_options, flag_of, gather, method_options, options_for, put
+from gancomp.registry import METHODS, PRETRAINING, options_type, resolve
+from gancomp.settings import Overrides, Settings
 
-METHOD_OPTIONS = {name: resolve(METHODS, "--method", name).Options for name in METHODS}
-# these set two settings at once, or one in another unit
-SPECIAL = {
-    "student_gan": bool,
-    "schedule.max_seconds": str,
-    "method.options.r1_gamma": str,
-    "data.source.range": str,
-    "data.target.range": str,
-}
-
-
-def leaves(kind: Any, where: str = "") -> dict[str, tuple[Any, str | None]]:
-    """Dotted path of every setting -> its type without None, and the option it names."""
-    hints, found = typing.get_type_hints(kind), {}
-    for item in dataclasses.fields(kind):
-        path = f"{where}.{item.name}" if where else item.name
-        hint = plain(hints[item.name])
-        if dataclasses.is_dataclass(hint):
-            found |= leaves(hint, path)
-        else:
-            found[path] = (hint, item.metadata.get("flag") or NETWORK_FLAGS.get(path))
-    return found
-
-
-def plain(hint: Any) -> Any:
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        hint, *_ = [option for option in typing.get_args(hint) if option is not type(None)]
-    return hint
+# scripts depend on them; a star marks what `pretrain` lacks
+PUBLISHED = """
+--accumulation --adv-weight --al-start-step* --arch --batch-size --blocks --cache
+--checkpoint-every --compile --config --connector* --content-scale --content-tap
+--d-layers --d-lr --d-multiplier* --d-norm --d-width --dataset --decay-epochs --device
+--direction --discriminator-from-teacher/--fresh-discriminator* --dropout --ema-beta
+--ema-kimg --ema-start --epochs --eval-every* --flip/--no-flip
+--freeze-teacher/--train-teacher* --gan --held-out* --kd-adv-weight* --kd-loss*
+--kd-weight* --keep-checkpoints --lambda-cycle --lambda-dcd* --lambda-dgl*
+--lambda-feature* --lambda-identity --lambda-l1 --lambda-student* --lambda-style*
+--latency-budget* --load-size --log-every --lr --max-steps --max-time --method*
+--narrow-const/--wide-const* --norm --objective --out --path-every --path-weight
+--perceptual --perceptual-normalise/--no-perceptual-normalise --pool-size --precision
+--preset --r1-every --r1-gamma --rate-drop-step --ratio* --resume/--no-resume
+--sample-every --scale --seed --select* --size --srresnet-lr --stage1-kimg* --stage2-kimg*
+--strict/--no-strict --student* --student-arch* --student-block-epochs* --student-blocks*
+--student-fools-discriminator/--no-student-fools-discriminator*
+--student-gan/--no-student-gan* --student-in-discriminator/--no-student-in-discriminator*
+--student-srresnet-steps* --student-width* --style-mixing --task --teacher
+--teacher-block-epochs* --teacher-content-steps* --teacher-d* --teacher-gan-steps*
+--teacher-kimg --teacher-srresnet-steps --tensorboard/--no-tensorboard --train-connectors*
+--vgg --width --workers
+"""
 
 
-def all_leaves() -> dict[str, tuple[Any, str | None]]:
-    found = leaves(Settings)
-    for kind in METHOD_OPTIONS.values():
-        found |= leaves(kind, "method.options")
-    return found
+def fields_at(path: str) -> dict[str, Any]:
+    """Field name -> type without None, of the settings at a dotted path."""
+    kind: Any = Settings
+    for name in path.split("."):
+        kind = without_none(typing.get_type_hints(kind)[name])
+    return {name: without_none(hint) for name, hint in typing.get_type_hints(kind).items()}
 
 
-def value_type(hint: Any) -> Any:
-    return str if typing.get_origin(hint) is typing.Literal else hint
+def type_of(option: Option) -> Any:
+    if option.setting.startswith("method.options."):
+        name = option.setting.rpartition(".")[2]
+        kinds = [options_type(owner.removeprefix("--method ")) for owner in option.owners]
+        (hint, *others) = [typing.get_type_hints(kind)[name] for kind in kinds]
+        assert all(other == hint for other in others)
+        return without_none(hint)
+    if "." in option.setting:
+        path, _, name = option.setting.rpartition(".")
+        return fields_at(path)[name]
+    return without_none(typing.get_type_hints(Overrides)[option.setting])
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.flag)
+@pytest.mark.parametrize("flag", PUBLISHED.split())
+def test_every_published_flag_stays_valid(flag: str) -> None:
+    rows = {row.flag for row in options_for("distill")}
+    in_pretrain = {row.flag for row in options_for("pretrain")}
+    assert flag.removesuffix("*") in rows
+    assert (flag in in_pretrain) == (not flag.endswith("*"))
+
+
+@pytest.mark.parametrize("option", all_options(), ids=lambda option: option.flag)
 def test_an_option_reaches_an_existing_setting_of_its_type(option: Option) -> None:
-    if option.setting in SPECIAL:
-        assert option.kind is SPECIAL[option.setting]
-    elif "." in option.setting:
-        hint, _ = all_leaves()[option.setting]
-        assert option.kind is value_type(hint)
-    else:
-        hint = plain(typing.get_type_hints(Given)[option.setting])
-        assert option.kind is hint
+    if option.sets == (option.setting,):
+        hint = type_of(option)
+        literal = typing.get_origin(hint) is typing.Literal
+        assert option.reads is not None or option.kind is (str if literal else hint)
+        choices = typing.get_args(hint) if literal else ()
+        assert all(str(choice) in option.help for choice in choices)
+    assert option.help.endswith(".")
+    assert option.default
 
 
-def test_there_are_as_many_options_as_rows_in_the_table() -> None:
-    assert len(OPTIONS) == len({option.parameter for option in OPTIONS})
-    assert len(OPTIONS) >= 55
+@pytest.mark.parametrize("name", METHODS)
+def test_a_methods_options_are_those_of_its_class(name: str) -> None:
+    method = resolve(METHODS, "--method", name)
+    assert options_type(name) is method.Options
+    assert method.distils == (name not in PRETRAINING)
 
 
-@pytest.mark.parametrize("path", sorted(all_leaves()))
-def test_the_option_that_a_setting_names_is_the_one_that_sets_it(path: str) -> None:
-    _, flag = all_leaves()[path]
-    setters = [option for option in OPTIONS if option.setting == path]
-    if flag is None:
-        assert setters == []
-        return
-    flags = {option.flag.split("/")[0]: option.setting for option in OPTIONS}
-    # student_arch and student_width choose a whole network, which then holds their value
-    assert flags[flag] in (path, path.replace(".", "_"), "arch")
+def test_an_option_of_several_methods_names_them_all() -> None:
+    rows = {row.name: row for row in all_options()}
+    assert rows["--lambda-dgl"].owners == ("--method dgl",)
+    assert rows["--r1-gamma"].owners == ("--method dgl", "--method gan")
+    assert rows["--kd-weight"].owners == tuple(
+        f"--method {name}" for name in ("gan2g", "gan2g-al", "g2g-al", "gan2gan")
+    )
+    assert rows["--ratio"].owners == ()
 
 
-@pytest.mark.parametrize("path", sorted(NETWORK_FLAGS))
-def test_the_options_of_the_networks_name_settings_that_exist(path: str) -> None:
-    assert path in all_leaves()
+def test_the_options_and_what_can_be_completed_need_no_torch() -> None:
+    code = (
+        "import sys, gancomp.cli, gancomp.presets; from gancomp.options import all_options; "
+        "all_options(); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_rules_about_options_without_effect_name_options_that_exist() -> None:
-    assert {path for path, _, _ in RULES} <= {option.setting for option in OPTIONS}
+@dataclass(frozen=True)
+class Mine:
+    """A method's knobs as a stranger writes them."""
+
+    strength: float = setting(
+        0.5,
+        "--strength",
+        "How strong.",
+        least=0.0,
+        equation="3",
+        unit="grey levels",
+        unused=(Unused(lambda settings, options: True, "anything"),),
+    )
+    sharp: bool = setting(True, "--sharp", "Whether it is sharp.")
+    unseen: int = setting(3)
 
 
-def test_the_help_of_a_choice_names_all_there_is_to_choose() -> None:
-    helps = {option.flag: option.help for option in OPTIONS}
-    assert all(name in helps["--arch"] for name in NETWORKS if name not in DISCRIMINATORS)
-    for option in OPTIONS:
-        if option.setting in all_leaves():
-            hint = all_leaves()[option.setting][0]
-            choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
-            assert all(str(choice) in option.help for choice in choices), option.flag
+def test_a_declaration_becomes_an_option() -> None:
+    strength, sharp = options_of(Mine, "method.options", ("--method mine",))
+    assert (strength.flag, strength.kind, strength.default) == ("--strength", float, "0.5")
+    assert (strength.setting, strength.panel) == ("method.options.strength", "Method")
+    assert (strength.equation, strength.unit) == ("3", "grey levels")
+    assert [case.reason for case in strength.unused] == ["anything"]
+    assert (sharp.flag, sharp.kind, sharp.default) == ("--sharp/--no-sharp", bool, "sharp")
+    assert [item.name for item in dataclasses.fields(Mine)][2] == "unseen"
+
+
+def test_two_methods_cannot_declare_one_flag_in_two_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class Other:
+        other: int = setting(1, "--lambda-dgl", "Something else.")
+
+    monkeypatch.setattr(registry, "options_type", lambda name: Other)
+    monkeypatch.setattr(
+        options, "options_type", lambda name: Other if name == "gan" else options_type(name)
+    )
+    with pytest.raises(ConfigError, match=r"--lambda-dgl: method gan declares it in another way"):
+        all_options.__wrapped__()
+
+
+def test_a_flag_is_found_by_its_setting() -> None:
+    assert flag_of("method.options.lambda_dgl") == "--lambda-dgl"
+    assert flag_of("data.size") == "--size"
+    assert flag_of("optimiser.beta1") == "optimiser.beta1"
+    assert {row.name for row in method_options("teacher-only")} == set()
 
 
 def test_only_what_was_typed_is_gathered() -> None:
-    typed = dict.fromkeys((option.parameter for option in OPTIONS), None)
-    assert gather(typed) == {"overrides": {}}
+    typed = dict.fromkeys((option.parameter for option in all_options()), None)
+    assert gather(typed) == {"settings": {}}
 
 
 def test_typed_values_go_to_their_nested_places() -> None:
     typed = {"size": 32, "ratio": 0.5, "flip": False, "lambda_dcd": 2.0, "max_time": "2m"}
     assert gather(typed) == {
         "ratio": 0.5,
-        "overrides": {
+        "settings": {
             "data": {"size": 32, "flip": False},
             "method": {"options": {"lambda_dcd": 2.0}},
             "schedule": {"max_seconds": 120.0},
@@ -124,13 +175,13 @@ def test_typed_values_go_to_their_nested_places() -> None:
 
 @pytest.mark.parametrize("on", [True, False])
 def test_student_gan_switches_both_sides_of_the_game(on: bool) -> None:
-    options = gather({"student_gan": on})["overrides"]["method"]["options"]
+    options = gather({"student_gan": on})["settings"]["method"]["options"]
     assert options == {"student_fools_discriminator": on, "student_in_discriminator": on}
 
 
 def test_one_side_of_the_game_can_be_switched_back_on() -> None:
     typed = {"student_gan": False, "student_in_discriminator": True}
-    options = gather(typed)["overrides"]["method"]["options"]
+    options = gather(typed)["settings"]["method"]["options"]
     assert options == {"student_fools_discriminator": False, "student_in_discriminator": True}
 
 
@@ -150,12 +201,6 @@ def test_times_are_read_as_they_are_written(text: str, wanted: float) -> None:
     assert seconds(text) == wanted
 
 
-@pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("10", 10.0), (" 0.41", 0.41)])
-def test_a_weight_of_r1_is_a_number_or_auto(text: str, value: float | str) -> None:
-    options = gather({"r1_gamma": text})["overrides"]["method"]["options"]
-    assert options == {"r1_gamma": value}
-
-
 @pytest.mark.parametrize("text", ["", "soon", "-5m", "5m1h", "m", "1e3", "nan", "1d"])
 def test_what_is_no_time_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ConfigError, match=r"--max-time .*90s, 25m or 1h30m"):
@@ -166,3 +211,9 @@ def test_put_keeps_what_is_already_there() -> None:
     nested: dict[str, Any] = {"a": {"b": 1}}
     put(nested, "a.c.d", 2)
     assert nested == {"a": {"b": 1, "c": {"d": 2}}}
+
+
+@pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("10", 10.0), (" 0.41", 0.41)])
+def test_a_weight_of_r1_is_a_number_or_auto(text: str, value: float | str) -> None:
+    options = gather({"r1_gamma": text})["settings"]["method"]["options"]
+    assert options == {"r1_gamma": value}

@@ -18,10 +18,11 @@ from gancomp.data.demo_set import write_demo_set
 from gancomp.data.registered import KNOWN_DATASETS
 from gancomp.methods.dcd import Dcd
 from gancomp.metrics.cost import measure_cost
-from gancomp.options import OPTIONS, gather
+from gancomp.options import all_options, gather
 from gancomp.recipes.methods import list_methods, list_presets
-from gancomp.recipes.plan import Given, Plan, make_plan
+from gancomp.recipes.plan import Plan, make_plan
 from gancomp.registry import build_network
+from gancomp.settings import Overrides
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -108,7 +109,7 @@ def plan_of(line: str, datasets: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     command, values = parse(words(line))
     values.pop("json")
     # not measured: --latency-budget must not depend on what else the machine does
-    return make_plan(command, Given(**gather(values)), lambda message: None, lambda *_: 1.0)
+    return make_plan(command, Overrides(**gather(values)), lambda message: None, lambda *_: 1.0)
 
 
 TRAINING_LINES = [
@@ -287,7 +288,7 @@ def test_the_changelog_names_each_command() -> None:
 
 
 def test_every_switch_of_the_comparison_page_is_a_training_option() -> None:
-    flags = {flag for option in OPTIONS for flag in option.flag.split("/")}
+    flags = {flag for option in all_options() for flag in option.flag.split("/")}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", PAPER_VS_CODE))
     assert len(named) > 20
     assert named <= flags

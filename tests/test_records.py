@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from gancomp.config import Settings, read_toml, wrong_kinds
+from gancomp.config import read_toml, wrong_kinds
 from gancomp.errors import ConfigError, RunError
 from gancomp.records import Record, parse_json, read_record, shown
+from gancomp.settings import Settings
 
 
 def record(values: Any) -> Record:

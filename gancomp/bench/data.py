@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gancomp.bench import report
-from gancomp.config import Json
 from gancomp.data.formats import open_image
 from gancomp.data.layout import locate, scan
 from gancomp.data.loader import batches
@@ -22,6 +21,7 @@ from gancomp.data.splits import Split
 from gancomp.data.unpaired import UnpairedImages
 from gancomp.errors import ConfigError, DataError
 from gancomp.metrics.latency import time_in_turns
+from gancomp.settings import Json
 
 LITERAL, OURS, FIRST = "PIL + torchvision", "gancomp", "gancomp, first pass"
 NUM_STEPS = 400  # per run: what is read ahead while another has its turn is a small part

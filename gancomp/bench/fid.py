@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from gancomp.bench import report
-from gancomp.config import Json
 from gancomp.data.formats import PYTORCH_FID_SUFFIXES
 from gancomp.data.images import sort_folder
 from gancomp.errors import ConfigError, DataError, RunError
 from gancomp.metrics.latency import Latency, time_in_turns
+from gancomp.settings import Json
 
 THEIRS, OURS, CACHED = "pytorch-fid", "gancomp", "gancomp, reals cached"
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from gancomp.bench.report import by_operator, document, use_threads
-from gancomp.config import Json
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError
 from gancomp.metrics.latency import time_in_turns
@@ -19,6 +18,7 @@ from gancomp.networks.fast_steps import Rewrites
 from gancomp.networks.plain import plain_copy
 from gancomp.networks.resnet import ResNetGenerator
 from gancomp.registry import build_network
+from gancomp.settings import Json
 
 TEACHER_WIDTH = 64
 ORIGINAL = "ResNet-9, eager"

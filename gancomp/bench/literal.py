@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancomp.config import OptimiserSettings
 from gancomp.losses.gan import discriminator_fake_loss, discriminator_real_loss, generator_loss
 from gancomp.methods.dcd import Dcd
 from gancomp.networks.plain import plain_copy
+from gancomp.settings import OptimiserSettings
 from gancomp.tasks.unpaired import UnpairedTask
 
 Module = TypeVar("Module", bound=nn.Module)

@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancomp.config import OptimiserSettings
 from gancomp.methods.synthesis import Gan
 from gancomp.networks.stylegan2 import StyleGAN2
 from gancomp.networks.stylegan2_discriminator import StyleGAN2Discriminator
 from gancomp.networks.synthesis import Latents
+from gancomp.settings import OptimiserSettings
 from gancomp.tasks.synthesis import draw, source_of
 
 EPS = 1e-8

@@ -11,8 +11,8 @@ from torch.profiler import ProfilerActivity, profile
 
 import gancomp
 from gancomp import console
-from gancomp.config import Json
 from gancomp.metrics.latency import Latency
+from gancomp.settings import Json
 from gancomp.threads import compute_on
 
 NUM_SHOWN = 12  # operators of a profile

@@ -15,7 +15,6 @@ from torch import Tensor
 from gancomp.bench import report
 from gancomp.bench.literal_synthesis import PHASES, LiteralSynthesis
 from gancomp.bench.sides import MEMORY, PROFILE, REST, Runs, Side, ask_all, open_side, take_turns
-from gancomp.config import AdversarialSettings, Json, NetworkSettings, OptimiserSettings
 from gancomp.data.images import say_on_stderr
 from gancomp.engine.device import choose_device
 from gancomp.engine.phases import Progress, Step
@@ -23,12 +22,13 @@ from gancomp.engine.speed import speed_up
 from gancomp.engine.step import FiniteWatch, take_step
 from gancomp.errors import ConfigError
 from gancomp.methods.base import Ingredients
-from gancomp.methods.game import GanOptions
 from gancomp.methods.synthesis import Gan
+from gancomp.methods.synthesis_options import GanOptions
 from gancomp.metrics.latency import Latency
 from gancomp.networks.stylegan2 import RESOLUTIONS
 from gancomp.networks.stylegan2_discriminator import group_size
 from gancomp.seeding import derive_generator
+from gancomp.settings import AdversarialSettings, Json, NetworkSettings, OptimiserSettings
 from gancomp.tasks.base import new_network
 from gancomp.tasks.synthesis import SynthesisTask
 

@@ -13,7 +13,6 @@ from torch import Tensor
 from gancomp.bench import report
 from gancomp.bench.literal import LiteralStep
 from gancomp.bench.sides import MEMORY, PROFILE, REST, Runs, Side, ask_all, open_side, take_turns
-from gancomp.config import AdversarialSettings, Json, NetworkSettings, OptimiserSettings
 from gancomp.data.images import say_on_stderr
 from gancomp.engine.device import choose_device
 from gancomp.engine.phases import Progress, Step
@@ -27,7 +26,8 @@ from gancomp.engine.step import FiniteWatch, take_step
 from gancomp.errors import ConfigError
 from gancomp.losses.perceptual import load_perceptual
 from gancomp.methods.base import Ingredients
-from gancomp.methods.dcd import Dcd, DcdOptions
+from gancomp.methods.dcd import Dcd
+from gancomp.methods.dcd_options import DcdOptions
 from gancomp.metrics.latency import Latency
 from gancomp.networks import batching
 from gancomp.networks.plain import (
@@ -38,6 +38,7 @@ from gancomp.networks.plain import (
     use_torch_paddings,
 )
 from gancomp.seeding import derive_generator
+from gancomp.settings import AdversarialSettings, Json, NetworkSettings, OptimiserSettings
 from gancomp.tasks.base import new_network
 from gancomp.tasks.unpaired import UnpairedTask
 

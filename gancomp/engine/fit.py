@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gancomp.config import RunSettings, ScheduleSettings
 from gancomp.engine.checkpoint import Checkpoint, save_checkpoint
 from gancomp.engine.device import peak_memory_mb, random_state, restore_random_state
 from gancomp.engine.phases import Progress, Step, Trainable, optimizers
@@ -24,6 +23,7 @@ from gancomp.engine.waits import WaitWatch
 from gancomp.errors import CheckpointError, TrainingError
 from gancomp.records import Record
 from gancomp.seeding import derive_seed
+from gancomp.settings import RunSettings, ScheduleSettings
 
 Batch = dict[str, Tensor]
 

@@ -10,12 +10,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from gancomp.config import Settings, read
+from gancomp.config import read
 from gancomp.engine.checkpoint import remove_leftovers
 from gancomp.errors import ConfigError, RunError
 from gancomp.files import ASIDE, FULL_DISK, replacing, reporting_disk_errors, write_text
 from gancomp.locks import OWNER, HeldError, locked
 from gancomp.records import Record, parse_json, read_record
+from gancomp.settings import Settings
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"

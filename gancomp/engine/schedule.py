@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gancomp.config import ScheduleSettings
+from gancomp.settings import ScheduleSettings
 
 
 def total_steps(schedule: ScheduleSettings, *, num_epochs: int, steps_per_epoch: int) -> int:

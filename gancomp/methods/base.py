@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gancomp.config import OptimiserSettings
 from gancomp.engine.phases import Phase, Progress, Step
 from gancomp.losses.perceptual import PerceptualFeatures
 from gancomp.networks.base import TappedNetwork
+from gancomp.settings import OptimiserSettings
 from gancomp.tasks.base import Task
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from gancomp.methods.dcd_options import ConnectorKind
 from gancomp.networks.base import initialise
-
-ConnectorKind = Literal["conv-bn-relu", "conv"]
 
 
 class Connectors(nn.Module):

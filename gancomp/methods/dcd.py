@@ -11,64 +11,20 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from gancomp.config import setting
 from gancomp.engine.phases import Phase, Progress, Step, always
 from gancomp.errors import ConfigError
 from gancomp.losses.feature import discriminator_concept_loss, feature_loss, style_loss
 from gancomp.methods.base import Ingredients, Method, adam, adversarial_phases
-from gancomp.methods.connectors import ConnectorKind, Connectors
+from gancomp.methods.connectors import Connectors
+from gancomp.methods.dcd_options import DcdOptions
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.shapes import tap_sizes
 from gancomp.seeding import derive_generator
 from gancomp.tasks.base import Translation
-
-STYLE_TAPS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
-
-
-@dataclass(frozen=True)
-class DcdOptions:
-    """DCD's knobs; the defaults are the paper's settings (section 4.1).
-
-    Attributes:
-        lambda_dcd: weight of eq. 6.
-        lambda_feature: weight of eq. 4.
-        lambda_style: weight of eq. 5.
-        lambda_student: weight of the student in eq. 7, on both sides: its own GAN term and its
-            fakes in the discriminator's loss. 0 is OMGD's setting.
-        student_fools_discriminator: the student's own GAN term.
-        student_in_discriminator: the discriminator is trained on the student's fakes.
-        connector: form of `f` in eq. 6.
-        train_connectors: which side's `f` is trained (the paper's ablation; `student` is DCD).
-        feature_taps: VGG16 taps of eq. 4; the released code has one, the equation sums over all.
-        style_taps: VGG16 taps of eq. 5.
-        style_reduction: `mean` over the Gram matrix as released, `sum` as eq. 5 is printed.
-        discriminator_taps: I_D in eq. 6; empty means the last hidden activation.
-        teacher_block_epochs: with `student_block_epochs`, train in turns instead of jointly.
-        student_block_epochs: epochs of the student after each block of teacher epochs.
-    """
-
-    lambda_dcd: float = setting(1.0, "--lambda-dcd", least=0.0)
-    lambda_feature: float = setting(10.0, "--lambda-feature", least=0.0)
-    lambda_style: float = setting(1e4, "--lambda-style", least=0.0)
-    lambda_student: float = setting(1.0, "--lambda-student", least=0.0)
-    student_fools_discriminator: bool = setting(True, "--student-fools-discriminator")
-    student_in_discriminator: bool = setting(True, "--student-in-discriminator")
-    connector: ConnectorKind = setting("conv-bn-relu", "--connector")
-    train_connectors: Literal["student", "teacher", "both"] = setting(
-        "student", "--train-connectors"
-    )
-    feature_taps: tuple[str, ...] = setting(("relu2_2",), None)
-    style_taps: tuple[str, ...] = setting(STYLE_TAPS, None)
-    style_reduction: Literal["mean", "sum"] = setting("mean", None)
-    discriminator_taps: tuple[str, ...] = setting((), None)
-    teacher_block_epochs: int = setting(0, "--teacher-block-epochs", least=0)
-    student_block_epochs: int = setting(0, "--student-block-epochs", least=0)
 
 
 class Dcd(Method):

@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
-from gancomp.config import NetworkSettings, setting
 from gancomp.engine.phases import Step
 from gancomp.errors import ConfigError
 from gancomp.losses.gan import generator_loss
 from gancomp.methods.base import Ingredients
-from gancomp.methods.game import Game, GanOptions, judge_phases, turn_of
+from gancomp.methods.game import Game, judge_phases, turn_of
 from gancomp.methods.synthesis import SynthesisMethod, task_of
+from gancomp.methods.synthesis_options import DglOptions
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.synthesis import SynthesisDiscriminator, SynthesisGenerator
+from gancomp.settings import NetworkSettings
 from gancomp.tasks.base import new_network
 from gancomp.tasks.synthesis import Judged, Styled, SynthesisTask
-
-
-@dataclass(frozen=True)
-class DglOptions(GanOptions):
-    """The game's rules, and the teacher's part in it.
-
-    Attributes:
-        lambda_dgl: weight of the teacher's discriminator in the generator's loss; at 0 it is not
-            even asked.
-        teacher_discriminator: whether it stays as it is or learns from the student's images.
-        d_multiplier: width of the student's discriminator over the teacher's; None is the
-            generators' ratio for StyleGAN2, 1 for BigGAN.
-    """
-
-    lambda_dgl: float = setting(0.1, "--lambda-dgl", least=0.0)
-    teacher_discriminator: Literal["frozen", "finetune"] = setting("frozen", "--teacher-d")
-    d_multiplier: float | None = setting(None, "--d-multiplier", above=0.0, most=1.0)
 
 
 class Dgl(SynthesisMethod):

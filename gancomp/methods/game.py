@@ -18,20 +18,21 @@ steps in the time of n. Source: Karras et al. 2020 (StyleGAN2), appendix B; Broc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from gancomp.config import OptimiserSettings, setting
 from gancomp.engine.phases import Phase, Step
 from gancomp.errors import ConfigError
 from gancomp.losses.gan import generator_loss
 from gancomp.losses.regularisers import path_length_penalty, path_lengths, r1_penalty
 from gancomp.methods.base import adam
 from gancomp.methods.ema import MovingAverage, beta_of_half_life
+from gancomp.methods.synthesis_options import GanOptions
 from gancomp.networks.synthesis import Latents, SynthesisDiscriminator, SynthesisGenerator
+from gancomp.settings import OptimiserSettings
 from gancomp.tasks.synthesis import (
     Judged,
     Styled,
@@ -45,43 +46,6 @@ from gancomp.tasks.synthesis import (
 STYLE_BETA = 0.995  # of the running mean of styles
 Extra = Callable[[Judged], dict[str, Tensor]]
 Terms = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class GanOptions:
-    """The rules of the game.
-
-    Attributes:
-        r1_gamma: of R1; `auto` is 0.0002 size^2 / batch (Karras et al. 2020, ADA), 0 is none.
-        r1_every: steps from one R1 to the next.
-        path_weight: of the path length regulariser; 0 is none.
-        path_every: steps from one to the next.
-        style_mixing: share of the batches in which two styles are mixed.
-        ema_kimg: half-life of the average in thousands of images.
-        ema_beta: the average's factor per step, instead of a half-life.
-        ema_start: the average is but a copy until this step.
-        accumulation: a batch passes in that many parts, whose gradients add up.
-        d_lr: the discriminator's rate; None is the generator's.
-        d_steps: turns of the discriminator in a step, each with images of its own: the batch holds
-            that many times as many (BigGAN's release; DGL-GAN's on CIFAR-10 has 4).
-        turn_order: whose turn comes first; StyleGAN2's release has the generator's, BigGAN's the
-            discriminator's.
-    """
-
-    r1_gamma: float | Literal["auto"] = setting("auto", "--r1-gamma", least=0.0)
-    r1_every: int = setting(16, "--r1-every", least=1)
-    path_weight: float = setting(2.0, "--path-weight", least=0.0)
-    path_every: int = setting(4, "--path-every", least=1)
-    style_mixing: float = setting(0.9, "--style-mixing", least=0.0, most=1.0)
-    ema_kimg: float = setting(10.0, "--ema-kimg", above=0.0)
-    ema_beta: float | None = setting(None, "--ema-beta", least=0.0, most=0.999999)
-    ema_start: int = setting(0, "--ema-start", least=0)
-    accumulation: int = setting(1, "--accumulation", least=1, most=4096)
-    d_lr: float | None = setting(None, "--d-lr", above=0.0, most=10.0)
-    d_steps: int = setting(1, "--d-steps", least=1, most=100)
-    turn_order: Literal["generator-first", "discriminator-first"] = setting(
-        "generator-first", "--turn-order"
-    )
 
 
 def automatic_r1_gamma(size: int, batch_size: int) -> float:

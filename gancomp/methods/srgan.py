@@ -15,90 +15,30 @@ were at the start of the step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from gancomp.config import OptimiserSettings, setting
 from gancomp.engine.phases import Phase, Progress, Step, always
 from gancomp.errors import ConfigError
 from gancomp.losses.gan import generator_loss
-from gancomp.losses.perceptual import CONTENT_SCALE, PerceptualFeatures, content_loss
+from gancomp.losses.perceptual import PerceptualFeatures, content_loss
 from gancomp.losses.pixel import pixel_loss
 from gancomp.methods.base import Ingredients, Method, adam
+from gancomp.methods.srgan_options import (
+    AdversarialOptions,
+    ContentOptions,
+    Gan2GanOptions,
+    GanTeacherOptions,
+    KdOptions,
+)
 from gancomp.networks.base import TappedNetwork
+from gancomp.settings import OptimiserSettings
 from gancomp.tasks.base import like
 from gancomp.tasks.super_resolution import SuperResolutionTask
 
 PAPER = "A Study of Lightening SRGAN Using Knowledge Distillation, J. KMMS 24(12), 2021"
-
-
-@dataclass(frozen=True)
-class ContentOptions:
-    """What every SRGAN training shares.
-
-    Attributes:
-        content_tap: VGG map that the content loss compares, after its ReLU; `relu5_4` is SRGAN's
-            VGG54, `relu2_2` its VGG22.
-        content_scale: the maps are divided by it. 12.75 was chosen for weights that take pixels in
-            0..255; torchvision's give maps of another scale.
-        rate_drop_step: from this step of its own on, each optimiser works at a tenth of its rate.
-    """
-
-    content_tap: str = setting("relu5_4", "--content-tap")
-    content_scale: float = setting(CONTENT_SCALE, "--content-scale", above=0.0)
-    rate_drop_step: int = setting(100_000, "--rate-drop-step", least=1)
-
-
-@dataclass(frozen=True)
-class KdOptions(ContentOptions):
-    """What the student takes over from the teacher.
-
-    Attributes:
-        kd_weight: of K, for images of 256 grey levels as released (see `pixel_loss`).
-        kd_loss: K compares `pixel`s, or `vgg` maps as the content loss does.
-    """
-
-    kd_weight: float = setting(1e-3, "--kd-weight", least=0.0)
-    kd_loss: Literal["pixel", "vgg"] = setting("pixel", "--kd-loss")
-
-
-@dataclass(frozen=True)
-class AdversarialOptions(KdOptions):
-    """Adversarial learning of the student.
-
-    Attributes:
-        adv_weight: of A.
-        al_start_step: transfer alone up to this step, adversarial learning from it on; 0 is both
-            jointly, as released. The paper's abstract has the adversary come after the transfer.
-    """
-
-    adv_weight: float = setting(1e-3, "--adv-weight", least=0.0)
-    al_start_step: int = setting(0, "--al-start-step", least=0)
-
-
-@dataclass(frozen=True)
-class GanTeacherOptions(AdversarialOptions):
-    """Adversarial learning under a teacher that has a discriminator itself.
-
-    Attributes:
-        discriminator_from_teacher: all discriminators begin as the teacher's; as released, anew.
-    """
-
-    discriminator_from_teacher: bool = setting(False, "--discriminator-from-teacher")
-
-
-@dataclass(frozen=True)
-class Gan2GanOptions(GanTeacherOptions):
-    """Two discriminators.
-
-    Attributes:
-        kd_adv_weight: of A2, the student's distance from passing for the teacher.
-    """
-
-    kd_adv_weight: float = setting(1e-3, "--kd-adv-weight", least=0.0)
 
 
 class SuperResolutionMethod(Method):

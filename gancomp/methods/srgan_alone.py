@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor, nn
 
-from gancomp.config import setting
 from gancomp.engine.phases import Phase, Step
 from gancomp.errors import ConfigError
 from gancomp.losses.pixel import pixel_loss
 from gancomp.methods.base import Ingredients
 from gancomp.methods.srgan import (
     PAPER,
-    ContentOptions,
     SuperResolutionMethod,
     require_features,
     task_of,
 )
+from gancomp.methods.srgan_options import AloneOptions
 from gancomp.networks.base import TappedNetwork
-
-
-@dataclass(frozen=True)
-class AloneOptions(ContentOptions):
-    """Which objective.
-
-    Attributes:
-        objective: `pixel` trains an SRResNet, `content` compares VGG maps, `gan` is SRGAN:
-            `content` and `adv_weight` times the adversarial term.
-        adv_weight: of A.
-    """
-
-    objective: Literal["gan", "content", "pixel"] = setting("gan", "--objective")
-    adv_weight: float = setting(1e-3, "--adv-weight", least=0.0)
 
 
 class TrainedAlone(SuperResolutionMethod):

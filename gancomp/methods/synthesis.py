@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from gancomp.engine.phases import Phase, Step
 from gancomp.methods.base import Ingredients, Method
-from gancomp.methods.game import Game, GanOptions
+from gancomp.methods.game import Game
+from gancomp.methods.synthesis_options import GanOptions
 from gancomp.networks.base import TappedNetwork
 from gancomp.tasks.synthesis import SynthesisTask
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
+from gancomp.declare import NoOptions
 from gancomp.engine.phases import Phase, Step, always
 from gancomp.methods.base import Ingredients, Method, adversarial_phases
 from gancomp.networks.base import TappedNetwork
@@ -19,11 +18,9 @@ class TeacherOnly(Method):
     distils = False
     has_features = False
 
-    @dataclass(frozen=True)
-    class Options:
-        """This method has no knobs of its own; the task's are `adversarial` settings."""
+    Options = NoOptions  # the task's are `adversarial` settings
 
-    def __init__(self, ingredients: Ingredients, options: Options) -> None:
+    def __init__(self, ingredients: Ingredients, options: NoOptions) -> None:
         super().__init__()
         self.task = ingredients.task
         self._phases = adversarial_phases(self.task, ingredients.optimiser, active=always)

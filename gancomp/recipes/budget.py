@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from gancomp.config import Json, NetworkSettings, Settings
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError
 from gancomp.metrics.latency import time_in_turns
 from gancomp.networks.fast import accelerate
 from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.registry import build_network
+from gancomp.settings import Json, NetworkSettings, Settings
 
 NUM_RUNS = 15
 Measure = Callable[[NetworkSettings, int, torch.device], float]

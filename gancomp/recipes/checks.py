@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gancomp.config import DataSettings, NetworkSettings, Settings, read
+from gancomp.config import read
 from gancomp.data.splits import DatasetFiles
 from gancomp.data.super_resolution import evaluation_crops
 from gancomp.errors import ConfigError
@@ -12,8 +12,9 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.paths import expanded
 from gancomp.recipes import pixels, synthesis
-from gancomp.recipes.ineffective import refuse_foreign_options
+from gancomp.recipes.unused import refuse_foreign_options
 from gancomp.registry import DISCRIMINATORS, METHODS, NETWORKS, build_network, resolve
+from gancomp.settings import DataSettings, NetworkSettings, Settings
 
 TRANSLATES, ENLARGES = "keeps their size", "enlarges images"
 SYNTHESISES = "makes images out of noise"
@@ -62,7 +63,7 @@ def check(settings: Settings) -> Any:
         problems += synthesis.problems_of(settings)
     if problems:
         raise ConfigError("; ".join(dict.fromkeys(problems)))
-    refuse_foreign_options(settings, method)
+    refuse_foreign_options(settings)
     return read(method.Options, settings.method.options, "method.options")
 
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gancomp import console
-from gancomp.config import Json
 from gancomp.data.check import check_folder
 from gancomp.data.download import fetch_announced
 from gancomp.data.layout import locate
 from gancomp.data.registered import KNOWN_DATASETS, find_known, known_names
 from gancomp.errors import DataError
 from gancomp.paths import download_folder
+from gancomp.settings import Json
 
 MANY_FILES = 1000  # more than this take a while to read
 MANY_CLASSES = 10  # so many are shown

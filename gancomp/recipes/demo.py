@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gancomp import console
-from gancomp.config import Json, RunSettings, ScheduleSettings, merge, read
+from gancomp.config import merge, read
 from gancomp.data.demo_set import background_change, shape_masks, stripe_score, write_demo_set
 from gancomp.data.layout import scan
 from gancomp.data.loader import evaluation_batches
@@ -22,9 +22,9 @@ from gancomp.networks.inference import run_generator
 from gancomp.recipes.distill import distill
 from gancomp.recipes.export import export
 from gancomp.recipes.grids import draw_grid
-from gancomp.recipes.plan import Given
 from gancomp.recipes.pretrain import pretrain
 from gancomp.recipes.profile import profile_document, show_profile
+from gancomp.settings import Json, Overrides, RunSettings, ScheduleSettings
 
 SIZE = 64
 NUM_TEST = 32
@@ -58,8 +58,8 @@ def demo(out: Path, *, seed: int, device: str, max_steps: int | None, view: View
     view.say("teacher: CycleGAN from scratch")
     teacher = pretrain(replace(given, out=out / "teacher"), view)
     view.say("student: a quarter of the channels, distilled with DCD beside its teacher")
-    beside = merge(given.overrides, {"teacher": {"source": str(out / "teacher")}})
-    student = distill(replace(given, overrides=beside, out=out / "student"), view)
+    beside = merge(given.settings, {"teacher": {"source": str(out / "teacher")}})
+    student = distill(replace(given, settings=beside, out=out / "student"), view)
     assert student.teacher is not None
     assert student.student is not None
     exported = export(student.student, out / "student.safetensors")
@@ -86,7 +86,7 @@ def unused(folder: Path) -> Path:
     return candidate
 
 
-def _given(data: Path, seed: int, device: str, max_steps: int | None) -> Given:
+def _given(data: Path, seed: int, device: str, max_steps: int | None) -> Overrides:
     overrides: Json = {
         "data": {"dataset": str(data)},
         "method": {"preset": "demo"},
@@ -94,7 +94,7 @@ def _given(data: Path, seed: int, device: str, max_steps: int | None) -> Given:
     }
     if max_steps is not None:
         overrides["schedule"] = {"max_steps": max_steps}
-    return Given(overrides=overrides)
+    return Overrides(settings=overrides)
 
 
 def score_and_draw(out: Path, data: Path, models: list[Path], seed: int) -> tuple[Json, Path]:

@@ -10,7 +10,7 @@ from gancomp.engine.run import check_place, writing_run
 from gancomp.engine.speed import speed_up
 from gancomp.engine.stopping import listening_for_stop
 from gancomp.recipes.forecast import tell_plan
-from gancomp.recipes.plan import Given, Plan, make_plan
+from gancomp.recipes.plan import Plan, make_plan
 from gancomp.recipes.stages import begin
 from gancomp.recipes.training import (
     Result,
@@ -28,9 +28,10 @@ from gancomp.recipes.training import (
     make_teacher,
     save_generators,
 )
+from gancomp.settings import Overrides
 
 
-def distill(given: Given, view: View) -> Result:
+def distill(given: Overrides, view: View) -> Result:
     """Trains a student as its method says; without `--teacher` the teacher is trained beside it.
 
     Raises:

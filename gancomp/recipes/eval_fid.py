@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from gancomp import console
-from gancomp.config import Json
 from gancomp.data.layout import DIRECTIONS, locate, scan
 from gancomp.data.loader import evaluation_batches, uint8_folder
 from gancomp.data.pixels import PixelFormat, as_rgb
@@ -63,6 +62,7 @@ from gancomp.recipes.fid_request import (
 from gancomp.recipes.models import Chosen, check_translates, choose
 from gancomp.recipes.pixels import opened_format, pixels_in, refuse_odd_channels
 from gancomp.recipes.scores import remember
+from gancomp.settings import Json
 
 GREY = ", grey repeated to 3 channels"
 TOLD_EVERY = 100  # images between two lines of progress

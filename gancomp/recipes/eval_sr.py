@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from gancomp import console
-from gancomp.config import Json
 from gancomp.data.check import GREY_MODES
 from gancomp.data.degrade import Pixels, check_scale, downscale, upscale_bicubic
 from gancomp.data.images import file_mode
@@ -24,6 +23,7 @@ from gancomp.recipes.enlarge import enlarge
 from gancomp.recipes.models import Chosen, check_upscales, choose
 from gancomp.recipes.scores import remember
 from gancomp.recipes.translate import is_lack_of_memory
+from gancomp.settings import Json
 
 Say = Callable[[str], None]
 Enlarge = Callable[[Pixels], Pixels]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from gancomp.config import Json
 from gancomp.data.layout import locate, scan
 from gancomp.data.transforms import to_nearest_uint8
 from gancomp.engine.device import choose_device
@@ -25,6 +24,7 @@ from gancomp.recipes.fid_request import (
 from gancomp.recipes.models import Chosen, check_generates
 from gancomp.recipes.pixels import shown
 from gancomp.recipes.sampling import Recipe, fitting_batch, sampled
+from gancomp.settings import Json
 
 NUM_FAKES = 50_000
 

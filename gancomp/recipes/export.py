@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from gancomp.config import Json
 from gancomp.errors import ConfigError
 from gancomp.export.native import save_model
 from gancomp.recipes.models import choose
+from gancomp.settings import Json
 
 FORMATS = {".safetensors": "safetensors"}
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gancomp.config import Json, PixelSettings
 from gancomp.data.deep import stored_format
 from gancomp.data.formats import PYTORCH_FID_SUFFIXES
 from gancomp.data.images import count_suffixes, sort_folder
@@ -29,6 +28,7 @@ from gancomp.recipes.models import Chosen
 from gancomp.recipes.pixels import opened_format, refuse_odd_channels
 from gancomp.recipes.sampling import check_seed, check_truncation
 from gancomp.recipes.translate import check_size
+from gancomp.settings import Json, PixelSettings
 
 Say = Callable[[str], None]
 Pixels = NDArray[np.uint8]

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gancomp import console
-from gancomp.config import Json
 from gancomp.data.transforms import to_nearest_uint8
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError
@@ -27,6 +26,7 @@ from gancomp.recipes.sampling import (
     grid,
     sampled,
 )
+from gancomp.settings import Json
 
 GRID = "grid.png"
 MOST_IN_GRID = 64

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gancomp.config import Settings
 from gancomp.data.loader import evaluation_batches
 from gancomp.data.splits import DatasetFiles, Split
 from gancomp.data.super_resolution import evaluation_crops
@@ -23,6 +22,7 @@ from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.recipes.pixels import format_of
 from gancomp.recipes.sampling import Recipe, grid, joined, spread_classes
 from gancomp.seeding import derive_seed
+from gancomp.settings import Settings
 
 NUM_SAMPLES = 4
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gancomp import console
-from gancomp.config import Json
 from gancomp.presets import PRESETS
 from gancomp.registry import METHODS, resolve
+from gancomp.settings import Json
 
 
 def list_methods() -> list[Json]:

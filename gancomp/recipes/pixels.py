@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gancomp.config import DataSettings, Json, PixelSettings, Settings, merge, read
+from gancomp.config import merge, read
 from gancomp.data.deep import can_become, read_raw, stored_format
 from gancomp.data.pixels import FULL_RANGES, PixelFormat
 from gancomp.data.splits import DatasetFiles, Half
 from gancomp.errors import CheckpointError, ConfigError, DataError
 from gancomp.export.model import LoadedModel
+from gancomp.settings import DataSettings, Json, PixelSettings, Settings
 
 FLAGS = {"source": "--in", "target": "--out"}
 NUM_LOOKED_AT = 4  # files whose values are compared with the range

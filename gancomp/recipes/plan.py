@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gancomp.config import (
-    NETWORK_FLAGS,
-    Json,
-    MethodSettings,
-    NetworkSettings,
-    Settings,
-    changed_on_resume,
-    merge,
-    read,
-    read_toml,
-    wrong_kinds,
-)
+from gancomp.config import changed_on_resume, merge, read, read_toml, wrong_kinds
 from gancomp.data.layout import locate, scan
 from gancomp.data.registered import find_known
 from gancomp.data.splits import DatasetFiles
@@ -31,39 +20,18 @@ from gancomp.presets import Preset, find_preset
 from gancomp.recipes import pixels, super_resolution, synthesis
 from gancomp.recipes.budget import Measure, fit_student, milliseconds, student_latency_ms
 from gancomp.recipes.checks import check, refuse_too_small_images
-from gancomp.recipes.ineffective import refuse_ineffective
+from gancomp.recipes.unused import refuse_unused
 from gancomp.records import Record
 from gancomp.registry import METHODS, resolve
+from gancomp.settings import (
+    INNER_FLAGS,
+    Json,
+    MethodSettings,
+    NetworkSettings,
+    Overrides,
+    Settings,
+)
 from gancomp.shrink.ratio import narrowed
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the command line gave: only what was really typed.
-
-    Attributes:
-        overrides: nested settings, as in `Settings.to_json()`.
-        config: a TOML file of nested settings; `overrides` win over it.
-        out: the run's folder, or None for the default name.
-        resume: continue the run in `out`.
-        arch: architecture of teacher and student at once.
-        student_arch: architecture of the student alone.
-        student_width: the student's width instead of a ratio.
-        ratio: the student's channels over the teacher's.
-        latency_budget: as typed; the student is as wide as it allows, instead of a ratio.
-        narrow_const: whether the student's learned constant is narrowed with the rest (StyleGAN2).
-    """
-
-    overrides: Json = field(default_factory=dict)
-    config: Path | None = None
-    out: Path | None = None
-    resume: bool = False
-    arch: str | None = None
-    student_arch: str | None = None
-    student_width: int | None = None
-    ratio: float | None = None
-    latency_budget: str | None = None
-    narrow_const: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +61,7 @@ class Plan:
 
 def make_plan(
     command: str,
-    given: Given,
+    given: Overrides,
     say: Callable[[str], None],
     measure: Measure = student_latency_ms,
 ) -> Plan:
@@ -105,7 +73,7 @@ def make_plan(
         CheckpointError: for a teacher that cannot be read.
         RunError: if there is no run to resume.
     """
-    typed = merge(_tables(given.config) if given.config else {}, given.overrides)
+    typed = merge(_tables(given.config) if given.config else {}, given.settings)
     check_options(command, typed)
     if given.resume:
         return _resumed(command, given, typed, say)
@@ -124,7 +92,7 @@ def make_plan(
     )
     settings, preset = _resolve(command, given, typed, files)
     options = check(settings)
-    refuse_ineffective(typed, settings, options)
+    refuse_unused(typed, settings, options)
     refuse_too_small_images(settings, files)
     for remark in (*synthesis.remarks(settings, files), *pixels.remarks(settings, files)):
         say(remark)
@@ -144,7 +112,7 @@ def _is_as_published(settings: Settings, preset: Preset, files: DatasetFiles) ->
     limits = (settings.schedule.max_steps, settings.schedule.max_seconds)
     if preset.reported is None or limits != (None, None):
         return False
-    plain = Given(arch=preset.arch)
+    plain = Overrides(arch=preset.arch)
     data = {"dataset": settings.data.dataset, "direction": "AtoB"}
     typed: Json = {"data": data, "method": {"preset": preset.name}}
     published, _ = _resolve(settings.command, plain, typed, files)
@@ -171,7 +139,7 @@ def check_options(command: str, typed: Json) -> None:
 
 
 def _resolve(
-    command: str, given: Given, typed: Json, files: DatasetFiles
+    command: str, given: Overrides, typed: Json, files: DatasetFiles
 ) -> tuple[Settings, Preset]:
     typed_teacher = typed.get("teacher", {})
     teacher = _teacher_from(
@@ -225,7 +193,7 @@ def registered_name(*names: str) -> str:
     return known[0] if known else names[0]
 
 
-def _teacher_from(source: str | None, typed: Json, given: Given, files: DatasetFiles) -> Json:
+def _teacher_from(source: str | None, typed: Json, given: Overrides, files: DatasetFiles) -> Json:
     """The teacher's network settings as the file says, which no option may contradict."""
     if source is None:
         return {}
@@ -236,13 +204,13 @@ def _teacher_from(source: str | None, typed: Json, given: Given, files: DatasetF
         )
     path = teacher_file(source)
     model = open_model(path)
-    _check_purpose(model, source, files, given.overrides.get("data", {}))
+    _check_purpose(model, source, files, given.settings.get("data", {}))
     network = model.network
     settings = {key: value for key, value in network.settings().items() if value is not None}
     for name, value in typed.items():
         # dropout has no weights: a teacher may go on with another rate
         if name != "dropout" and settings.get(name, value) != value:
-            flag = NETWORK_FLAGS.get(f"teacher.network.{name}", f"teacher.network.{name}")
+            flag = INNER_FLAGS.get(f"teacher.network.{name}", f"teacher.network.{name}")
             raise ConfigError(
                 f"{flag} {value}: --teacher {source} has {settings[name]}; leave {flag} away"
             )
@@ -279,7 +247,7 @@ def _with_load_size(data: Json) -> Json:
     return data
 
 
-def _student(teacher: NetworkSettings, given: Given, typed: Json, preset: Preset) -> Json:
+def _student(teacher: NetworkSettings, given: Overrides, typed: Json, preset: Preset) -> Json:
     """The student's settings: the preset's kind of network, narrowed from the teacher's."""
     _check_one_width(given, typed.get("student") or {})
     if source := typed.get("stages", {}).get("student_source"):
@@ -294,7 +262,7 @@ def _student(teacher: NetworkSettings, given: Given, typed: Json, preset: Preset
     return merge(student, typed.get("student") or {})
 
 
-def _student_from(source: str, given: Given, typed: Json) -> Json:
+def _student_from(source: str, given: Overrides, typed: Json) -> Json:
     """The student's network settings as the file of `--student` says."""
     for name in ("ratio", "student_width", "student_arch", "narrow_const"):
         if (value := getattr(given, name)) is not None:
@@ -313,7 +281,7 @@ def student_file(source: str) -> Path:
     return path / "student.safetensors" if path.is_dir() else path
 
 
-def _check_one_width(given: Given, typed: Json) -> None:
+def _check_one_width(given: Overrides, typed: Json) -> None:
     """Refuses two options that both say how wide the student is."""
     if given.ratio is not None and given.student_width is not None:
         raise ConfigError("--ratio and --student-width: give one of them")
@@ -327,7 +295,7 @@ def _check_one_width(given: Given, typed: Json) -> None:
             raise ConfigError(f"{name} and --latency-budget: give one of them")
 
 
-def _student_arch(teacher_arch: str, given: Given, preset: Preset) -> str:
+def _student_arch(teacher_arch: str, given: Overrides, preset: Preset) -> str:
     # a full ResNet teacher has the same taps as the mobile one, which is the student of the tables
     if given.arch is None and preset.arch == f"mobile-{teacher_arch}":
         return preset.arch
@@ -349,7 +317,7 @@ def default_out(settings: Settings, dataset: str, ratio: float | None) -> Path:
     return Path("runs") / f"{dataset}-{name}-r{ratio:g}-s{settings.run.seed}"
 
 
-def _resumed(command: str, given: Given, typed: Json, say: Callable[[str], None]) -> Plan:
+def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], None]) -> Plan:
     out = given.out or _guess_out(command, given, typed, say)
     config = read_config(out)
     saved = settings_in(config)
@@ -374,7 +342,7 @@ def _resumed(command: str, given: Given, typed: Json, say: Callable[[str], None]
             "or choose another --out for a new run"
         )
     options = check(wanted)
-    refuse_ineffective(typed, wanted, options)
+    refuse_unused(typed, wanted, options)
     data = wanted.data
     kept = Path(config.get("dataset.root", str))
     root = kept if moved is None and kept.is_dir() else locate(moved or data.dataset, say)
@@ -387,7 +355,7 @@ def _resumed(command: str, given: Given, typed: Json, say: Callable[[str], None]
     return Plan(wanted, options, files, out, resume=True, preset=config.get("preset", dict))
 
 
-def _check_same_budget(given: Given, config: Record, out: Path) -> None:
+def _check_same_budget(given: Overrides, config: Record, out: Path) -> None:
     """Refuses another budget: a run keeps the width that was measured when it began."""
     if given.latency_budget is None:
         return
@@ -415,7 +383,7 @@ def _agrees(saved: Settings, name: str, value: Any) -> bool:
     return bool(getattr(saved.student, name.removeprefix("student_")) == value)
 
 
-def _guess_out(command: str, given: Given, typed: Json, say: Callable[[str], None]) -> Path:
+def _guess_out(command: str, given: Overrides, typed: Json, say: Callable[[str], None]) -> Path:
     if not (typed.get("data") or {}).get("dataset"):
         raise ConfigError(
             "--resume: give the run's folder with --out (or the options it was started with)"
@@ -425,5 +393,5 @@ def _guess_out(command: str, given: Given, typed: Json, say: Callable[[str], Non
             "--resume with --latency-budget: give the run's folder with --out; its default name "
             "holds the width, which would have to be measured again"
         )
-    fresh = Given(**{**given.__dict__, "resume": False})
+    fresh = Overrides(**{**given.__dict__, "resume": False})
     return make_plan(command, fresh, say).out

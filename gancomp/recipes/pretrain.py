@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from gancomp.engine.fit import View
 from gancomp.recipes.distill import train
-from gancomp.recipes.plan import Given, make_plan
+from gancomp.recipes.plan import make_plan
 from gancomp.recipes.training import Result
+from gancomp.settings import Overrides
 
 
-def pretrain(given: Given, view: View) -> Result:
+def pretrain(given: Overrides, view: View) -> Result:
     """Trains a teacher as CycleGAN, pix2pix, SRGAN, StyleGAN2 or BigGAN, as the data asks.
 
     Raises:

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from gancomp import console
-from gancomp.config import Json
 from gancomp.engine.device import choose_device
 from gancomp.engine.run import latest_run
 from gancomp.errors import ConfigError, RunError
@@ -26,6 +25,7 @@ from gancomp.paths import expanded
 from gancomp.recipes.models import generator_of
 from gancomp.recipes.scores import latest_fid
 from gancomp.registry import DISCRIMINATORS, NETWORKS, build_network, resolve
+from gancomp.settings import Json
 from gancomp.threads import compute_on
 
 # what CycleGAN's generator is no original of

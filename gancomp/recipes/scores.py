@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from gancomp.config import Json
 from gancomp.errors import RunError
 from gancomp.files import reporting_disk_errors, write_text
 from gancomp.locks import HeldError, locked
 from gancomp.records import Record, read_record
+from gancomp.settings import Json
 
 SCORES = "eval.json"
 PATIENCE_S = 30.0  # another score is written in a moment

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from gancomp.config import Json, Settings
 from gancomp.data.splits import DatasetFiles, Split
 from gancomp.errors import ConfigError, RunError
 from gancomp.export.model import open_model
@@ -23,6 +22,7 @@ from gancomp.recipes.fid_request import FidRequest, Reals
 from gancomp.recipes.pixels import format_of
 from gancomp.records import read_record
 from gancomp.seeding import derive_generator
+from gancomp.settings import Json, Settings
 
 HISTORY = "selection.json"
 BEST = "student-best.safetensors"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gancomp.config import ScheduleSettings, SelectionSettings, Settings, read
+from gancomp.config import read
 from gancomp.engine.run import CONFIG
 from gancomp.recipes.plan import Plan
 from gancomp.registry import METHODS, resolve
+from gancomp.settings import ScheduleSettings, SelectionSettings, Settings
 
 FOLDER = "stages"
 

@@ -19,7 +19,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from gancomp.config import Json, MethodSettings, PerceptualSettings, Settings
 from gancomp.engine.checkpoint import load_newest
 from gancomp.engine.fit import View, load_networks
 from gancomp.engine.run import RunFolder, tidy
@@ -33,6 +32,7 @@ from gancomp.recipes.plan import Plan
 from gancomp.recipes.stage import FOLDER, Stage, plan_with
 from gancomp.recipes.training import Result
 from gancomp.registry import METHODS, resolve
+from gancomp.settings import Json, MethodSettings, PerceptualSettings, Settings
 
 Train = Callable[[Plan, View], Result]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from gancomp.config import Json, StageSettings, merge
+from gancomp.config import merge
 from gancomp.losses.perceptual import PERCEPTUAL_SOURCES, content_tap
+from gancomp.settings import Json, StageSettings
 
 
 def complete(values: Json, typed: Json) -> Json:

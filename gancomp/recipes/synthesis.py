@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gancomp.config import Json, NetworkSettings, Settings, merge
+from gancomp.config import merge
 from gancomp.data.splits import DatasetFiles
 from gancomp.engine.checkpoint import load_newest
 from gancomp.engine.run import CONFIG, read_config, settings_in
@@ -20,6 +20,7 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.networks.stylegan2_discriminator import GROUP
 from gancomp.paths import expanded
 from gancomp.registry import DISCRIMINATORS, NETWORKS, build_network
+from gancomp.settings import Json, NetworkSettings, Settings
 from gancomp.tasks.base import Task
 
 TASK = "synthesis"

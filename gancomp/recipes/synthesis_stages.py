@@ -14,12 +14,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from gancomp.config import MethodSettings, Settings
 from gancomp.methods.base import Method
 from gancomp.paths import expanded
 from gancomp.recipes.stage import Stage
 from gancomp.recipes.synthesis import go_on_from, steps_of
 from gancomp.registry import METHODS, resolve
+from gancomp.settings import MethodSettings, Settings
 
 
 def stages_of(settings: Settings, options: Any) -> list[Stage]:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 import gancomp
-from gancomp.config import Json, Settings
 from gancomp.data.cache import is_kept, num_bytes
 from gancomp.data.indexed import Reader, kind_of
 from gancomp.data.loader import IndexedDataset, batches, steps_per_epoch
@@ -32,6 +31,7 @@ from gancomp.recipes.grids import make_sampler
 from gancomp.recipes.plan import Plan, student_file, teacher_file
 from gancomp.recipes.selection import Selection, divide
 from gancomp.registry import METHODS, READERS, TASKS, resolve
+from gancomp.settings import Json, Settings
 from gancomp.tasks.base import Task, new_network
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gancomp.config import Json, PixelSettings
 from gancomp.data.deep import read_values
 from gancomp.data.images import count_suffixes, load_image, sort_folder
 from gancomp.data.indexed import Picture
@@ -28,7 +27,7 @@ from gancomp.recipes.enlarge import enlarge
 from gancomp.recipes.memory import check_memory
 from gancomp.recipes.models import check_translates, choose
 from gancomp.recipes.pixels import bits_lost, format_of, opened_format, pixels_in, shown
-from gancomp.recipes.train_mode import TrainMode, train_mode
+from gancomp.settings import Json, PixelSettings
 
 MIN_SIZE, MAX_SIZE = 8, 4096
 
@@ -47,15 +46,13 @@ class TranslateRequest:
     in_range: tuple[float, float] | None = None
     out_range: tuple[float, float] | None = None
     format: str | None = None
-    train_mode: bool = False
-    dropout: float | None = None
 
 
 @dataclass(frozen=True)
 class Translator:
     """A network with what its model file says about the images on both sides."""
 
-    network: FastGenerator | TrainMode
+    network: FastGenerator
     stated: dict[str, PixelSettings]
     request: TranslateRequest
 
@@ -91,7 +88,7 @@ class Translator:
 def translate(request: TranslateRequest, say: Callable[[str], None]) -> Json:
     """Translates (or enlarges) files and the images of folders into files in `out`.
 
-    Returns: `written` and `failed`, as `translate --json` prints them; `mode` in training mode.
+    Returns: `written` and `failed`, as `translate --json` prints them.
 
     Raises:
         DataError: if an input does not exist or holds no images; at the first unreadable file if
@@ -102,12 +99,8 @@ def translate(request: TranslateRequest, say: Callable[[str], None]) -> Json:
     files = list(_expand(request.inputs, say))
     chosen = choose(request.model, request.part).model
     check_translates(chosen, str(request.model))
-    if request.dropout is not None and not request.train_mode:
-        raise ConfigError(f"--dropout {request.dropout:g}: only matters with --train-mode")
-    chosen.network.to(choose_device(request.device))
-    mode = train_mode(chosen, str(request.model), request.dropout) if request.train_mode else None
     translator = Translator(
-        accelerate(chosen.network) if mode is None else mode,
+        accelerate(chosen.network.to(choose_device(request.device))),
         pixels_in(chosen.header, chosen.path),
         request,
     )
@@ -128,8 +121,7 @@ def translate(request: TranslateRequest, say: Callable[[str], None]) -> Json:
             reason = str(error) if str(error).startswith(str(file)) else f"{file}: {error}"
             failed.append({"file": str(file), "error": reason})
             say(f"skipped: {reason}")
-    done: Json = {"written": written, "failed": failed}
-    return done if mode is None else done | {"mode": mode.recorded()}
+    return {"written": written, "failed": failed}
 
 
 def _once(text: str, lost: set[str], say: Callable[[str], None]) -> None:
@@ -260,11 +252,7 @@ def _output(translator: Translator, picture: Picture, pixels: PixelFormat | None
     generator = translator.network
     if generator.network.scale > 1:
         return enlarge(generator.network, np.asarray(picture))
-    inputs = picture_tensor(picture)[None]
-    if isinstance(generator, TrainMode):
-        images = generator.run(inputs)
-    else:
-        images = run_generator(generator, inputs)
+    images = run_generator(generator, picture_tensor(picture)[None])
     target = translator.target_of(pixels)
     if target.is_8_bit:
         levels: Raw = to_uint8(images)[0]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gancomp.config import NetworkSettings
 from gancomp.errors import ConfigError
+from gancomp.settings import NetworkSettings
 
 
 def narrowed(teacher: NetworkSettings, ratio: float, *, arch: str) -> NetworkSettings:

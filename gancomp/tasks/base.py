@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gancomp.config import AdversarialSettings, NetworkSettings
 from gancomp.engine.phases import Step
 from gancomp.errors import ConfigError
 from gancomp.losses.gan import discriminator_fake_loss, discriminator_real_loss, generator_loss
@@ -18,6 +17,7 @@ from gancomp.networks.batching import in_one_pass
 from gancomp.networks.shapes import tap_sizes
 from gancomp.registry import build_network
 from gancomp.seeding import derive_generator
+from gancomp.settings import AdversarialSettings, NetworkSettings
 from gancomp.tasks.pool import FakePool
 
 

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancomp.config import NetworkSettings
 from gancomp.engine.phases import Step
 from gancomp.losses.gan import generator_loss
 from gancomp.networks.base import TappedNetwork
+from gancomp.settings import NetworkSettings
 from gancomp.tasks.base import Task
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gancomp.config import NetworkSettings
 from gancomp.engine.phases import Step
 from gancomp.errors import ConfigError
 from gancomp.losses.gan import discriminator_fake_loss, discriminator_real_loss
 from gancomp.losses.pixel import pixel_loss
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.shapes import tap_sizes
+from gancomp.settings import NetworkSettings
 from gancomp.tasks.base import Task
 
 

@@ -8,7 +8,6 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from gancomp.config import NetworkSettings
 from gancomp.engine.phases import Step
 from gancomp.errors import ConfigError
 from gancomp.losses.gan import discriminator_fake_loss, discriminator_real_loss, generator_loss
@@ -17,6 +16,7 @@ from gancomp.networks.batching import pays_off
 from gancomp.networks.stylegan2_discriminator import GROUP, apart, together
 from gancomp.networks.synthesis import Latents, SynthesisDiscriminator, SynthesisGenerator
 from gancomp.seeding import derive_seed
+from gancomp.settings import NetworkSettings
 from gancomp.tasks.base import Task
 
 

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancomp.config import NetworkSettings
 from gancomp.engine.phases import Step
 from gancomp.losses.gan import discriminator_fake_loss, discriminator_real_loss, generator_loss
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.batching import in_one_pass, is_better_in_one_pass
+from gancomp.settings import NetworkSettings
 from gancomp.tasks.base import Task, Translation, like
 from gancomp.tasks.pool import FakePool
 

@@ -25,12 +25,12 @@ from gancomp.bench.train import (
     made_up_images,
     optimise,
 )
-from gancomp.config import OptimiserSettings
 from gancomp.engine.phases import Progress, Step
 from gancomp.engine.step import FiniteWatch, take_step
 from gancomp.errors import ConfigError
 from gancomp.methods.dcd import Dcd
 from gancomp.networks import batching
+from gancomp.settings import OptimiserSettings
 
 CPU = torch.device("cpu")
 PHASES = ("teacher", "discriminator", "student")

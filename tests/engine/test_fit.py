@@ -16,7 +16,6 @@ import torch
 from tiny_runs import assert_equal
 from torch import Tensor, nn
 
-from gancomp.config import RunSettings, ScheduleSettings
 from gancomp.engine import fit as engine
 from gancomp.engine import waits
 from gancomp.engine.checkpoint import Checkpoint, load_newest
@@ -27,6 +26,7 @@ from gancomp.engine.step import FiniteWatch
 from gancomp.engine.stopping import InterruptedRunError, StopWish, listening_for_stop
 from gancomp.errors import CheckpointError, DataError, RunError, TrainingError
 from gancomp.seeding import derive_generator
+from gancomp.settings import RunSettings, ScheduleSettings
 
 CPU = torch.device("cpu")
 

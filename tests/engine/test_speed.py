@@ -13,7 +13,7 @@ import torch
 from builders import random_batch, small_generator, small_method, small_task
 from torch import Tensor, nn
 
-from gancomp.config import FREE_ON_RESUME, RunSettings, read
+from gancomp.config import read
 from gancomp.engine import speed
 from gancomp.engine.speed import (
     channels_last,
@@ -27,8 +27,9 @@ from gancomp.errors import ConfigError
 from gancomp.losses.perceptual import PerceptualFeatures
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.stylegan2 import STYLES_AVERAGED
-from gancomp.options import OPTIONS
+from gancomp.options import all_options
 from gancomp.registry import build_network
+from gancomp.settings import FREE_ON_RESUME, RunSettings
 
 CPU = torch.device("cpu")
 
@@ -290,5 +291,5 @@ def test_compile_takes_three_values_and_may_change_when_a_run_goes_on() -> None:
     with pytest.raises(ConfigError, match=r"--compile maybe.*auto, on, off"):
         read(RunSettings, {"compile": "maybe"})
     assert "compile" in FREE_ON_RESUME["run"]
-    (option,) = [option for option in OPTIONS if option.flag == "--compile"]
+    (option,) = [option for option in all_options() if option.flag == "--compile"]
     assert option.setting == "run.compile"

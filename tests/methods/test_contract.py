@@ -17,12 +17,12 @@ from builders import (
     snapshot,
 )
 
-from gancomp.config import RunSettings, ScheduleSettings
 from gancomp.engine.fit import Loop, run_step
 from gancomp.engine.phases import Progress
 from gancomp.engine.run import RunFolder
 from gancomp.methods.base import Method
 from gancomp.registry import METHODS, TASKS, resolve
+from gancomp.settings import RunSettings, ScheduleSettings
 
 KINDS = {name: resolve(METHODS, "--method", name) for name in METHODS}
 

@@ -24,7 +24,8 @@ from gancomp.engine.fit import run_step
 from gancomp.engine.phases import Step
 from gancomp.errors import ConfigError
 from gancomp.methods.base import Ingredients
-from gancomp.methods.dgl import Dgl, DglOptions
+from gancomp.methods.dgl import Dgl
+from gancomp.methods.synthesis_options import DglOptions
 from gancomp.tasks.synthesis import SynthesisTask, draw, fakes_of
 
 ARCHS = ("stylegan2", "biggan")

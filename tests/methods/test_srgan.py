@@ -19,12 +19,12 @@ from builders import (
 )
 from torch import Tensor, nn
 
-from gancomp.config import RunSettings, ScheduleSettings
 from gancomp.engine.fit import Loop, run_step
 from gancomp.engine.phases import Step
 from gancomp.engine.run import RunFolder
 from gancomp.errors import ConfigError
 from gancomp.methods.srgan import lower_rate_after
+from gancomp.settings import RunSettings, ScheduleSettings
 
 TAP, SCALE = "relu1_2", 12.75
 TECHNIQUES = ("gan2g", "gan2g-al", "g2g-al", "gan2gan", "no-kd")

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from gancomp.config import NetworkSettings
 from gancomp.data.demo_set import write_demo_set
 from gancomp.engine.run import writing_run
 from gancomp.errors import ConfigError
 from gancomp.recipes.budget import milliseconds, student_latency_ms, widest_within
-from gancomp.recipes.plan import Given, Plan, make_plan
+from gancomp.recipes.plan import Plan, make_plan
 from gancomp.recipes.training import describe_run
+from gancomp.settings import NetworkSettings, Overrides
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def plan(toy: Path, measure: Any = by_width, say: Any = None, **given: Any) -> P
         "run": {"device": "cpu"},
     }
     overrides |= given.pop("overrides", {})
-    return make_plan("distill", Given(overrides, **given), say or (lambda text: None), measure)
+    return make_plan("distill", Overrides(overrides, **given), say or (lambda text: None), measure)
 
 
 def test_the_student_is_as_wide_as_the_budget_allows_and_all_are_told(toy: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_width_that_is_given_otherwise_contradicts_a_budget(
 
 def test_mistakes_in_other_options_are_found_before_anything_is_measured(toy: Path) -> None:
     with pytest.raises(ConfigError, match="--lambda-l1"):
-        plan(toy, never, latency_budget="11ms", overrides={"adversarial": {"lambda_l1": 3.0}})
+        plan(toy, never, latency_budget="11ms", settings={"adversarial": {"lambda_l1": 3.0}})
 
 
 @pytest.fixture

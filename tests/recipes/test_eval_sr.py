@@ -14,7 +14,6 @@ import pytest
 from commands import run_command, write_model
 from PIL import Image
 
-from gancomp.config import Json
 from gancomp.data.degrade import Pixels, downscale, upscale_bicubic
 from gancomp.data.super_resolution import load_high_resolution
 from gancomp.errors import DataError
@@ -30,6 +29,7 @@ from gancomp.recipes.eval_sr import (
     score_images,
 )
 from gancomp.recipes.scores import latest_fid, remember, saved_scores
+from gancomp.settings import Json
 
 REAL_DATA = Path(os.environ.get("GANCOMP_DATA", "/nowhere"))
 

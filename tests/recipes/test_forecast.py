@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from gancomp.config import Json, merge
+from gancomp.config import merge
 from gancomp.console import ConsoleView
 from gancomp.data.demo_set import write_demo_set
 from gancomp.recipes import forecast
 from gancomp.recipes.distill import distill
-from gancomp.recipes.plan import Given, make_plan
+from gancomp.recipes.plan import make_plan
 from gancomp.recipes.pretrain import pretrain
+from gancomp.settings import Json, Overrides
 
 
 class Told(ConsoleView):
@@ -86,9 +87,9 @@ def test_every_task_tells_its_parts_before_the_first_step(
     task: str, root: Path, tmp_path: Path
 ) -> None:
     values = merge(settings_of(task, root), {"schedule": {"max_steps": 1}})
-    plan = make_plan("distill", Given(overrides=values), pytest.fail)
+    plan = make_plan("distill", Overrides(settings=values), pytest.fail)
     parts, view = len(STAGES[task]) + 1, Told()
-    distill(Given(overrides=values, out=tmp_path / "run"), view)
+    distill(Overrides(settings=values, out=tmp_path / "run"), view)
     (at,) = [index for index, line in enumerate(view.lines) if line.startswith("plan:")]
     assert not any(line.startswith(("step", "stage")) for line in view.lines[:at])
     size = plan.settings.data.batch_size
@@ -108,7 +109,7 @@ def test_the_time_is_estimated_by_a_step_that_leaves_no_trace(
     for name, least in (("without", 10**6), ("with", 1)):
         monkeypatch.setattr(forecast, "WORTH_TIMING", least)
         view = Told()
-        distill(Given(overrides=values, out=tmp_path / name), view)
+        distill(Overrides(settings=values, out=tmp_path / name), view)
     assert torch.equal(torch.get_rng_state(), before)
     (line,) = [line for line in view.lines if line.startswith("time")]
     assert re.fullmatch(ABOUT, line)
@@ -124,15 +125,15 @@ def test_a_resumed_run_tells_what_is_left(root: Path, tmp_path: Path) -> None:
     values = merge(settings_of("synthesis", root), {"schedule": {"max_steps": 2}})
     out, view = tmp_path / "run", Told()
     short = merge(values, {"schedule": {"max_seconds": 1e-6}})
-    distill(Given(overrides=short, out=out), view)
+    distill(Overrides(settings=short, out=out), view)
     assert any(line.endswith("24 images; stops after 0s (--max-time)") for line in view.lines)
     view = Told()
-    distill(Given(overrides=values, out=out, resume=True), view)
+    distill(Overrides(settings=values, out=out, resume=True), view)
     # one step of the first stage is done
     assert "plan: 5 steps, 20 images" in view.lines
     assert "  stage 0-teacher-gan: 1 steps, 4 images" in view.lines
     view = Told()
-    distill(Given(overrides={"schedule": {"max_steps": 5}}, out=out, resume=True), view)
+    distill(Overrides(settings={"schedule": {"max_steps": 5}}, out=out, resume=True), view)
     assert "plan: 3 steps, 12 images" in view.lines
 
 
@@ -140,13 +141,13 @@ def test_pretrain_tells_the_steps_of_its_epochs(root: Path, tmp_path: Path) -> N
     values = merge(settings_of("unpaired", root), {"schedule": {"epochs": 1, "decay_epochs": 1}})
     del values["perceptual"]
     view = Told()
-    pretrain(Given(overrides=values, out=tmp_path / "run"), view)
+    pretrain(Overrides(settings=values, out=tmp_path / "run"), view)
     assert "plan: 10 steps, 10 images" in view.lines
 
 
 def test_phases_count_as_often_as_they_have_their_turn(root: Path) -> None:
     values = settings_of("synthesis", root)
-    plan = make_plan("pretrain", Given(overrides=values), pytest.fail)
+    plan = make_plan("pretrain", Overrides(settings=values), pytest.fail)
     method = forecast.make_fresh(plan, Told())
     part = forecast.Part("pretrain", plan, total=1600, steps=1600, epoch=10)
     shares = [forecast.share_of_turns(phase, part, method) for phase in method.phases()]
@@ -157,7 +158,7 @@ def test_phases_count_as_often_as_they_have_their_turn(root: Path) -> None:
     blocks = {"teacher_block_epochs": 1, "student_block_epochs": 3}
     values = merge(settings_of("unpaired", root), {"method": {"options": blocks}})
     values["schedule"] = {"epochs": 4, "decay_epochs": 0}
-    plan = make_plan("distill", Given(overrides=values), pytest.fail)
+    plan = make_plan("distill", Overrides(settings=values), pytest.fail)
     method = forecast.make_fresh(plan, Told())
     total = 5 * method.num_epochs(4)
     part = forecast.Part("distill", plan, total=total, steps=total, epoch=5)

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from commands import write_model
 
-from gancomp.config import Json, Settings, read
+from gancomp.config import read
 from gancomp.console import ConsoleView
 from gancomp.data.demo_set import write_demo_set
 from gancomp.engine.run import writing_run
 from gancomp.errors import ConfigError, DataError, GancompError, RunError
-from gancomp.recipes.plan import Given, Plan, make_plan
+from gancomp.recipes.plan import Plan, make_plan
 from gancomp.recipes.training import begin_or_continue, describe_run
+from gancomp.settings import Json, Overrides, Settings
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def small(dataset: Path, **sections: Any) -> Json:
 
 
 def plan(overrides: Json, command: str = "distill", **given: Any) -> Plan:
-    return make_plan(command, Given(overrides=overrides, **given), pytest.fail)
+    return make_plan(command, Overrides(settings=overrides, **given), pytest.fail)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from commands import SMALL, run_command
 from torch import Tensor, nn
 
-from gancomp.config import Settings
 from gancomp.data.demo_set import write_demo_set
 from gancomp.data.layout import scan
 from gancomp.data.loader import uint8_folder
@@ -18,8 +17,9 @@ from gancomp.export.model import open_model
 from gancomp.metrics.statistics_files import cached_statistics
 from gancomp.recipes import eval_fid, fid_request
 from gancomp.recipes import selection as recipe
-from gancomp.recipes.plan import Given, make_plan
+from gancomp.recipes.plan import make_plan
 from gancomp.recipes.selection import divide
+from gancomp.settings import Overrides, Settings
 
 
 class Means(nn.Module):
@@ -42,7 +42,7 @@ def toy(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 
 def settings_for(toy: Path, **selection: Any) -> Settings:
     overrides = {"data": {"dataset": str(toy), "size": 256}, "selection": selection}
-    return make_plan("distill", Given(overrides=overrides), print).settings
+    return make_plan("distill", Overrides(settings=overrides), print).settings
 
 
 def test_held_out_images_are_not_trained_on_and_the_test_set_is_left_alone(toy: Path) -> None:

@@ -11,16 +11,16 @@ import torch
 from commands import write_model
 from safetensors.torch import load_file
 
-from gancomp.config import Json
 from gancomp.console import ConsoleView
 from gancomp.data.demo_set import write_demo_set
 from gancomp.engine.checkpoint import list_checkpoints, load_newest
 from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.model import open_model
 from gancomp.recipes.distill import distill
-from gancomp.recipes.plan import Given, make_plan
+from gancomp.recipes.plan import make_plan
 from gancomp.recipes.pretrain import pretrain
 from gancomp.recipes.stages import stages_of
+from gancomp.settings import Json, Overrides
 
 LENGTHS = {"teacher_srresnet_steps": 3, "student_srresnet_steps": 2, "teacher_gan_steps": 2}
 
@@ -95,7 +95,7 @@ def test_a_run_has_the_stages_whose_results_it_was_not_given(
         del values["perceptual"], values["discriminator"]
     if sections.get("objective") == "content":
         del values["discriminator"]
-    plan = make_plan(command, Given(overrides=values), pytest.fail)
+    plan = make_plan(command, Overrides(settings=values), pytest.fail)
     assert [stage.name for stage in stages_of(plan.settings, plan.options)] == names
 
 
@@ -104,7 +104,7 @@ def test_the_defaults_are_the_full_lengths(photos: Path) -> None:
     values["data"] = {"dataset": str(photos), "task": "super-resolution", "size": 32}
     for section in ("teacher", "discriminator", "method", "schedule"):
         del values[section]
-    plan = make_plan("distill", Given(overrides=values), pytest.fail)
+    plan = make_plan("distill", Overrides(settings=values), pytest.fail)
     settings = plan.settings
     assert (settings.teacher.network.width, settings.teacher.network.blocks) == (64, 16)
     assert settings.student is not None
@@ -124,18 +124,18 @@ def test_the_defaults_are_the_full_lengths(photos: Path) -> None:
 
 def test_max_steps_bounds_the_stages_whose_length_was_not_typed(photos: Path) -> None:
     values = without_stages(typed(photos, schedule={"max_steps": 70}))
-    plan = make_plan("distill", Given(overrides=values), pytest.fail)
+    plan = make_plan("distill", Overrides(settings=values), pytest.fail)
     assert [stage.steps for stage in stages_of(plan.settings, plan.options)] == [70, 70, 70]
     values["stages"] = {"student_srresnet_steps": 900}
-    plan = make_plan("distill", Given(overrides=values), pytest.fail)
+    plan = make_plan("distill", Overrides(settings=values), pytest.fail)
     assert [stage.steps for stage in stages_of(plan.settings, plan.options)] == [70, 900, 70]
     assert plan.settings.schedule.max_steps == 70
     # shorter ones stay as they are
     values = without_stages(typed(photos, schedule={"max_steps": 4000}))
-    plan = make_plan("distill", Given(overrides=values), pytest.fail)
+    plan = make_plan("distill", Overrides(settings=values), pytest.fail)
     assert [stage.steps for stage in stages_of(plan.settings, plan.options)] == [4000, 4000, 2500]
     values = without_stages(typed(photos, method={"name": "srgan", "options": {}}))
-    plan = make_plan("pretrain", Given(overrides=values), pytest.fail)
+    plan = make_plan("pretrain", Overrides(settings=values), pytest.fail)
     assert [stage.steps for stage in stages_of(plan.settings, plan.options)] == [2]
 
 
@@ -144,7 +144,7 @@ def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole staged run of gan2gan."""
     out = tmp_path_factory.mktemp("runs") / "run"
     values = typed(photos, method=with_method("gan2gan"))
-    result = distill(Given(overrides=values, out=out), ConsoleView())
+    result = distill(Overrides(settings=values, out=out), ConsoleView())
     assert result.outcome.step == 2
     return out
 
@@ -186,7 +186,7 @@ def test_models_say_their_low_resolution_size_and_scale(finished: Path) -> None:
 
 def test_a_finished_run_resumed_trains_nothing_again(finished: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("state.pt")}
-    result = distill(Given(out=finished, resume=True), ConsoleView())
+    result = distill(Overrides(out=finished, resume=True), ConsoleView())
     assert result.outcome.step == 2
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("state.pt")} == before
     assert len(before) == 4
@@ -200,11 +200,11 @@ def test_a_time_limit_ends_the_command_within_a_stage_and_resume_ends_like_an_un
         photos, method=with_method("gan2gan"), schedule={"max_steps": 2, "max_seconds": 1e-6}
     )
     out = tmp_path / "run"
-    result = distill(Given(overrides=short, out=out), ConsoleView())
+    result = distill(Overrides(settings=short, out=out), ConsoleView())
     assert (result.run, result.outcome.step, result.student) == (out, 1, None)
     assert not (out / "stages" / "0b-student-srresnet").exists()
     assert not (out / "student.safetensors").exists()
-    result = distill(Given(overrides=values, out=out, resume=True), ConsoleView())
+    result = distill(Overrides(settings=values, out=out, resume=True), ConsoleView())
     assert result.outcome.step == 2
     for name in ("teacher.safetensors", "student.safetensors"):
         assert (out / name).read_bytes() == (finished / name).read_bytes()
@@ -216,7 +216,7 @@ def test_latest_names_the_run_and_never_its_stages(
     monkeypatch.chdir(tmp_path)
     values = typed(photos, method=with_method("no-kd"))
     values["stages"] = {"student_srresnet_steps": 2}
-    result = distill(Given(overrides=values), ConsoleView())
+    result = distill(Overrides(settings=values), ConsoleView())
     assert Path("runs/latest").resolve() == result.run.resolve()
     assert result.teacher is None
     assert result.to_json()["student"] == str(result.run / "student.safetensors")
@@ -235,7 +235,7 @@ def test_discriminators_begin_as_the_teachers_if_wanted(
     values |= {"teacher": {"source": str(run)}, "optimiser": {"lr": 1e-30}}
     values["stages"] = {"student_source": str(finished / "stages" / "0b-student-srresnet")}
     out = tmp_path / "run"
-    distill(Given(overrides=values, out=out), ConsoleView())
+    distill(Overrides(settings=values, out=out), ConsoleView())
     states = [load_newest(path / "checkpoints", pytest.fail) for path in (run, out)]
     given, found = (state.state["networks"] for state in states if state is not None)
     names = [name for name in found if "discriminator" in name]
@@ -255,10 +255,10 @@ def test_a_teacher_without_discriminator_has_none_to_begin_with(
     values["teacher"] = {"source": str(finished / "stages" / "0a-teacher-srresnet")}
     values["stages"] = {"student_source": str(finished / "student.safetensors")}
     with pytest.raises(CheckpointError, match="has no discriminator; give the run"):
-        distill(Given(overrides=values, out=tmp_path / "run"), ConsoleView())
+        distill(Overrides(settings=values, out=tmp_path / "run"), ConsoleView())
     values["teacher"] = {"source": str(finished / "teacher.safetensors")}
     with pytest.raises(ConfigError, match="is a generator alone"):
-        distill(Given(overrides=values, out=tmp_path / "other"), ConsoleView())
+        distill(Overrides(settings=values, out=tmp_path / "other"), ConsoleView())
     assert not (tmp_path / "other").exists()
 
 
@@ -267,7 +267,7 @@ def test_pretrain_makes_the_teacher_that_distill_would_have_made(
 ) -> None:
     values = typed(photos)
     values["stages"] = {"teacher_srresnet_steps": 3}
-    result = pretrain(Given(overrides=values, out=tmp_path / "run"), ConsoleView())
+    result = pretrain(Overrides(settings=values, out=tmp_path / "run"), ConsoleView())
     assert result.teacher is not None
     made, other = weights(result.teacher), weights(finished / "teacher.safetensors")
     assert all(torch.equal(made[key], other[key]) for key in other)

@@ -10,11 +10,12 @@ import pytest
 import torch
 from synthesis_builders import tiny_generator
 
-from gancomp.config import Json, merge
+from gancomp.config import merge
 from gancomp.data.demo_set import write_demo_set
 from gancomp.errors import CheckpointError, ConfigError
-from gancomp.recipes.plan import Given, Plan, make_plan
+from gancomp.recipes.plan import Plan, make_plan
 from gancomp.registry import build_network
+from gancomp.settings import Json, Overrides
 
 BIGGAN = {"width": 4, "resolution": 32, "num_classes": 2}
 
@@ -41,7 +42,7 @@ def planned(
         "run": {"workers": 0, "device": "cpu"},
     }
     said: list[str] = []
-    given = Given(overrides=merge(values, sections), arch=arch)
+    given = Overrides(settings=merge(values, sections), arch=arch)
     return make_plan(command, given, said.append), said
 
 

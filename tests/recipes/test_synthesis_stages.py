@@ -14,17 +14,18 @@ from commands import write_model
 from synthesis_builders import tiny_generator
 from tiny_runs import assert_equal
 
-from gancomp.config import Json, merge
+from gancomp.config import merge
 from gancomp.console import ConsoleView
 from gancomp.data.demo_set import write_demo_set
 from gancomp.engine.checkpoint import load_newest
 from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.model import open_model
 from gancomp.recipes.distill import distill
-from gancomp.recipes.plan import Given, Plan, make_plan
+from gancomp.recipes.plan import Plan, make_plan
 from gancomp.recipes.pretrain import pretrain
 from gancomp.recipes.stages import stages_of
 from gancomp.registry import build_network
+from gancomp.settings import Json, Overrides
 
 STYLES = {"style_channels": 8, "mapping_layers": 1, "const_channels": 8}
 LAZY = {"r1_every": 2, "path_every": 3}
@@ -65,14 +66,14 @@ def under(teacher: Path | str, photos: Path, **sections: Any) -> Json:
 
 
 def planned(command: str, values: Json, **given: Any) -> Plan:
-    return make_plan(command, Given(overrides=values, **given), pytest.fail)
+    return make_plan(command, Overrides(settings=values, **given), pytest.fail)
 
 
 @pytest.fixture(scope="module")
 def teacher(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished `pretrain`."""
     out = tmp_path_factory.mktemp("teacher") / "run"
-    pretrain(Given(overrides=typed(photos), out=out), ConsoleView())
+    pretrain(Overrides(settings=typed(photos), out=out), ConsoleView())
     return out
 
 
@@ -80,7 +81,7 @@ def teacher(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole `distill` that trains its teacher, then the student alone, then both."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    distill(Given(overrides=all_stages(photos), out=out), ConsoleView())
+    distill(Overrides(settings=all_stages(photos), out=out), ConsoleView())
     return out
 
 
@@ -164,7 +165,7 @@ def test_several_turns_run_through_all_stages(photos: Path, tmp_path: Path) -> N
         stages={"teacher_kimg": 0.008, "stage1_kimg": 0.008, "stage2_kimg": 0.016},
         method={"options": options | {"teacher_discriminator": "finetune"}},
     )
-    result = distill(Given(overrides=values, out=tmp_path / "run"), ConsoleView())
+    result = distill(Overrides(settings=values, out=tmp_path / "run"), ConsoleView())
     assert (result.outcome.step, result.outcome.num_images) == (2, 16)
     assert {"discriminator-2/real", "teacher_discriminator-2/fake"} <= result.outcome.losses.keys()
 
@@ -323,7 +324,7 @@ def test_a_second_stage_in_images_says_how_many_steps(photos: Path) -> None:
 
 def test_networks_without_classes_say_so_where_the_data_has_some(classes: Path) -> None:
     said: list[str] = []
-    make_plan("pretrain", Given(overrides=typed(classes)), said.append)
+    make_plan("pretrain", Overrides(settings=typed(classes)), said.append)
     assert said == [f"{classes}: has 2 class folders; stylegan2 takes no account of classes"]
 
 
@@ -355,14 +356,14 @@ def test_the_second_stage_goes_on_with_generator_discriminator_and_average(
     photos: Path, teacher: Path, tmp_path: Path
 ) -> None:
     first = under(teacher, photos, method={"options": {"lambda_dgl": 0.0, "ema_start": 100}})
-    distill(Given(overrides=first, out=tmp_path / "first"), ConsoleView())
+    distill(Overrides(settings=first, out=tmp_path / "first"), ConsoleView())
     # a rate so low that steps cannot be seen; an average that would at once be a copy, but is past
     # its start
     slow = {"optimiser": {"lr": 1e-30}, "stages": {"student_source": str(tmp_path / "first")}}
     options = {"options": {"ema_start": 100, "ema_beta": 0.5}}
     values = under(teacher, photos, method=options, **slow)
     del values["stages"]["stage1_kimg"]
-    distill(Given(overrides=values, out=tmp_path / "second"), ConsoleView())
+    distill(Overrides(settings=values, out=tmp_path / "second"), ConsoleView())
     before, after = networks_of(tmp_path / "first"), networks_of(tmp_path / "second")
     for name in ("generator", "discriminator"):
         assert all(torch.equal(after[name][key], item) for key, item in before[name].items())
@@ -386,7 +387,7 @@ def test_resumed_after_three_of_six_steps_it_ends_like_a_straight_run(
     for name, lengths in (("straight", (6,)), ("broken", (3, 6))):
         for index, steps in enumerate(lengths):
             values = under(teacher, photos, schedule={"max_steps": steps})
-            given = Given(overrides=values, out=tmp_path / name, resume=index > 0)
+            given = Overrides(settings=values, out=tmp_path / name, resume=index > 0)
             distill(given, ConsoleView())
     one, two = (networks_of(tmp_path / name) for name in ("straight", "broken"))
     assert_equal(one, two)
@@ -402,7 +403,7 @@ def assert_same_files(one: Path, two: Path) -> None:
 
 def test_a_finished_run_resumed_trains_nothing_again(finished: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("state.pt")}
-    result = distill(Given(out=finished, resume=True), ConsoleView())
+    result = distill(Overrides(out=finished, resume=True), ConsoleView())
     assert result.outcome.step == 4
     assert {path: path.stat().st_mtime_ns for path in finished.rglob("state.pt")} == before
     assert len(before) == 3
@@ -412,7 +413,7 @@ def test_pretrain_makes_the_teacher_that_distill_would_have_made(
     finished: Path, photos: Path, tmp_path: Path
 ) -> None:
     values = typed(photos, schedule={"max_steps": 2})
-    pretrain(Given(overrides=values, out=tmp_path / "run"), ConsoleView())
+    pretrain(Overrides(settings=values, out=tmp_path / "run"), ConsoleView())
     made = open_model(tmp_path / "run" / "teacher.safetensors").network.state_dict()
     same_weights(made, open_model(finished / "teacher.safetensors").network.state_dict())
 
@@ -422,7 +423,7 @@ def test_a_teacher_goes_on_from_its_run_with_its_discriminator(
 ) -> None:
     values = under(teacher, photos, optimiser={"lr": 1e-30}, schedule={"max_steps": 1})
     del values["stages"]
-    pretrain(Given(overrides=values, out=tmp_path / "run"), ConsoleView())
+    pretrain(Overrides(settings=values, out=tmp_path / "run"), ConsoleView())
     given, found = networks_of(teacher), networks_of(tmp_path / "run")
     same_weights(found["discriminator"], given["discriminator"])
     for key, value in found["generator"].items():
@@ -433,7 +434,7 @@ def test_a_teacher_goes_on_from_its_run_with_its_discriminator(
 
 
 def test_it_comes_from_the_run_of_the_teacher(teacher: Path, photos: Path, tmp_path: Path) -> None:
-    distill(Given(overrides=under(teacher, photos), out=tmp_path / "run"), ConsoleView())
+    distill(Overrides(settings=under(teacher, photos), out=tmp_path / "run"), ConsoleView())
     given, found = networks_of(teacher), networks_of(tmp_path / "run")
     same_weights(found["teacher_discriminator"], given["discriminator"])
 
@@ -441,7 +442,7 @@ def test_it_comes_from_the_run_of_the_teacher(teacher: Path, photos: Path, tmp_p
 def test_of_a_distilled_run_it_is_the_teachers_not_the_students(
     finished: Path, photos: Path, tmp_path: Path
 ) -> None:
-    distill(Given(overrides=under(finished, photos), out=tmp_path / "run"), ConsoleView())
+    distill(Overrides(settings=under(finished, photos), out=tmp_path / "run"), ConsoleView())
     given, found = networks_of(finished), networks_of(tmp_path / "run")
     same_weights(found["teacher_discriminator"], given["teacher_discriminator"])
 
@@ -453,7 +454,7 @@ def test_it_comes_from_a_checkpoint_of_others_that_holds_both(photos: Path, tmp_
     torch.save(parts, tmp_path / "teacher.pt")
     values = under(tmp_path / "teacher.pt", photos, schedule={"max_steps": 1})
     assert planned("distill", values).settings.discriminator.width == 4
-    distill(Given(overrides=values, out=tmp_path / "run"), ConsoleView())
+    distill(Overrides(settings=values, out=tmp_path / "run"), ConsoleView())
     same_weights(networks_of(tmp_path / "run")["teacher_discriminator"], judge.state_dict())
     torch.save({"g_ema": generator.state_dict()}, tmp_path / "alone.pt")
     with pytest.raises(ConfigError, match=r"--teacher .*alone.pt: has no discriminator, which"):
@@ -471,7 +472,7 @@ def test_it_comes_from_the_folder_of_a_biggan(classes: Path, tmp_path: Path) -> 
     values = under(folder, classes, method={"options": {"accumulation": 2}})
     del values["data"]["size"]
     values["method"] = {"options": {"accumulation": 2}}
-    distill(Given(overrides=values, out=tmp_path / "run"), ConsoleView())
+    distill(Overrides(settings=values, out=tmp_path / "run"), ConsoleView())
     found = networks_of(tmp_path / "run")
     same_weights(found["teacher_discriminator"], judge.state_dict())
     same_weights(found["teacher_generator"], generator.state_dict())
@@ -487,7 +488,7 @@ def test_a_generator_alone_is_enough_for_a_plain_student(photos: Path, tmp_path:
     values = under(
         file, photos, method={"options": {"lambda_dgl": 0.0}}, discriminator={"width": 8}
     )
-    result = distill(Given(overrides=values, out=tmp_path / "run"), ConsoleView())
+    result = distill(Overrides(settings=values, out=tmp_path / "run"), ConsoleView())
     assert result.student is not None
     assert open_model(result.student).network.settings()["width"] == 4
     assert "teacher_discriminator" not in networks_of(tmp_path / "run")
@@ -499,17 +500,17 @@ def test_a_student_of_other_widths_does_not_fit(
     values = under(teacher, photos, method={"options": {"d_multiplier": 0.25}})
     values["stages"] = {"student_source": str(finished)}
     with pytest.raises(CheckpointError, match="its networks do not fit .*--d-multiplier"):
-        distill(Given(overrides=values, out=tmp_path / "run"), ConsoleView())
+        distill(Overrides(settings=values, out=tmp_path / "run"), ConsoleView())
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(
     photos: Path, teacher: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    given = Given(overrides=under(teacher, photos), out=out)
+    given = Overrides(settings=under(teacher, photos), out=out)
     distill(given, ConsoleView())
     wanted = (out / "student.safetensors").read_bytes()
     shutil.rmtree(out / "checkpoints")
     (out / "checkpoints").mkdir()
-    distill(Given(out=out, resume=True), ConsoleView())
+    distill(Overrides(out=out, resume=True), ConsoleView())
     assert (out / "student.safetensors").read_bytes() == wanted

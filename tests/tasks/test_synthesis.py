@@ -10,10 +10,10 @@ import torch
 from synthesis_builders import BATCH, SIZES, tiny_batch, tiny_task
 from torch import Tensor
 
-from gancomp.config import AdversarialSettings, NetworkSettings
 from gancomp.engine.phases import Step
 from gancomp.errors import ConfigError
 from gancomp.networks.synthesis import Latents
+from gancomp.settings import AdversarialSettings, NetworkSettings
 from gancomp.tasks.synthesis import (
     Judged,
     SynthesisTask,

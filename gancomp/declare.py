@@ -1,0 +1,299 @@
+"""How an option is declared, once, where it belongs; flags, help and checks are derived from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from gancomp.errors import ConfigError
+
+When = Callable[[Any, Any], bool]
+LIMITS = ("above", "least", "most")
+
+
+@dataclass(frozen=True)
+class Unused:
+    """A case in which an option has no effect, so that giving it is an error.
+
+    Attributes:
+        when: of the resolved `Settings` and the method's own options.
+        reason: what it has no effect with, as typed: `--lambda-dcd 0`.
+    """
+
+    when: When
+    reason: str
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a field says of itself.
+
+    Attributes:
+        flag: as typed, or None for a setting that only a file or a program can give.
+        help: one line.
+        shown: what the help shows as its default, where the field's own says too little.
+        owners: what must be chosen for it to be shown in the help, such as `--method dgl`; empty
+            for what every run has.
+        panel: group in the help, for what every run has.
+        off: of a switch, the name that switches it off.
+        distil_only: whether `pretrain` lacks it.
+        pretrain: the `help` and `shown` that `pretrain` has instead, where they differ.
+        kind: type on the command line, where it is not the field's.
+        equation: the paper's.
+        unit: of its values.
+        reads: turns what was typed into the value, where it has another form.
+        unused: when it has no effect.
+    """
+
+    flag: str | None = None
+    help: str = ""
+    shown: str | None = None
+    owners: tuple[str, ...] = ()
+    panel: str | None = None
+    off: str | None = None
+    distil_only: bool = False
+    pretrain: Mapping[str, str] = field(default_factory=dict)
+    kind: type | None = None
+    equation: str | None = None
+    unit: str | None = None
+    reads: Callable[[str], Any] | None = None
+    unused: tuple[Unused, ...] = ()
+
+
+@dataclass(frozen=True)
+class Switch:
+    """An option that sets several fields of a method's options at once.
+
+    Attributes:
+        flag: as typed; `--no-…` switches it off.
+        help: one line.
+        fields: what it sets, unless they are given themselves.
+    """
+
+    flag: str
+    help: str
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Of a method that has none of its own."""
+
+
+def setting(default: Any, flag: str | None = None, help: str = "", **declared: Any) -> Any:
+    """A dataclass field with its command line option and the limits its value must keep.
+
+    Args:
+        default: `dataclasses.MISSING` for a setting that must be given.
+        flag: its option.
+        help: what the option does, in one line.
+        declared: limits, namely `above` (exclusive minimum), `least` (inclusive minimum) and `most`
+            (inclusive maximum); all else as `Declared` has it.
+    """
+    metadata: dict[str, Any] = {name: declared.pop(name) for name in LIMITS if name in declared}
+    metadata["declared"] = Declared(flag, help, **declared)
+    if default is dataclasses.MISSING:
+        return field(metadata=metadata)
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One command line option of `pretrain` and `distill`.
+
+    Attributes:
+        flag: as typed; `--a/--no-a` for a switch.
+        kind: type of its value.
+        setting: dotted path of the setting, or the bare name of a field of `Overrides`.
+        sets: dotted paths of what it sets, `setting` alone but for a `Switch`.
+        help, default, owners, panel, distil_only, pretrain, reads, unused: see `Declared`.
+    """
+
+    flag: str
+    kind: type
+    setting: str
+    help: str
+    default: str
+    panel: str
+    owners: tuple[str, ...] = ()
+    distil_only: bool = False
+    pretrain: Mapping[str, str] = field(default_factory=dict)
+    unused: tuple[Unused, ...] = ()
+    equation: str | None = None
+    unit: str | None = None
+    reads: Callable[[str], Any] | None = None
+    sets: tuple[str, ...] = ()
+
+    def of(self, command: str) -> Option:
+        """The option as `command` shows it."""
+        own = self.pretrain if command == "pretrain" else {}
+        help, default = own.get("help", self.help), own.get("shown", self.default)
+        return replace(self, help=help, default=default)
+
+    @property
+    def name(self) -> str:
+        """As typed, without the name that switches it off."""
+        return self.flag.split("/")[0]
+
+    @property
+    def parameter(self) -> str:
+        """The name of the command function's parameter."""
+        return re.sub(r"\W+", "_", self.name.removeprefix("--"))
+
+
+def options_of(kind: type, path: str = "", owners: tuple[str, ...] = ()) -> Iterator[Option]:
+    """The options that the fields of a settings dataclass declare, those of nested ones included.
+
+    A dataclass that stands in several places has its options in the metadata `inner` of each place.
+
+    Args:
+        kind: the dataclass.
+        path: dotted path of the settings object within `Settings`; empty for the root.
+        owners: of all its fields that name none themselves.
+    """
+    hints = typing.get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        where = f"{path}.{item.name}" if path else item.name
+        hint = without_none(hints[item.name])
+        declared: Declared | None = item.metadata.get("declared")
+        if dataclasses.is_dataclass(hint):
+            inner = item.metadata.get("inner", {})
+            types_inside = typing.get_type_hints(hint)
+            for name, inside in inner.items():
+                kind_inside = without_none(types_inside[name])
+                yield _option(inside, kind_inside, f"{where}.{name}", None, owners)
+            yield from options_of(typing.cast(type, hint), where, owners)
+        elif declared is not None and declared.flag is not None:
+            yield _option(declared, hint, where, item.default, owners)
+    for switch in getattr(kind, "switches", ()):
+        name = switch.flag.removeprefix("--")
+        fields = tuple(f"{path}.{field}" for field in switch.fields)
+        yield Option(
+            f"{switch.flag}/--no-{name}",
+            bool,
+            name.replace("-", "_"),
+            switch.help,
+            name,
+            PANELS[path.split(".")[0]],
+            owners,
+            sets=fields,
+        )
+
+
+def _option(
+    declared: Declared, hint: Any, where: str, default: Any, owners: tuple[str, ...]
+) -> Option:
+    assert declared.flag is not None
+    kind = declared.kind or (str if typing.get_origin(hint) is Literal else hint)
+    flag, shown = declared.flag, declared.shown
+    if kind is bool:
+        off = declared.off or f"--no-{flag.removeprefix('--')}"
+        flag = f"{flag}/{off}"
+        shown = shown or (declared.flag if default else off).removeprefix("--")
+    return Option(
+        flag,
+        kind,
+        where,
+        declared.help,
+        shown if shown is not None else shown_value(default),
+        declared.panel or PANELS.get(where.split(".")[0], "Run"),
+        owners=declared.owners or owners,
+        distil_only=declared.distil_only,
+        pretrain=declared.pretrain,
+        unused=declared.unused,
+        equation=declared.equation,
+        unit=declared.unit,
+        reads=declared.reads,
+        sets=(where,),
+    )
+
+
+# group of a section's options in the help
+PANELS = {
+    "data": "Data",
+    "teacher": "Networks",
+    "student": "Networks",
+    "discriminator": "Networks",
+    "method": "Method",
+    "perceptual": "Method",
+    "adversarial": "Teacher's objective",
+    "optimiser": "Length",
+    "schedule": "Length",
+    "stages": "Length",
+    "selection": "Selection",
+    "run": "Run",
+}
+
+
+def shown_value(value: Any) -> str:
+    """A default as the help shows it: `none`, `0.1`, `10,000`, `1e+04`."""
+    if value is None or value is dataclasses.MISSING:
+        return "none"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def without_none(hint: Any) -> Any:
+    """The type of an optional field's values, the first where there are several."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        hint = next(option for option in typing.get_args(hint) if option is not type(None))
+    return hint
+
+
+def zero(name: str) -> Unused:
+    """While the method's option `name` is 0 or off, as far as the method has it."""
+    flag = f"--{name.replace('_', '-')}"
+    return Unused(lambda settings, options: not getattr(options, name, True), f"{flag} 0")
+
+
+def task_is(task: str) -> Unused:
+    """With one kind of data."""
+    return Unused(lambda settings, options: settings.data.task == task, f"--task {task}")
+
+
+def task_is_not(*tasks: str) -> Unused:
+    """With any other kind of data than these."""
+    return Unused(
+        lambda settings, options: settings.data.task not in tasks,
+        f"other data than --task {' or '.join(tasks)}",
+    )
+
+
+def seconds(text: str) -> float:
+    """The seconds of `90`, `90s`, `25m`, `1h30m` or `1.5h`.
+
+    Raises:
+        ConfigError: if the text is no such time.
+    """
+    match = re.fullmatch(
+        r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?",
+        text.strip(),
+    )
+    if not match or not any(match.groupdict().values()):
+        raise ConfigError(f"--max-time {text}: is no time; write 90s, 25m or 1h30m")
+    hours, minutes, rest = (float(match[name] or 0) for name in ("h", "m", "s"))
+    return hours * 3600 + minutes * 60 + rest
+
+
+def value_range(flag: str, text: str) -> tuple[float, float]:
+    """The two numbers of `LOW,HIGH`.
+
+    Raises:
+        ConfigError: if these are no two finite numbers, the lower one first.
+    """
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"{flag} {text}: write two numbers, as in {flag} 0,65535") from None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ConfigError(f"{flag} {text}: the first number must be the lower one, both finite")
+    return low, high

@@ -1,0 +1,142 @@
+"""Every setting that a run has, declared once: one frozen object per concern; no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from gancomp.declare import setting
+from gancomp.settings.networks import (
+    DISCRIMINATOR_OPTIONS,
+    NETWORK_FLAGS,
+    STUDENT_OPTIONS,
+    TEACHER_OPTIONS,
+    NetworkSettings,
+)
+from gancomp.settings.overrides import Overrides
+from gancomp.settings.rules import no_kd
+from gancomp.settings.stages import StageSettings
+from gancomp.settings.training import (
+    PIXEL_FLAGS,
+    AdversarialSettings,
+    DataSettings,
+    OptimiserSettings,
+    PerceptualSettings,
+    PixelSettings,
+    RunSettings,
+    ScheduleSettings,
+    SelectionSettings,
+)
+
+__all__ = [
+    "FREE_ON_RESUME",
+    "INNER_FLAGS",
+    "AdversarialSettings",
+    "DataSettings",
+    "Json",
+    "MethodSettings",
+    "NetworkSettings",
+    "OptimiserSettings",
+    "Overrides",
+    "PerceptualSettings",
+    "PixelSettings",
+    "RunSettings",
+    "ScheduleSettings",
+    "SelectionSettings",
+    "Settings",
+    "StageSettings",
+    "TeacherSettings",
+]
+
+Json = dict[str, Any]
+# of what is described by one class in several places
+INNER_FLAGS = NETWORK_FLAGS | PIXEL_FLAGS
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """The method's registry name and its own options, which the method itself validates."""
+
+    name: str = setting(
+        "dcd",
+        "--method",
+        "What is distilled, and how (gancomp methods).",
+        shown="dcd; super-resolution g2g-al, synthesis dgl",
+        distil_only=True,
+    )
+    preset: str = setting(
+        "dcd",
+        "--preset",
+        "Row of settings (gancomp methods).",
+        shown="dcd",
+        pretrain={"shown": "standard"},
+    )
+    options: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """Where the teacher comes from: from scratch, or from a file or run, frozen or not."""
+
+    network: NetworkSettings = field(metadata={"inner": TEACHER_OPTIONS})
+    source: str | None = setting(
+        None,
+        "--teacher",
+        "Start the teacher from this model file or run.",
+        shown="none",
+        pretrain={"shown": "none: from scratch"},
+        panel="Method",
+        unused=(no_kd,),
+    )
+    freeze: bool = setting(
+        False,
+        "--freeze-teacher",
+        "Keep the given teacher as it is.",
+        off="--train-teacher",
+        distil_only=True,
+        panel="Method",
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a run; written to `config.json` as it was resolved."""
+
+    command: Literal["pretrain", "distill"]
+    data: DataSettings
+    teacher: TeacherSettings
+    student: NetworkSettings | None = field(metadata={"inner": STUDENT_OPTIONS})
+    discriminator: NetworkSettings = field(metadata={"inner": DISCRIMINATOR_OPTIONS})
+    adversarial: AdversarialSettings
+    optimiser: OptimiserSettings
+    schedule: ScheduleSettings
+    perceptual: PerceptualSettings
+    method: MethodSettings
+    run: RunSettings
+    selection: SelectionSettings = SelectionSettings()
+    stages: StageSettings = StageSettings()
+
+    def to_json(self) -> Json:
+        """A JSON-able copy that `read(Settings, …)` turns back into an equal object."""
+        plain: Json = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+
+# What a continued run may change: its length, its conduct, never what a step computes.
+FREE_ON_RESUME = {
+    "run": {
+        "workers",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "sample_every",
+        "log_every",
+        "tensorboard",
+        "device",
+        "compile",
+    },
+    "schedule": {"max_steps", "max_seconds"},
+    "data": {"strict", "cache"},
+    "perceptual": {"file"},  # it may have moved: its checksum must be the same
+}

@@ -1,0 +1,75 @@
+"""What a caller gave of the settings, and of what they follow from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gancomp.declare import setting
+from gancomp.registry import generators
+
+_network = partial(setting, None, panel="Networks")
+_shape = partial(setting, None, panel="Method", distil_only=True)
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What a caller gave: only what was really typed.
+
+    Attributes:
+        settings: nested settings, as in `Settings.to_json()`.
+        config: a TOML file of nested settings; `settings` win over it.
+        out: the run's folder, or None for the default name.
+        resume: continue the run in `out`.
+        arch: architecture of teacher and student at once.
+        student_arch: architecture of the student alone.
+        student_width: the student's width instead of a ratio.
+        ratio: the student's channels over the teacher's.
+        latency_budget: as typed; the student is as wide as it allows, instead of a ratio.
+        narrow_const: whether the student's learned constant is narrowed with the rest (StyleGAN2).
+    """
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    arch: str | None = _network(
+        "--arch",
+        f"Generator of teacher and student: {', '.join(generators())}.",
+        shown="the preset's",
+        pretrain={"help": f"Generator: {', '.join(generators())}."},
+    )
+    student_arch: str | None = _network(
+        "--student-arch",
+        "Architecture of the student.",
+        shown="the teacher's",
+        distil_only=True,
+    )
+    student_width: int | None = _network(
+        "--student-width",
+        "Its width, instead of --ratio.",
+        shown="ratio x width",
+        distil_only=True,
+    )
+    ratio: float | None = _shape(
+        "--ratio",
+        "Student's over teacher's channels.",
+        shown="0.25, or 0.5",
+    )
+    latency_budget: str | None = _shape(
+        "--latency-budget", "Widest student within e.g. 25ms an image here."
+    )
+    narrow_const: bool | None = _shape(
+        "--narrow-const",
+        "Narrow the student's learned constant too.",
+        off="--wide-const",
+        owners=("--arch stylegan2",),
+    )
+    out: Path | None = setting(
+        None,
+        "--out",
+        "The run's folder.",
+        shown="a name in runs/",
+        pretrain={"shown": "a name in runs/"},
+    )
+    resume: bool = setting(False, "--resume", "Continue the run in --out.")
+    config: Path | None = setting(None, "--config", "TOML file; options win.")

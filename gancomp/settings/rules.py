@@ -1,0 +1,59 @@
+"""What several options have no effect with, and what some belong to."""
+
+from __future__ import annotations
+
+from gancomp.declare import Unused, task_is
+
+UNPAIRED, PAIRED = "--task unpaired", "--task paired"
+SR, SYNTHESIS = "--task super-resolution", "--task synthesis"
+TRANSLATION = (UNPAIRED, PAIRED)
+NOT_TRANSLATION = (task_is("super-resolution"), task_is("synthesis"))
+
+frozen_teacher = Unused(lambda settings, options: settings.teacher.freeze, "--freeze-teacher")
+free_cycle = Unused(
+    lambda settings, options: settings.adversarial.lambda_cycle == 0,
+    "--lambda-cycle 0, which multiplies it",
+)
+last = Unused(lambda settings, options: settings.selection.select == "last", "--select last")
+not_held_out = Unused(
+    lambda settings, options: settings.selection.select != "held-out",
+    "any --select but held-out",
+)
+no_features = Unused(
+    lambda settings, options: settings.perceptual.source == "none", "--perceptual none"
+)
+own_teacher = Unused(lambda settings, options: settings.teacher.source is not None, "--teacher")
+given_teacher = Unused(
+    lambda settings, options: settings.command == "distill" and settings.teacher.source is not None,
+    "--teacher",
+)
+own_student = Unused(
+    lambda settings, options: settings.stages.student_source is not None, "--student"
+)
+teacher_alone = Unused(lambda settings, options: settings.command == "pretrain", "gancomp pretrain")
+
+
+def method_is_not(*names: str, reason: str) -> Unused:
+    """With any other method than these."""
+    return Unused(lambda settings, options: settings.method.name not in names, reason)
+
+
+def objective_is(*names: str, reason: str = "--objective pixel") -> Unused:
+    """While a network trained alone learns by one of these objectives."""
+    return Unused(lambda settings, options: getattr(options, "objective", "gan") in names, reason)
+
+
+no_kd = Unused(lambda settings, options: settings.method.name == "no-kd", "--method no-kd")
+no_features_weighted = Unused(
+    lambda settings, options: all(
+        (weight := getattr(options, name, None)) is not None and weight <= 0
+        for name in ("lambda_feature", "lambda_style")
+    ),
+    "--lambda-feature 0 --lambda-style 0",
+)
+no_discriminator_trained = Unused(
+    lambda settings, options: (
+        settings.method.name == "gan2g" and settings.teacher.source is not None
+    ),
+    "--method gan2g and --teacher",
+)

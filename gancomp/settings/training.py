@@ -1,0 +1,305 @@
+"""What a training step is made of and how a run is carried out: data, objective, length."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+from gancomp.declare import Declared, seconds, setting, task_is, value_range
+from gancomp.settings.rules import (
+    NOT_TRANSLATION,
+    PAIRED,
+    SR,
+    SYNTHESIS,
+    TRANSLATION,
+    UNPAIRED,
+    free_cycle,
+    frozen_teacher,
+    last,
+    no_features,
+    no_features_weighted,
+    not_held_out,
+    objective_is,
+)
+
+
+@dataclass(frozen=True)
+class PixelSettings:
+    """How the files of one side hold their images; plain 8-bit RGB where there is no range.
+
+    `range` holds the values that become -1 and 1; `dtype` follows from the files.
+    """
+
+    channels: int | None = setting(None, least=1, most=8)
+    range: tuple[float, ...] | None = setting(None)
+    dtype: Literal["uint8", "uint16", "int32", "float32"] | None = setting(None)
+
+    @property
+    def num_channels(self) -> int:
+        """What a network takes or gives."""
+        return self.channels or 3
+
+
+# one class describes two sides, each with options of its own
+_side = partial(Declared, owners=TRANSLATION, unused=NOT_TRANSLATION)
+SOURCE_OPTIONS = {
+    "channels": _side(
+        "--in-channels",
+        "Channels of source images, 1 to 8.",
+        shown="3; of .npy files, and with --in-range, as stored",
+    ),
+    "range": _side(
+        "--in-range",
+        "LOW,HIGH: their values that become -1 and 1; keeps what is deeper than 8 bits. Floats "
+        "need it.",
+        shown="that of 8 or 16 bits",
+        kind=str,
+        reads=partial(value_range, "--in-range"),
+    ),
+}
+TARGET_OPTIONS = {
+    "channels": _side(
+        "--out-channels",
+        "Channels of target images.",
+        shown="as --in-channels, of the targets",
+    ),
+    "range": _side(
+        "--out-range",
+        "LOW,HIGH of their values.",
+        shown="as --in-range, of the targets",
+        kind=str,
+        reads=partial(value_range, "--out-range"),
+    ),
+}
+PIXEL_FLAGS = {
+    f"data.{side}.{name}": declared.flag
+    for side, options in (("source", SOURCE_OPTIONS), ("target", TARGET_OPTIONS))
+    for name, declared in options.items()
+    if declared.flag
+}
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which images, and how they are cut: sizes in pixels, batch size in images."""
+
+    dataset: str = setting(
+        dataclasses.MISSING, "--dataset", "A folder, or a known name (gancomp data list)."
+    )
+    task: str = setting(
+        "unpaired",
+        "--task",
+        "unpaired, paired, super-resolution or synthesis.",
+        shown="as the folders say",
+    )
+    direction: Literal["AtoB", "BtoA"] = setting(
+        "AtoB", "--direction", "AtoB or BtoA.", owners=TRANSLATION, unused=NOT_TRANSLATION
+    )
+    size: int = setting(
+        256,
+        "--size",
+        "Training crop in pixels.",
+        least=8,
+        most=4096,
+        shown="256",
+    )
+    load_size: int = setting(
+        286,
+        "--load-size",
+        "Pixels before the random crop.",
+        least=8,
+        most=8192,
+        shown="286 for 256, in proportion",
+        owners=TRANSLATION,
+        unused=NOT_TRANSLATION,
+    )
+    batch_size: int = setting(
+        1, "--batch-size", "Images per step.", least=1, most=4096, shown="the preset's"
+    )
+    flip: bool = setting(True, "--flip", "Mirror half of the images.", shown="flip")
+    strict: bool = setting(False, "--strict", "Stop at an unreadable image.")
+    cache: Literal["auto", "on", "off"] = setting(
+        "auto", "--cache", "Keep decoded images in memory: auto, on, off."
+    )
+    source: PixelSettings = field(default=PixelSettings(), metadata={"inner": SOURCE_OPTIONS})
+    target: PixelSettings = field(default=PixelSettings(), metadata={"inner": TARGET_OPTIONS})
+
+
+@dataclass(frozen=True)
+class AdversarialSettings:
+    """The task's own objective (CycleGAN: cycle, identity; pix2pix: L1), before any distillation.
+
+    Sources: CycleGAN (Zhu et al. 2017), section 4, and its code; pix2pix (Isola et al. 2017).
+    """
+
+    gan: Literal["lsgan", "hinge", "vanilla"] = setting(
+        "lsgan",
+        "--gan",
+        "lsgan, hinge or vanilla.",
+        shown="lsgan unpaired, hinge paired, else the preset's",
+        owners=(*TRANSLATION, SR, SYNTHESIS),
+    )
+    lambda_cycle: float = setting(
+        10.0,
+        "--lambda-cycle",
+        "Cycle weight.",
+        least=0.0,
+        owners=(UNPAIRED,),
+        unused=(task_is("paired"), frozen_teacher, *NOT_TRANSLATION),
+    )
+    lambda_identity: float = setting(
+        0.5,
+        "--lambda-identity",
+        "Identity weight, relative to the cycle's.",
+        least=0.0,
+        owners=(UNPAIRED,),
+        unused=(task_is("paired"), frozen_teacher, free_cycle, *NOT_TRANSLATION),
+    )
+    lambda_l1: float = setting(
+        100.0,
+        "--lambda-l1",
+        "L1 weight.",
+        least=0.0,
+        owners=(PAIRED,),
+        unused=(task_is("unpaired"), frozen_teacher, *NOT_TRANSLATION),
+    )
+    pool_size: int = setting(
+        50,
+        "--pool-size",
+        "Fakes kept to show the discriminator again.",
+        least=0,
+        most=100_000,
+        shown="50 unpaired, 0 paired",
+        owners=TRANSLATION,
+        unused=NOT_TRANSLATION,
+    )
+
+
+@dataclass(frozen=True)
+class OptimiserSettings:
+    """Adam for every phase."""
+
+    lr: float = setting(
+        2e-4, "--lr", "Adam's learning rate.", above=0.0, most=10.0, shown="the preset's"
+    )
+    beta1: float = setting(0.5, least=0.0, most=0.9999)
+    beta2: float = setting(0.999, least=0.0, most=0.99999)
+    eps: float = setting(1e-8, above=0.0, most=1.0)
+
+
+@dataclass(frozen=True)
+class ScheduleSettings:
+    """`epochs` at a constant rate, then `decay_epochs` linearly to zero, within the limits."""
+
+    epochs: int = setting(
+        100,
+        "--epochs",
+        "Epochs at a constant rate.",
+        least=0,
+        most=1_000_000,
+        shown="the preset's",
+    )
+    decay_epochs: int = setting(
+        100,
+        "--decay-epochs",
+        "Epochs of linear decay to zero after that.",
+        least=0,
+        most=1_000_000,
+        shown="the preset's",
+    )
+    max_steps: int | None = setting(
+        None,
+        "--max-steps",
+        "Take at most so many steps, and as many in each stage whose length was not typed.",
+        least=1,
+    )
+    max_seconds: float | None = setting(
+        None,
+        "--max-time",
+        "Stop, saved, after e.g. 25m or 1h30m.",
+        above=0.0,
+        kind=str,
+        reads=seconds,
+    )
+
+
+@dataclass(frozen=True)
+class PerceptualSettings:
+    """Where the perceptual loss takes its features from; `none` is a choice, never a fallback."""
+
+    source: Literal["vgg16", "vgg19", "random", "none"] = setting(
+        "vgg16",
+        "--perceptual",
+        "vgg16, vgg19, random or none; recorded.",
+        shown="vgg16",
+        unused=(objective_is("pixel"),),
+    )
+    file: str | None = setting(
+        None,
+        "--vgg",
+        "VGG weights, .safetensors or .pth.",
+        shown="$GANCOMP_VGG16 or _VGG19",
+        unused=(no_features_weighted, objective_is("pixel")),
+    )
+    normalise: bool = setting(
+        False,
+        "--perceptual-normalise",
+        "Feed VGG ImageNet-normalised images.",
+        shown="no, as released; super-resolution yes",
+        unused=(no_features,),
+        owners=(*TRANSLATION, SR),
+    )
+
+
+_run = partial(setting, panel="Run")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How the run is carried out; only seed and precision change what a step computes."""
+
+    seed: int = _run(0, "--seed", "Seed of all that is random.", least=0, most=2**63 - 1)
+    device: str = _run("auto", "--device", "auto, cpu, cuda, cuda:N or mps.")
+    precision: Literal["auto", "fp32", "bf16"] = _run(
+        "auto", "--precision", "auto, fp32 or bf16.", shown="auto: fp32"
+    )
+    compile: Literal["auto", "on", "off"] = _run(
+        "auto", "--compile", "torch.compile: auto, on or off.", shown="auto: on a GPU"
+    )
+    workers: int = _run(2, "--workers", "Processes that read images.", least=0, most=256)
+    checkpoint_every: int = _run(1000, "--checkpoint-every", "Steps between checkpoints.", least=1)
+    keep_checkpoints: int = _run(2, "--keep-checkpoints", "How many are kept.", least=1, most=1000)
+    sample_every: int = _run(500, "--sample-every", "Steps between sample grids.", least=1)
+    log_every: int = _run(10, "--log-every", "Steps between lines of metrics.", least=1)
+    tensorboard: bool = _run(False, "--tensorboard", "Write TensorBoard files too.")
+
+
+_selection = partial(setting, distil_only=True, owners=TRANSLATION)
+
+
+@dataclass(frozen=True)
+class SelectionSettings:
+    """Which state of the student is handed out in the end, and by which images it is chosen."""
+
+    select: Literal["last", "held-out", "best-on-test"] = _selection(
+        "last",
+        "--select",
+        "Which student is handed out: last, best on images held-out from training, or "
+        "best-on-test (optimistic).",
+    )
+    every: int = _selection(
+        5000,
+        "--eval-every",
+        "Steps between scores of the student by FID.",
+        least=1,
+        unused=(last,),
+    )
+    held_out: int = _selection(
+        120,
+        "--held-out",
+        "Source images (pairs) kept out of training for that.",
+        least=2,
+        unused=(not_held_out,),
+    )
