@@ -93,6 +93,10 @@ FidTruncation = Annotated[
     float | None,
     typer.Option("--truncation", help="Synthesis: as generate has it.", show_default="none"),
 ]
+FidRecursive = Annotated[
+    bool,
+    typer.Option("--recursive", help="Count the images in folders inside --real and --fake, too."),
+]
 FidMirror = Annotated[
     bool | None,
     typer.Option(
@@ -266,6 +270,7 @@ def eval_fid(
     mirror: FidMirror = None,
     in_range: InRange = None,
     out_range: OutRange = None,
+    recursive: FidRecursive = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image.")] = False,
     device: Device = "auto",
     part: Part = None,
@@ -300,6 +305,7 @@ def eval_fid(
         mirror=mirror,
         in_range=range_of("--in-range", in_range),
         out_range=range_of("--out-range", out_range),
+        recursive=recursive,
     )
     score = recipe(request, console.say)
     console.print_json(score) if json else show_fid(score)

@@ -243,6 +243,7 @@ CASES: list[tuple[str, str, str]] = [
     ),
     ("eval-fid --fake nosuch --real data/testA", "--fake nosuch", "folder of images"),
     ("eval-fid --fake data/testA --real empty", "--real empty", "check the path"),
+    ("eval-fid student.safetensors --recursive", "--recursive", "no effect without --real"),
     ("eval-fid --fake data/testA --real cut.npz", "cut.npz", "mu and sigma"),
     ("eval-fid --fake data/testA --real nosuch.npz", "nosuch.npz", "no such file"),
     ("eval-fid --fake data/testA", "--fake", "needs --real"),

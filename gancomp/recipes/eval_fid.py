@@ -139,7 +139,7 @@ def make_contest(request: FidRequest, chosen: Chosen | None, say: Say) -> Contes
             computed = load_statistics(request.fake)
             protocol["fakes"] = f"statistics ({computed.protocol})"
             return Contest(str(request.fake), computed, 0, reals, protocol, skipped)
-        paths = listing("--fake", request.fake, say)
+        paths = listing("--fake", request.fake, say, recursive=request.recursive)
         found = folder_format(paths, request.out_range, say)
         fakes = uint8_folder(paths, warn=say, strict=request.strict, skipped=skipped, pixels=found)
         protocol["fakes"] = f"files as stored{as_8_bits(found)}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gancomp.data.class_folders import folders, image_folders
 from gancomp.data.deep import stored_format
 from gancomp.data.formats import PYTORCH_FID_SUFFIXES
 from gancomp.data.images import count_suffixes, sort_folder
@@ -56,6 +58,7 @@ class FidRequest:
     mirror: bool | None = None
     in_range: tuple[float, float] | None = None
     out_range: tuple[float, float] | None = None
+    recursive: bool = False
 
     def of_synthesis(self) -> list[str]:
         """The options given that only a generator out of noise has a use for."""
@@ -185,6 +188,8 @@ def check_request(request: FidRequest) -> None:
         )
     if request.fake is not None and request.in_range is not None:
         raise ConfigError("--in-range: has no effect with --fake; --out-range is for both folders")
+    if request.recursive and request.fake is None and not request.real:
+        raise ConfigError("--recursive: has no effect without --real or --fake; leave it away")
     if request.num is not None and request.num < LEAST_IMAGES:
         raise ConfigError(f"--num {request.num}: must be at least {LEAST_IMAGES}")
     check_seed(request.seed or 0)
@@ -236,7 +241,11 @@ def given_reals(request: FidRequest, say: Say) -> Reals | None:
         return None
     if holds_statistics(request.real[0]):
         return Reals([str(request.real[0])], statistics=load_statistics(request.real[0]))
-    paths = tuple(path for folder in request.real for path in listing("--real", folder, say))
+    paths = tuple(
+        path
+        for folder in request.real
+        for path in listing("--real", folder, say, recursive=request.recursive)
+    )
     return Reals([str(folder) for folder in request.real], files=paths)
 
 
@@ -245,7 +254,7 @@ def holds_statistics(path: Path) -> bool:
     return path.suffix.lower() == ".npz" and not expanded(path).is_dir()
 
 
-def listing(option: str, folder: Path, say: Say) -> tuple[Path, ...]:
+def listing(option: str, folder: Path, say: Say, *, recursive: bool = False) -> tuple[Path, ...]:
     """The images in the folder given by `option`: those that pytorch-fid counts, by their suffixes.
 
     A score of a folder is there to be compared with others' scores of it, hence their list and not
@@ -262,13 +271,17 @@ def listing(option: str, folder: Path, say: Say) -> tuple[Path, ...]:
         )
     if not folder.is_dir():
         raise DataError(f"{option} {folder}: no such folder; give a folder of images or an .npz")
-    paths, others = sort_folder(folder, PYTORCH_FID_SUFFIXES)
+    looked_at = [folder, *_folders_below(folder)] if recursive else [folder]
+    sorted_files = [sort_folder(inside, PYTORCH_FID_SUFFIXES) for inside in looked_at]
+    paths, others = (tuple(chain.from_iterable(files)) for files in zip(*sorted_files, strict=True))
     formats = ", ".join(sorted(PYTORCH_FID_SUFFIXES))
     if not paths:
         holds = f"none, but {len(others)} others ({count_suffixes(others)})" if others else "none"
+        nested = not recursive and bool(image_folders(folder))
+        way_out = "--recursive counts those in its folders" if nested else "check the path"
         raise DataError(
-            f"{option} {folder}: of the images that FID counts ({formats}) it holds {holds}; check "
-            "the path"
+            f"{option} {folder}: of the images that FID counts ({formats}) it holds {holds}; "
+            f"{way_out}"
         )
     if others:
         say(
@@ -311,6 +324,14 @@ def folder_format(
         return None
     refuse_odd_channels(str(path.parent), stored.channels)
     return opened_format(PixelSettings(), stored.channels, path, limits, "--out-range")
+
+
+def _folders_below(folder: Path) -> list[Path]:
+    below: list[Path] = []
+    for inside in folders(folder):
+        if not inside.is_symlink():  # which may lead back up
+            below += [inside, *_folders_below(inside)]
+    return below
 
 
 def dataset_name(chosen: Chosen, request: FidRequest) -> str:

@@ -109,6 +109,19 @@ def test_of_a_folder_the_files_count_that_pytorch_fid_counts(
 
 
 @pytest.mark.usefixtures("stub")
+def test_nested_folders_are_hinted_at_and_counted_if_asked_for(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (toy / "testB" / ".hidden").mkdir()
+    (toy / "testB" / ".hidden" / "x.png").touch()
+    given = ["eval-fid", "--real", toy, "--fake", toy / "testA"]
+    outcome = run_command(capsys, *given)
+    assert outcome.status == 2
+    assert "it holds none; --recursive counts those in its folders" in outcome.err
+    assert run_command(capsys, *given, "--recursive", "--json").document["n_real"] == 14
+
+
+@pytest.mark.usefixtures("stub")
 def test_on_a_cpu_the_memory_that_is_freed_is_kept(
     monkeypatch: pytest.MonkeyPatch, toy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
