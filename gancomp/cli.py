@@ -93,10 +93,7 @@ FidTruncation = Annotated[
     float | None,
     typer.Option("--truncation", help="Synthesis: as generate has it.", show_default="none"),
 ]
-FidRecursive = Annotated[
-    bool,
-    typer.Option("--recursive", help="Count the images in folders inside --real and --fake, too."),
-]
+FidRecursive = Annotated[bool, typer.Option("--recursive", help="Folders with all inside them.")]
 FidMirror = Annotated[
     bool | None,
     typer.Option(
