@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 
 from gancomp.engine.checkpoint import Checkpoint, save_checkpoint
 from gancomp.engine.device import peak_memory_mb, random_state, restore_random_state
@@ -26,6 +26,7 @@ from gancomp.seeding import derive_seed
 from gancomp.settings import RunSettings, ScheduleSettings
 
 Batch = dict[str, Tensor]
+ADAM_STATE = {"step", "exp_avg", "exp_avg_sq"}  # of each parameter
 
 
 class View(Protocol):
@@ -411,6 +412,8 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
         raise ValueError("the settings of an optimizer are of another kind")
     optimizer.load_state_dict(state)
     for parameter, values in optimizer.state.items():
+        if isinstance(optimizer, Adam) and values and not values.keys() >= ADAM_STATE:
+            raise ValueError(f"an optimizer lacks some of {', '.join(sorted(ADAM_STATE))}")
         for name, value in values.items():
             # beside maps of the weights' shape Adam has the number of steps
             if not isinstance(value, Tensor) or (value.dim() and value.shape != parameter.shape):

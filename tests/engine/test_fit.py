@@ -362,6 +362,15 @@ def test_a_checkpoint_whose_values_are_of_another_kind_is_refused(
     assert "\n" not in str(info.value)
 
 
+def test_a_checkpoint_whose_optimizer_lacks_an_average_is_refused(tmp_path: Path) -> None:
+    train(tmp_path, max_steps=2)
+    checkpoint = newest(tmp_path)
+    assert checkpoint is not None
+    del checkpoint.state["optimizers"]["first"]["state"][0]["exp_avg_sq"]
+    with pytest.raises(CheckpointError, match="an optimizer lacks some of"):
+        engine.restore(Toy(), checkpoint, torch.device("cpu"))
+
+
 def test_a_full_disk_in_metrics_is_one_line_and_the_checkpoint_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
