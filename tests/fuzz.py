@@ -41,7 +41,8 @@ from gancomp.data.download import fetch
 from gancomp.data.registered import KnownDataset
 from gancomp.errors import GancompError
 from gancomp.recipes import eval_fid
-from gancomp.recipes.plan import Given, make_plan
+from gancomp.recipes.plan import make_plan
+from gancomp.settings.overrides import Overrides
 
 SEED = 0
 PATIENCE_S = 10.0
@@ -281,7 +282,7 @@ def kinds(seeds: Seeds) -> dict[str, Kind]:
 
     def planned(path: Path) -> int:
         data = {"dataset": str(seeds.toy)}
-        make_plan("distill", Given(config=path, overrides={"data": data}), lambda message: None)
+        make_plan("distill", Overrides(config=path, settings={"data": data}), lambda message: None)
         return 0
 
     def fetched(path: Path) -> int:
