@@ -12,6 +12,17 @@ from gancomp.bench.commands import bench_app
 from gancomp.commands import InRange, Json, OutRange, ResultFormat, range_of, training_command
 from gancomp.data_commands import data_app
 from gancomp.errors import ConfigError, DataError
+from gancomp.fid_options import (
+    FidFake,
+    FidMirror,
+    FidNum,
+    FidReal,
+    FidRealSplit,
+    FidRecursive,
+    FidSaveStats,
+    FidSeed,
+    FidTruncation,
+)
 from gancomp.options import gather
 from gancomp.paths import expanded
 
@@ -56,50 +67,21 @@ NetScale = Annotated[
 Part = Annotated[
     str | None, typer.Option("--part", help="Network of a multi-network checkpoint, e.g. G_B.")
 ]
-FidReal = Annotated[
-    list[Path] | None,
+
+
+TrainMode = Annotated[
+    bool,
     typer.Option(
-        "--real", help="Folder of real images (repeatable) or STATS.npz.", parser=expanded
+        "--train-mode",
+        help="As pix2pix's test script: dropout on, norms by each image's statistics.",
     ),
 ]
-FidFake = Annotated[
-    Path | None,
-    typer.Option(
-        "--fake",
-        help="Folder of generated images or STATS.npz, instead of a model.",
-        parser=expanded,
-    ),
-]
-FidRealSplit = Annotated[
-    str,
-    typer.Option(
-        "--real-split",
-        help="all (train and test) or test.",
-        show_default="all unpaired, test paired",
-    ),
-]
-FidSaveStats = Annotated[
-    Path | None,
-    typer.Option("--save-stats", help="Write the reals' statistics (.npz).", parser=expanded),
-]
-FidNum = Annotated[
-    int | None,
-    typer.Option("--num", "-n", help="Synthesis: images to make.", show_default="50,000"),
-]
-FidSeed = Annotated[
-    int | None, typer.Option("--seed", help="Synthesis: of these images.", show_default="0")
-]
-FidTruncation = Annotated[
+TrainDropout = Annotated[
     float | None,
-    typer.Option("--truncation", help="Synthesis: as generate has it.", show_default="none"),
-]
-FidRecursive = Annotated[bool, typer.Option("--recursive", help="Folders with all inside them.")]
-FidMirror = Annotated[
-    bool | None,
     typer.Option(
-        "--mirror/--no-mirror",
-        help="Synthesis: count mirror images of the reals.",
-        show_default="as the run was trained, else no",
+        "--dropout",
+        help="Rate for --train-mode.",
+        show_default="the model's own; 0.5 in pix2pix's files",
     ),
 ]
 
@@ -361,6 +343,8 @@ def translate(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image.")] = False,
     device: Device = "auto",
     part: Part = None,
+    train_mode: TrainMode = False,
+    dropout: TrainDropout = None,
     json: Json = False,
 ) -> None:
     """Run a generator on images of any size; one for super-resolution enlarges them.
@@ -381,6 +365,8 @@ def translate(
         in_range=range_of("--in-range", in_range),
         out_range=range_of("--out-range", out_range),
         format=format,
+        train_mode=train_mode,
+        dropout=dropout,
     )
     result = recipe(request, console.say)
     if json:

@@ -42,7 +42,7 @@ from gancomp.data.registered import KnownDataset
 from gancomp.errors import GancompError
 from gancomp.recipes import eval_fid
 from gancomp.recipes.plan import make_plan
-from gancomp.settings.overrides import Overrides
+from gancomp.settings import Overrides
 
 SEED = 0
 PATIENCE_S = 10.0
@@ -369,8 +369,12 @@ def _read_and_leave(kind: Kind, folder: Path, log: Path) -> None:
         sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for number in (1, 2):
             os.dup2(sink, number)
-        sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", closefd=False), write_through=True)
-        sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb", closefd=False), write_through=True)
+        sys.stdout = io.TextIOWrapper(
+            os.fdopen(1, "wb", buffering=0, closefd=False), write_through=True
+        )
+        sys.stderr = io.TextIOWrapper(
+            os.fdopen(2, "wb", buffering=0, closefd=False), write_through=True
+        )
         status = kind.read(folder)
     except GancompError as error:
         print(f"error: {error}")

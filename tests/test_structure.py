@@ -68,8 +68,9 @@ MAY_IMPORT = {
     | {"metrics", "export", "losses", "presets", "console", "commands"},
     "commands": {"declare", "options", "paths"},
     "data_commands": {"commands", "console", "errors", "paths", "recipes"},
+    "fid_options": {"paths"},
     "cli": {"__init__", "bench", "commands", "console", "data_commands", "errors", "options"}
-    | {"paths", "recipes", "settings"},
+    | {"fid_options", "paths", "recipes", "settings"},
     "__main__": {"cli", "console", "errors"},
 }
 

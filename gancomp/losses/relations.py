@@ -190,10 +190,8 @@ class _Angles(torch.autograd.Function):
             difference_cNN, outer = _cosines(squares, v, at)
             difference_cNN -= _cosines(squares_T, v_T, at)[0]  # 0 for equal pieces, exactly
             slope_cNN = difference_cNN.clamp(-1, 1)  # Huber's derivative
-            huber = torch.dot(
-                slope_cNN.flatten(), difference_cNN.sub_(slope_cNN, alpha=0.5).flatten()
-            )
-            total += huber
+            # not by a dot product, whose float32 sum loses the sixth digit
+            total += difference_cNN.sub_(slope_cNN, alpha=0.5).mul_(slope_cNN).sum()
             pull_cNN = outer.mul_(slope_cNN)
             by_pair -= pull_cNN.sum(0)
             # pull_cNN is symmetric, and few long rows are multiplied faster than few long columns

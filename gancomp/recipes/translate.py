@@ -27,6 +27,7 @@ from gancomp.recipes.enlarge import enlarge
 from gancomp.recipes.memory import check_memory
 from gancomp.recipes.models import check_translates, choose
 from gancomp.recipes.pixels import bits_lost, format_of, opened_format, pixels_in, shown
+from gancomp.recipes.train_mode import TrainMode, train_mode
 from gancomp.settings import Json, PixelSettings
 
 MIN_SIZE, MAX_SIZE = 8, 4096
@@ -46,13 +47,15 @@ class TranslateRequest:
     in_range: tuple[float, float] | None = None
     out_range: tuple[float, float] | None = None
     format: str | None = None
+    train_mode: bool = False
+    dropout: float | None = None
 
 
 @dataclass(frozen=True)
 class Translator:
     """A network with what its model file says about the images on both sides."""
 
-    network: FastGenerator
+    network: FastGenerator | TrainMode
     stated: dict[str, PixelSettings]
     request: TranslateRequest
 
@@ -88,7 +91,7 @@ class Translator:
 def translate(request: TranslateRequest, say: Callable[[str], None]) -> Json:
     """Translates (or enlarges) files and the images of folders into files in `out`.
 
-    Returns: `written` and `failed`, as `translate --json` prints them.
+    Returns: `written` and `failed`, as `translate --json` prints them; `mode` in training mode.
 
     Raises:
         DataError: if an input does not exist or holds no images; at the first unreadable file if
@@ -99,8 +102,12 @@ def translate(request: TranslateRequest, say: Callable[[str], None]) -> Json:
     files = list(_expand(request.inputs, say))
     chosen = choose(request.model, request.part).model
     check_translates(chosen, str(request.model))
+    if request.dropout is not None and not request.train_mode:
+        raise ConfigError(f"--dropout {request.dropout:g}: only matters with --train-mode")
+    chosen.network.to(choose_device(request.device))
+    mode = train_mode(chosen, str(request.model), request.dropout) if request.train_mode else None
     translator = Translator(
-        accelerate(chosen.network.to(choose_device(request.device))),
+        accelerate(chosen.network) if mode is None else mode,
         pixels_in(chosen.header, chosen.path),
         request,
     )
@@ -121,7 +128,8 @@ def translate(request: TranslateRequest, say: Callable[[str], None]) -> Json:
             reason = str(error) if str(error).startswith(str(file)) else f"{file}: {error}"
             failed.append({"file": str(file), "error": reason})
             say(f"skipped: {reason}")
-    return {"written": written, "failed": failed}
+    done: Json = {"written": written, "failed": failed}
+    return done if mode is None else done | {"mode": mode.recorded()}
 
 
 def _once(text: str, lost: set[str], say: Callable[[str], None]) -> None:
@@ -252,7 +260,11 @@ def _output(translator: Translator, picture: Picture, pixels: PixelFormat | None
     generator = translator.network
     if generator.network.scale > 1:
         return enlarge(generator.network, np.asarray(picture))
-    images = run_generator(generator, picture_tensor(picture)[None])
+    inputs = picture_tensor(picture)[None]
+    if isinstance(generator, TrainMode):
+        images = generator.run(inputs)
+    else:
+        images = run_generator(generator, inputs)
     target = translator.target_of(pixels)
     if target.is_8_bit:
         levels: Raw = to_uint8(images)[0]
