@@ -20,7 +20,7 @@ OBJECTS_BETWEEN_COLLECTIONS = 10_000  # Python 3.11's own choice is 700
 
 
 def main() -> None:
-    """Runs the command line; leaves with 0, 2 (the user can mend it), 1 (ours) or 130."""
+    """Runs the command line; leaves with 0, 2 (the user can fix it), 1 (ours) or 130."""
     # importing torch makes so many objects that looking for garbage among them takes 0.2 s of 2.6,
     # and 0.3 s more in the end, when the system takes the memory back anyway
     open_closed_streams()

@@ -147,9 +147,7 @@ def read_toml(path: Path) -> Json:
             f"--config {path}: cannot be read ({error.strerror}); check the path"
         ) from error
     except (ValueError, RecursionError) as error:  # also for numbers too long, lists too deep
-        raise ConfigError(
-            f"--config {path}: is not valid TOML ({error}); mend that line"
-        ) from error
+        raise ConfigError(f"--config {path}: is not valid TOML ({error}); fix that line") from error
 
 
 def wrong_kinds(kind: type, values: Mapping[str, Any], where: str = "") -> list[str]:

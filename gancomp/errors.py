@@ -1,4 +1,4 @@
-"""The errors a user can mend: each becomes one `error: …` line and exit status 2."""
+"""The errors a user can fix: each becomes one `error: …` line and exit status 2."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ class TrainRequest:
             if value is not None and value < limit:
                 raise ConfigError(f"--{name.replace('_', '-')} {value}: must be at least {limit}")
         if self.bf16 and self.grid:
-            raise ConfigError("--bf16: is among what --grid times; leave one of them away")
+            raise ConfigError("--bf16: is among what --grid times; remove one of them")
         if self.size % 4:
             raise ConfigError(f"--size {self.size}: must be a multiple of 4")
         choose_device(self.device)

@@ -58,7 +58,7 @@ class Report:
             understood.
         folders: by name, those that hold images; "." is the dataset's folder itself. The class
             folders of a set for synthesis count as one.
-        problems: what must or should be mended, one line each; empty for a sound dataset.
+        problems: what must or should be fixed, one line each; empty for a sound dataset.
         notes: what is odd but handled.
         classes: names to number of training images, in the order of their labels; empty where there
             are none.

@@ -139,7 +139,7 @@ def scan(
         if scanner.swap:
             raise ConfigError(
                 f"--direction {direction}: has no effect with --task {task}, which goes "
-                f"{WITHOUT_DIRECTION[task]}; leave it away"
+                f"{WITHOUT_DIRECTION[task]}; remove it"
             )
         return scanner.synthesis() if task == "synthesis" else scanner.whole_images()
     two_folders = scanner.has("trainA") or scanner.has("trainB")

@@ -64,7 +64,7 @@ class SuperResolutionImages(Dataset[Sample]):
         if load_size not in (None, size):
             raise ConfigError(
                 f"--load-size {load_size}: has no effect on super-resolution, where images are "
-                "cropped as they are; leave it away"
+                "cropped as they are; remove it"
             )
         if not split.target:
             raise DataError("super-resolution: no images; at least one is needed")

@@ -55,7 +55,7 @@ class SynthesisImages(Reader):
         if load_size not in (None, size):
             raise ConfigError(
                 f"--load-size {load_size}: has no effect on synthesis, where whole images are "
-                "brought to the training size; leave it away"
+                "brought to the training size; remove it"
             )
         super().__init__(
             split, size=size, load_size=size, seed=seed, flip=flip, strict=strict, cached=cached

@@ -171,7 +171,7 @@ def check_place(path: Path, *, resume: bool) -> None:
             "or choose another folder with --out"
         )
     if resume and not holds_run:
-        raise RunError(f"--resume: there is no run in {path} to continue; leave --resume away")
+        raise RunError(f"--resume: there is no run in {path} to continue; remove --resume")
     if path.is_dir() and not holds_run and any(not _is_own(entry) for entry in path.iterdir()):
         raise RunError(f"--out {path}: is a folder with other files; choose a new or empty folder")
 

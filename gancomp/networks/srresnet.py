@@ -153,4 +153,4 @@ def check_batch_norm(arch: str, norm: object) -> None:
         ConfigError: naming `norm`.
     """
     if norm != "batch":
-        raise ConfigError(f"--norm {norm}: {arch} has batch norm only; leave the option away")
+        raise ConfigError(f"--norm {norm}: {arch} has batch norm only; remove the option")

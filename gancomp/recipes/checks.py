@@ -110,7 +110,7 @@ def _check_super_resolution(settings: Settings) -> list[str]:
     if settings.selection.select != "last":
         problems.append(
             f"--select {settings.selection.select}: scores by FID, which super-resolution is not "
-            "judged by; leave it away, and see gancomp eval-sr"
+            "judged by; remove it, and see gancomp eval-sr"
         )
     return problems
 

@@ -35,7 +35,7 @@ def distill(given: Overrides, view: View) -> Result:
     """Trains a student as its method says; without `--teacher` the teacher is trained beside it.
 
     Raises:
-        GancompError: for whatever the user can mend; what was already saved stays.
+        GancompError: for whatever the user can fix; what was already saved stays.
         InterruptedRunError: after SIGINT or SIGTERM, when the state was saved.
     """
     return train(make_plan("distill", given, view.say), view)

@@ -199,7 +199,7 @@ def formats(
     )
     if not reals.files:
         if request.out_range is not None:
-            raise ConfigError("--out-range: has no effect with statistics as --real; leave it away")
+            raise ConfigError("--out-range: has no effect with statistics as --real; remove it")
         return source, None
     target = opened_format(
         stated["target"], channels[1], reals.files[0], request.out_range, "--out-range"
@@ -226,7 +226,7 @@ def dataset_of(chosen: Chosen, request: FidRequest, say: Say) -> DatasetFiles:
     if ineffective := request.of_synthesis():
         raise ConfigError(
             f"{', '.join(ineffective)}: no effect on {chosen.model.path}, which translates every "
-            "test image; leave it away"
+            "test image; remove it"
         )
     if chosen.model.network.scale > 1:
         raise ConfigError(

@@ -69,16 +69,16 @@ def refuse_ineffective(request: FidRequest, chosen: Chosen) -> None:
         if value is not None:
             raise ConfigError(
                 f"{option} {shown(value)}: has no effect on {model}, which makes images out of "
-                "noise; leave it away"
+                "noise; remove it"
             )
     if request.real_split != "auto":
         raise ConfigError(
             f"--real-split {request.real_split}: has no effect on {model}, which is compared with "
-            "training images; leave it away, or give --real"
+            "training images; remove it, or give --real"
         )
     if request.real and request.dataset is not None:
         raise ConfigError(
-            f"--dataset {request.dataset}: has no effect with --real; leave one of them away"
+            f"--dataset {request.dataset}: has no effect with --real; remove one of them"
         )
     if request.real and holds_statistics(request.real[0]) and request.mirror is not None:
         raise ConfigError(

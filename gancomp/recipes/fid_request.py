@@ -178,18 +178,18 @@ def check_request(request: FidRequest) -> None:
     of_model = request.dataset, request.direction, request.size, request.part
     if request.fake is not None and any(value is not None for value in of_model):
         raise ConfigError(
-            "--dataset, --direction, --size, --part: have no effect with --fake; leave them away"
+            "--dataset, --direction, --size, --part: have no effect with --fake; remove them"
         )
     of_synthesis = request.of_synthesis()
     if request.fake is not None and of_synthesis:
         raise ConfigError(
             f"{', '.join(of_synthesis)}: no effect with --fake, whose images are there already; "
-            "leave it away"
+            "remove it"
         )
     if request.fake is not None and request.in_range is not None:
         raise ConfigError("--in-range: has no effect with --fake; --out-range is for both folders")
     if request.recursive and request.fake is None and not request.real:
-        raise ConfigError("--recursive: has no effect without --real or --fake; leave it away")
+        raise ConfigError("--recursive: has no effect without --real or --fake; remove it")
     if request.num is not None and request.num < LEAST_IMAGES:
         raise ConfigError(f"--num {request.num}: must be at least {LEAST_IMAGES}")
     check_seed(request.seed or 0)
@@ -199,7 +199,7 @@ def check_request(request: FidRequest) -> None:
     if request.real_split not in ("auto", "all", "test"):
         raise ConfigError(f"--real-split {request.real_split}: not one of all, test")
     if request.real and request.real_split != "auto":
-        raise ConfigError("--real-split: has no effect with --real; leave one of them away")
+        raise ConfigError("--real-split: has no effect with --real; remove one of them")
     if request.batch_size < 1:
         raise ConfigError(f"--batch-size {request.batch_size}: must be at least 1")
     check_size(request.size)
@@ -222,7 +222,7 @@ def check_save_stats(path: Path, statistics: list[Path]) -> None:
     """
     if statistics:
         raise ConfigError(
-            f"--save-stats {path}: --real {statistics[0]} holds statistics already; leave it away"
+            f"--save-stats {path}: --real {statistics[0]} holds statistics already; remove it"
         )
     if path.suffix != ".npz":
         raise ConfigError(f"--save-stats {path}: must end in .npz, as --real wants it")

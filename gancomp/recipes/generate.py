@@ -121,7 +121,7 @@ def read_classes(text: str | None, network: SynthesisGenerator) -> tuple[int, ..
         return ()
     if network.num_classes is None:
         raise ConfigError(
-            f"--classes {text}: has no effect, {network.arch} knows no classes; leave it away"
+            f"--classes {text}: has no effect, {network.arch} knows no classes; remove it"
         )
     try:
         classes = tuple(int(item) for item in text.split(","))

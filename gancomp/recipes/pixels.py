@@ -45,7 +45,7 @@ def complete(files: DatasetFiles, typed: Json, teacher: Mapping[str, Any]) -> Js
             ):
                 raise ConfigError(
                     f"{FLAGS[side]}-{name} {shown(value)}: --teacher was trained with "
-                    f"{shown(found)}; leave the option away"
+                    f"{shown(found)}; remove the option"
                 )
         sides[side] = _resolved(paths[0], known | wanted, FLAGS[side])
     return {side: values for side, values in sides.items() if values}
@@ -100,13 +100,13 @@ def problems_of(settings: Settings) -> list[str]:
     if target not in (1, 3) and settings.selection.select != "last":
         problems.append(
             f"--select {settings.selection.select}: scores by FID, which looks at RGB or grey, the "
-            f"target images have {target} channels; leave it away"
+            f"target images have {target} channels; remove it"
         )
     identity = settings.adversarial.lambda_identity
     if data.task == "unpaired" and source != target and identity > 0:
         problems.append(
             f"--lambda-identity {identity:g}: would compare images of {source} and {target} "
-            "channels; leave it away"
+            "channels; remove it"
         )
     return problems
 

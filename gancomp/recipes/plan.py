@@ -132,7 +132,7 @@ def check_options(command: str, typed: Json) -> None:
     teacher = typed.get("teacher", {})
     if command == "pretrain" and (teacher.get("freeze") or typed.get("student")):
         raise ConfigError(
-            "--config: pretrain trains the teacher alone; leave student and teacher.freeze away"
+            "--config: pretrain trains the teacher alone; remove student and teacher.freeze"
         )
     if teacher.get("freeze") and not teacher.get("source"):
         raise ConfigError("--freeze-teacher: needs --teacher FILE, the teacher to keep as it is")
@@ -178,7 +178,7 @@ def _resolve(
         if "perceptual" in typed:
             raise ConfigError(
                 f"--perceptual, --vgg: {command} has no perceptual loss for {files.task} data; "
-                "leave them away"
+                "remove them"
             )
         values["perceptual"] = {"source": "none"}
     if command == "distill":
@@ -212,7 +212,7 @@ def _teacher_from(source: str | None, typed: Json, given: Overrides, files: Data
         if name != "dropout" and settings.get(name, value) != value:
             flag = INNER_FLAGS.get(f"teacher.network.{name}", f"teacher.network.{name}")
             raise ConfigError(
-                f"{flag} {value}: --teacher {source} has {settings[name]}; leave {flag} away"
+                f"{flag} {value}: --teacher {source} has {settings[name]}; remove {flag}"
             )
     return {"network": {"arch": network.arch, **settings}}
 
@@ -327,7 +327,7 @@ def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], N
         if getattr(given, name) is not None and not _agrees(saved, name, getattr(given, name)):
             raise ConfigError(
                 f"--{name.replace('_', '-')} {getattr(given, name)}: the run in {out} was started "
-                "with another; leave it away, or choose another --out"
+                "with another; remove it, or choose another --out"
             )
     _check_same_budget(given, config, out)
     # the dataset may have moved: its fingerprint, not its path, must be the same
@@ -338,7 +338,7 @@ def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], N
     changed = changed_on_resume(saved, wanted)
     if changed:
         raise ConfigError(
-            f"--resume: would change {'; '.join(changed)}; leave these options away, "
+            f"--resume: would change {'; '.join(changed)}; remove these options, "
             "or choose another --out for a new run"
         )
     options = check(wanted)
@@ -362,7 +362,7 @@ def _check_same_budget(given: Overrides, config: Record, out: Path) -> None:
     if config.find("latency_budget.asked_ms", float) != milliseconds(given.latency_budget):
         raise ConfigError(
             f"--latency-budget {given.latency_budget}: the run in {out} was started with another, "
-            "or none; leave it away, or choose another --out"
+            "or none; remove it, or choose another --out"
         )
 
 

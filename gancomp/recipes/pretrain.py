@@ -13,7 +13,7 @@ def pretrain(given: Overrides, view: View) -> Result:
     """Trains a teacher as CycleGAN, pix2pix, SRGAN, StyleGAN2 or BigGAN, as the data asks.
 
     Raises:
-        GancompError: for whatever the user can mend; what was already saved stays.
+        GancompError: for whatever the user can fix; what was already saved stays.
         InterruptedRunError: after SIGINT or SIGTERM, when the state was saved.
     """
     return train(make_plan("pretrain", given, view.say), view)

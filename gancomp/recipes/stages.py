@@ -175,7 +175,7 @@ def bring_discriminator(plan: Plan, method: Method) -> None:
     if state is None:
         raise CheckpointError(
             f"--discriminator-from-teacher: --teacher {given} has no discriminator; give the run "
-            "that trained it as SRGAN, or leave the option away"
+            "that trained it as SRGAN, or remove the option"
         )
     judges = {name: net for name, net in method.networks().items() if "discriminator" in name}
     try:

@@ -53,7 +53,7 @@ def complete(values: Json, typed: Json, files: DatasetFiles) -> Json:
     options = values["method"].get("options", {})
     if values["command"] == "distill":
         if (typed.get("teacher") or {}).get("freeze") is False:
-            raise ConfigError("--train-teacher: its generator takes no part; leave it away")
+            raise ConfigError("--train-teacher: its generator takes no part; remove it")
         freeze = _needs_guide(values) or values["teacher"].get("source") is not None
         values = merge(values, {"teacher": {"freeze": freeze}})
     size, batch_size = values["data"]["size"], values["data"].get("batch_size")
@@ -71,7 +71,7 @@ def _with_size(values: Json, typed: Json, files: DatasetFiles) -> Json:
     wanted = (typed.get("data") or {}).get("size", size)
     if source is not None and wanted != size:
         raise ConfigError(
-            f"--size {wanted}: --teacher {source} makes images of {size} pixels; leave it away"
+            f"--size {wanted}: --teacher {source} makes images of {size} pixels; remove it"
         )
     follows = {"resolution": wanted}
     if network["arch"] == "biggan":
@@ -101,7 +101,7 @@ def _refuse_contradictions(typed: Json, follows: Json) -> None:
             if (given := (settings or {}).get(name, value)) != value:
                 raise ConfigError(
                     f"{section}.{name} {given}: is {value} by --size and the class folders of the "
-                    "dataset; leave it away"
+                    "dataset; remove it"
                 )
 
 
@@ -130,7 +130,7 @@ def _with_discriminator(values: Json, typed: Json) -> Json:
         if width != settings["width"]:
             raise ConfigError(
                 f"--d-width {width}: the discriminator of --teacher {source} has "
-                f"{settings['width']}; leave it away; the student's follows from --d-multiplier"
+                f"{settings['width']}; remove it; the student's follows from --d-multiplier"
             )
     elif source is not None and _needs_guide(values):
         raise ConfigError(
@@ -196,7 +196,7 @@ def with_constant(teacher: NetworkSettings, student: Json, *, narrow: bool) -> J
     """
     if teacher.const_channels is None:
         flag = "--narrow-const" if narrow else "--wide-const"
-        raise ConfigError(f"{flag}: {teacher.arch} has no learned constant; leave it away")
+        raise ConfigError(f"{flag}: {teacher.arch} has no learned constant; remove it")
     if not narrow:
         return student
     channels = max(1, round(teacher.const_channels * student["width"] / teacher.width))
@@ -209,7 +209,7 @@ def refuse_two_families(settings: Settings) -> None:
     if student is not None and student.arch != teacher.arch:
         raise ConfigError(
             f"--student-arch {student.arch}: under one discriminator both generators are "
-            f"{teacher.arch}; leave it away"
+            f"{teacher.arch}; remove it"
         )
 
 
@@ -229,7 +229,7 @@ def problems_of(settings: Settings) -> list[str]:
         )
     if settings.selection.select != "last":
         problems.append(
-            f"--select {settings.selection.select}: is for translated images; leave it away, and "
+            f"--select {settings.selection.select}: is for translated images; remove it, and "
             "see gancomp eval-fid"
         )
     return problems

@@ -146,7 +146,7 @@ def _refuse_ineffective(translator: Translator) -> None:
         if limits is not None and network.scale > 1:
             raise ConfigError(
                 f"{flag} {shown(limits)}: has no effect on {request.model}, which enlarges 8-bit "
-                "RGB images; leave it away"
+                "RGB images; remove it"
             )
 
 

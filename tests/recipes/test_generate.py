@@ -151,7 +151,7 @@ def test_checkpoints_of_others_make_images(capsys: pytest.CaptureFixture[str]) -
         ("style.safetensors -n 0", "-n 0", "at least 1"),
         ("style.safetensors --seed -1", "--seed -1", "from 0"),
         ("style.safetensors --batch-size 0", "--batch-size 0", "at least 1"),
-        ("style.safetensors --truncation 0", "--truncation 0", "leave it away"),
+        ("style.safetensors --truncation 0", "--truncation 0", "remove it"),
         ("style.safetensors --classes 0", "--classes 0", "knows no classes"),
         ("big.safetensors --classes 5", "--classes 5", "from 0 to 4"),
         ("big.safetensors --classes cat", "--classes cat", "0,3"),
