@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from gancomp.errors import RunError
 
 T = TypeVar("T")
+SCHEMA = 1  # of run files; those without a number are older, and hold the same
+SCHEMA_KEY = "schema"
 KINDS = {
     dict: "a table",
     list: "a list",
@@ -32,6 +34,26 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+
+
+def versioned(document: Mapping[str, Any]) -> dict[str, Any]:
+    """`document` as it is written to a run: with the version of its shape, first."""
+    rest = {key: value for key, value in document.items() if key != SCHEMA_KEY}
+    return {SCHEMA_KEY: SCHEMA} | rest
+
+
+def check_schema(values: Mapping[str, Any], file: Path) -> None:
+    """Refuses what a later gancomp wrote in another shape; what an earlier one wrote is fine.
+
+    Raises:
+        RunError: naming both versions.
+    """
+    found = values.get(SCHEMA_KEY, 0)
+    if not isinstance(found, int) or isinstance(found, bool) or found <= SCHEMA:
+        return
+    raise RunError(
+        f"{file}: is of schema {shown(found)}, this gancomp reads up to {SCHEMA}; update gancomp"
+    )
 
 
 class Record:
@@ -127,6 +149,7 @@ def read_record(path: Path, *, way_out: str, error: type[Exception] = RunError) 
 
     Raises:
         OSError: if it cannot be read.
+        RunError: if a later gancomp wrote it.
         RunError, or what `error` is: if it is damaged.
     """
     try:
@@ -134,7 +157,9 @@ def read_record(path: Path, *, way_out: str, error: type[Exception] = RunError) 
     except ValueError as reason:
         said = " ".join(str(reason).split())[:200]
         raise Record({}, path, way_out=way_out, error=error).damaged(said) from reason
-    return Record(values, path, way_out=way_out, error=error)
+    record = Record(values, path, way_out=way_out, error=error)
+    check_schema(record.values, path)
+    return record
 
 
 def shown(value: Any) -> str:

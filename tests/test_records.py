@@ -10,7 +10,7 @@ import pytest
 
 from gancomp.config import read_toml, wrong_kinds
 from gancomp.errors import ConfigError, RunError
-from gancomp.records import Record, parse_json, read_record, shown
+from gancomp.records import Record, check_schema, parse_json, read_record, shown, versioned
 from gancomp.settings import Settings
 
 
@@ -109,3 +109,15 @@ def test_incomplete_settings_of_another_kind_are_named(values: Any, needle: str 
     problems = wrong_kinds(Settings, values)
     assert len(problems) == (needle is not None)
     assert needle is None or problems[0].startswith(needle)
+
+
+@pytest.mark.parametrize("values", [{}, versioned({}), {"schema": "x"}, {"schema": True}])
+def test_files_of_this_schema_and_of_before_there_was_one_are_read(values: dict[str, Any]) -> None:
+    check_schema(values, Path("run/config.json"))
+
+
+def test_a_file_of_a_later_schema_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(versioned({"settings": {}}) | {"schema": 2}))
+    with pytest.raises(RunError, match=r"config\.json: is of schema 2, this gancomp reads up to 1"):
+        read_record(path, way_out="", error=ConfigError)

@@ -15,7 +15,7 @@ from gancomp.engine.checkpoint import remove_leftovers
 from gancomp.errors import ConfigError, RunError
 from gancomp.files import ASIDE, FULL_DISK, replacing, reporting_disk_errors, write_text
 from gancomp.locks import OWNER, HeldError, locked
-from gancomp.records import Record, parse_json, read_record
+from gancomp.records import Record, check_schema, parse_json, read_record, versioned
 from gancomp.settings import Settings
 
 CONFIG = "config.json"
@@ -34,12 +34,12 @@ class RunFolder:
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Records the resolved settings and the versions that the run was started with."""
-        write_text(self.path / CONFIG, json.dumps(config, indent=2) + "\n")
+        write_text(self.path / CONFIG, json.dumps(versioned(config), indent=2) + "\n")
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Adds one line to `metrics.jsonl`; a crash leaves at most one unfinished last line."""
         with reporting_disk_errors(self.path / METRICS), (self.path / METRICS).open("a") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(versioned(record)) + "\n")
 
     def forget_metrics_after(self, step: int, say: Callable[[str], None]) -> None:
         """Drops the lines of steps that a resumed run is about to take again.
@@ -79,6 +79,30 @@ def _step_of(line: str, path: Path) -> int:
     except ValueError as error:
         raise RunError(f"{path}: is no JSON ({error})") from error
     return Record(values, path, way_out="").get("step", int)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of the run at `path`, oldest first; none before its first.
+
+    The last line is left out while it is being written, as it is where a crash cut it short.
+
+    Raises:
+        RunError: if another line is no record, or is of a later gancomp.
+    """
+    file = path / METRICS
+    content = file.read_bytes() if file.exists() else b""
+    records = []
+    for number, line in enumerate(content.splitlines(keepends=True), 1):
+        if not line.endswith(b"\n"):
+            break
+        try:
+            values = parse_json(line)
+        except ValueError as error:
+            raise RunError(f"{file}: line {number} is no JSON ({error}); remove it") from error
+        record = Record(values, file, way_out=f"remove line {number}").values
+        check_schema(record, file)
+        records.append(record)
+    return records
 
 
 def read_config(path: Path) -> Record:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -59,8 +60,14 @@ def listening_for_stop() -> Iterator[StopWish]:
 
     What was ignored when the program started stays ignored, as nohup wants it; but SIGINT, which
     shells ignore for any job in the background, and SIGTERM are always listened to.
+
+    In any other thread than the main one, which alone can listen to signals and is not ours to
+    interrupt then, nothing is listened to.
     """
     wish = StopWish()
+    if threading.current_thread() is not threading.main_thread():
+        yield wish
+        return
     former = {
         number: signal.signal(number, wish.note)
         for number in STOPPING

@@ -10,7 +10,7 @@ from pathlib import Path
 from gancomp.errors import RunError
 from gancomp.files import reporting_disk_errors, write_text
 from gancomp.locks import HeldError, locked
-from gancomp.records import Record, read_record
+from gancomp.records import Record, read_record, versioned
 from gancomp.settings import Json
 
 SCORES = "eval.json"
@@ -40,7 +40,7 @@ def remember(run: Path, score: Json, say: Callable[[str], None]) -> None:
             say(f"warning: {path}: was damaged; it is kept as {aside.name}, a new one begun")
             scores = []
         kept = [old for old in scores if any(old.get(key) != score.get(key) for key in same)]
-        write_text(path, json.dumps({"scores": [*kept, score]}, indent=2) + "\n")
+        write_text(path, json.dumps(versioned({"scores": [*kept, score]}), indent=2) + "\n")
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.recipes.eval_fid import features_of, real_statistics, translated
 from gancomp.recipes.fid_request import FidRequest, Reals
 from gancomp.recipes.pixels import format_of
-from gancomp.records import read_record
+from gancomp.records import read_record, versioned
 from gancomp.seeding import derive_generator
 from gancomp.settings import Json, Settings
 
@@ -164,7 +164,7 @@ class Selection:
             "n_real": statistics.num_images,
         }
         document = {"select": self.settings.selection.select, "history": [*history, record]}
-        write_text(self.folder / HISTORY, json.dumps(document, indent=2) + "\n")
+        write_text(self.folder / HISTORY, json.dumps(versioned(document), indent=2) + "\n")
 
     def real_statistics(self) -> Statistics:
         """Of the images to compare with: they stay the same, so one score alone reads them."""

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 import gancomp.engine.run as run_module
-from gancomp.engine.run import RunFolder, latest_run, name_latest, read_config, writing_run
+from gancomp.engine.run import (
+    RunFolder,
+    latest_run,
+    name_latest,
+    read_config,
+    read_metrics,
+    writing_run,
+)
 from gancomp.errors import RunError
 from gancomp.locks import locked
 
@@ -237,6 +244,25 @@ def test_lines_that_are_no_metrics_are_left_out_and_the_file_is_kept_aside(tmp_p
     assert "4 such lines" in said[0]
 
 
+def test_a_run_s_files_say_which_schema_they_are_of(tmp_path: Path) -> None:
+    with writing_run(tmp_path / "run", resume=False) as run:
+        run.write_config({"settings": {}})
+        run.append_metrics({"step": 1})
+    assert json.loads((run.path / "config.json").read_text()) == {"schema": 1, "settings": {}}
+    assert json.loads((run.path / "metrics.jsonl").read_text()) == {"schema": 1, "step": 1}
+
+
+def test_metrics_are_read_as_far_as_they_are_whole(tmp_path: Path) -> None:
+    assert read_metrics(tmp_path) == []
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"schema": 1, "step": 2}\n{"step": 3, "los')
+    assert read_metrics(tmp_path) == [{"step": 1}, {"schema": 1, "step": 2}]
+    for line, problem in (("x", "line 1 is no JSON"), ("5", "line 1"), ('{"schema": 2}', "update")):
+        path.write_text(f"{line}\n")
+        with pytest.raises(RunError, match=f"metrics.jsonl: .*{problem}"):
+            read_metrics(tmp_path)
+
+
 def test_forgetting_metrics_that_were_never_written_is_no_error(tmp_path: Path) -> None:
     RunFolder(tmp_path).forget_metrics_after(3, pytest.fail)
     assert not list(tmp_path.iterdir())
@@ -276,5 +302,6 @@ def test_settings_are_written_as_json_with_a_line_end(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.write_config({"settings": {"a": 1}})
     text = (tmp_path / "config.json").read_text()
-    assert json.loads(text) == read_config(tmp_path).values == {"settings": {"a": 1}}
+    expected = {"schema": 1, "settings": {"a": 1}}
+    assert json.loads(text) == read_config(tmp_path).values == expected
     assert text.endswith("}\n")

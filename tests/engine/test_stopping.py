@@ -64,3 +64,18 @@ def test_a_wish_ends_a_wait_at_once(early: bool) -> None:
             time.sleep(30)
         assert time.monotonic() - began < 10
         os.kill(os.getpid(), signal.SIGTERM)  # no longer in a wait: nothing is raised
+
+
+def test_in_a_thread_nothing_is_listened_to_and_nothing_fails() -> None:
+    former = signal.getsignal(signal.SIGINT)
+    seen: list[object] = []
+
+    def train() -> None:
+        with listening_for_stop() as stop:
+            seen.append(bool(stop))
+            seen.append(signal.getsignal(signal.SIGINT) is former)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert seen == [False, True]

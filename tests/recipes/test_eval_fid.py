@@ -242,7 +242,7 @@ def test_without_a_model_the_latest_run_s_student_is_scored_and_remembered(
 ) -> None:
     score = run_command(capsys, "eval-fid", "--device", "cpu", "--json").document
     assert Path(score["fake"]).name == "student.safetensors"
-    assert json.loads((run / "eval.json").read_text()) == {"scores": [score]}
+    assert json.loads((run / "eval.json").read_text()) == {"schema": 1, "scores": [score]}
     assert score["protocol"] == {
         "features": "pytorch-fid InceptionV3 pool3 (2048), bilinear resize to 299",
         "precision": "float32 features",

@@ -194,7 +194,7 @@ def test_without_a_model_the_latest_run_s_student_is_scored_and_remembered(
     arguments = ["eval-sr", "--dataset", photos, "--json"]
     score = run_command(capsys, *arguments).document
     assert Path(score["model"]).name == "student.safetensors"
-    assert json.loads((run / "eval.json").read_text()) == {"scores": [score]}
+    assert json.loads((run / "eval.json").read_text()) == {"schema": 1, "scores": [score]}
     run_command(capsys, *arguments)
     assert saved_scores(run) == [score]
     (photos / "1.png").unlink()

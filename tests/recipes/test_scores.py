@@ -69,7 +69,22 @@ def test_a_file_cut_short_loses_no_score(tmp_path: Path) -> None:
     os.truncate(tmp_path / "eval.json", len(whole) - 5)
     remember(tmp_path, score_of("d"), lambda text: None)
     assert (tmp_path / "eval.damaged-1.json").read_text() == whole[:-5]
-    assert json.loads((tmp_path / "eval.json").read_text()) == {"scores": [score_of("d")]}
+    assert saved_scores(tmp_path) == [score_of("d")]
+
+
+def test_scores_of_before_schemas_are_kept_and_those_of_a_later_gancomp_left_alone(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "eval.json"
+    path.write_text(json.dumps({"scores": [score_of("a")]}))
+    remember(tmp_path, score_of("b"), pytest.fail)
+    both = {"schema": 1, "scores": [score_of("a"), score_of("b")]}
+    assert json.loads(path.read_text()) == both
+    later = json.dumps(both | {"schema": 2})
+    path.write_text(later)
+    with pytest.raises(RunError, match=r"eval\.json: is of schema 2, .* reads up to 1; update"):
+        remember(tmp_path, score_of("c"), pytest.fail)
+    assert path.read_text() == later
 
 
 def test_a_file_that_cannot_be_read_is_not_replaced(tmp_path: Path) -> None:
