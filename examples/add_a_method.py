@@ -1,12 +1,12 @@
-"""A distillation method of your own: one class in one file, one line in the registry.
+"""A distillation method of your own: one class in one file, named on the command line.
 
     python examples/add_a_method.py        # trains it for a few steps on drawn pictures
+    gancomp distill --plugin examples/add_a_method.py --method mimic --dataset FOLDER
 
 The method here is the simplest there is: the student copies the teacher's picture (L1) while the
-teacher is trained beside it. Inside the package the class would be a file in gancomp/methods/ and
-the registration the line  "mimic": "gancomp.methods.mimic:Mimic"  in gancomp/registry.py. Then
-`gancomp methods` lists it, `--method mimic` chooses it, and loop, checkpoints, resuming, export
-and scores come for free.
+teacher is trained beside it. `gancomp methods` lists it, `--help` shows its option, and loop,
+checkpoints, resuming, export and scores come for free. A package adds it for good by an entry point
+in the group `gancomp.methods`, `mimic = "my_package.mimic:Mimic"`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ from gancomp.declare import setting
 from gancomp.engine.phases import Phase, Step, always
 from gancomp.methods.base import Ingredients, Method, adam, adversarial_phases
 from gancomp.networks.base import TappedNetwork
-from gancomp.registry import METHODS
 
 
 @dataclass(frozen=True)
 class MimicOptions:
     """The method's own knobs; a value outside its limits is refused before training starts."""
 
-    lambda_copy: float = setting(10.0, None, above=0.0)
+    lambda_copy: float = setting(10.0, "--lambda-copy", "Weight of the copy.", above=0.0)
 
 
 class Mimic(Method):
@@ -75,17 +74,16 @@ class Mimic(Method):
         return self.task.networks() | {"student": self.student}
 
 
-METHODS["mimic"] = f"{__name__}:Mimic"
+GANCOMP = {"methods": {"mimic": Mimic}}
 
 
 def main() -> None:
     write_demo_set(Path("shapes"), size=32, train=6, test=2)
-    Path("mimic.toml").write_text("[method.options]\nlambda_copy = 20.0\n")
     command = (
-        "distill --method mimic --config mimic.toml --dataset shapes --max-steps 4 --out runs/mimic"
+        "distill --method mimic --lambda-copy 20 --dataset shapes --max-steps 4 --out runs/mimic"
         " --size 32 --arch mobile-resnet6 --width 8 --d-width 8 --d-layers 1"
     )
-    sys.exit(run(command.split()))
+    sys.exit(run([*command.split(), "--plugin", __file__]))
 
 
 if __name__ == "__main__":

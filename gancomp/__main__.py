@@ -65,8 +65,13 @@ def _run(arguments: list[str]) -> int:
 def _command(arguments: list[str]) -> int:
     from typer.main import get_command
 
-    from gancomp.cli import app
+    from gancomp.plugins import load_plugins
 
+    arguments = load_plugins(arguments)
+    from gancomp.cli import app
+    from gancomp.commands import refresh
+
+    refresh()
     command = get_command(app)
     try:
         result = command.main(arguments, prog_name="gancomp", standalone_mode=False)

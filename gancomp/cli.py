@@ -23,6 +23,7 @@ from gancomp.fid_options import (
     FidSeed,
     FidTruncation,
 )
+from gancomp.network_options import NetBlocks, NetInChannels, NetNorm, NetScale, NetWidth
 from gancomp.options import gather
 from gancomp.paths import expanded
 
@@ -44,25 +45,6 @@ Size = Annotated[
 Direction = Annotated[
     str | None,
     typer.Option("--direction", help="AtoB or BtoA.", show_default="the model's own, else AtoB"),
-]
-NetWidth = Annotated[
-    int | None,
-    typer.Option(
-        "--width", help="Its width (ngf or ndf).", show_default="64; stylegan2 512, biggan 96"
-    ),
-]
-NetNorm = Annotated[
-    str | None, typer.Option("--norm", help="instance or batch; by default the network's own.")
-]
-NetInChannels = Annotated[
-    int | None, typer.Option("--in-channels", help="Its input channels.", show_default="3")
-]
-NetBlocks = Annotated[
-    int | None,
-    typer.Option("--blocks", help="Its residual blocks.", show_default="srresnet: 16"),
-]
-NetScale = Annotated[
-    int | None, typer.Option("--scale", help="Enlarges so often.", show_default="srresnet: 4")
 ]
 Part = Annotated[
     str | None, typer.Option("--part", help="Network of a multi-network checkpoint, e.g. G_B.")
@@ -90,8 +72,16 @@ TrainDropout = Annotated[
 def version(
     context: typer.Context,
     show: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--plugin",
+            metavar="FILE",
+            help="Python file that adds methods, networks or formats; with any command.",
+        ),
+    ] = None,
 ) -> None:
-    """Handles the options that come before a command."""
+    """Handles the options that come before a command; `load_plugins` has taken `--plugin` out."""
     if show:
         typer.echo(f"gancomp {__version__}")
         raise typer.Exit
@@ -472,14 +462,22 @@ def demo(
 
 
 @app.command()
-def methods(json: Json = False) -> None:
-    """List the methods with their papers, and the presets.
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(help="A method, for its page: paper, options, presets.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the methods with their papers, and the presets; or show the page of one method.
 
-    Example: gancomp methods
+    Example: gancomp methods dcd
     """
-    from gancomp.recipes.methods import list_methods, list_presets, show_methods
+    from gancomp.recipes import methods as recipe
 
-    if json:
-        console.print_json({"methods": list_methods(), "presets": list_presets()})
+    if name is not None:
+        page = recipe.describe_method(name)
+        console.print_json(page) if json else recipe.show_method(page)
+    elif json:
+        console.print_json({"methods": recipe.list_methods(), "presets": recipe.list_presets()})
     else:
-        show_methods()
+        recipe.show_methods()

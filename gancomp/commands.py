@@ -107,6 +107,25 @@ def _with_one_name(param: Any) -> Any:
     return shown
 
 
+TRAINING: dict[str, Callable[..., None]] = {}
+
+
+def refresh() -> None:
+    """Gives the training commands the options of all methods there are now, plug-ins' included."""
+    for name in TRAINING:
+        _sign(name)
+
+
+def _sign(name: str) -> None:
+    parameters = [_parameter(option) for option in options_for(name)]
+    parameters.append(
+        inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
+    )
+    command: Any = TRAINING[name]
+    command.__signature__ = inspect.Signature(parameters)
+    command.__annotations__ = {item.name: item.annotation for item in parameters}
+
+
 def training_command(
     app: typer.Typer, name: str, *, example: str
 ) -> Callable[[Function], Callable[..., None]]:
@@ -120,14 +139,8 @@ def training_command(
         def command(json: bool = False, **typed: Any) -> None:
             function(typed, json)
 
-        parameters = [_parameter(option) for option in options_for(name)]
-        parameters.append(
-            inspect.Parameter(
-                "json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json
-            )
-        )
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # any function takes one
-        command.__annotations__ = {item.name: item.annotation for item in parameters}
+        TRAINING[name] = command
+        _sign(name)
         command.__doc__ = f"{inspect.getdoc(function)}\n\nExample: {example}"
         app.command(name, cls=TrainingCommand)(command)
         return command

@@ -9,7 +9,7 @@ from typing import Any
 
 from gancomp.declare import Option, options_of
 from gancomp.errors import ConfigError
-from gancomp.registry import METHODS, PRETRAINING, options_type
+from gancomp.registry import METHODS, options_type, trains_alone
 from gancomp.settings import Json, Overrides, Settings
 
 
@@ -51,8 +51,11 @@ ORDER = (
 
 def method_options(name: str) -> list[Option]:
     """The options that the method called `name` declares."""
-    found = options_of(options_type(name), "method.options", (f"--method {name}",))
-    return [replace(option, distil_only=name not in PRETRAINING) for option in found]
+    found = list(options_of(options_type(name), "method.options", (f"--method {name}",)))
+    if not found:
+        return []
+    alone = trains_alone(name)
+    return [replace(option, distil_only=not alone) for option in found]
 
 
 def options_for(command: str) -> list[Option]:

@@ -75,12 +75,37 @@ METHOD_OPTIONS = {
     "srgan": "gancomp.methods.srgan_options:AloneOptions",
     "gan": "gancomp.methods.synthesis_options:GanOptions",
 }
+EXPORTERS = {  # formats that `export` writes
+    "safetensors": "gancomp.export.formats:Safetensors",
+}
+CHECKPOINTS = {  # whose layout -> what recognises a state dict of it, asked in this order
+    "unet": "gancomp.export.foreign:recognise_unet",
+    "resnet": "gancomp.export.foreign:recognise_resnet",
+    "patchgan": "gancomp.export.foreign:recognise_patchgan",
+    "BigGAN-PyTorch": "gancomp.export.foreign:recognise_biggan",
+    "stylegan2-pytorch": "gancomp.export.foreign:recognise_stylegan2",
+}
+TABLES = {  # what plug-ins may add lines to
+    "methods": METHODS,
+    "method_options": METHOD_OPTIONS,
+    "networks": NETWORKS,
+    "exporters": EXPORTERS,
+    "checkpoints": CHECKPOINTS,
+}
+ORIGINS: dict[tuple[str, str], str] = {}  # (table, name) -> the plug-in that added the line
 PRETRAINING = ("teacher-only", "srgan", "gan")  # they train one network alone
 
 
 def generators() -> list[str]:
     """The networks that make images."""
     return [name for name in NETWORKS if name not in DISCRIMINATORS]
+
+
+def trains_alone(method: str) -> bool:
+    """Whether a method trains one network alone, for `pretrain`."""
+    if method in METHOD_OPTIONS and ("methods", method) not in ORIGINS:
+        return method in PRETRAINING
+    return not resolve(METHODS, "--method", method).distils
 
 
 def options_type(method: str) -> type:
@@ -111,6 +136,15 @@ def resolve(table: Mapping[str, str], kind: str, name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+def network_parameters(arch: str) -> list[str]:
+    """The settings that the network called `arch` has.
+
+    Raises:
+        ConfigError: for an unknown name.
+    """
+    return list(inspect.signature(resolve(NETWORKS, "--arch", arch)).parameters)
+
+
 def build_network(arch: str, **settings: Any) -> TappedNetwork:
     """The network called `arch`, with fixed initial weights; draw others with `initialise`.
 
@@ -118,7 +152,7 @@ def build_network(arch: str, **settings: Any) -> TappedNetwork:
         ConfigError: for an unknown name, a setting this network does not have, or a bad value.
     """
     factory = resolve(NETWORKS, "--arch", arch)
-    known = inspect.signature(factory).parameters
+    known = network_parameters(arch)
     for setting in settings:
         if setting not in known:
             raise ConfigError(

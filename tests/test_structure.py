@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 import gancomp
-from gancomp.registry import METHODS, NETWORKS, READERS, TASKS, resolve
+from gancomp.registry import (
+    CHECKPOINTS,
+    EXPORTERS,
+    METHOD_OPTIONS,
+    METHODS,
+    NETWORKS,
+    READERS,
+    TASKS,
+    resolve,
+)
 
 ROOT = Path(gancomp.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
@@ -69,9 +78,11 @@ MAY_IMPORT = {
     "commands": {"declare", "options", "paths"},
     "data_commands": {"commands", "console", "errors", "paths", "recipes"},
     "fid_options": {"paths"},
+    "network_options": set(),
     "cli": {"__init__", "bench", "commands", "console", "data_commands", "errors", "options"}
-    | {"fid_options", "paths", "recipes", "settings"},
-    "__main__": {"cli", "console", "errors"},
+    | {"fid_options", "network_options", "paths", "recipes", "settings"},
+    "plugins": {"errors", "options", "paths", "registry"},
+    "__main__": {"cli", "commands", "console", "errors", "plugins"},
 }
 
 
@@ -213,6 +224,9 @@ def test_functions_stay_short_and_nothing_is_left_unimplemented(module: str) -> 
             ("task", TASKS),
             ("reader", READERS),
             ("method", METHODS),
+            ("exporter", EXPORTERS),
+            ("checkpoint", CHECKPOINTS),
+            ("options", METHOD_OPTIONS),
         )
         for name in table
     ],

@@ -23,7 +23,7 @@ from gancomp.export.strangers import LAYOUTS, name_stranger
 from gancomp.export.weights import fill
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.resnet import FIRST_BLOCK
-from gancomp.registry import DISCRIMINATORS, build_network
+from gancomp.registry import CHECKPOINTS, DISCRIMINATORS, build_network, resolve
 
 LEFTOVERS = ("total_ops", "total_params", "n_averaged")  # of the profiler thop, of averaging
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -92,24 +92,51 @@ def recognise(state: State) -> Recognised:
     Raises:
         CheckpointError: for any other layout; the message has no path.
     """
-    if "model.model.0.weight" in state and "model.model.1.model.1.weight" in state:
-        return _recognise_unet(state)
-    if f"model.{FIRST_BLOCK}.conv_block.1.weight" in state:
-        return _recognise_resnet(state, mobile=False)
-    if f"model.{FIRST_BLOCK}.conv_block.1.conv.0.weight" in state:
-        return _recognise_resnet(state, mobile=True)
-    if "model.0.weight" in state and "model.2.weight" in state:
-        return _recognise_patchgan(state)
-    if (found := biggan.biggan_settings(state)) is not None:
-        return Recognised(*found, biggan.LAYOUT, state)
-    if (network := stylegan2.stylegan2_network(state)) is not None:
-        return Recognised(*network[:2], stylegan2.LAYOUT, network[2])
+    for name in CHECKPOINTS:
+        found: Recognised | None = resolve(CHECKPOINTS, "layout", name)(state)
+        if found is not None:
+            return found
     if (what := name_stranger(state)) is not None:
         raise CheckpointError(what)
     names = ", ".join(list(state)[:3]) or "no tensors"
     raise CheckpointError(
         f"is of no layout that gancomp knows (it holds {names}); it knows {LAYOUTS}"
     )
+
+
+def recognise_unet(state: State) -> Recognised | None:
+    """A U-Net of pix2pix, if it is one; the same holds for those below."""
+    if "model.model.0.weight" in state and "model.model.1.model.1.weight" in state:
+        return _recognise_unet(state)
+    return None
+
+
+def recognise_resnet(state: State) -> Recognised | None:
+    """A ResNet of CycleGAN or, with separable convolutions, of its compressors."""
+    if f"model.{FIRST_BLOCK}.conv_block.1.weight" in state:
+        return _recognise_resnet(state, mobile=False)
+    if f"model.{FIRST_BLOCK}.conv_block.1.conv.0.weight" in state:
+        return _recognise_resnet(state, mobile=True)
+    return None
+
+
+def recognise_patchgan(state: State) -> Recognised | None:
+    """A PatchGAN discriminator."""
+    if "model.0.weight" in state and "model.2.weight" in state:
+        return _recognise_patchgan(state)
+    return None
+
+
+def recognise_biggan(state: State) -> Recognised | None:
+    """A generator or discriminator of BigGAN-PyTorch."""
+    found = biggan.biggan_settings(state)
+    return None if found is None else Recognised(*found, biggan.LAYOUT, state)
+
+
+def recognise_stylegan2(state: State) -> Recognised | None:
+    """A generator or discriminator of rosinality's StyleGAN2."""
+    found = stylegan2.stylegan2_network(state)
+    return None if found is None else Recognised(*found[:2], stylegan2.LAYOUT, found[2])
 
 
 def _recognise_resnet(state: State, *, mobile: bool) -> Recognised:

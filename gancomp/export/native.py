@@ -15,7 +15,7 @@ from gancomp.export.containers import read_safetensors, shortened, sniff
 from gancomp.export.weights import fill
 from gancomp.files import replacing, reporting_disk_errors
 from gancomp.networks.base import TappedNetwork
-from gancomp.registry import build_network
+from gancomp.registry import NETWORKS, ORIGINS, build_network
 
 FORMAT_VERSION = 1
 HEADER_KEY = "gancomp"
@@ -100,6 +100,7 @@ def describe(network: TappedNetwork, size: list[int]) -> dict[str, Any]:
         "method": None,
         "dataset": None,
         "direction": None,
+        **({"plugin": origin} if (origin := ORIGINS.get(("networks", network.arch))) else {}),
         "input": {"size": size, "channels": settings.get("in_channels", 3), "range": [-1, 1]},
     }
 
@@ -114,6 +115,11 @@ def open_native(path: Path) -> tuple[TappedNetwork, dict[str, Any]]:
     if HEADER_KEY not in metadata:
         raise CheckpointError(f"{path}: was not written by gancomp; its header is missing")
     header = _parse_header(path, metadata[HEADER_KEY])
+    if header["arch"] not in NETWORKS and isinstance(plugin := header.get("plugin"), str):
+        raise CheckpointError(
+            f"{path}: its network {shortened(header['arch'])} comes from a plug-in, "
+            f"{shortened(plugin)}; install it, or name its file with --plugin"
+        )
     try:
         with torch.device("meta"):
             network = build_network(header["arch"], **header["settings"])

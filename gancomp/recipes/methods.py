@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from gancomp import console
+from gancomp.declare import Option
+from gancomp.options import method_options
 from gancomp.presets import PRESETS
 from gancomp.registry import METHODS, resolve
 from gancomp.settings import Json
@@ -54,3 +56,54 @@ def show_methods() -> None:
     for number, row in enumerate(presets, start=1):
         reported = f"reported {row['reported']}; " if row["reported"] else ""
         console.stdout.print(f"{number}: {row['networks']}; {reported}{row['source']}")
+
+
+def describe_method(name: str) -> Json:
+    """The page of one method: its paper, the data it is for, its options and its presets.
+
+    Raises:
+        ConfigError: for an unknown name.
+    """
+    method = resolve(METHODS, "method", name)
+    return {
+        "name": name,
+        "command": "distill" if method.distils else "pretrain",
+        "paper": method.paper,
+        "tasks": list(method.tasks),
+        "summary": (method.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " "),
+        "options": [_option_row(option) for option in method_options(name)],
+        "presets": [row for row in list_presets() if row["name"] in _presets_of(name)],
+    }
+
+
+def _presets_of(name: str) -> set[str]:
+    return {row.name for row in PRESETS if row.method == name}
+
+
+def _option_row(option: Option) -> Json:
+    return {
+        "flag": option.flag,
+        "default": option.default,
+        "help": option.help,
+        "equation": option.equation,
+        "unit": option.unit,
+        "no_effect_with": [case.reason for case in option.unused],
+    }
+
+
+def show_method(page: Json) -> None:
+    """Prints the page of one method."""
+    out = console.stdout.print
+    out(f"{page['name']} (gancomp {page['command']}; {', '.join(page['tasks'])} data)")
+    out(page["paper"])
+    out(page["summary"])
+    for row in page["options"]:
+        notes = [f"default {row['default']}"]
+        notes += [f"eq. {row['equation']}"] if row["equation"] else []
+        notes += [f"in {row['unit']}"] if row["unit"] else []
+        notes += [f"no effect with {reason}" for reason in row["no_effect_with"]]
+        out(f"  {row['flag']}: {row['help']} ({'; '.join(notes)})")
+    for row in page["presets"]:
+        reported = f"reported {row['reported']}; " if row["reported"] else ""
+        where = f"{row['name']}, {row['dataset']}, {row['networks']}"
+        out(f"  preset {where}: {reported}{row['source']}")

@@ -22,7 +22,7 @@ from gancomp.recipes.budget import Measure, fit_student, milliseconds, student_l
 from gancomp.recipes.checks import check, refuse_too_small_images
 from gancomp.recipes.unused import refuse_unused
 from gancomp.records import Record
-from gancomp.registry import METHODS, resolve
+from gancomp.registry import METHODS, NETWORKS, network_parameters, resolve
 from gancomp.settings import (
     INNER_FLAGS,
     Json,
@@ -163,7 +163,8 @@ def _resolve(
     }
     for section in ("adversarial", "optimiser", "schedule", "perceptual", "selection", "run"):
         base[section] = {}
-    values = merge(merge(merge(base, preset.settings), {"teacher": teacher}), typed)
+    rows = _for_network(preset.settings, base["teacher"]["network"]["arch"])
+    values = merge(merge(merge(base, rows), {"teacher": teacher}), typed)
     values["data"] = _with_load_size(values["data"])
     if files.task in pixels.TRANSLATIONS:
         source = typed_teacher.get("source")
@@ -185,6 +186,14 @@ def _resolve(
         network = read(NetworkSettings, values["teacher"]["network"], "teacher.network")
         values["student"] = _student(network, given, typed, preset)
     return read(Settings, values), preset
+
+
+def _for_network(settings: Json, arch: str) -> Json:
+    """A preset's settings without those of its network that another network does not have."""
+    network = settings.get("teacher", {}).get("network", {})
+    known = network_parameters(arch) if arch in NETWORKS else network
+    kept = {name: value for name, value in network.items() if name in known}
+    return settings | {"teacher": settings.get("teacher", {}) | {"network": kept}}
 
 
 def registered_name(*names: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,7 +23,7 @@ from gancomp.networks.synthesis import SynthesisDiscriminator, SynthesisGenerato
 from gancomp.paths import expanded
 from gancomp.recipes.models import generator_of
 from gancomp.recipes.scores import latest_fid
-from gancomp.registry import DISCRIMINATORS, NETWORKS, build_network, resolve
+from gancomp.registry import DISCRIMINATORS, build_network, network_parameters
 from gancomp.settings import Json
 from gancomp.threads import compute_on
 
@@ -180,7 +179,7 @@ def network_asked_for(
         return None
     if models:
         raise ConfigError(f"--arch {arch}: cannot be combined with a model; give one of them")
-    if size is not None and "resolution" in _settings_of(arch):
+    if size is not None and "resolution" in network_parameters(arch):
         given["resolution"] = size
     with torch.device("cpu" if weights else "meta"):
         return build_network(arch, **given)
@@ -200,10 +199,6 @@ def latency_asked_for(
         if value is not None:
             raise ConfigError(f"{flag} {value}: only matters for --latency; give that too")
     return None
-
-
-def _settings_of(arch: str) -> list[str]:
-    return list(inspect.signature(resolve(NETWORKS, "--arch", arch)).parameters)
 
 
 def _files(path: Path) -> list[Path]:

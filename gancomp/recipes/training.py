@@ -30,7 +30,7 @@ from gancomp.recipes import pixels, synthesis
 from gancomp.recipes.grids import make_sampler
 from gancomp.recipes.plan import Plan, student_file, teacher_file
 from gancomp.recipes.selection import Selection, divide
-from gancomp.registry import METHODS, READERS, TASKS, resolve
+from gancomp.registry import METHODS, ORIGINS, READERS, TASKS, resolve
 from gancomp.settings import Json, Settings
 from gancomp.tasks.base import Task, new_network
 
@@ -187,12 +187,21 @@ def describe_run(plan: Plan, perceptual: PerceptualFeatures | None) -> Json:
             "fingerprint": plan.files.fingerprint(),
         },
         "perceptual": perceptual.describe if perceptual else {"source": "none"},
+        "plugins": plugins_of(plan.settings),
         "versions": {
             "gancomp": gancomp.__version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
     }
+
+
+def plugins_of(settings: Settings) -> list[str]:
+    """The plug-ins that a run's method and networks come from."""
+    lines = [("methods", settings.method.name), ("networks", settings.teacher.network.arch)]
+    if settings.student is not None:
+        lines.append(("networks", settings.student.arch))
+    return list(dict.fromkeys(ORIGINS[line] for line in lines if line in ORIGINS))
 
 
 def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> Checkpoint | None:

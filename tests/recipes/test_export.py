@@ -38,6 +38,7 @@ def test_the_document_describes_the_file(run: Path, capsys: pytest.CaptureFixtur
         "format": "safetensors",
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
+        "parity": 0.0,
     }
 
 

@@ -1,0 +1,85 @@
+"""The formats that a generator is exported to: suffix, writer, and a check of what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from torch import Tensor
+
+from gancomp.errors import ConfigError
+from gancomp.export.model import LoadedModel, open_model
+from gancomp.export.native import save_model
+from gancomp.registry import EXPORTERS, resolve
+
+
+class Exporter(Protocol):
+    """One format; a line of the table `EXPORTERS`.
+
+    Attributes:
+        suffix: of its files, `.safetensors`.
+    """
+
+    suffix: ClassVar[str]
+
+    def write(self, model: LoadedModel, out: Path) -> None:
+        """Writes the generator to `out`, whole or not at all."""
+
+    def parity(self, model: LoadedModel, out: Path) -> float | None:
+        """The largest difference between what `out` and the generator make of one input.
+
+        None where this machine cannot run the format.
+        """
+
+
+class Safetensors:
+    """Our own self-describing file, which any of our commands opens."""
+
+    suffix = ".safetensors"
+
+    def write(self, model: LoadedModel, out: Path) -> None:
+        """Writes weights and header."""
+        header = model.header
+        save_model(
+            out,
+            model.network,
+            role=header["role"] or "generator",
+            task=header["task"],
+            step=header["step"],
+            method=header["method"],
+            dataset=header["dataset"],
+            direction=header.get("direction"),
+            input_size=(header["input"]["size"][0], header["input"]["size"][1]),
+            extra={"pixels": header["pixels"]} if header.get("pixels") else None,
+        )
+
+    def parity(self, model: LoadedModel, out: Path) -> float:
+        """The largest difference of a weight, as equal weights make equal images."""
+        written = open_model(out).network.state_dict()
+        differences = [
+            _largest(written[name], weight) for name, weight in model.network.state_dict().items()
+        ]
+        return max(differences, default=0.0)
+
+
+def _largest(a: Tensor, b: Tensor) -> float:
+    return float((a - b.to(a.dtype)).abs().max()) if a.numel() else 0.0
+
+
+def exporter_for(out: Path, format: str | None = None) -> tuple[str, Exporter]:
+    """The format asked for by name, or else by the suffix of `out`.
+
+    Raises:
+        ConfigError: if there is no such format.
+    """
+    known: dict[str, type[Exporter]] = {
+        name: resolve(EXPORTERS, "--format", name) for name in EXPORTERS
+    }
+    suffix = out.suffix.lower()
+    name = format or next((name for name, kind in known.items() if kind.suffix == suffix), None)
+    if name not in known:
+        named = f"--format {format}" if format else f"-o {out}"
+        suffixes = ", ".join(kind.suffix for kind in known.values())
+        way_out = "" if format else f"; end the name in {suffixes}, or give --format"
+        raise ConfigError(f"{named}: unknown format; known: {', '.join(known)}{way_out}")
+    return name, known[name]()

@@ -1,0 +1,135 @@
+"""Lines that other people's code adds to the tables: installed distributions, and files named.
+
+Code is loaded because a person installed it or named it, never because a model, run or dataset did.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from gancomp.errors import ConfigError
+from gancomp.options import all_options
+from gancomp.paths import expanded
+from gancomp.registry import ORIGINS, TABLES
+
+VARIABLE = "GANCOMP_PLUGINS"
+FLAG = "--plugin"
+LINES = "GANCOMP"  # the name of a file's own tables
+
+
+def load_plugins(typed: list[str]) -> list[str]:
+    """Adds the lines of all plug-ins to the tables; returns what was typed without `--plugin`.
+
+    Installed distributions add theirs by entry points: in the group `gancomp.methods` (and so on,
+    for each of `TABLES`) `name = "package.module:Thing"`, which is imported when it is asked for.
+    With its options in `gancomp.method_options` too, in a module without torch, a method's options
+    are known before torch is needed.
+
+    A file (`--plugin FILE.py`, repeatable, or `GANCOMP_PLUGINS`, separated as PATH is) is run at
+    once and has `GANCOMP = {"methods": {"name": Thing}}`.
+
+    Raises:
+        ConfigError: if a file is missing, fails or adds nothing, or if a name is taken.
+    """
+    rest, files = _without_files(typed)
+    added = [_add_installed(table, point) for table, point in _installed()]
+    for file in files:
+        added.append(_add_file(file))
+    if any(added):
+        all_options.cache_clear()
+    return rest
+
+
+def forget_plugins() -> None:
+    """Takes all lines of plug-ins out of the tables again."""
+    for table, name in ORIGINS:
+        TABLES[table].pop(name, None)
+    ORIGINS.clear()
+    all_options.cache_clear()
+
+
+def _without_files(typed: list[str]) -> tuple[list[str], list[str]]:
+    named = os.environ.get(VARIABLE, "")
+    files = [part for part in named.split(os.pathsep) if part]
+    rest, words = [], iter(typed)
+    for word in words:
+        if word == FLAG:
+            file = next(words, None)
+            if file is None:
+                raise ConfigError(f"{FLAG}: needs a file, as in {FLAG} my_method.py")
+            files.append(file)
+        elif word.startswith(f"{FLAG}="):
+            files.append(word.removeprefix(f"{FLAG}="))
+        else:
+            rest.append(word)
+            if word == "--":
+                rest.extend(words)
+    return rest, list(dict.fromkeys(files))
+
+
+def _installed() -> Iterator[tuple[str, EntryPoint]]:
+    for table in TABLES:
+        for point in entry_points(group=f"gancomp.{table}"):
+            yield table, point
+
+
+def _add_installed(table: str, point: EntryPoint) -> bool:
+    source = point.dist.name if point.dist else point.module
+    return _add(table, point.name, point.value, f"the package {source}")
+
+
+def _add_file(text: str) -> bool:
+    path = Path(expanded(text)).resolve()
+    module = _run_file(path, text)
+    tables: Any = getattr(module, LINES, None)
+    if not isinstance(tables, Mapping) or not tables:
+        raise ConfigError(
+            f'{FLAG} {text}: adds nothing; it needs {LINES} = {{"methods": {{"name": Thing}}}}'
+        )
+    for table, lines in tables.items():
+        if table not in TABLES:
+            raise ConfigError(f"{FLAG} {text}: no table {table}; known: {', '.join(TABLES)}")
+        for name, thing in lines.items():
+            attribute = f"{LINES}_{table}_{name}"
+            setattr(module, attribute, thing)
+            _add(table, name, f"{module.__name__}:{attribute}", f"the file {path.name}")
+    return True
+
+
+def _run_file(path: Path, typed: str) -> ModuleType:
+    name = f"gancomp_plugin_{path.stem}"
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", None) == str(path):
+        return known
+    if not path.is_file():
+        raise ConfigError(f"{FLAG} {typed}: no such file; give the .py file of a plug-in")
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{FLAG} {typed}: is no Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ConfigError(f"{FLAG} {typed}: fails ({type(error).__name__}: {error})") from error
+    return module
+
+
+def _add(table: str, name: str, target: str, origin: str) -> bool:
+    lines = TABLES[table]
+    if lines.get(name) == target:
+        return False
+    if name in lines:
+        taken_by = ORIGINS.get((table, name), "gancomp itself")
+        raise ConfigError(f"{origin}: adds {name} to {table}, which {taken_by} has; rename it")
+    lines[name] = target
+    ORIGINS[table, name] = origin
+    return True
