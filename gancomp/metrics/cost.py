@@ -30,6 +30,17 @@ NORM_WEIGHT = {  # norm operator -> position of its scale, which is None when no
     aten.native_group_norm: 1,
     aten.native_layer_norm: 2,
 }
+PER_OUTPUT = {  # operator -> what torchprofile charges for each number that comes out
+    aten.mul: 1,
+    aten.mul_: 1,
+    aten.mean: 1,
+    aten.leaky_relu: 1,  # not one in place, which it does not know
+    aten.avg_pool2d: 1,
+    aten.avg_pool3d: 1,
+    aten._adaptive_avg_pool2d: 1,
+    aten._adaptive_avg_pool3d: 1,
+    aten.upsample_bilinear2d: 4,
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ class MacsParts:
         linear: products of activations with a matrix of weights.
         products: products of activations with each other, as in attention.
         filters: convolutions with fixed kernels, which modules with `counted_as = "filters"` do;
-            published tables leave them out, and so do the totals of `Cost`.
+            published tables leave them out, and so does `Cost.macs`.
     """
 
     convolutions: int = 0
@@ -59,9 +70,12 @@ class Cost:
         params: parameters, each counted once however often it is used.
         macs: multiply-accumulates that are really done: a transposed convolution is charged per
             *input* position. Equals half of PyTorch's FlopCounterMode but for fixed filters.
-        macs_torchprofile: the rule behind most published tables, torchprofile >= 0.0.3: a
-            transposed convolution is charged per *output* position, and a norm with weights one
-            operation per output element. Bias and activations are free in both.
+        macs_torchprofile: what torchprofile 0.0.4 and 0.1.0, the rule behind most published tables,
+            print for the same network of torch's own layers (`networks.plain.plain_copy`): a
+            transposed convolution is charged per *output* position; norms with weights, products
+            of elements (with weights, too), means and leaky ReLU one operation per element that
+            comes out, but `nn.LeakyReLU` layers nothing: released code has them in place, which
+            torchprofile does not know. Fixed filters count.
         size_bytes: bytes of all parameters and buffers.
         input: the shape `(N, C, H, W)` it was counted for; `(N, latent_size)` of a generator that
             makes images from noise.
@@ -82,8 +96,9 @@ def measure_cost(network: nn.Module, input_shape: Sequence[int] = (1, 3, 256, 25
     """Counts `network` on an input of that shape, without computing or changing anything.
 
     A copy without data runs in eval mode on the meta device. Convolutions and matrix products
-    count each time they run, whether as layers or called as functions. What is done with weights
-    alone is free, as spectral norm's products of matrix and vector are: it could be done once.
+    count each time they run, whether as layers or called as functions. In `macs` what is done with
+    weights alone is free, as spectral norm's products of matrix and vector are: it could be done
+    once.
 
     Args:
         network: any module with one input. If it has a method `example_input`, that makes the input
@@ -97,6 +112,7 @@ def measure_cost(network: nn.Module, input_shape: Sequence[int] = (1, 3, 256, 25
     counter = _Counter()
     with torch.no_grad(), torch.device("meta"):
         ghost = _without_data(network).eval().float()
+        _activate_in_place(ghost)
         counter.heed_modules(ghost)
         try:
             inputs = getattr(ghost, "example_input", torch.zeros)(shape)
@@ -161,6 +177,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lef
             self._add(part, macs, macs)
         elif operator in NORM_WEIGHT and args[NORM_WEIGHT[operator]] is not None:
             self.macs_torchprofile += outputs[0].numel()
+        elif operator in PER_OUTPUT:
+            self.macs_torchprofile += PER_OUTPUT[operator] * outputs.numel()
         return outputs
 
     def _count_convolution(
@@ -168,9 +186,10 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lef
     ) -> None:
         kernel = math.prod(weight.shape[2:])
         if transposed:  # weight: (in, out / groups, k, k)
-            groups = outputs.shape[1] // weight.shape[1]
             macs = inputs.numel() * weight.shape[1] * kernel
-            by_output = outputs.numel() * (inputs.shape[1] // groups) * kernel
+            # torchprofile tells by the weight's first size what kind it is, and knows no groups
+            square = outputs.shape[1] == weight.shape[0]
+            by_output = outputs.numel() * weight.shape[1 if square else 0] * kernel
         else:  # weight: (out, in / groups, k, k)
             macs = by_output = outputs.numel() * weight.shape[1] * kernel
         self._add("convolutions", macs, by_output)
@@ -178,8 +197,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lef
     def _add(self, part: str, macs: int, macs_torchprofile: int) -> None:
         part = self._counted_as[-1] if self._counted_as else part
         self.macs[part] += macs
-        if part != "filters":
-            self.macs_torchprofile += macs_torchprofile
+        self.macs_torchprofile += macs_torchprofile
 
 
 def _without_data(network: nn.Module) -> nn.Module:
@@ -192,6 +210,13 @@ def _without_data(network: nn.Module) -> nn.Module:
     for buffer in network.buffers():
         ghosts[id(buffer)] = torch.empty_like(buffer, device="meta")
     return copy.deepcopy(network, ghosts)
+
+
+def _activate_in_place(network: nn.Module) -> None:
+    """Lets leaky ReLU layers overwrite their inputs, as those of released code do."""
+    for module in network.modules():
+        if isinstance(module, nn.LeakyReLU):
+            module.inplace = True
 
 
 def _describe(network: nn.Module) -> str:
