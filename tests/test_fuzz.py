@@ -21,6 +21,13 @@ def take_memory() -> int:
     return len(bytes(b"\x01" * (2200 << 20))) - (2200 << 20)
 
 
+def work_for_long() -> int:
+    ends = time.process_time() + 20
+    while time.process_time() < ends:
+        pass
+    return 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="children are forked and measured")
 @pytest.mark.parametrize(
     ("work", "needle"),
@@ -29,11 +36,12 @@ def take_memory() -> int:
         (lambda: 2, None),
         (lambda: 1, "exit status 1"),
         (lambda: [][0], "IndexError"),
-        (lambda: os.kill(os.getpid(), signal.SIGSEGV), "ends by signal 11"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "ends by signal 9"),
         (lambda: time.sleep(20), "takes more than"),
+        (work_for_long, "takes more than"),
         (take_memory, "MB"),
     ],
-    ids=["read", "refused", "failed", "traceback", "signal", "hang", "memory"],
+    ids=["read", "refused", "failed", "traceback", "signal", "hang", "work", "memory"],
 )
 def test_each_fault_is_noticed(
     work: Callable[[], int], needle: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
