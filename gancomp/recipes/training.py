@@ -258,10 +258,10 @@ def make_reader(plan: Plan, view: View) -> IndexedDataset:
             )
         )
         own = {
-            "cached": is_kept(data.cache, num_images, data.load_size, say=view.say, needed=needed),
-            "source_pixels": formats[0],
-            "target_pixels": formats[1],
+            "cached": is_kept(data.cache, num_images, data.load_size, say=view.say, needed=needed)
         }
+        if data.task in pixels.TRANSLATIONS:  # the others are plain 8-bit RGB
+            own |= {"source_pixels": formats[0], "target_pixels": formats[1]}
     reader: IndexedDataset = kind(
         train,
         size=data.size,
