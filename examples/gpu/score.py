@@ -73,7 +73,8 @@ class Judge:
         network = open_model(student).network.eval()
         fakes = fid.translated(network, split, size=self.size, say=say)
         features = fid.features_of(fakes, self.inception, self.request)
-        return fid.distance(features, fid.real_statistics(reals, self.inception, self.request, say))
+        found = fid.real_statistics(reals, self.inception, self.request, say)
+        return fid.distance(features, found.statistics)
 
 
 def both_protocols(student: Path, dataset: str) -> Json:
