@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import torch
 import typer
-from commands import run_command, write_model
+from commands import SMALL, run_command, write_model
 
 import gancomp.data.layout as layout
 from gancomp.cli import app
+from gancomp.data.demo_set import write_demo_set
 from gancomp.errors import ConfigError, DataError, GancompError, WeightsError
 from gancomp.paths import cache_folder, download_folder, expanded, weights_folder
 
@@ -162,3 +163,50 @@ def test_a_user_without_a_name_and_a_home_is_told_in_one_line(arguments: list[st
     assert found.stderr.startswith("error: ")
     assert "no home folder" in found.stderr
     assert found.stderr.count("\n") == 1
+
+
+# root may write anywhere; without these rights it is as any owner of a folder
+WITHOUT_RIGHTS = """
+import ctypes, os, shlex, sys
+MAY_WRITE_ANYWHERE, MAY_READ_ANYWHERE, MAY_ACT_AS_OWNER, DROP = 1, 2, 3, 24
+for right in (MAY_WRITE_ANYWHERE, MAY_READ_ANYWHERE, MAY_ACT_AS_OWNER):
+    failed = ctypes.CDLL(None).prctl(DROP, right, 0, 0, 0)
+    if failed and os.getuid() == 0:
+        sys.exit(77)
+program = "import sys, gancomp.__main__ as g; sys.exit(max(g.run(c.split()) for c in sys.argv[1:]))"
+os.execv(sys.executable, [sys.executable, "-c", program, *sys.argv[1:]])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="takes rights from root as Linux has them")
+def test_in_a_folder_that_cannot_be_written_each_command_says_so_in_one_line(
+    tmp_path: Path,
+) -> None:
+    write_demo_set(tmp_path / "data", size=32, train=2, test=2)
+    write_model(tmp_path / "a.safetensors", width=2)
+    begins = {
+        f"pretrain --dataset data {SMALL}": "--out runs/data-pretrain-s0",
+        f"distill --dataset data {SMALL} --perceptual none": "--out runs/data-dcd-r0.25-s0",
+        "demo": "runs/demo",
+        "export a.safetensors -o b.safetensors": "b.safetensors",
+        "translate a.safetensors data/testA -o out": "out",
+    }
+    tmp_path.chmod(0o555)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_RIGHTS, *begins],
+            cwd=tmp_path,
+            check=False,
+            timeout=120,
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        tmp_path.chmod(0o755)
+    if done.returncode == 77:
+        pytest.skip("root's rights cannot be taken away here")
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    for line, place in zip(done.stderr.splitlines(), begins.values(), strict=True):
+        assert line.startswith(f"error: {place}: cannot be written (Permission denied); choose an")
+    assert sorted(os.listdir(tmp_path)) == ["a.safetensors", "data"]
