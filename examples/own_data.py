@@ -2,7 +2,7 @@
 
     python examples/own_data.py            # draws a tiny dataset first; takes seconds on a CPU
 
-Everything is tiny here so that you can watch it end. For real pictures leave away the options in
+Everything is tiny here so that you can watch it end. For real pictures remove the options in
 TINY: the defaults are 256 pixels, a teacher of width 64 and the paper's number of epochs.
 """
 

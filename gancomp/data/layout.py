@@ -192,7 +192,7 @@ class _Scanner:
         if task == "unpaired":
             raise DataError(
                 f"--dataset {self.root}: has train/ but no trainA/, trainB/, which --task unpaired "
-                "needs; leave --task out if train/ holds images side by side"
+                "needs; remove --task if train/ holds images side by side"
             )
         stated = task == "paired"
         train = self._halves("train", stated)

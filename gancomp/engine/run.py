@@ -115,8 +115,8 @@ def read_config(path: Path) -> Record:
         config = read_record(path / CONFIG, way_out="choose another --out for a new run")
     except OSError as error:
         raise RunError(
-            f"{path}: is no gancomp run (no readable {CONFIG}); check the path, or leave --resume "
-            "away to start one"
+            f"{path}: is no gancomp run (no readable {CONFIG}); check the path, or remove --resume "
+            "to start one"
         ) from error
     config.get("settings", dict)
     return config

@@ -51,7 +51,7 @@ def open_model(path: str | Path, part: str | None = None) -> LoadedModel:
     if sniff(path) == "safetensors" and HEADER_KEY in read_safetensors(path)[0]:
         if part is not None:
             raise MissingPartError(
-                f"{path}: has no part {part!r}, it holds a single network; leave it out"
+                f"{path}: has no part {part!r}, it holds a single network; remove it"
             )
         network, header = open_native(path)
         return LoadedModel(network, header, path, "gancomp")

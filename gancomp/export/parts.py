@@ -53,7 +53,7 @@ def pick(content: Any, part: str | None) -> tuple[State, str | None]:
     parts = known or others
     if list(parts) == [""]:
         if part is not None:
-            raise MissingPartError(f"has no part {part!r}, it holds a single network; leave it out")
+            raise MissingPartError(f"has no part {part!r}, it holds a single network; remove it")
         return parts[""], None
     if part is not None and part in known | others:
         return (known | others)[part], part

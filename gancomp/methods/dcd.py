@@ -48,8 +48,8 @@ class Dcd(Method):
         if not _has_student_loss(options, ingredients.perceptual is not None):
             raise ConfigError(
                 "the student has no loss term: give --lambda-dcd, --lambda-feature or "
-                "--lambda-style a weight (the latter two need --perceptual), or leave "
-                "--no-student-gan away"
+                "--lambda-style a weight (the latter two need --perceptual), or remove "
+                "--no-student-gan"
             )
         self.options = options
         self.fools = options.student_fools_discriminator and options.lambda_student > 0

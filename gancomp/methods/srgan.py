@@ -126,8 +126,8 @@ class SrganDistillation(SuperResolutionMethod):
             )
         if not ingredients.task.frozen:
             raise ConfigError(
-                f"--train-teacher: --method {self.name} learns from a finished teacher; leave the "
-                "option away"
+                f"--train-teacher: --method {self.name} learns from a finished teacher; remove the "
+                "option"
             )
         require_features(self.name, ingredients.perceptual)
         self.task, self.student = task_of(ingredients), ingredients.student

@@ -276,7 +276,7 @@ class StyleGAN2(SynthesisGenerator):
             ConfigError: if classes are asked for.
         """
         if classes is not None:
-            raise ConfigError(f"{self.arch} knows no classes; leave them out")
+            raise ConfigError(f"{self.arch} knows no classes; remove them")
         device = generator.device
         z, mixed = torch.randn(
             2, count, self.latent_size, generator=generator, device=device

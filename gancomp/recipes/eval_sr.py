@@ -68,8 +68,8 @@ def eval_sr(request: SrRequest, say: Say) -> Json:
     network = chosen.model.network.to(device)
     if request.scale not in (None, network.scale):
         raise ConfigError(
-            f"--scale {request.scale}: {chosen.model.path} enlarges by {network.scale}; leave the "
-            "option away, or give a model for that scale"
+            f"--scale {request.scale}: {chosen.model.path} enlarges by {network.scale}; remove the "
+            "option, or give a model for that scale"
         )
     files = benchmark(request.dataset, strict=request.strict, say=say)
     scores = score_images(

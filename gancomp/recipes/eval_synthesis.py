@@ -82,8 +82,8 @@ def refuse_ineffective(request: FidRequest, chosen: Chosen) -> None:
         )
     if request.real and holds_statistics(request.real[0]) and request.mirror is not None:
         raise ConfigError(
-            f"--mirror: has no effect with --real {request.real[0]}, which holds statistics; leave "
-            "it away"
+            f"--mirror: has no effect with --real {request.real[0]}, which holds statistics; "
+            "remove it"
         )
 
 

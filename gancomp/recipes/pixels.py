@@ -124,8 +124,8 @@ def _resolved(path: Path, wanted: Json, flag: str) -> Json:
     channels = stored.channels if channels is None else channels
     if not can_become(stored, channels):
         raise ConfigError(
-            f"{flag}-channels {channels}: {path} has {stored.channels} of {stored.dtype}; leave "
-            "the option away, or convert the images"
+            f"{flag}-channels {channels}: {path} has {stored.channels} of {stored.dtype}; remove "
+            "the option, or convert the images"
         )
     return {
         "channels": channels,

@@ -230,7 +230,7 @@ def _subject(
     if size not in (None, network.resolution):
         raise ConfigError(
             f"--size {size}: this {network.arch} is made for images of {network.resolution} "
-            "pixels; leave it out"
+            "pixels; remove it"
         )
     return Subject(role, network, network.resolution, file)
 

@@ -128,8 +128,8 @@ def check_truncation(truncation: float | None) -> None:
     """Raises ConfigError for a truncation that makes no sense for either kind of generator."""
     if truncation is not None and not 0 < truncation <= MOST_TRUNCATION:
         raise ConfigError(
-            f"--truncation {truncation:g}: must be above 0 and at most {MOST_TRUNCATION:g}; leave "
-            "it away for none"
+            f"--truncation {truncation:g}: must be above 0 and at most {MOST_TRUNCATION:g}; remove "
+            "it for none"
         )
 
 

@@ -65,7 +65,7 @@ def train_mode(model: LoadedModel, named: str, dropout: float | None) -> TrainMo
     """
     network = model.network
     if network.scale > 1:
-        raise ConfigError(f"--train-mode: {named} enlarges images; leave it out")
+        raise ConfigError(f"--train-mode: {named} enlarges images; remove it")
     settings = network.settings()
     batch_norm = settings.get("norm") == "batch"
     if dropout is None:
@@ -75,7 +75,7 @@ def train_mode(model: LoadedModel, named: str, dropout: float | None) -> TrainMo
     if not batch_norm and dropout == 0:
         raise ConfigError(
             f"--train-mode: {named} has neither batch norm nor dropout, so both modes give the "
-            "same images; leave it out"
+            "same images; remove it"
         )
     with torch.device("meta"):
         rebuilt = build_network(network.arch, **settings | {"dropout": dropout})

@@ -142,7 +142,7 @@ def test_a_width_that_is_given_otherwise_contradicts_a_budget(
 
 def test_mistakes_in_other_options_are_found_before_anything_is_measured(toy: Path) -> None:
     with pytest.raises(ConfigError, match="--lambda-l1"):
-        plan(toy, never, latency_budget="11ms", settings={"adversarial": {"lambda_l1": 3.0}})
+        plan(toy, never, latency_budget="11ms", overrides={"adversarial": {"lambda_l1": 3.0}})
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ def test_unusable_originals_are_named_and_left_out_or_stop_a_strict_run(
     for name, reason in [
         ("dot.png", "1x1 pixels, at scale 4 at least 4x4 are needed"),
         ("low.png", "28x16 pixels are too few to be scored; at least 19x19"),
-        ("bad.png", "no known format"),
+        ("bad.png", "no format that is read"),
         ("cut.png", "not a readable image"),
     ]:
         (line,) = [line for line in outcome.err.splitlines() if name in line]

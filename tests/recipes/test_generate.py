@@ -158,7 +158,7 @@ def test_checkpoints_of_others_make_images(capsys: pytest.CaptureFixture[str]) -
         ("big.safetensors --classes -1", "--classes -1", "from 0 to 4"),
         ("plain.safetensors", "plain.safetensors", "gancomp translate"),
         ("judge.safetensors", "judge.safetensors", "give a generator"),
-        ("style.safetensors --part g_ema", "g_ema", "leave it out"),
+        ("style.safetensors --part g_ema", "g_ema", "remove it"),
     ],
 )
 def test_what_makes_no_sense_is_one_line_and_nothing_is_written(

@@ -45,7 +45,7 @@ def test_all_usable_photographs_are_trained_on_and_the_others_named(
     for name, reason in [
         ("dot.png", "1x1 pixels"),
         ("low.png", "36x28 pixels"),
-        ("bad.png", "no known format"),
+        ("bad.png", "no format that is read"),
     ]:
         lines = [line for line in outcome.err.splitlines() if name in line]
         assert len(lines) == 1, "named once"

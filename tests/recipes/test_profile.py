@@ -252,7 +252,7 @@ def test_the_newest_score_of_the_same_step_is_shown_beside_the_costs(
     step = open_model(model).header["step"]
     for fid, at in ((50.0, step), (40.0, step), (30.0, -1)):
         score = {"fid": fid, "real": str(fid), "fake": str(model), "protocol": {"step": at}}
-        remember(tmp_path, score)
+        remember(tmp_path, score, print)
     profile_table([model])
     shown = capsys.readouterr().out
     assert "40.00" in shown
