@@ -19,16 +19,16 @@ from gancomp.__main__ import run
 TINY = "--size 32 --arch mobile-resnet6 --width 8 --d-width 8 --d-layers 1 --perceptual none"
 
 
-def draw_pictures(folder: Path, count: int, colour: str) -> None:
-    """Any pictures will do; these are coloured discs."""
+def draw_pictures(folder: Path, count: int, color: str) -> None:
+    """Any pictures will do; these are colored discs."""
     folder.mkdir(parents=True)
     for index in range(count):
         choose = random.Random(f"{folder.name} {index}")
-        picture = Image.new("RGB", (48, 48), "grey")
+        picture = Image.new("RGB", (48, 48), "gray")
         x, y, radius = choose.randint(12, 36), choose.randint(12, 36), choose.randint(6, 12)
         box = (x - radius, y - radius, x + radius, y + radius)
-        ImageDraw.Draw(picture).ellipse(box, fill=colour)
-        picture.save(folder / f"{colour}_{index}.png")
+        ImageDraw.Draw(picture).ellipse(box, fill=color)
+        picture.save(folder / f"{color}_{index}.png")
 
 
 def gancomp(command: str) -> None:
@@ -41,13 +41,13 @@ def gancomp(command: str) -> None:
 
 def main() -> None:
     # unpaired data: trainA/ and trainB/ (what to learn from), testA/ and testB/ (what to score on)
-    for name, count, colour in (
+    for name, count, color in (
         ("trainA", 8, "red"),
         ("trainB", 8, "blue"),
         ("testA", 3, "red"),
         ("testB", 3, "blue"),
     ):
-        draw_pictures(Path("discs") / name, count, colour)
+        draw_pictures(Path("discs") / name, count, color)
 
     gancomp("data check discs")
     gancomp(f"distill --dataset discs --ratio 0.5 --max-steps 4 --out runs/discs {TINY}")

@@ -3,7 +3,7 @@
     python examples/sr_short.py --photos horse2zebra/trainA --benchmark Set5 --out runs/sr-short
 
 For each seed, with the preset sr-short: `gancomp distill --method g2g-al` trains an SRResNet of
-either size, tunes the teacher and distils; then the same student goes through as many steps alone
+either size, tunes the teacher and distills; then the same student goes through as many steps alone
 (`no-kd`), and with the techniques of --also. Every run goes on where it was stopped, so this may be
 started again and again. The scores (PSNR on Y, 4 pixels of border left out) are in OUT/scores.json;
 for one model, with every image: `gancomp eval-sr runs/sr-short/g2g-al-s0 --dataset Set5`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import textwrap
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from gancomp.data.registered import KNOWN_DATASETS
 from gancomp.methods.dcd import Dcd
 from gancomp.metrics.cost import measure_cost
 from gancomp.options import all_options, gather
+from gancomp.plugins import forget_plugins, load_plugins
 from gancomp.recipes.methods import list_methods, list_presets
 from gancomp.recipes.plan import Plan, make_plan
 from gancomp.registry import build_network
@@ -29,11 +31,15 @@ README = (ROOT / "README.md").read_text()
 PAPER_VS_CODE = (ROOT / "examples" / "paper_vs_code.md").read_text()
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text()
-    for path in [ROOT / "README.md", *sorted((ROOT / "examples").iterdir())]
+    for path in [ROOT / "README.md", *sorted((ROOT / "examples").rglob("*"))]
     if path.suffix in (".md", ".py")
 }
+DOCUMENTS = {page: text for page, text in PAGES.items() if page.endswith(".md")}
+ALL_DOCUMENTS = "\n".join(DOCUMENTS.values())
 COMMANDS: Any = typer.main.get_command(app)
-TABLE_3 = re.findall(r"^\| (x?) ?\| (x?) ?\| (x?) ?\| [\d.]+ \| `(gancomp .*?)` \|$", README, re.M)
+TABLE_3 = re.findall(
+    r"^\| (x?) ?\| (x?) ?\| (x?) ?\| [\d.]+ \| `(gancomp .*?)` \|$", ALL_DOCUMENTS, re.M
+)
 
 
 def command_lines(text: str) -> list[str]:
@@ -47,7 +53,8 @@ def command_lines(text: str) -> list[str]:
 
 
 def words(line: str) -> list[str]:
-    """The arguments of a line; `N` stands for a number."""
+    """The arguments of a line without `--plugin FILE`; `N` stands for a number."""
+    line = re.sub(r" --plugin \S+", "", line)
     return ["1" if word == "N" else word for word in shlex.split(line, comments=True)[1:]]
 
 
@@ -80,13 +87,25 @@ def test_enough_commands_were_found_to_mean_something() -> None:
     assert used == set(COMMANDS.commands), "each command appears in README or examples"
 
 
+def own_options(page: Path) -> set[str]:
+    """What the page declares itself; in a folder of `examples/`, what the scripts there declare."""
+    inner = page.parents[1].name == "examples"
+    files = [page, *(page.parents[1].glob("*/*.py") if inner else ())]
+    declared = r'(?:\badd(?:_argument)?\(|\bsetting\(\s*[^\s,]+,)\s*"(--[a-z0-9-]+)"'
+    return {name for file in files for name in re.findall(declared, file.read_text())}
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_each_option_named_in_running_text_exists(page: str) -> None:
-    known = {"--version", "--help", "--cov", "--dist"}
-    for command in [*COMMANDS.commands.values(), *COMMANDS.commands["data"].commands.values()]:
+    known = {"--version", "--help", "--plugin", "--cov", "--dist", "--rootdir"}
+    groups = [getattr(command, "commands", {}) for command in COMMANDS.commands.values()]
+    for command in [
+        *COMMANDS.commands.values(),
+        *(item for group in groups for item in group.values()),
+    ]:
         for parameter in command.params:
             known |= {*parameter.opts, *parameter.secondary_opts}
-    known |= set(re.findall(r'add_argument\("(--[a-z0-9-]+)"', PAGES[page]))  # the example's own
+    known |= own_options(ROOT / page)
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", PAGES[page]))
     assert named <= known
 
@@ -106,10 +125,15 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def plan_of(line: str, datasets: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.setenv("GANCOMP_DATA", str(datasets))
+    monkeypatch.chdir(ROOT)
+    load_plugins(shlex.split(line, comments=True)[1:])
     command, values = parse(words(line))
     values.pop("json")
-    # not measured: --latency-budget must not depend on what else the machine does
-    return make_plan(command, Overrides(**gather(values)), lambda message: None, lambda *_: 1.0)
+    try:
+        # not measured: --latency-budget must not depend on what else the machine does
+        return make_plan(command, Overrides(**gather(values)), lambda message: None, lambda *_: 1.0)
+    finally:
+        forget_plugins()
 
 
 TRAINING_LINES = [
@@ -210,7 +234,7 @@ def test_epochs_are_those_of_the_comparison_page(
 
 def rows_after(heading: str) -> list[list[str]]:
     """The cells of the first table below the line that begins with `heading`."""
-    lines = README.splitlines()
+    lines = ALL_DOCUMENTS.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(heading))
     rows = []
     for line in lines[start + 2 :]:
@@ -272,10 +296,42 @@ def test_two_commands_set_everything_up_and_ci_runs_the_second() -> None:
     ]
 
 
-def test_each_link_to_a_file_of_the_repository_leads_somewhere() -> None:
-    links = re.findall(r"\]\(((?!http)[^)]+)\)", README)
-    assert len(links) >= 4
-    assert [link for link in links if not (ROOT / link).exists()] == []
+def local_links(page: str) -> list[tuple[Path, str]]:
+    """File and heading (or nothing) that the page's links to the repository lead to."""
+    links = re.findall(r"\]\(((?!http)[^)#]*)(?:#([^)]+))?\)", DOCUMENTS[page])
+    here = ROOT / page
+    return [((here.parent / file).resolve() if file else here, anchor) for file, anchor in links]
+
+
+def anchors(document: Path) -> set[str]:
+    """The names of its headings, as they stand in links."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", DOCUMENTS)
+def test_each_link_to_a_file_of_the_repository_leads_somewhere(page: str) -> None:
+    for file, anchor in local_links(page):
+        assert file.exists(), file
+        assert not anchor or anchor in anchors(file), f"{file}#{anchor}"
+
+
+def test_readme_is_short_and_links_every_page() -> None:
+    assert len(README.splitlines()) <= 150
+    linked = {file for file, _ in local_links("README.md")}
+    assert {ROOT / page for page in DOCUMENTS} - {ROOT / "README.md"} <= linked
+
+
+PYTHON_BLOCKS = [
+    pytest.param(textwrap.dedent(block), id=f"{page}-{number}")
+    for page, text in DOCUMENTS.items()
+    for number, block in enumerate(re.findall(r"^ *```python\n(.*?)^ *```", text, re.S | re.M))
+]
+
+
+@pytest.mark.parametrize("block", PYTHON_BLOCKS)
+def test_each_piece_of_python_in_the_documents_runs(block: str) -> None:
+    exec(compile(block, "document", "exec", dont_inherit=True), {"__name__": "__main__"})
 
 
 def test_the_changelog_names_each_command() -> None:

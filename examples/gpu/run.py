@@ -156,7 +156,7 @@ class Session:
         seconds: float,
         meanwhile: Callable[[], object] = lambda: None,
     ) -> Ended:
-        """Runs `gancomp TEXT PATHS`, where paths may have spaces in them."""
+        """Runs gancomp with the words of `text`, then `paths`, which may have spaces in them."""
         typed = ["-m", "gancomp", *text.split(), *map(str, paths)]
         return self.children.run(*typed, seconds=seconds, meanwhile=meanwhile)
 
@@ -201,7 +201,7 @@ def run_benchmark(session: Session, part: Part, document: Json, deadline: float)
 
 
 def run_ablation(session: Session, part: Part, document: Json, deadline: float) -> None:
-    """What each optimisation of the step is worth, at the first batch size."""
+    """What each optimization of the step is worth, at the first batch size."""
     given = session.given
     typed = f"bench train --ablate --json --batch-size {given.batch_sizes[0]}"
     command = f"{typed} --device {given.device} {given.bench_options}"
