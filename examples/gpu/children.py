@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:  # gancomp need not be installed: who imports this first finds it
+    sys.path.insert(0, str(ROOT))
 PR_SET_PDEATHSIG = 1
 POLL_S, GRACE_S = 0.2, 45.0
 TAIL = 2000  # characters of the output that are kept of what failed
