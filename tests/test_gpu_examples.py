@@ -24,7 +24,7 @@ from gancomp.data.demo_set import write_demo_set
 from gancomp.recipes import eval_fid
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-MODULES = ("children", "results", "run", "score", "table")
+MODULES = ("children", "results", "run", "score", "table", "lease", "machine", "pack", "rehearse")
 TINY = (
     "--arch mobile-resnet6 --width 4 --student-width 2 --size 32 --d-layers 1 --d-width 4 "
     "--perceptual none"
@@ -171,6 +171,7 @@ def session_of(folder: Path, children: Scripted, **given: Any) -> Any:
         "precision": "bf16",
         "batch_size": 4,
         "trial_steps": 60,
+        "trial_seconds": 150.0,
         "lr": None,
         "lr_rule": "sqrt",
         "cache": "on",
@@ -225,12 +226,13 @@ def test_the_faster_way_is_taken_and_its_schedule_ends_within_the_time(
         return 0, "{}"
 
     children = Scripted(answer)
-    session = session_of(tmp_path, children, max_epochs=10**6)
+    session = session_of(tmp_path, children, max_epochs=10**6, trial_seconds=50.0)
     run = script("run")
     rate = run.measured_rate(session, time.monotonic() + 600)
     assert (rate["compile"], rate["images_per_second"]) == ("on", 50.0)
     assert rate["start_seconds"] == pytest.approx(10 - 60 * 4 / 50)
     assert len(children.typed) == 2
+    assert all(words[words.index("--max-time") + 1] == "40.00s" for words in children.typed)
     assert run.measured_rate(session, time.monotonic() + 600) == rate
     assert len(children.typed) == 2
     plan = run.make_plan(session, rate, time.monotonic() + 600)

@@ -298,7 +298,7 @@ def measured_rate(session: Session, deadline: float) -> Json | None:
     same = {"precision": given.precision, "workers": given.workers, "cache": given.cache}
     wanted = [same | {"compile": item} for item in compiled]
     trials: dict[str, Json] = summary.setdefault("calibration", {})
-    limit = SHARE_TO_MEASURE * (deadline - time.monotonic())
+    limit = min(given.trial_seconds, SHARE_TO_MEASURE * (deadline - time.monotonic()))
     for way in [*wanted, PLAINEST]:
         name = ", ".join(f"{key} {way[key]}" for key in PLAINEST) + f", batch {given.batch_size}"
         if name in session.tried or (way not in wanted and best(trials)):
@@ -435,6 +435,7 @@ def arguments() -> argparse.Namespace:
     add("--batch-sizes", type=int, nargs="+", default=[1, 4, 16, 8], help="of the benchmark")
     add("--bench-options", default="", help="further options of the benchmark")
     add("--trial-steps", type=int, default=60, help="by which the rate is measured")
+    add("--trial-seconds", type=float, default=math.inf, help="of each trial, at most")
     add("--save-seconds", type=float, default=60, help="from one checkpoint to the next")
     add("--pack-seconds", type=float, default=60, help="at most, between two of the results")
     add("--reserve-seconds", type=float, default=45, help="of a run's time, for its end")
