@@ -1,10 +1,10 @@
-"""The parts under the commands, called from Python: open a model, count it, run it.
+"""gancomp from Python: train, look at the run, open a model, run it, count it, export it.
 
-    python examples/python_api.py                          # on a network made on the spot
-    python examples/python_api.py MODEL PICTURE...         # on yours
+    python examples/python_api.py                          # trains a tiny pair on the spot
+    python examples/python_api.py MODEL PICTURE...         # runs yours
 
-MODEL is a `.safetensors` file of gancomp or a checkpoint of CycleGAN, pix2pix, GAN-Compression,
-OMGD, DCD and so on.
+MODEL is a `.safetensors` file of gancomp, a run, or a checkpoint of CycleGAN, pix2pix,
+GAN-Compression, OMGD, DCD and so on.
 """
 
 from __future__ import annotations
@@ -15,56 +15,64 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from gancomp.data.images import load_image
-from gancomp.data.transforms import to_tensor, to_uint8
-from gancomp.export.model import open_model
-from gancomp.export.native import save_model
-from gancomp.metrics.cost import measure_cost
-from gancomp.networks.inference import run_generator
-from gancomp.registry import build_network
+import gancomp  # no torch yet: that is imported when it is needed
+from gancomp.data.demo_set import write_demo_set
 
 
-def make_model(path: Path) -> None:
-    """A student of the published size, with its initial weights, in a self-describing file."""
-    network = build_network("mobile-resnet9", width=16)
-    save_model(
-        path,
-        network,
-        role="student",
-        task="unpaired",
-        step=0,
-        method=None,
-        dataset=None,
-        input_size=256,
+def train() -> gancomp.Run:
+    """Two steps on a tiny dataset; every option of `gancomp distill` is a keyword argument."""
+    write_demo_set(Path("stripes"), size=32, train=4, test=2)
+    return gancomp.distill(
+        dataset="stripes",
+        arch="mobile-resnet6",
+        width=8,
+        ratio=0.5,
+        size=32,
+        d_layers=1,
+        d_width=8,
+        perceptual="none",
+        max_steps=2,
+        log_every=1,
+        workers=0,
+        device="cpu",
     )
+
+
+def show(run: gancomp.Run) -> None:
+    """What a run's folder holds."""
+    settings = run.settings
+    print(f"{run.path}: {settings.method.name} on {settings.data.task} data")
+    for record in run.metrics:  # for pandas: pandas.json_normalize(run.metrics)
+        print(f"step {record['step']}: {record['images_per_second']} images/s")
+    print(f"samples {[path.name for path in run.samples]}, scores {run.scores}")
 
 
 def main(arguments: list[str]) -> None:
     if arguments:
-        model_file, pictures = Path(arguments[0]), [Path(name) for name in arguments[1:]]
+        model, pictures = arguments[0], [Path(name) for name in arguments[1:]]
+        generator = gancomp.load(model)
     else:
-        model_file, pictures = Path("student.safetensors"), []
-        make_model(model_file)
+        run = train()
+        show(run)
+        pictures = sorted(Path("stripes/testA").iterdir())
+        generator = run.generators["student"]
 
-    model = open_model(model_file)  # the file says what it is; no other file is needed
-    network = model.network.eval()
-    print(f"{model_file}: {network.arch}, settings {network.settings()}, from {model.origin}")
+    print(f"{generator}, trained for {generator.metadata['task']} data")
+    cost = generator.profile()  # exact integers; computes no images
+    print(f"parameters {cost['params']:,}")
+    print(f"MACs {cost['macs']:,} (true), {cost['macs_torchprofile']:,} (torchprofile's rule)")
 
-    cost = measure_cost(network, (1, 3, 256, 256))  # exact integers; computes no images
-    print(f"parameters {cost.params:,}")
-    print(f"MACs {cost.macs:,} (true), {cost.macs_torchprofile:,} (torchprofile's rule)")
+    for picture in pictures:  # any size; the same size comes back
+        generator.translate(Image.open(picture)).save(f"{picture.stem}_translated.png")
 
-    for picture in pictures:
-        image = to_tensor(load_image(picture))[None]  # (1, 3, H, W) in [-1, 1]
-        fake = run_generator(network, image)  # any size; the same size comes back
-        Image.fromarray(to_uint8(fake)[0]).save(f"{picture.stem}_translated.png")
+    noise = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    print(f"a tensor in, a tensor out: {tuple(generator.translate(noise).shape)}")
+    print(f"written: {gancomp.export(generator.path, 'exported.safetensors')['file']}")
 
-    # every layer has a name, and its activation can be asked for without hooks
-    noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    with torch.no_grad():
-        output, taps = network.forward_with_taps(noise, network.default_taps)
-    shapes = {name: tuple(features.shape) for name, features in taps.items()}
-    print(f"output {tuple(output.shape)}, taps {shapes}")
+    try:
+        gancomp.distill(dataset="stripes", batch_size=0)
+    except gancomp.GancompError as error:
+        print(f"{error.field} is wrong: {error}")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,12 @@ class GancompError(Exception):
 
     The message names the option or file, the offending value, what is allowed and the way out,
     in one line.
+
+    Attributes:
+        field: the argument that is meant, if there is one, where `gancomp.api` raised the error.
     """
+
+    field: str | None = None
 
 
 class ConfigError(GancompError):

@@ -41,11 +41,16 @@ def test_own_data_goes_from_a_folder_to_translated_pictures(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_the_python_api_opens_counts_and_runs_a_model(tmp_path: Path) -> None:
+def test_the_python_api_trains_opens_counts_and_runs_a_model(tmp_path: Path) -> None:
     printed = run_example("python_api.py", tmp_path)
-    assert "parameters 137,347" in printed
-    assert "1,407,713,280 (torchprofile's rule)" in printed
-    assert "output (1, 3, 64, 64)" in printed
+    assert "dcd on unpaired data" in printed
+    assert "step 2: " in printed
+    assert "a tensor in, a tensor out: (2, 3, 64, 64)" in printed
+    assert "batch_size is wrong: batch_size 0: must be at least 1" in printed
+    assert len(list(tmp_path.glob("*_translated.png"))) == 2
+    again = run_example("python_api.py", tmp_path, "exported.safetensors")
+    (counted,) = [line for line in printed.splitlines() if line.startswith("parameters ")]
+    assert counted in again.splitlines()
 
 
 @pytest.mark.slow

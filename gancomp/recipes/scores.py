@@ -34,7 +34,7 @@ def remember(run: Path, score: Json, say: Callable[[str], None]) -> None:
     path = run / SCORES
     with _alone(run):
         try:
-            scores = [score.values for score in _read(path)]
+            scores = [score.values for score in read_scores(path)]
         except DamagedScoresError:
             aside = _kept_aside(path)
             say(f"warning: {path}: was damaged; it is kept as {aside.name}, a new one begun")
@@ -57,7 +57,7 @@ def _alone(run: Path) -> Iterator[None]:
         yield
 
 
-def _read(path: Path) -> list[Record]:
+def read_scores(path: Path) -> list[Record]:
     """The scores in the file, none if there is no file.
 
     Raises:
@@ -85,7 +85,7 @@ def _kept_aside(path: Path) -> Path:
 def saved_scores(run: Path) -> Sequence[Json]:
     """The scores kept in `run`, oldest first; none if there is no readable `eval.json`."""
     try:
-        return [score.values for score in _read(run / SCORES)]
+        return [score.values for score in read_scores(run / SCORES)]
     except RunError:
         return []
 
@@ -96,7 +96,7 @@ def latest_fid(model: Path, step: int | None) -> float | None:
     Raises:
         RunError: if the scores are damaged.
     """
-    for score in reversed(_read(model.parent / SCORES)):
+    for score in reversed(read_scores(model.parent / SCORES)):
         if "fid" not in score.values:
             continue
         named = Path(score.get("fake", str)).name == model.name

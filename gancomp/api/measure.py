@@ -1,0 +1,126 @@
+"""What a model costs, how good it is, and the file that is handed out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from gancomp import console
+from gancomp.api.arguments import request
+from gancomp.api.boundary import log, speaking_python
+from gancomp.paths import expanded
+from gancomp.recipes.eval_fid import eval_fid
+from gancomp.recipes.export import export as export_recipe
+from gancomp.recipes.fid_request import FidRequest
+from gancomp.recipes.profile import latency_asked_for, network_asked_for, profile_document
+
+Place = str | os.PathLike[str]
+
+
+def evaluate(
+    model: Place | None = None, *, progress: bool = False, **options: Any
+) -> dict[str, Any]:
+    """The FID of a model, or of a folder of images, as `gancomp eval-fid` computes it.
+
+    Args:
+        model: a model file or a run; by default the latest run, unless `fake` is given.
+        progress: say on stderr how far it is.
+        options: named as the command's: `dataset`, `direction`, `real` (a folder, several, or
+            STATS.npz), `fake`, `real_split`, `size`, `batch_size`, `save_stats`, `num`, `seed`,
+            `truncation`, `mirror`, `in_range`, `out_range`, `recursive`, `strict`, `device`,
+            `part`.
+
+    Returns: `fid`, `n_real`, `n_fake`, `real`, `fake`, `weights`, `protocol`; kept in the run's
+        `eval.json`, if the model lies in one.
+
+    Raises:
+        GancompError: for whatever the caller can fix, `field` naming the argument.
+    """
+    with speaking_python():
+        given = request("evaluate", FidRequest, {"model": model, **options})
+        return eval_fid(FidRequest(**given), console.say if progress else log)
+
+
+def profile(
+    *models: Place,
+    arch: str | None = None,
+    width: int | None = None,
+    norm: str | None = None,
+    in_channels: int | None = None,
+    blocks: int | None = None,
+    scale: int | None = None,
+    size: int | None = None,
+    batch_size: int = 1,
+    latency: bool = False,
+    device: str | None = None,
+    threads: int | None = None,
+    part: str | None = None,
+) -> dict[str, Any]:
+    """What models cost: MACs by both rules, parameters, bytes, and with `latency` their speed here.
+
+    Args:
+        models: model files or runs; by default the latest run's teacher and student, else the
+            default preset's pair.
+        arch: a network by name instead of a file.
+        width: its width (ngf or ndf).
+        norm: instance or batch; by default the network's own.
+        in_channels: its input channels.
+        blocks: its residual blocks.
+        scale: enlarges so often.
+        size: height and width in pixels; by default the model's own.
+        batch_size: images per pass.
+        latency: time forward passes on this machine, too.
+        device: for `latency`; by default auto.
+        threads: CPU threads for `latency`; by default torch's choice.
+        part: network of a file that holds several.
+
+    Returns: `models`, one row each, and `ratio`, the first over the last, where there are two.
+
+    Raises:
+        GancompError: for whatever the caller can fix, `field` naming the argument.
+    """
+    settings = {
+        "width": width,
+        "norm": norm,
+        "in_channels": in_channels,
+        "blocks": blocks,
+        "scale": scale,
+    }
+    with speaking_python(), _own_threads():
+        paths = [expanded(model) for model in models]
+        return profile_document(
+            paths,
+            network=network_asked_for(arch, settings, paths, part, size=size, weights=latency),
+            size=size,
+            batch_size=batch_size,
+            part=part,
+            latency=latency_asked_for(latency, device=device, threads=threads),
+        )
+
+
+@contextlib.contextmanager
+def _own_threads() -> Iterator[None]:
+    """Gives the caller back the number of threads that torch computes with."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def export(
+    model: Place, out: Place, *, format: str | None = None, part: str | None = None
+) -> dict[str, Any]:
+    """Writes the generator of `model`, a file or a run, as one self-describing file `out`.
+
+    Returns: `file`, `format`, `bytes`, `sha256`.
+
+    Raises:
+        GancompError: for whatever the caller can fix, `field` naming the argument.
+    """
+    with speaking_python():
+        return export_recipe(expanded(model), expanded(out), format=format, part=part)
