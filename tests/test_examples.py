@@ -48,7 +48,7 @@ def test_the_python_api_trains_opens_counts_and_runs_a_model(tmp_path: Path) -> 
     assert "a tensor in, a tensor out: (2, 3, 64, 64)" in printed
     assert "batch_size is wrong: batch_size 0: must be at least 1" in printed
     assert len(list(tmp_path.glob("*_translated.png"))) == 2
-    again = run_example("python_api.py", tmp_path, "exported.safetensors")
+    again = run_example("python_api.py", tmp_path, "runs/latest")
     (counted,) = [line for line in printed.splitlines() if line.startswith("parameters ")]
     assert counted in again.splitlines()
 

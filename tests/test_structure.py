@@ -76,7 +76,8 @@ MAY_IMPORT = {
     | {"__init__", "bench", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
     | {"metrics", "export", "losses", "presets", "console", "commands"},
     "api": EDGES
-    | {"__init__", "api", "recipes", "data", "networks", "engine", "export", "console", "options"},
+    | {"__init__", "api", "recipes", "data", "networks", "engine", "export", "console", "options"}
+    | {"plugins"},
     "commands": {"declare", "options", "paths"},
     "data_commands": {"commands", "console", "errors", "paths", "recipes"},
     "fid_options": {"paths"},

@@ -4,7 +4,8 @@
 one of them is used. Functions have the command line's names, defaults and checks: the option
 `--lambda-dcd 2` is the keyword argument `lambda_dcd=2`, `--no-flip` is `flip=False`. Nothing is
 printed, unless asked for with `progress=True`; what a command would say on the way goes to the
-logger `gancomp`.
+logger `gancomp`. Installed plug-ins, and files named in `GANCOMP_PLUGINS`, are there as for any
+command.
 
 Recipes raise errors in the command line's words. `boundary` is the one place where these become
 Python's, on their way out of this package: `--batch-size 0: must be at least 1` is then

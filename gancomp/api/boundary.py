@@ -14,6 +14,7 @@ from gancomp.engine.fit import View
 from gancomp.engine.stopping import InterruptedRunError
 from gancomp.errors import GancompError
 from gancomp.options import all_options
+from gancomp.plugins import load_plugins
 
 logger = logging.getLogger("gancomp")
 logger.addHandler(logging.NullHandler())  # else Python prints warnings on stderr
@@ -68,12 +69,19 @@ def speaking_python() -> Iterator[None]:
             saved its state first.
     """
     try:
+        _load_plugins_once()
         yield
     except GancompError as error:
         _rewrite(error)
         raise
     except InterruptedRunError as error:
         raise KeyboardInterrupt(words(str(error))) from None
+
+
+@functools.cache
+def _load_plugins_once() -> None:
+    """Installed plug-ins and those of `GANCOMP_PLUGINS`, as every command has them."""
+    load_plugins([])
 
 
 def _rewrite(error: BaseException | None) -> None:

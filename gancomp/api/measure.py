@@ -117,7 +117,7 @@ def export(
 ) -> dict[str, Any]:
     """Writes the generator of `model`, a file or a run, as one self-describing file `out`.
 
-    Returns: `file`, `format`, `bytes`, `sha256`.
+    Returns: `file`, `format`, `bytes`, `sha256`, `parity`.
 
     Raises:
         GancompError: for whatever the caller can fix, `field` naming the argument.
