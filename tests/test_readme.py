@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
 import shlex
 import textwrap
 import tomllib
@@ -332,6 +334,18 @@ PYTHON_BLOCKS = [
 @pytest.mark.parametrize("block", PYTHON_BLOCKS)
 def test_each_piece_of_python_in_the_documents_runs(block: str) -> None:
     exec(compile(block, "document", "exec", dont_inherit=True), {"__name__": "__main__"})
+
+
+def test_the_picture_was_made_with_the_demos_settings_and_the_readme_says_its_scores() -> None:
+    script = runpy.run_path(str(ROOT / "examples" / "demo_picture.py"))
+    made = json.loads((ROOT / "examples" / "demo.json").read_text())
+    assert made["settings"] == script["settings"](), "python examples/demo_picture.py"
+    assert script["with_caption"](README, made) == README
+    assert script["caption"](made) in README
+    picture = ROOT / "examples" / "demo.png"
+    assert picture.stat().st_size < 200_000
+    with Image.open(picture) as image:
+        assert image.size == (3 * 128, 6 * 128)
 
 
 def test_the_changelog_names_each_command() -> None:
