@@ -19,6 +19,7 @@ from PIL import Image
 from gancomp.cli import app
 from gancomp.data.demo_set import write_demo_set
 from gancomp.data.registered import KNOWN_DATASETS
+from gancomp.export.native import save_model
 from gancomp.methods.dcd import Dcd
 from gancomp.metrics.cost import measure_cost
 from gancomp.options import all_options, gather
@@ -332,8 +333,18 @@ PYTHON_BLOCKS = [
 
 
 @pytest.mark.parametrize("block", PYTHON_BLOCKS)
-def test_each_piece_of_python_in_the_documents_runs(block: str) -> None:
+def test_each_piece_of_python_in_the_documents_runs(
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    network = build_network("mobile-resnet6", width=4)
+    about: Any = {"role": "student", "task": "unpaired", "step": 0, "method": None, "dataset": None}
+    save_model(tmp_path / "student.safetensors", network, input_size=64, **about)
+    Image.new("RGB", (64, 48), "teal").save("horse.jpg")
     exec(compile(block, "document", "exec", dont_inherit=True), {"__name__": "__main__"})
+    if "zebra.png" in block:
+        with Image.open("zebra.png") as image:
+            assert image.size == (64, 48)
 
 
 def test_the_picture_was_made_with_the_demos_settings_and_the_readme_says_its_scores() -> None:
