@@ -205,6 +205,17 @@ def test_by_the_simulated_clock_all_is_back_in_time_even_if_the_run_has_to_be_to
     assert log[-1].startswith("given back after")
 
 
+def test_nothing_is_begun_beside_work_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = script("machine")
+    for name in ("PID", "FINISHED"):
+        monkeypatch.setattr(machine, name, tmp_path / name)
+    machine.PID.write_text(str(os.getpid()))
+    assert machine.begin(["--minutes", "1"]) == 1
+    assert f"process {os.getpid()} is still at work" in capsys.readouterr().out
+
+
 def test_both_archives_hold_the_files_as_they_are_and_a_vgg_that_loads(
     lease: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,6 +56,9 @@ def begin(options: list[str]) -> int:
         print(listed.stdout.strip())
     if missing:
         return 1
+    if is_running():
+        print(f"process {PID.read_text()} is still at work; fetch --end-within 40 ends it")
+        return 1
     STATE.mkdir(exist_ok=True)
     for path in (ORDER, FINISHED):
         path.unlink(missing_ok=True)
