@@ -9,7 +9,17 @@ import typer
 
 from gancomp import __version__, console
 from gancomp.bench.commands import bench_app
-from gancomp.commands import InRange, Json, OutRange, ResultFormat, range_of, training_command
+from gancomp.commands import (
+    InRange,
+    Json,
+    OutRange,
+    ResultFormat,
+    SizeOfInputs,
+    SizeOfModel,
+    range_of,
+    size_of,
+    training_command,
+)
 from gancomp.data_commands import data_app
 from gancomp.errors import ConfigError, DataError
 from gancomp.fid_options import (
@@ -38,10 +48,6 @@ app = typer.Typer(
 )
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-Size = Annotated[
-    int | None,
-    typer.Option("--size", help="Height and width in pixels.", show_default="the model's own"),
-]
 Direction = Annotated[
     str | None,
     typer.Option("--direction", help="AtoB or BtoA.", show_default="the model's own, else AtoB"),
@@ -170,7 +176,7 @@ def profile(
     in_channels: NetInChannels = None,
     blocks: NetBlocks = None,
     scale: NetScale = None,
-    size: Size = None,
+    size: SizeOfModel = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Images per pass.")] = 1,
     latency: Annotated[
         bool, typer.Option("--latency", help="Time forward passes on this machine too.")
@@ -191,12 +197,7 @@ def profile(
 
     Example: gancomp profile --arch mobile-resnet9 --width 16 --macs
     """
-    from gancomp.recipes.profile import (
-        latency_asked_for,
-        network_asked_for,
-        profile_document,
-        show_profile,
-    )
+    from gancomp.recipes import profile as recipe
 
     settings = {
         "width": width,
@@ -205,16 +206,19 @@ def profile(
         "blocks": blocks,
         "scale": scale,
     }
-    network = network_asked_for(arch, settings, models or [], part, size=size, weights=latency)
-    document = profile_document(
+    pixels = size_of(size)
+    network = recipe.network_asked_for(
+        arch, settings, models or [], part, size=pixels, weights=latency
+    )
+    document = recipe.profile_document(
         models or [],
         network=network,
-        size=size,
+        size=pixels,
         batch_size=batch_size,
         part=part,
-        latency=latency_asked_for(latency, device=device, threads=threads),
+        latency=recipe.latency_asked_for(latency, device=device, threads=threads),
     )
-    console.print_json(document) if json else show_profile(document)
+    console.print_json(document) if json else recipe.show_profile(document)
 
 
 @app.command("eval-fid")
@@ -230,7 +234,7 @@ def eval_fid(
     real: FidReal = None,
     fake: FidFake = None,
     real_split: FidRealSplit = "auto",
-    size: Size = None,
+    size: SizeOfModel = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Images per pass.")] = 50,
     save_stats: FidSaveStats = None,
     num: FidNum = None,
@@ -262,7 +266,7 @@ def eval_fid(
         real=tuple(real or ()),
         fake=fake,
         real_split=real_split,
-        size=size,
+        size=size_of(size),
         batch_size=batch_size,
         save_stats=save_stats,
         strict=strict,
@@ -324,9 +328,7 @@ def translate(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the results.", parser=expanded)
     ],
-    size: Annotated[
-        int | None, typer.Option("--size", help="Resize to this first.", show_default="native size")
-    ] = None,
+    size: SizeOfInputs = None,
     in_range: InRange = None,
     out_range: OutRange = None,
     format: ResultFormat = None,
@@ -348,7 +350,7 @@ def translate(
         model,
         inputs,
         out,
-        size=size,
+        size=size_of(size),
         strict=strict,
         device=device,
         part=part,

@@ -15,8 +15,21 @@ from typer.core import TyperCommand
 from gancomp.declare import Option, value_range
 from gancomp.options import options_for, owners_of
 from gancomp.paths import expanded
+from gancomp.sizes import Size, read_size
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+SizeOfModel = Annotated[
+    str | None,
+    typer.Option(
+        "--size", help="Pixels: N for a square, or HEIGHTxWIDTH.", show_default="the model's own"
+    ),
+]
+SizeOfInputs = Annotated[
+    str | None,
+    typer.Option(
+        "--size", help="Resize to this first: N or HEIGHTxWIDTH.", show_default="native size"
+    ),
+]
 InRange = Annotated[
     str | None,
     typer.Option(
@@ -186,3 +199,12 @@ def range_of(flag: str, text: str | None) -> tuple[float, float] | None:
         ConfigError: if it is none.
     """
     return None if text is None else value_range(flag, text)
+
+
+def size_of(text: str | None) -> Size | None:
+    """The size that was typed after `--size`, if any.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    return None if text is None else read_size("--size", text)

@@ -66,12 +66,19 @@ def _label(item: dataclasses.Field[Any], where: str) -> str:
 def _value(hint: Any, value: Any, where: str, label: str, problems: list[str]) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        if value is None:
+        if value is None and type(None) in arguments:
             return None
         options = [option for option in arguments if option is not type(None)]
         words = [option for option in options if typing.get_origin(option) is Literal]
         if isinstance(value, str) and words:
             return _value(words[0], value, where, label, problems)
+        several = [option for option in options if typing.get_origin(option) is tuple]
+        if isinstance(value, list | tuple) and several:
+            return _value(several[0], value, where, label, problems)
+        if several and isinstance(value, str):
+            wanted = f"{options[0].__name__} or a list of {len(typing.get_args(several[0]))}"
+            problems.append(f"{label} {shown(value)}: should be of type {wanted}")
+            return value
         return _value(options[0], value, where, label, problems)
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return _read(typing.cast(type, hint), value, where, problems)
@@ -82,6 +89,8 @@ def _value(hint: Any, value: Any, where: str, label: str, problems: list[str]) -
             problems.append(f"{label} {said}: not one of {allowed}")
         return value
     if origin is tuple and isinstance(value, list | tuple):
+        if arguments[-1] is not Ellipsis and len(value) != len(arguments):
+            problems.append(f"{label} {shown(value)}: should be {len(arguments)} numbers")
         return tuple(_value(arguments[0], item, where, label, problems) for item in value)
     if origin is dict and isinstance(value, Mapping):
         return dict(value)
@@ -99,6 +108,8 @@ def _value(hint: Any, value: Any, where: str, label: str, problems: list[str]) -
 
 
 def _limits(value: Any, limits: Mapping[str, Any], label: str) -> list[str]:
+    if isinstance(value, tuple):
+        return [problem for item in value for problem in _limits(item, limits, label)]
     if isinstance(value, bool) or not isinstance(value, int | float):
         return []
     said = shown(value)  # a whole number may be too long to print

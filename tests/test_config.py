@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -52,12 +53,15 @@ def value_of(hint: Any, limits: Any) -> st.SearchStrategy[Any]:
     options = [option for option in get_args(hint) if option is not type(None)]
     if get_origin(hint) is Literal:
         return st.sampled_from(get_args(hint))
+    if get_origin(hint) is tuple and options[-1] is not Ellipsis:
+        return st.tuples(*(value_of(option, limits) for option in options))
     if get_origin(hint) is tuple:
         return st.lists(value_of(options[0], {}), max_size=3).map(tuple)
     if get_origin(hint) is dict:
         return st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3), max_size=2)
     if options:
-        return st.none() | value_of(options[0], limits)
+        nothing = [st.none()] if type(None) in get_args(hint) else []
+        return st.one_of(*nothing, *(value_of(option, limits) for option in options))
     if dataclasses.is_dataclass(hint):
         return values_of(hint)  # type: ignore[arg-type]  # a class, not an instance
     if hint is int:
@@ -79,6 +83,28 @@ def test_settings_survive_the_way_through_json(settings: Settings) -> None:
     text = json.dumps(settings.to_json(), allow_nan=False)
     assert read(Settings, json.loads(text)) == settings
     assert not changed_on_resume(settings, read(Settings, json.loads(text)))
+
+
+def test_a_square_is_the_same_however_it_is_written() -> None:
+    for size, wanted in ((256, 256), ([256, 256], 256), ([256, 512], (256, 512))):
+        settings = read(Settings, whole(data={"dataset": "toy", "size": size}))
+        assert settings.data.size == wanted
+        assert settings.to_json()["data"]["size"] == (256 if wanted == 256 else [256, 512])
+
+
+@pytest.mark.parametrize(
+    ("size", "named"),
+    [
+        ([256], "--size [256]: should be 2 numbers"),
+        ([256, 4], "--size 4: must be at least 8"),
+        ([256, "x"], "--size 'x': should be of type int"),
+        (None, "--size None: should be of type int"),
+        ("256x512", "--size '256x512': should be of type int or a list of 2"),
+    ],
+)
+def test_what_is_no_size_is_refused(size: Any, named: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(named)):
+        read(Settings, whole(data={"dataset": "toy", "size": size}))
 
 
 json_values = st.recursive(

@@ -162,7 +162,7 @@ def test_only_what_was_typed_is_gathered() -> None:
 
 
 def test_typed_values_go_to_their_nested_places() -> None:
-    typed = {"size": 32, "ratio": 0.5, "flip": False, "lambda_dcd": 2.0, "max_time": "2m"}
+    typed = {"size": "32", "ratio": 0.5, "flip": False, "lambda_dcd": 2.0, "max_time": "2m"}
     assert gather(typed) == {
         "ratio": 0.5,
         "settings": {

@@ -38,6 +38,7 @@ EDGES = {
     "records",
     "registry",
     "settings",
+    "sizes",
 }  # what any component may use
 
 # part of the package -> the parts (or modules) of the package that it may import
@@ -56,8 +57,9 @@ MAY_IMPORT = {
     "paths": {"errors"},
     "config": {"declare", "errors", "records", "settings"},
     "declare": {"errors"},
-    "settings": {"declare", "registry", "settings"},
+    "settings": {"declare", "registry", "settings", "sizes"},
     "records": {"errors"},
+    "sizes": {"errors"},
     "registry": {"errors"},
     "options": {"declare", "errors", "registry", "settings"},
     "networks": {"errors", "networks"},
@@ -78,7 +80,7 @@ MAY_IMPORT = {
     "api": EDGES
     | {"__init__", "api", "recipes", "data", "networks", "engine", "export", "console", "options"}
     | {"plugins"},
-    "commands": {"declare", "options", "paths"},
+    "commands": {"declare", "options", "paths", "sizes"},
     "data_commands": {"commands", "console", "errors", "paths", "recipes"},
     "fid_options": {"paths"},
     "network_options": set(),

@@ -87,6 +87,11 @@ CASES: list[tuple[str, str, str]] = [
     (f"distill --dataset data {TRAIN} --dropout 1", "--dropout 1", "at most"),
     (f"distill --dataset data {TRAIN} --size 30", "--size 30", "multiple of 4"),
     (f"distill --dataset data {TRAIN} --size 0", "--size 0", "at least 8"),
+    (f"distill --dataset data {TRAIN} --size 32x30", "--size 32x30", "multiple of 4"),
+    (f"distill --dataset data {TRAIN} --size 32x4", "--size 4", "at least 8"),
+    (f"distill --dataset data {TRAIN} --size 32,64", "--size 32,64: is no size", "--size 256x512"),
+    (f"distill --dataset data {TRAIN} --size 8x64", "--size 8x64", "larger --size"),
+    (f"distill --dataset data {TRAIN} --size 32x64 --load-size 48", "--load-size 48", "32x64"),
     (f"distill --dataset data {TRAIN} --load-size 16", "--load-size 16", "--size 32"),
     (f"distill --dataset data {TRAIN} --batch-size 0", "--batch-size 0", "at least 1"),
     (f"distill --dataset data {TRAIN} --lr inf", "--lr inf", "finite"),
@@ -101,7 +106,10 @@ CASES: list[tuple[str, str, str]] = [
     ("profile --arch resnet9 --in-channels 0", "--in-channels 0", "1 or more"),
     ("profile --arch resnet9 --size 0", "--size 0", "at least 1"),
     ("profile --arch resnet9 --batch-size 0", "--batch-size 0", "at least 1"),
+    ("profile --arch stylegan2 --size 32x64", "--size 32x64: stylegan2", "--size 32"),
+    ("profile --arch resnet9 --size 32x", "--size 32x: is no size", "--size 256x512"),
     ("profile --arch unet256 --size 100", "unet256", "another --size"),
+    ("translate student.safetensors photo.png -o new --size 64x2", "64x2", "from 8 to 4096"),
     ("translate student.safetensors photo.png -o new --size 2", "--size 2", "from 8 to 4096"),
     ("translate student.safetensors photo.png -o new --size 1000000", "1000000", "from 8 to 4096"),
     (f"{FAKE} --batch-size 0", "--batch-size 0", "at least 1"),
@@ -266,6 +274,7 @@ CASES: list[tuple[str, str, str]] = [
     ("eval-sr style.safetensors --dataset data/testA", "style.safetensors", "gancomp generate"),
     ("eval-fid style.safetensors", "style.safetensors", "give --dataset"),
     ("eval-fid style.safetensors --dataset data", "trainA/", "folder of images"),
+    ("eval-fid style.safetensors --dataset data/testA --size 32x64", "32x64", "remove it"),
     ("eval-fid style.safetensors --dataset data/testA --size 32", "--size 32", "remove it"),
     ("eval-fid style.safetensors --dataset data/testA --num 1", "--num 1", "at least 2"),
     ("eval-fid student.safetensors --dataset data --num 10", "--num", "remove it"),
@@ -368,6 +377,7 @@ CASES: list[tuple[str, str, str]] = [
     ("eval-fid student.safetensors --fake data/testA --real data/testB", "--fake", "one of them"),
     # super-resolution
     (f"distill {SR} --scale 3", "--scale 3", "2 or 4"),
+    (f"distill {SR} --size 32x48", "--size 32x48: --task super-resolution", "--size 32"),
     (f"distill {SR} --size 30", "--size 30", "use 28 or 32"),
     (f"distill {SR} --size 24", "--size 24", "multiple of 16"),
     (f"distill {SR} --size 16", "--size 16", "larger --size"),
@@ -430,6 +440,7 @@ CASES: list[tuple[str, str, str]] = [
     ("profile --arch srresnet --scale 8", "--scale 8", "2 or 4"),
     ("profile --arch srgan-discriminator", "srgan-discriminator", "another --size"),
     # synthesis
+    (f"distill {SYNTHESIS} --size 32x64", "--size 32x64: --task synthesis", "--size 32"),
     (f"distill {SYNTHESIS} --size 24", "--size 24", "16, 32"),
     (f"distill {SYNTHESIS} --size 16 --load-size 32", "--load-size", "remove it"),
     (f"distill {SYNTHESIS} --batch-size 6", "--batch-size 6", "multiple of 4"),
@@ -618,7 +629,7 @@ def test_a_mistake_costs_one_line_and_status_2_and_changes_nothing(
 def test_the_table_covers_every_command_and_many_mistakes() -> None:
     first = [case[0].split()[0] for case in CASES if case[0]]
     assert {name: first.count(name) >= 2 for name in COMMANDS} == dict.fromkeys(COMMANDS, True)
-    assert len({case[0] for case in CASES}) == len(CASES) == 398
+    assert len({case[0] for case in CASES}) == len(CASES) == 409
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gancomp.errors import ConfigError
 from gancomp.memory import physical_memory
+from gancomp.sizes import Size, in_pixels, sides
 
 AUTO_SHARE = 4  # auto takes at most one part in so many of the free memory
 MEMINFO = Path("/proc/meminfo")
@@ -29,7 +30,7 @@ PLAIN = Kind(3, torch.uint8)
 
 
 class DecodedImages:
-    """Room for `num_images` square images of one kind; a slot is empty until it is filled.
+    """Room for `num_images` images of one size and kind; a slot is empty until it is filled.
 
     The memory is anonymous and shared: a process forked from this one sees, and fills, the same
     slots. Nothing is reserved before it is used. Two processes that fill one slot at the same time
@@ -45,7 +46,7 @@ class DecodedImages:
         ConfigError: if the system refuses the memory.
     """
 
-    def __init__(self, num_images: int, size: int, kind: Kind = PLAIN) -> None:
+    def __init__(self, num_images: int, size: Size, kind: Kind = PLAIN) -> None:
         self.num_images = num_images
         needed = num_bytes(num_images, size, kind)
         try:
@@ -57,7 +58,7 @@ class DecodedImages:
             ) from error
         everything = torch.frombuffer(memory, dtype=torch.uint8)
         # the marks come last: wider numbers must begin at a multiple of their size
-        shape = (num_images, size, size, kind.channels)
+        shape = (num_images, *sides(size), kind.channels)
         self._pixels: Tensor = everything[:-num_images].view(kind.dtype).view(shape)
         self._filled = everything[-num_images:]
 
@@ -65,7 +66,7 @@ class DecodedImages:
         return bool(self._filled[slot])
 
     def __getitem__(self, slot: int) -> Tensor:
-        """`(size, size, C)`, not copied.
+        """`(H, W, C)`, not copied.
 
         Raises:
             KeyError: if the slot is empty.
@@ -79,7 +80,7 @@ class DecodedImages:
         return int(self._filled.sum())
 
     def fill(self, slot: int, pixels: Tensor) -> None:
-        """Keeps a copy of `pixels` `(size, size, C)`."""
+        """Keeps a copy of `pixels` `(H, W, C)`."""
         self._pixels[slot].copy_(pixels)
         self._filled[slot] = 1  # after the pixels: others look at this first
 
@@ -116,15 +117,16 @@ class TwoKinds:
         images.fill(inner, pixels)
 
 
-def num_bytes(num_images: int, size: int, kind: Kind = PLAIN) -> int:
+def num_bytes(num_images: int, size: Size, kind: Kind = PLAIN) -> int:
     """What `DecodedImages` takes when all slots are filled."""
-    return num_images * (size * size * kind.channels * kind.dtype.itemsize + 1)
+    height, width = sides(size)
+    return num_images * (height * width * kind.channels * kind.dtype.itemsize + 1)
 
 
 def is_kept(
     mode: str,
     num_images: int,
-    size: int,
+    size: Size,
     *,
     say: Callable[[str], None],
     needed: int | None = None,
@@ -147,7 +149,7 @@ def is_kept(
         return False
     needed = num_bytes(num_images, size) if needed is None else needed
     free = (available or available_bytes)()
-    facts = f"{num_images} images of {size}x{size} need {_gigabytes(needed)}"
+    facts = f"{num_images} images of {in_pixels(size)} need {_gigabytes(needed)}"
     if mode == "on":
         if needed > free:
             raise ConfigError(

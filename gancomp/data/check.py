@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ PLAIN_TASKS = ("super-resolution", "synthesis")  # they read 8-bit RGB alone
 GREY_MODES = ("1", "L", "LA", "I", "F")
 TEST_BEGINNINGS = ("test", "val")
 USUAL_CROP = 96  # of super-resolution
+USUAL_SIDE, LONGEST_SIDE = 256, 4096  # of translation
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ def check_folder(
         problems.extend(_unequal_pairs(by_folder))
     reports = {name: _summary(many) for name, many in by_folder.items()}
     notes = _notes(by_folder, reports) + _shared_by_train_and_test(by_folder) + _ignored(listings)
+    if found_task in ("unpaired", "paired"):
+        notes += _never_square(by_folder, halves=side_by_side)
     if found_task == "super-resolution":
         notes += _too_small_to_train_on(by_folder)
     if classes:
@@ -273,6 +277,30 @@ def _too_small_to_train_on(by_folder: dict[str, list[_Seen]]) -> list[str]:
                 f"({_size(small[0])}); --size sets the crop"
             )
     return notes
+
+
+def _never_square(by_folder: dict[str, list[_Seen]], *, halves: bool) -> list[str]:
+    """A note where all images are of one proportion but not square, as training makes them."""
+    widths_heights = (
+        (seen.size[0] // (2 if halves else 1), seen.size[1])
+        for many in by_folder.values()
+        for seen in many
+        if seen.error is None
+    )
+    proportions = {Fraction(width, height) for width, height in widths_heights}
+    if len(proportions) != 1 or proportions & {0, 1}:
+        return []
+    (wide,) = proportions
+    # all networks for translation but U-Nets take multiples of 4
+    height, width = (
+        round(USUAL_SIDE * max(Fraction(1), times) / 4) * 4 for times in (1 / wide, wide)
+    )
+    if max(height, width) > LONGEST_SIDE:
+        return []
+    return [
+        f"all images are {wide.numerator}:{wide.denominator}, width to height, and become squares "
+        f"in training; --size {height}x{width} (height x width) keeps their shape"
+    ]
 
 
 def _unequal_pairs(by_folder: dict[str, list[_Seen]]) -> list[str]:

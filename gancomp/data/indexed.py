@@ -23,6 +23,7 @@ from gancomp.data.splits import Half, Split
 from gancomp.data.transforms import Window, choose_window, cut_window, resize, to_pixels
 from gancomp.errors import ConfigError, DataError
 from gancomp.seeding import derive_generator
+from gancomp.sizes import Size, shown_size, sides
 
 Decoded = TypeVar("Decoded")
 Picture = Image.Image | Values  # 8-bit RGB, or `(H, W, C)` in [-1, 1]
@@ -90,8 +91,8 @@ class Reader(Dataset[Sample], abc.ABC):
         self,
         split: Split,
         *,
-        size: int,
-        load_size: int,
+        size: Size,
+        load_size: Size,
         seed: int,
         flip: bool = True,
         strict: bool = False,
@@ -100,11 +101,13 @@ class Reader(Dataset[Sample], abc.ABC):
         target_pixels: PixelFormat | None = None,
     ) -> None:
         self.check(split)
-        if size < 1:
-            raise ConfigError(f"size {size}: a training crop needs at least 1 pixel")
-        if load_size < size:
+        (height, width), loaded = sides(size), sides(load_size)
+        if height < 1 or width < 1:
+            raise ConfigError(f"size {shown_size(size)}: a training crop needs at least 1 pixel")
+        if loaded[0] < height or loaded[1] < width:
             raise ConfigError(
-                f"load size {load_size} is below the training crop {size}; use at least {size}"
+                f"load size {shown_size(load_size)} is below the training crop "
+                f"{shown_size(size)}; use at least that"
             )
         self.split = split
         self.size = size
@@ -157,7 +160,7 @@ class Reader(Dataset[Sample], abc.ABC):
         """
 
     def cut(self, crop: Crop) -> Tensor:
-        """The crop's pixels: uint8 `(size, size, 3)`, or float32 `(C, size, size)` in [-1, 1].
+        """The crop's pixels: uint8 `(H, W, 3)`, or float32 `(C, H, W)` in [-1, 1].
 
         Floats are what files with a `PixelFormat` hold; they are ready for a network.
         """
@@ -169,7 +172,7 @@ class Reader(Dataset[Sample], abc.ABC):
         return window if window.dtype == torch.uint8 else window.movedim(-1, 0)
 
     def fit(self, image: Image.Image) -> Image.Image:
-        """The image as it is kept: of `load_size` x `load_size` pixels."""
+        """The image as it is kept: of `load_size` pixels."""
         return resize(image, self.load_size)
 
     def fitted(self, picture: Picture) -> Tensor:

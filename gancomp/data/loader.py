@@ -34,6 +34,7 @@ from gancomp.data.workers import (
 )
 from gancomp.errors import ConfigError, DataError
 from gancomp.seeding import derive_generator
+from gancomp.sizes import Size
 from gancomp.threads import at_most
 
 BATCHES_AHEAD = 4  # per worker: one slow file, or a checkpoint's burst of writing, is bridged
@@ -278,7 +279,7 @@ def _collate(samples: list[dict[str, Tensor] | Chosen | DataError]) -> _Batch:
 def evaluation_batches(
     files: Split | Sequence[Path],
     *,
-    size: int,
+    size: Size,
     batch_size: int,
     half: Half | None = None,
     warn: Warn = warn_on_stderr,
@@ -286,9 +287,9 @@ def evaluation_batches(
     skipped: list[Path] | None = None,
     pixels: PixelFormat | None = None,
 ) -> Iterator[tuple[list[str], Tensor]]:
-    """Names and images `(N, C, size, size)` in [-1, 1] of every readable file, in order.
+    """Names and images `(N, C, height, width)` in [-1, 1] of every readable file, in order.
 
-    Bicubic resize straight to `size` x `size`, no crop, no flip; the last batch may be smaller.
+    Bicubic resize straight to `size`, no crop, no flip; the last batch may be smaller.
 
     Args:
         files: a split, whose sources are read, or paths.

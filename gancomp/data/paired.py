@@ -22,7 +22,7 @@ from gancomp.errors import DataError
 
 
 class PairedImages(Reader):
-    """Samples `{"source", "target"}`, each uint8 `(size, size, 3)` (see `Reader.cut`).
+    """Samples `{"source", "target"}`, each uint8 `(H, W, 3)` (see `Reader.cut`).
 
     `dataset[epoch, position]` takes pair `position mod number of pairs`; both images get the same
     crop and flip, which follow from (seed, epoch, position). Where one of the two is unreadable,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gancomp.errors import DataError
+from gancomp.sizes import Size, sides
 
 Values = NDArray[np.float32]
 Raw = NDArray[Any]  # as stored
@@ -126,19 +127,20 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
     raise DataError(f"holds {dtype}; needed are integers or floating-point numbers")
 
 
-def resized(unit: Values, size: int) -> Values:
-    """`(size, size, C)`: bicubic and antialiased as Pillow has it, in floating point.
+def resized(unit: Values, size: Size) -> Values:
+    """`(height, width, C)`: bicubic and antialiased as Pillow has it, in floating point.
 
     Args:
         unit: `(H, W, C)` in [-1, 1], which the result keeps.
-        size: height and width.
+        size: of the result.
     """
-    if unit.shape[:2] == (size, size):
+    height, width = sides(size)
+    if unit.shape[:2] == (height, width):
         return unit
     channels = [
         np.asarray(
             Image.fromarray(np.ascontiguousarray(unit[..., channel])).resize(
-                (size, size), Image.Resampling.BICUBIC
+                (width, height), Image.Resampling.BICUBIC
             )
         )
         for channel in range(unit.shape[2])

@@ -15,6 +15,7 @@ from gancomp.data.indexed import Chosen, Crop, Reader, draw_numbers, first_reada
 from gancomp.data.splits import Split
 from gancomp.data.transforms import square
 from gancomp.errors import ConfigError, DataError
+from gancomp.sizes import square_side
 
 
 class SynthesisImages(Reader):
@@ -78,7 +79,7 @@ class SynthesisImages(Reader):
 
     def fit(self, image: Image.Image) -> Image.Image:
         """The square in the middle, at the training size."""
-        return square(image, self.size)
+        return square(image, square_side(self.size, "synthesis"))
 
     def choose(self, index: tuple[int, int]) -> Chosen:
         """One image, and the class of the file that was read in the end."""

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from gancomp.data.pixels import Values
+from gancomp.sizes import Size, sides
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -81,11 +82,12 @@ def _quantised(levels: Tensor) -> NDArray[np.uint8]:
     return pixels
 
 
-def resize(image: Image.Image, size: int) -> Image.Image:
-    """The image squeezed to `size` x `size` (bicubic), whatever its aspect, as CycleGAN does."""
-    if image.size == (size, size):
+def resize(image: Image.Image, size: Size) -> Image.Image:
+    """The image squeezed to `size` (bicubic), whatever its aspect, as CycleGAN does."""
+    height, width = sides(size)
+    if image.size == (width, height):
         return image
-    return image.resize((size, size), Image.Resampling.BICUBIC)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
@@ -111,7 +113,7 @@ class Window(NamedTuple):
     mirrored: bool
 
 
-def choose_window(draws: tuple[float, float, float], *, load_size: int, size: int) -> Window:
+def choose_window(draws: tuple[float, float, float], *, load_size: Size, size: Size) -> Window:
     """The crop that three numbers in [0, 1) choose: its column, its row and the flip.
 
     Args:
@@ -120,12 +122,14 @@ def choose_window(draws: tuple[float, float, float], *, load_size: int, size: in
         size: height and width of the crop, at most `load_size`.
     """
     column, row, mirror = draws
-    room = load_size - size + 1
-    return Window(top=int(row * room), left=int(column * room), mirrored=mirror < 0.5)
+    down, across = (
+        loaded - length + 1 for loaded, length in zip(sides(load_size), sides(size), strict=True)
+    )
+    return Window(top=int(row * down), left=int(column * across), mirrored=mirror < 0.5)
 
 
-def cut_window(pixels: Tensor, window: Window, size: int) -> Tensor:
-    """The window of an image, `(size, size, 3)`; a view where it is not mirrored.
+def cut_window(pixels: Tensor, window: Window, size: Size) -> Tensor:
+    """The window of an image, `(height, width, 3)`; a view where it is not mirrored.
 
     Args:
         pixels: `(H, W, 3)`.
@@ -133,5 +137,6 @@ def cut_window(pixels: Tensor, window: Window, size: int) -> Tensor:
         size: height and width of the window.
     """
     top, left, mirrored = window
-    crop = pixels[top : top + size, left : left + size]
+    height, width = sides(size)
+    crop = pixels[top : top + height, left : left + width]
     return crop.flip(1) if mirrored else crop

@@ -13,7 +13,7 @@ from gancomp.errors import DataError
 
 
 class UnpairedImages(Reader):
-    """Samples `{"source", "target"}`, each uint8 `(size, size, 3)` (see `Reader.cut`).
+    """Samples `{"source", "target"}`, each uint8 `(H, W, 3)` (see `Reader.cut`).
 
     `dataset[epoch, position]` takes source file `position mod number of sources` and a random
     target; crops and flips of the two are independent. Every random choice follows from

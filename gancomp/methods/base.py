@@ -14,6 +14,7 @@ from gancomp.engine.phases import Phase, Progress, Step
 from gancomp.losses.perceptual import PerceptualFeatures
 from gancomp.networks.base import TappedNetwork
 from gancomp.settings import OptimiserSettings
+from gancomp.sizes import Size
 from gancomp.tasks.base import Task
 
 
@@ -60,8 +61,8 @@ class Method(nn.Module, ABC):
 
     task: Task
 
-    def check_size(self, size: int) -> None:
-        """Raises ConfigError if the networks cannot work together on images of `size` pixels."""
+    def check_size(self, size: Size) -> None:
+        """Raises ConfigError if the networks cannot work together on images of `size`."""
         self.task.check_size(size)
 
     @abstractmethod

@@ -24,6 +24,7 @@ from gancomp.methods.dcd_options import DcdOptions
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.shapes import tap_sizes
 from gancomp.seeding import derive_generator
+from gancomp.sizes import Size, shown_size, sides
 from gancomp.tasks.base import Translation
 
 
@@ -62,7 +63,7 @@ class Dcd(Method):
             self.task.recorded_taps = self.teacher_connectors.taps
         self._phases = self._make_phases(ingredients)
 
-    def check_size(self, size: int) -> None:
+    def check_size(self, size: Size) -> None:
         """Refuses networks whose maps differ in size, or shrink to nothing in the discriminator.
 
         Raises:
@@ -71,8 +72,8 @@ class Dcd(Method):
         super().check_size(size)
         if self.options.lambda_dcd == 0:
             return
-        teacher = tap_sizes(self.task.generator, self.teacher_connectors.taps, (size, size))
-        student = tap_sizes(self.student, self.student_connectors.taps, (size, size))
+        teacher = tap_sizes(self.task.generator, self.teacher_connectors.taps, sides(size))
+        student = tap_sizes(self.student, self.student_connectors.taps, sides(size))
         if teacher != student:
             raise ConfigError(
                 f"--student-arch {self.student.arch}: its maps {student} differ in size from the "
@@ -84,9 +85,9 @@ class Dcd(Method):
                 tap_sizes(judge, taps, (height, width), running_statistics=True)
             except (ValueError, RuntimeError) as error:
                 raise ConfigError(
-                    f"--size {size}: the discriminator reduces the generator's {height}x{width} "
-                    "map to less than it can normalise; use a larger --size, fewer --d-layers, "
-                    "--d-norm batch, or --lambda-dcd 0"
+                    f"--size {shown_size(size)}: the discriminator reduces the generator's "
+                    f"{height}x{width} map to less than it can normalise; use a larger --size, "
+                    "fewer --d-layers, --d-norm batch, or --lambda-dcd 0"
                 ) from error
 
     def _make_connectors(self, seed: int) -> tuple[Connectors, Connectors]:

@@ -16,9 +16,10 @@ from gancomp.networks.fast import accelerate
 from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.registry import build_network
 from gancomp.settings import Json, NetworkSettings, Settings
+from gancomp.sizes import Size, in_pixels, sides
 
 NUM_RUNS = 15
-Measure = Callable[[NetworkSettings, int, torch.device], float]
+Measure = Callable[[NetworkSettings, Size, torch.device], float]
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,14 @@ def milliseconds(text: str) -> float:
     return value
 
 
-def student_latency_ms(network: NetworkSettings, size: int, device: torch.device) -> float:
+def student_latency_ms(network: NetworkSettings, size: Size, device: torch.device) -> float:
     """Median milliseconds that gancomp takes for one image with such a network.
 
     Weights do not matter for it, so they are those that a new network has.
     """
     built = build_network(network.arch, **network.arguments()).eval().to(device)
     fast = accelerate(built)
-    image_shape = (1, network.in_channels or 3, size, size)
+    image_shape = (1, network.in_channels or 3, *sides(size))
     shape = (1, built.latent_size) if isinstance(built, SynthesisGenerator) else image_shape
     with device:
         inputs = built.example_input(shape)
@@ -110,7 +111,7 @@ def fit_student(
     def latency_ms(width: int) -> float:
         return measure(replace(student, width=width), size, device)
 
-    where = f"one {size}x{size} image on {device.type}, {threads} threads"
+    where = f"one {in_pixels(size)} image on {device.type}, {threads} threads"
     choice = widest_within(budget_ms, most=settings.teacher.network.width, latency_ms=latency_ms)
     if choice is None:
         raise ConfigError(

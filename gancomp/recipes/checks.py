@@ -15,6 +15,7 @@ from gancomp.recipes import pixels, synthesis
 from gancomp.recipes.unused import refuse_foreign_options
 from gancomp.registry import DISCRIMINATORS, METHODS, NETWORKS, build_network, resolve
 from gancomp.settings import DataSettings, NetworkSettings, Settings
+from gancomp.sizes import as_size, shown_size, sides, square_side
 
 TRANSLATES, ENLARGES = "keeps their size", "enlarges images"
 SYNTHESISES = "makes images out of noise"
@@ -45,8 +46,12 @@ def check(settings: Settings) -> Any:
         )
     if schedule.epochs + schedule.decay_epochs == 0:
         problems.append("--epochs 0 --decay-epochs 0: there would be no training; raise one")
-    if data.load_size < data.size:
-        problems.append(f"--load-size {data.load_size}: must be at least --size {data.size}")
+    loaded, cut = sides(data.load_size), sides(data.size)
+    if loaded[0] < cut[0] or loaded[1] < cut[1]:
+        problems.append(
+            f"--load-size {shown_size(data.load_size)}: must be at least --size "
+            f"{shown_size(data.size)}"
+        )
     if data.task == synthesis.TASK:
         synthesis.refuse_two_families(settings)
     source = settings.teacher.source
@@ -80,8 +85,10 @@ def _check_network(label: str, network: NetworkSettings, data: DataSettings) -> 
         built = build_network(network.arch, **network.arguments())
     if isinstance(built, SynthesisGenerator) and built.resolution != data.size:
         return [f"--size {data.size}: {label} makes images of {built.resolution} pixels"]
-    size, multiple = data.size // built.scale, built.size_multiple
-    if size % multiple:
+    height, width = (length // built.scale for length in sides(data.size))
+    multiple = built.size_multiple
+    if height % multiple or width % multiple:
+        size = shown_size(as_size(height, width))
         return [f"--size {size}: {network.arch} needs a multiple of {multiple}"]
     return []
 
@@ -123,5 +130,5 @@ def refuse_too_small_images(settings: Settings, files: DatasetFiles) -> None:
     """
     scale = settings.teacher.network.scale
     if files.task == "super-resolution" and scale is not None:
-        size = settings.data.size
+        size = square_side(settings.data.size, "super-resolution")
         evaluation_crops(files.train, size=size, scale=scale, count=1, warn=lambda message: None)

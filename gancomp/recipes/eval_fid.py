@@ -63,6 +63,7 @@ from gancomp.recipes.models import Chosen, check_translates, choose
 from gancomp.recipes.pixels import opened_format, pixels_in, refuse_odd_channels
 from gancomp.recipes.scores import remember
 from gancomp.settings import Json
+from gancomp.sizes import Size, as_size, in_pixels
 
 GREY = ", grey repeated to 3 channels"
 TOLD_EVERY = 100  # images between two lines of progress
@@ -157,7 +158,7 @@ def translation_contest(request: FidRequest, chosen: Chosen, say: Say) -> Contes
     network = chosen.model.network.to(choose_device(request.device))
     source, target = formats(request, chosen, files.test, reals)
     reals = replace(reals, pixels=target)
-    size = request.size or chosen.model.header["input"]["size"][0]
+    size = request.size or as_size(*chosen.model.header["input"]["size"])
     skipped = list(files.skipped)
     fakes = translated(
         network,
@@ -169,9 +170,10 @@ def translation_contest(request: FidRequest, chosen: Chosen, say: Say) -> Contes
         pixels=source,
     )
     grey = GREY if network.settings()["out_channels"] == 1 else ""
+    resized = f"bicubic to {in_pixels(size)}"
     protocol = {
         "reals": f"native size{as_8_bits(target)}",
-        "fakes": f"all test sources, bicubic to {size}x{size}, output truncated to 8 bits{grey}",
+        "fakes": f"all test sources, {resized}, output truncated to 8 bits{grey}",
         "task": files.task,
         "direction": direction_of(chosen, request),
         "step": chosen.model.header["step"],
@@ -277,7 +279,7 @@ def translated(
     network: TappedNetwork,
     split: Split,
     *,
-    size: int,
+    size: Size,
     say: Say,
     strict: bool = False,
     skipped: list[Path] | None = None,

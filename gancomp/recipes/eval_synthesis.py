@@ -25,6 +25,7 @@ from gancomp.recipes.models import Chosen, check_generates
 from gancomp.recipes.pixels import shown
 from gancomp.recipes.sampling import Recipe, fitting_batch, sampled
 from gancomp.settings import Json
+from gancomp.sizes import shown_size
 
 NUM_FAKES = 50_000
 
@@ -61,7 +62,7 @@ def refuse_ineffective(request: FidRequest, chosen: Chosen) -> None:
     model = chosen.model.path
     given = {
         "--direction": request.direction,
-        "--size": request.size,
+        "--size": request.size and shown_size(request.size),
         "--in-range": request.in_range,
         "--out-range": request.out_range,
     }

@@ -31,6 +31,7 @@ from gancomp.recipes.pixels import opened_format, refuse_odd_channels
 from gancomp.recipes.sampling import check_seed, check_truncation
 from gancomp.recipes.translate import check_size
 from gancomp.settings import Json, PixelSettings
+from gancomp.sizes import Size
 
 Say = Callable[[str], None]
 Pixels = NDArray[np.uint8]
@@ -46,7 +47,7 @@ class FidRequest:
     real: tuple[Path, ...] = ()
     fake: Path | None = None
     real_split: str = "auto"
-    size: int | None = None
+    size: Size | None = None
     batch_size: int = 50
     save_stats: Path | None = None
     strict: bool = False

@@ -23,6 +23,7 @@ from gancomp.recipes.pixels import format_of
 from gancomp.recipes.sampling import Recipe, grid, joined, spread_classes
 from gancomp.seeding import derive_seed
 from gancomp.settings import Settings
+from gancomp.sizes import square_side
 
 NUM_SAMPLES = 4
 
@@ -44,7 +45,7 @@ def make_sampler(
         method.eval()
         with torch.no_grad():
             made = [item(sources.to(device)).cpu() for item in generators.values()]
-            shown = [resized(sources, made[0].shape[-1]), *made, *truths]
+            shown = [resized(sources, made[0].shape[-2:]), *made, *truths]
             shown = [as_colours(images) for images in shown]
         method.train()
         draw_grid(
@@ -93,7 +94,8 @@ def sample_images(settings: Settings, files: DatasetFiles) -> list[Tensor]:
     size, scale = settings.data.size, settings.teacher.network.scale
     split = files.test or files.train
     if scale is not None:
-        return enlarged_samples(split, files.train, size=size, scale=scale)
+        side = square_side(size, "super-resolution")
+        return enlarged_samples(split, files.train, size=side, scale=scale)
     _, sources = next(
         evaluation_batches(
             split.source[: 2 * NUM_SAMPLES],
@@ -119,11 +121,11 @@ def enlarged_samples(split: Split, other: Split, *, size: int, scale: int) -> li
     return [pairs["source"], pairs["target"]]
 
 
-def resized(images: Tensor, size: int) -> Tensor:
-    """The images `(N, 3, H, W)` at `size` x `size` (bicubic), within [-1, 1]."""
-    if images.shape[-1] == size:
+def resized(images: Tensor, size: torch.Size) -> Tensor:
+    """The images `(N, 3, H, W)` at `size`, height and width (bicubic), within [-1, 1]."""
+    if images.shape[-2:] == size:
         return images
-    return F.interpolate(images, (size, size), mode="bicubic").clamp(-1, 1)
+    return F.interpolate(images, size, mode="bicubic").clamp(-1, 1)
 
 
 def as_colours(images: Tensor) -> Tensor:

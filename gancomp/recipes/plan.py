@@ -32,6 +32,7 @@ from gancomp.settings import (
     Settings,
 )
 from gancomp.shrink.ratio import narrowed
+from gancomp.sizes import as_size, before_crop, square_side
 
 
 @dataclass(frozen=True)
@@ -248,12 +249,14 @@ def teacher_file(source: str) -> Path:
 
 def _with_load_size(data: Json) -> Json:
     size = data.get("size")
-    if data["task"] in ("super-resolution", synthesis.TASK):
-        return {"load_size": size} | data  # no larger than what is cut out of them
-    if "load_size" not in data and isinstance(size, int) and 8 <= size <= 4096:
-        # 286 for 256, as CycleGAN and pix2pix have it
-        return data | {"load_size": round(size * 286 / 256)}
-    return data
+    lengths: Any = size if isinstance(size, list | tuple) else [size]
+    if not all(isinstance(length, int) and 8 <= length <= 4096 for length in lengths):
+        return data  # refused with whatever else is out of the question
+    size = as_size(lengths[0], lengths[-1])
+    if data["task"] not in pixels.TRANSLATIONS:
+        # no larger than what is cut out of them
+        return {"load_size": square_side(size, f"--task {data['task']}")} | data
+    return {"load_size": before_crop(size)} | data
 
 
 def _student(teacher: NetworkSettings, given: Overrides, typed: Json, preset: Preset) -> Json:

@@ -25,6 +25,7 @@ from gancomp.recipes.models import generator_of
 from gancomp.recipes.scores import latest_fid
 from gancomp.registry import DISCRIMINATORS, build_network, network_parameters
 from gancomp.settings import Json
+from gancomp.sizes import Size, as_size, shown_size, sides, square_side
 from gancomp.threads import compute_on
 
 # what CycleGAN's generator is no original of
@@ -46,13 +47,13 @@ class Subject:
     Attributes:
         role: teacher, student, or what else it is called.
         network: in eval mode.
-        size: height and width of its input in pixels; of its output, if it makes images of noise.
+        size: of its input in pixels; of its output, if it makes images of noise.
         file: where it comes from, if from a file.
     """
 
     role: str
     network: TappedNetwork
-    size: int
+    size: Size
     file: Path | None = None
 
 
@@ -68,7 +69,7 @@ def profile_document(
     models: list[Path],
     *,
     network: TappedNetwork | None = None,
-    size: int | None = None,
+    size: Size | None = None,
     batch_size: int = 1,
     part: str | None = None,
     latency: LatencyRequest | None = None,
@@ -78,7 +79,7 @@ def profile_document(
     Args:
         models: model files or runs (a run stands for its teacher and student).
         network: instead of files, a network as built from its name.
-        size: height and width; by default what the model was trained for.
+        size: by default what the model was trained for.
         batch_size: MACs are for the whole batch.
         part: network of a multi-network checkpoint.
         latency: time the networks too.
@@ -88,9 +89,10 @@ def profile_document(
     Raises:
         ConfigError, CheckpointError: if a model cannot be opened or run at that size.
     """
-    for flag, value in (("--size", size), ("--batch-size", batch_size)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{flag} {value}: must be at least 1")
+    if size is not None and min(sides(size)) < 1:
+        raise ConfigError(f"--size {shown_size(size)}: must be at least 1")
+    if batch_size < 1:
+        raise ConfigError(f"--batch-size {batch_size}: must be at least 1")
     subjects = [_subject("network", network, size)] if network is not None else []
     if network is None:
         paths = models or [path for path in [latest_run()] if path is not None]
@@ -153,7 +155,7 @@ def network_asked_for(
     models: list[Path],
     part: str | None,
     *,
-    size: int | None = None,
+    size: Size | None = None,
     weights: bool = True,
 ) -> TappedNetwork | None:
     """The network of `--arch`, or None where files are to be profiled.
@@ -180,7 +182,7 @@ def network_asked_for(
     if models:
         raise ConfigError(f"--arch {arch}: cannot be combined with a model; give one of them")
     if size is not None and "resolution" in network_parameters(arch):
-        given["resolution"] = size
+        given["resolution"] = square_side(size, arch)
     with torch.device("cpu" if weights else "meta"):
         return build_network(arch, **given)
 
@@ -209,16 +211,16 @@ def _files(path: Path) -> list[Path]:
     return found or [generator_of(path)]
 
 
-def _from_file(path: Path, size: int | None, part: str | None) -> Subject:
+def _from_file(path: Path, size: Size | None, part: str | None) -> Subject:
     path = expanded(path)
     model = open_model(path, part)
-    own_size = model.header["input"]["size"][0]
+    own_size = as_size(*model.header["input"]["size"])
     role = model.header["role"] or "generator"
     return _subject(role, model.network, size or own_size, model.path)
 
 
 def _subject(
-    role: str, network: TappedNetwork, size: int | None, file: Path | None = None
+    role: str, network: TappedNetwork, size: Size | None, file: Path | None = None
 ) -> Subject:
     """The network at that size, by default at the one it is made for, or else at 256 pixels.
 
@@ -227,10 +229,10 @@ def _subject(
     """
     if not isinstance(network, SYNTHESIS):
         return Subject(role, network, size or 256, file)
-    if size not in (None, network.resolution):
+    if size is not None and size != network.resolution:
         raise ConfigError(
-            f"--size {size}: this {network.arch} is made for images of {network.resolution} "
-            "pixels; remove it"
+            f"--size {shown_size(size)}: this {network.arch} is made for images of "
+            f"{network.resolution} pixels; remove it"
         )
     return Subject(role, network, network.resolution, file)
 
@@ -256,7 +258,7 @@ def _input_shape(subject: Subject, batch_size: int) -> tuple[int, ...]:
     network, size = subject.network, subject.size
     if isinstance(network, SynthesisGenerator):
         return batch_size, network.latent_size
-    return batch_size, network.settings().get("in_channels", 3), size, size
+    return batch_size, network.settings().get("in_channels", 3), *sides(size)
 
 
 def profile_table(paths: list[Path]) -> None:

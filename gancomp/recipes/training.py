@@ -32,6 +32,7 @@ from gancomp.recipes.plan import Plan, student_file, teacher_file
 from gancomp.recipes.selection import Selection, divide
 from gancomp.registry import METHODS, ORIGINS, READERS, TASKS, resolve
 from gancomp.settings import Json, Settings
+from gancomp.sizes import sides
 from gancomp.tasks.base import Task, new_network
 
 
@@ -330,6 +331,7 @@ def save_generator(
     path: Path, network: TappedNetwork, plan: Plan, *, role: str, step: int, selection: str
 ) -> None:
     """Writes one generator with all that the plan knows about it."""
+    height, width = sides(plan.settings.data.size)
     save_model(
         path,
         network,
@@ -339,7 +341,7 @@ def save_generator(
         method=plan.settings.method.name,
         dataset=plan.files.name,
         direction=plan.settings.data.direction,
-        input_size=plan.settings.data.size // network.scale,
+        input_size=(height // network.scale, width // network.scale),
         extra={"selection": selection} | pixels.header_entries(plan.settings.data),
     )
 

@@ -29,6 +29,7 @@ from gancomp.recipes.models import check_translates, choose
 from gancomp.recipes.pixels import bits_lost, format_of, opened_format, pixels_in, shown
 from gancomp.recipes.train_mode import TrainMode, train_mode
 from gancomp.settings import Json, PixelSettings
+from gancomp.sizes import Size, shown_size, sides
 
 MIN_SIZE, MAX_SIZE = 8, 4096
 
@@ -40,7 +41,7 @@ class TranslateRequest:
     model: Path
     inputs: list[Path]
     out: Path
-    size: int | None = None
+    size: Size | None = None
     strict: bool = False
     device: str = "auto"
     part: str | None = None
@@ -165,10 +166,10 @@ def _format(translator: Translator, files: list[Path]) -> str:
     return fitting_format(translator.request.format, 3, "uint8")
 
 
-def check_size(size: int | None) -> None:
+def check_size(size: Size | None) -> None:
     """Raises ConfigError unless `size` is one that images can sensibly be resized to."""
-    if size is not None and not MIN_SIZE <= size <= MAX_SIZE:
-        raise ConfigError(f"--size {size}: must be from {MIN_SIZE} to {MAX_SIZE}")
+    if size is not None and not all(MIN_SIZE <= length <= MAX_SIZE for length in sides(size)):
+        raise ConfigError(f"--size {shown_size(size)}: must be from {MIN_SIZE} to {MAX_SIZE}")
 
 
 def _expand(inputs: list[Path], say: Callable[[str], None]) -> Iterator[Path]:

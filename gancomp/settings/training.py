@@ -23,6 +23,7 @@ from gancomp.settings.rules import (
     not_held_out,
     objective_is,
 )
+from gancomp.sizes import Size, as_size, read_size, sides
 
 
 @dataclass(frozen=True)
@@ -97,21 +98,25 @@ class DataSettings:
     direction: Literal["AtoB", "BtoA"] = setting(
         "AtoB", "--direction", "AtoB or BtoA.", owners=TRANSLATION, unused=NOT_TRANSLATION
     )
-    size: int = setting(
+    size: Size = setting(
         256,
         "--size",
-        "Training crop in pixels.",
+        "Training crop in pixels; translation takes HEIGHTxWIDTH too, e.g. 256x512.",
         least=8,
         most=4096,
         shown="256",
+        kind=str,
+        reads=partial(read_size, "--size"),
     )
-    load_size: int = setting(
+    load_size: Size = setting(
         286,
         "--load-size",
         "Pixels before the random crop.",
         least=8,
         most=8192,
         shown="286 for 256, in proportion",
+        kind=str,
+        reads=partial(read_size, "--load-size"),
         owners=TRANSLATION,
         unused=NOT_TRANSLATION,
     )
@@ -125,6 +130,11 @@ class DataSettings:
     )
     source: PixelSettings = field(default=PixelSettings(), metadata={"inner": SOURCE_OPTIONS})
     target: PixelSettings = field(default=PixelSettings(), metadata={"inner": TARGET_OPTIONS})
+
+    def __post_init__(self) -> None:
+        # a file may say 256 or [256, 256]: one form, so that equal settings are equal
+        for name in ("size", "load_size"):
+            object.__setattr__(self, name, as_size(*sides(getattr(self, name))))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from gancomp.networks.shapes import tap_sizes
 from gancomp.registry import build_network
 from gancomp.seeding import derive_generator
 from gancomp.settings import AdversarialSettings, NetworkSettings
+from gancomp.sizes import Size, shown_size, sides
 from gancomp.tasks.pool import FakePool
 
 
@@ -104,7 +105,7 @@ class Task(nn.Module, ABC):
     ) -> dict[str, Tensor]:
         """The discriminator's weighted terms: real, teacher fake and, if given, student fake."""
 
-    def check_size(self, size: int) -> None:
+    def check_size(self, size: Size) -> None:
         """Refuses images that a network reduces to less than it can normalise.
 
         Raises:
@@ -115,10 +116,10 @@ class Task(nn.Module, ABC):
             ("fewer --d-layers", self.discriminator),
         ):
             try:
-                tap_sizes(network, network.tap_names()[-1:], (size, size))
+                tap_sizes(network, network.tap_names()[-1:], sides(size))
             except (ValueError, RuntimeError) as error:
                 raise ConfigError(
-                    f"--size {size}: is too small for {network.arch} of this depth; "
+                    f"--size {shown_size(size)}: is too small for {network.arch} of this depth; "
                     f"use a larger --size or {flags}"
                 ) from error
 

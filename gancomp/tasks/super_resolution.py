@@ -11,6 +11,7 @@ from gancomp.losses.pixel import pixel_loss
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.shapes import tap_sizes
 from gancomp.settings import NetworkSettings
+from gancomp.sizes import Size, square_side
 from gancomp.tasks.base import Task
 
 
@@ -42,13 +43,13 @@ class SuperResolutionTask(Task):
         """The generator."""
         return {"generator": self.generator}
 
-    def check_size(self, size: int) -> None:
+    def check_size(self, size: Size) -> None:
         """Refuses crops that the generators cannot make or the discriminator cannot take.
 
         Raises:
             ConfigError: naming `--size` and what fits.
         """
-        scale = self.generator.scale
+        size, scale = square_side(size, "super-resolution"), self.generator.scale
         if size % scale:
             raise ConfigError(f"--size {size}: --scale {scale} needs a multiple of {scale}")
         try:

@@ -17,6 +17,7 @@ from gancomp.networks.stylegan2_discriminator import GROUP, apart, together
 from gancomp.networks.synthesis import Latents, SynthesisDiscriminator, SynthesisGenerator
 from gancomp.seeding import derive_seed
 from gancomp.settings import NetworkSettings
+from gancomp.sizes import Size, shown_size
 from gancomp.tasks.base import Task
 
 
@@ -102,7 +103,7 @@ class SynthesisTask(Task):
         """The discriminator."""
         return self.discriminator
 
-    def check_size(self, size: int) -> None:
+    def check_size(self, size: Size) -> None:
         """Refuses images of another size than the networks' own.
 
         Raises:
@@ -111,7 +112,8 @@ class SynthesisTask(Task):
         for network in self.players:
             if network.resolution != size:
                 raise ConfigError(
-                    f"--size {size}: {network.arch} of this run is for {network.resolution} pixels"
+                    f"--size {shown_size(size)}: {network.arch} of this run is for "
+                    f"{network.resolution} pixels"
                 )
 
     def generator_losses(self, step: Step) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,32 @@ def test_greyscale_mixed_sizes_and_repeats_are_notes(
         "trainB/: 2 different sizes, most often 24x24 (3)",
     ]
     assert report.folders["trainA"].modes == {"RGB": 6, "L": 1}
+
+
+@pytest.mark.parametrize(
+    ("size", "pairs", "hint"),
+    [
+        ((64, 32), False, "2:1, width to height, .*--size 256x512 "),
+        ((30, 40), False, "3:4, width to height, .*--size 340x256 "),
+        ((40, 60), True, "1:3, width to height, .*--size 768x256 "),
+        ((64, 32), True, None),
+        ((600, 2), False, None),
+    ],
+)
+def test_images_that_are_all_wide_or_high_are_told_the_size_that_keeps_their_shape(
+    size: tuple[int, int], pairs: bool, hint: str | None, tmp_path: Path, make_image: MakeImage
+) -> None:
+    names = ("train",) if pairs else ("trainA", "trainB")
+    for name in names:
+        (tmp_path / name).mkdir()
+        make_image(tmp_path / name / f"{name}.png", size=size)
+    report = check_folder(tmp_path, "paired" if pairs else "unpaired")
+    assert report.problems == []
+    found = [note for note in report.notes if "--size" in note]
+    assert len(found) == (hint is not None)
+    assert hint is None or re.search(hint, found[0])
+    make_image(tmp_path / names[0] / "other.png", size=(48, 48))
+    assert not [note for note in check_folder(tmp_path).notes if "--size" in note]
 
 
 def test_layout_that_is_not_understood_is_a_problem_and_files_are_still_read(

@@ -16,6 +16,7 @@ from gancomp.data.pixels import PixelFormat
 from gancomp.data.splits import Split
 from gancomp.data.unpaired import UnpairedImages
 from gancomp.losses.perceptual import load_perceptual
+from gancomp.sizes import Size, sides
 
 DEPTH, MANY = PixelFormat(1, 0, 10, "float32"), PixelFormat(5, 0, 65535, "uint16")
 
@@ -32,16 +33,17 @@ def split(folder: Path) -> Split:
     return Split(tuple(paths[0]), tuple(paths[1]))
 
 
+@pytest.mark.parametrize(("size", "load_size"), [(16, 18), ((16, 24), (18, 27))])
 @pytest.mark.parametrize("kind", [UnpairedImages, PairedImages])
 def test_cache_and_workers_change_no_sample(
-    kind: type[UnpairedImages | PairedImages], tmp_path: Path
+    kind: type[UnpairedImages | PairedImages], size: Size, load_size: Size, tmp_path: Path
 ) -> None:
     files, found = split(tmp_path), []
     for cached, workers in ((False, 0), (True, 0), (True, 1)):
         reader = kind(
             files,
-            size=16,
-            load_size=18,
+            size=size,
+            load_size=load_size,
             seed=3,
             cached=cached,
             source_pixels=DEPTH,
@@ -54,8 +56,8 @@ def test_cache_and_workers_change_no_sample(
             assert reader.cache is not None
             assert reader.cache.num_filled() == 6
     for batch in found[0]:
-        assert batch["source"].shape == (2, 1, 16, 16)
-        assert batch["target"].shape == (2, 5, 16, 16)
+        assert batch["source"].shape == (2, 1, *sides(size))
+        assert batch["target"].shape == (2, 5, *sides(size))
         assert batch["source"].dtype == torch.float32
         assert batch["source"].abs().max() <= 1
         if kind is PairedImages:  # the same window of both

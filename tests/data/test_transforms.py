@@ -80,6 +80,9 @@ def test_uint8_refuses_wrong_rank_and_nan(images: tuple[int, ...], reason: str) 
 
 def test_resize_squeezes_whatever_the_aspect() -> None:
     assert resize(coordinates(30, 10), 16).size == (16, 16)
+    assert resize(coordinates(30, 10), (8, 20)).size == (20, 8)
+    image = coordinates(20, 8)
+    assert resize(image, (8, 20)) is image
 
 
 def test_floats_of_a_batch_are_those_of_each_image_and_keep_the_layout_of_pixels() -> None:
@@ -109,6 +112,19 @@ def test_crop_reaches_every_corner(
     crop = cut_window(to_pixels(coordinates(12, 12)), window, 8)
     assert tuple(crop[0, 0, :2].tolist()) == corner
     assert crop.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("mirror", [0.1, 0.9])
+@pytest.mark.parametrize(
+    ("place", "corner"), [((0.0, 0.0), (0, 0)), ((0.999, 0.0), (6, 0)), ((0.5, 0.999), (3, 2))]
+)
+def test_a_crop_need_not_be_square_and_reaches_every_corner(
+    place: tuple[float, float], corner: tuple[int, int], mirror: float
+) -> None:
+    window = choose_window((*place, mirror), load_size=(10, 22), size=(8, 16))
+    crop = cut_window(to_pixels(coordinates(22, 10)), window, (8, 16))
+    assert crop.shape == (8, 16, 3)
+    assert tuple(crop[0, -1 if mirror < 0.5 else 0, :2].tolist()) == corner
 
 
 def test_flip_mirrors_left_and_right() -> None:
