@@ -127,7 +127,7 @@ def bench_table(documents: list[Json]) -> str:
                     [
                         document["machine"]["device"],
                         size,
-                        "literal" if name == "literal" else "gancomp",
+                        name if name in ("literal", "released") else "gancomp",
                         side["format"],
                         "compiled" if side["compiled"] else "plain",
                         f"{row['median_ms']:.1f}",

@@ -81,7 +81,7 @@ def bench_train(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Time the joint DCD training step beside the same step written plainly.
+    """Time the joint DCD training step beside the same step written plainly, and DCD's own.
 
     Example: gancomp bench train --size 256 --batch-size 1 --threads 2
     """

@@ -100,7 +100,7 @@ def bench_data(request: DataBench, say: Callable[[str], None]) -> Json:
             our_batches(request, new_reader(request, split, load_size)), request.num_steps
         ),
     }
-    timed = time_in_turns(contestants, num_runs=request.rounds, warm_up=1)
+    timed = time_in_turns(contestants, num_runs=request.rounds, warm_up=1, processor=None)
     streams = {
         LITERAL: literal,
         OURS: warm,

@@ -1,4 +1,4 @@
-"""The joint DCD step on unpaired data, written plainly, the way released code of the family is.
+"""The joint DCD step on unpaired data, written plainly.
 
 It is what `gancomp bench train` times gancomp's step against, and what the tests hold its losses
 and gradients to. Nothing is shared: the teacher translates once more for the student, images pass

@@ -71,6 +71,8 @@ def rows(
             "runs": latency.num_runs,
             "images_per_second": round(num_images / latency.median_ms * 1e3, 4),
         }
+        if latency.processor_ms is not None:
+            result[name]["processor_ms"] = round(latency.processor_ms, 3)
         if peak_memory_mb is not None:
             result[name]["peak_memory_mb"] = round(peak_memory_mb[name], 1)
     return result
@@ -82,6 +84,16 @@ def speedups(timed: Mapping[str, Latency], *, of: str) -> dict[str, float]:
         name: round(latency.median_ms / timed[of].median_ms, 3)
         for name, latency in timed.items()
         if name != of
+    }
+
+
+def processor_speedups(timed: Mapping[str, Latency], *, of: str) -> dict[str, float]:
+    """How many times less processor time `of` takes than each other one, where it was measured."""
+    ours = timed[of].processor_ms
+    return {
+        name: round(latency.processor_ms / ours, 3)
+        for name, latency in timed.items()
+        if name != of and ours and latency.processor_ms is not None
     }
 
 
@@ -110,7 +122,9 @@ def by_operator(
 
 def show(document: Json) -> None:
     """Prints a benchmark's document as a table, the machine below it."""
-    titles = ["", "median ms", "min to max", "images/s", f"{document['of']} is faster by"]
+    titles = ["", "median ms", "min to max", "images/s", "faster by"]
+    worked = document["processor_speedup"]
+    with_processor = any("processor_ms" in row for row in document["contestants"].values())
     with_memory = any("peak_memory_mb" in row for row in document["contestants"].values())
     table = []
     for name, row in document["contestants"].items():
@@ -122,10 +136,18 @@ def show(document: Json) -> None:
             f"{row['images_per_second']:.2f}",
             "" if ratio is None else f"{ratio:.2f}x",
         ]
+        if with_processor:
+            line.append(f"{row['processor_ms']:.1f}" if "processor_ms" in row else "")
+            line.append(f"{worked[name]:.2f}x" if name in worked else "")
         if with_memory:
             line.append(f"{row['peak_memory_mb']:.0f}" if "peak_memory_mb" in row else "")
         table.append(line)
-    console.print_table(titles + ["peak MiB"] * with_memory, table)
+    titles += ["processor ms", "less by"] * with_processor + ["peak MiB"] * with_memory
+    console.print_table(titles, table)
+    console.stdout.print(
+        f"{document['of']} is faster than the others by so much"
+        + (", and its processor time is less by so much" if with_processor else "")
+    )
     facts = document["machine"]
     console.stdout.print(
         f"{document['what']}; {facts['device']}, {facts['threads']} threads, "
@@ -162,5 +184,6 @@ def document(
         "of": of,
         "contestants": rows(timed, num_images=num_images, peak_memory_mb=peak_memory_mb),
         "speedup": speedups(timed, of=of),
+        "processor_speedup": processor_speedups(timed, of=of),
         "machine": machine(device),
     }

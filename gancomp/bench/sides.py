@@ -16,9 +16,10 @@ from gancomp.engine.device import peak_memory_mb
 from gancomp.engine.speed import give_back_memory
 from gancomp.errors import RunError
 from gancomp.memory import physical_memory
-from gancomp.metrics.latency import Latency, time_in_turns
+from gancomp.metrics.latency import Latency, processor_seconds, time_in_turns
 
-MEMORY, REST, PROFILE = "memory", "rest", "profile"  # orders beside the names of runs
+MEMORY, REST, PROFILE = "memory", "rest", "profile"
+PROCESSOR = "processor"  # orders beside the names of runs
 CROWDED = 0.8  # of the memory; what an allocator keeps in reserve is not counted
 CONTEXT_MB = 1024.0  # that a process has on a GPU, beside its tensors
 Runs = Mapping[str, Callable[[], Any]]
@@ -40,8 +41,9 @@ class Side:
         """Gives an order, whose answer has to be fetched.
 
         Args:
-            order: the name of a run; `MEMORY` for the peak memory in MiB; `PROFILE` and a run's
-                name for milliseconds by operator; `REST` to give memory back.
+            order: the name of a run; `MEMORY` for the peak memory in MiB; `PROCESSOR` for the
+                seconds that processors have worked; `PROFILE` and a run's name for milliseconds by
+                operator; `REST` to give memory back.
 
         Raises:
             RunError: if the process has ended.
@@ -114,6 +116,8 @@ def _obey(order: str, runs: Runs, device: torch.device) -> Any:
     kind, _, name = order.partition(" ")
     if order == MEMORY:
         return peak_memory_mb(device)
+    if order == PROCESSOR:
+        return processor_seconds()
     if order == REST:
         torch.cuda.empty_cache()  # does nothing where CUDA was not used
         return give_back_memory()
@@ -162,6 +166,7 @@ def take_turns(
         # memory that was given back must be found again first, by a run that is not timed
         before=(lambda number: runs[number]()) if crowded else None,
         after=(lambda number: sides[turns[int(number)][1]].ask(REST)) if crowded else None,
+        processor=lambda number: float(sides[turns[int(number)][1]].ask(PROCESSOR)),
     )
     latencies = dict(zip(turns, timed.values(), strict=True))
     return {order: {name: latencies[order, name] for name in sides} for order in orders}

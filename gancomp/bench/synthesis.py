@@ -167,7 +167,10 @@ def full_step(phases: Mapping[str, Latency]) -> Latency:
         amortised({turn: getattr(latency, name) for turn, latency in phases.items()})
         for name in ("median_ms", "min_ms", "max_ms")
     )
-    return Latency(median, least, most, phases[GENERATOR].num_runs)
+    worked = {turn: latency.processor_ms for turn, latency in phases.items()}
+    known = {turn: value for turn, value in worked.items() if value is not None}
+    processor = amortised(known) if len(known) == len(worked) else None
+    return Latency(median, least, most, phases[GENERATOR].num_runs, processor)
 
 
 def lazy_costs(times: Mapping[str, float], cycle_ms: float) -> Json:

@@ -1,4 +1,4 @@
-"""`gancomp bench train`: the joint DCD step beside the same step written plainly."""
+"""`gancomp bench train`: the joint DCD step beside the same step written plainly, and DCD's own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gancomp.bench import report
 from gancomp.bench.literal import LiteralStep
+from gancomp.bench.released import ReleasedStep
 from gancomp.bench.sides import MEMORY, PROFILE, REST, Runs, Side, ask_all, open_side, take_turns
 from gancomp.data.images import say_on_stderr
 from gancomp.engine.device import choose_device
@@ -42,7 +43,8 @@ from gancomp.settings import AdversarialSettings, Json, NetworkSettings, Optimis
 from gancomp.tasks.base import new_network
 from gancomp.tasks.unpaired import UnpairedTask
 
-OURS, PLAIN = "gancomp", "literal"
+OURS, PLAIN, RELEASED = "gancomp", "literal", "released"
+OTHERS = {PLAIN: LiteralStep, RELEASED: ReleasedStep}
 STEP = "step"  # the one run of each side
 LEAST_SIZE = 96  # pixels: the discriminator judges maps of a quarter of it, too
 FORMATS = ("fp32", "tf32", "bf16")  # of a convolution's operands; tf32 is PyTorch's habit on a GPU
@@ -66,14 +68,14 @@ class Contestant:
 
     Attributes:
         name: in the document.
-        literal: the step written plainly, to which no other switch applies.
+        way: how the step is written; to `PLAIN` and `RELEASED` no other switch applies.
         without: names out of `OPTIMISATIONS` that are switched off.
         precision: as `--precision`.
         tf32: whether float32 convolutions on a GPU may round their operands; training does.
     """
 
     name: str
-    literal: bool = False
+    way: str = OURS
     without: frozenset[str] = frozenset()
     precision: str = "fp32"
     tf32: bool = True
@@ -83,7 +85,7 @@ class Contestant:
         rounded = "tf32" if self.tf32 and device.type == "cuda" else "fp32"
         return {
             "format": rounded if self.precision == "fp32" else self.precision,
-            "compiled": not self.literal and "compile" not in self.without,
+            "compiled": self.way == OURS and "compile" not in self.without,
         }
 
 
@@ -147,7 +149,7 @@ class TrainRequest:
 
 
 def bench_train(request: TrainRequest, say: Callable[[str], None]) -> Json:
-    """Times gancomp's joint DCD step beside the literal one, each in a process of its own.
+    """Times gancomp's joint DCD step beside the literal and the released one, each in a process.
 
     Returns: the document of `bench train --json`: images/s, peak memory, and how far the losses of
         the first step are apart, relative to the literal ones.
@@ -160,7 +162,7 @@ def bench_train(request: TrainRequest, say: Callable[[str], None]) -> Json:
     compiled = device.type == "cuda" if request.compiled is None else request.compiled
     off = frozenset() if compiled else frozenset({"compile"})
     ours = Contestant(OURS, without=off)
-    main = [Contestant(PLAIN, literal=True), ours]
+    main = [*(Contestant(way, way=way) for way in OTHERS), ours]
     if request.bf16:
         main.append(replace(ours, name=f"{OURS}, bf16", precision="bf16"))
     if request.grid:
@@ -215,7 +217,7 @@ def _details(measured: _Measured, slower_by: dict[str, float]) -> Json:
     differences = {
         name: max(abs(losses[term] - value) / abs(value) for term, value in plain.items())
         for name, losses in measured.first.items()
-        if name != PLAIN
+        if name not in OTHERS  # the released step is another one
     }
     notes = [
         f"largest relative difference of a loss from the literal step's, {name}: {value:.1e}"
@@ -306,12 +308,12 @@ def _prepare(request: TrainRequest, contestant: Contestant) -> tuple[Runs, torch
     report.use_threads(request.threads)
     without = contestant.without
     torch.backends.cudnn.allow_tf32 = contestant.tf32
-    if not contestant.literal and "kept_memory" not in without and device.type == "cpu":
+    if contestant.way == OURS and "kept_memory" not in without and device.type == "cpu":
         keep_freed_memory()
     method = build(request).to(device)
     batch = {name: images.to(device) for name, images in made_up_images(request).items()}
-    if contestant.literal:
-        step = LiteralStep(method, OptimiserSettings())
+    if contestant.way in OTHERS:
+        step = OTHERS[contestant.way](method, OptimiserSettings())
         return {STEP: partial(step.step, batch["source"], batch["target"])}, device
     optimise(method, without)
     if "channels_last" not in without:

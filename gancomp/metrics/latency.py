@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,12 +23,20 @@ class Latency:
         min_ms: fastest run.
         max_ms: slowest run; far from the median on a busy machine.
         num_runs: runs that were timed, after the warm-up.
+        processor_ms: median time of all processors together, None if it was not measured; beside
+            other work it says more than the time that passes.
     """
 
     median_ms: float
     min_ms: float
     max_ms: float
     num_runs: int
+    processor_ms: float | None = None
+
+
+def processor_seconds(_: str = "") -> float:
+    """Time that processors have worked for this process, and for its children that have ended."""
+    return time.process_time() + sum(os.times()[2:4])  # the latter in ticks of 10 ms
 
 
 def time_in_turns(
@@ -38,6 +47,7 @@ def time_in_turns(
     device: torch.device | None = None,
     before: Callable[[str], object] | None = None,
     after: Callable[[str], object] | None = None,
+    processor: Callable[[str], float] | None = processor_seconds,
 ) -> dict[str, Latency]:
     """Times each contestant, one after the other in every round (A B A B ...).
 
@@ -50,21 +60,33 @@ def time_in_turns(
         device: waited for before and after each run, as a GPU works behind our back.
         before: called with the contestant's name before each run, untimed.
         after: likewise after each run.
+        processor: seconds that processors have worked for the contestant so far, by its name; None
+            if nobody knows.
 
     Returns: one latency per contestant, in their order.
     """
     times_ms: dict[str, list[float]] = {name: [] for name in contestants}
+    worked_ms: dict[str, list[float]] = {name: [] for name in contestants}
     for index in range(warm_up + num_runs):
         for name, run in contestants.items():
             if before is not None:
                 before(name)
+            worked = processor(name) if processor is not None else 0.0
             elapsed_ms = _time_ms(run, device)
+            worked = processor(name) - worked if processor is not None else 0.0
             if after is not None:
                 after(name)
             if index >= warm_up:
                 times_ms[name].append(elapsed_ms)
+                worked_ms[name].append(worked * 1e3)
     return {
-        name: Latency(statistics.median(kept), min(kept), max(kept), num_runs)
+        name: Latency(
+            statistics.median(kept),
+            min(kept),
+            max(kept),
+            num_runs,
+            None if processor is None else statistics.median(worked_ms[name]),
+        )
         for name, kept in times_ms.items()
     }
 

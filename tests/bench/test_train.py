@@ -209,11 +209,12 @@ def test_the_document_names_both_sides_with_times_memory_and_the_difference_of_t
         size=96, width=4, d_width=2, batch_size=2, rounds=1, warm_up=0, device="cpu", threads=1
     )
     document = bench_train(replace(request, grid=True), said.append)
-    assert len(said) == 3
+    assert len(said) == 4
     assert (document["bench"], document["of"]) == ("train", "gancomp")
     assert "96 px, batch 2, teacher mobile-resnet9 4, student 1" in document["what"]
     assert document["sides"] == {
         "literal": {"format": "fp32", "compiled": False},
+        "released": {"format": "fp32", "compiled": False},
         "gancomp": {"format": "fp32", "compiled": False},
         "gancomp, bf16, plain": {"format": "bf16", "compiled": False},
     }
@@ -222,8 +223,10 @@ def test_the_document_names_both_sides_with_times_memory_and_the_difference_of_t
         assert row["runs"] == 1
         assert 0 < row["min_ms"] == row["median_ms"] == row["max_ms"]
         assert row["images_per_second"] == pytest.approx(2e3 / row["median_ms"], rel=1e-2)
+        assert row["processor_ms"] > 0
         assert row["peak_memory_mb"] > 100
-    assert set(document["speedup"]) == {"literal", "gancomp, bf16, plain"}
+    assert set(document["speedup"]) == {"literal", "released", "gancomp, bf16, plain"}
+    assert document["processor_speedup"].keys() == document["speedup"].keys()
     assert set(document["loss_difference"]) == {"gancomp", "gancomp, bf16, plain"}
     assert 0 <= document["loss_difference"]["gancomp"] <= 1e-4
     assert document["slower_by"] == document["profile"] == document["failed"] == {}
@@ -286,7 +289,7 @@ def test_on_a_gpu_the_grid_has_each_number_format_plain_and_compiled_once() -> N
         "gancomp, bf16, plain",
         "gancomp, bf16, compiled",
     ]
-    literal = Contestant("literal", literal=True)
+    literal = Contestant("literal", way="literal")
     assert literal.describe(gpu) == {"format": "tf32", "compiled": False}
 
 

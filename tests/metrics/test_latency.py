@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 from gancomp.metrics.latency import time_in_turns
 
 
@@ -15,3 +17,36 @@ def test_contestants_take_turns_and_only_their_own_runs_are_framed_by_before_and
     turn = [f"{when} {name}" for name in "ab" for when in ("before", "run", "after")]
     assert seen == turn * 3
     assert {name: latency.num_runs for name, latency in timed.items()} == {"a": 2, "b": 2}
+
+
+def test_processor_time_is_the_median_of_what_each_contestant_says_it_used() -> None:
+    used = {"a": iter([0.0, 9.0, 9.0, 9.5, 9.5, 11.5]), "b": iter([0.0, 1.0] * 3)}
+    timed = time_in_turns(
+        {"a": lambda: None, "b": lambda: None},
+        num_runs=2,
+        warm_up=1,
+        processor=lambda name: next(used[name]),
+    )
+    assert {name: latency.processor_ms for name, latency in timed.items()} == {
+        "a": 1250.0,  # of 500 and 2000, without the warm-up
+        "b": 1000.0,
+    }
+
+
+def test_work_counts_as_processor_time_and_waiting_does_not() -> None:
+    def work() -> None:
+        ends = time.process_time() + 0.1
+        while time.process_time() < ends:
+            pass
+
+    timed = time_in_turns({"work": work, "wait": lambda: time.sleep(0.1)}, num_runs=1, warm_up=0)
+    worked, waited = (timed[name].processor_ms for name in ("work", "wait"))
+    assert worked is not None
+    assert waited is not None
+    assert worked >= 80  # the system's clock has ticks of 10 ms
+    assert waited <= 50
+
+
+def test_where_nobody_knows_the_processor_time_none_is_stated() -> None:
+    timed = time_in_turns({"a": lambda: None}, num_runs=1, warm_up=0, processor=None)
+    assert timed["a"].processor_ms is None
