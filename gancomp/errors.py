@@ -130,6 +130,8 @@ def explain_memory(error: BaseException) -> str | None:
     """One line if `error` says that there was not enough memory, else None."""
     if not isinstance(error, MemoryError | RuntimeError | ImportError):
         return None
+    while isinstance(error, ImportError) and isinstance(error.__cause__, ImportError):
+        error = error.__cause__  # NumPy wraps the reason in a page of advice on other causes
     text = " ".join(str(error).split())
     if type(error).__name__ == "OutOfMemoryError":  # of a GPU, in torch's words
         return f"{text}; use a smaller --size, --batch-size or --width"

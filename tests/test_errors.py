@@ -80,6 +80,15 @@ def test_too_little_memory_is_one_line_with_a_way_out(
     assert explain_memory(RuntimeError("a defect")) is None
 
 
+def test_of_an_import_that_had_no_memory_only_the_reason_is_told() -> None:
+    reason = ImportError("libopenblas.so: failed to map segment from shared object")
+    page = ImportError("IMPORTANT: PLEASE READ THIS FOR ADVICE. The original error: " + str(reason))
+    page.__cause__ = reason
+    told = explain_memory(page)
+    assert told is not None
+    assert told.startswith(f"not enough memory ({reason}); ")
+
+
 @pytest.mark.parametrize("name", ["x" * 300, "loop", "file/inside"])
 @pytest.mark.parametrize(
     "command",
