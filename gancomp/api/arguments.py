@@ -18,7 +18,9 @@ from gancomp.options import all_options, gather, options_for
 from gancomp.paths import expanded
 from gancomp.records import shown
 from gancomp.settings import Overrides
+from gancomp.sizes import Size, as_size, read_size, shown_size
 
+SIZES = ("size", "load_size")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -72,6 +74,8 @@ def refused(field: str, message: str) -> ConfigError:
 
 
 def _as_typed(option: Option, value: Any) -> Any:
+    if option.parameter in SIZES:
+        return shown_size(as_pixels(option.parameter, value))
     if option.reads is not None:
         return _text(value)
     return of_type(option.parameter, value, option.kind)
@@ -82,7 +86,23 @@ def _text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
+def as_pixels(name: str, value: Any) -> Size:
+    """A size given as 256, (256, 512) or "256x512".
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return as_size(*(of_type(name, side, int) for side in value))
+    if isinstance(value, str):
+        return read_size(f"--{name.replace('_', '-')}", value)
+    side: int = of_type(name, value, int)
+    return side
+
+
 def _as_hinted(name: str, value: Any, hint: Any) -> Any:
+    if name in SIZES:
+        return as_pixels(name, value)
     if typing.get_origin(hint) is not tuple:
         return of_type(name, value, hint)
     kind = typing.get_args(hint)[0]

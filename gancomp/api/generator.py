@@ -35,6 +35,7 @@ from gancomp.recipes.models import check_generates, check_translates, choose
 from gancomp.recipes.sampling import Recipe, fitting_batch, sampled
 from gancomp.recipes.train_mode import train_mode as in_train_mode
 from gancomp.recipes.translate import check_size
+from gancomp.sizes import Size
 
 Pixels = NDArray[np.uint8]
 Images = TypeVar(
@@ -78,7 +79,7 @@ class Generator:
         self,
         images: Images,
         *,
-        size: int | None = None,
+        size: Size | None = None,
         train_mode: bool = False,
         dropout: float | None = None,
     ) -> Images:
@@ -91,7 +92,7 @@ class Generator:
             images: uint8 arrays `(H, W, 3)` or `(N, H, W, 3)`, PIL images (of any mode, turned as
                 their EXIF data say), a list of either; or a float tensor `(N, C, H, W)` in
                 [-1, 1]. Any height and width.
-            size: of pictures: resized to this square first.
+            size: of pictures: resized to this side, or height and width, first.
             train_mode: as pix2pix's test script: dropout on, norms by each image's statistics.
             dropout: its rate then; by default the model's own.
 
@@ -167,7 +168,7 @@ class Generator:
     def profile(
         self,
         *,
-        size: int | None = None,
+        size: Size | None = None,
         batch_size: int = 1,
         latency: bool = False,
         device: str | None = None,
@@ -205,7 +206,7 @@ class Generator:
             )
         check_translates(self._model, str(self.path))
 
-    def _picture(self, image: Any, size: int | None, run: Run) -> Any:
+    def _picture(self, image: Any, size: Size | None, run: Run) -> Any:
         """One PIL image or array, in its own kind."""
         if isinstance(image, Image.Image):
             return Image.fromarray(self._pixels(as_rgb_image(image), size, run))
@@ -216,7 +217,7 @@ class Generator:
             raise refused("images", f"images: an array of {image.dtype}, shape {shape}; {KINDS}")
         return self._pixels(Image.fromarray(np.ascontiguousarray(image)), size, run)
 
-    def _pixels(self, picture: Image.Image, size: int | None, run: Run) -> Pixels:
+    def _pixels(self, picture: Image.Image, size: Size | None, run: Run) -> Pixels:
         """`(H, W, 3)`: cut to 8 bits as FID has it, or, if enlarged, rounded as PSNR has it."""
         settings = self.network.settings()
         channels = settings["in_channels"], settings["out_channels"]
@@ -233,7 +234,7 @@ class Generator:
         pixels: Pixels = to_uint8(run(to_tensor(picture)[None]))[0]
         return pixels
 
-    def _tensor(self, images: Tensor, size: int | None, run: Run) -> Tensor:
+    def _tensor(self, images: Tensor, size: Size | None, run: Run) -> Tensor:
         channels = self.network.settings()["in_channels"]
         fits = images.is_floating_point() and images.ndim == 4 and images.shape[1] == channels
         if not fits or not images.numel():

@@ -17,6 +17,7 @@ from gancomp.recipes.eval_fid import eval_fid
 from gancomp.recipes.export import export as export_recipe
 from gancomp.recipes.fid_request import FidRequest
 from gancomp.recipes.profile import latency_asked_for, network_asked_for, profile_document
+from gancomp.sizes import Size
 
 Place = str | os.PathLike[str]
 
@@ -53,7 +54,7 @@ def profile(
     in_channels: int | None = None,
     blocks: int | None = None,
     scale: int | None = None,
-    size: int | None = None,
+    size: Size | None = None,
     batch_size: int = 1,
     latency: bool = False,
     device: str | None = None,
@@ -71,7 +72,7 @@ def profile(
         in_channels: its input channels.
         blocks: its residual blocks.
         scale: enlarges so often.
-        size: height and width in pixels; by default the model's own.
+        size: side, or height and width, in pixels; by default the model's own.
         batch_size: images per pass.
         latency: time forward passes on this machine, too.
         device: for `latency`; by default auto.
