@@ -9,7 +9,7 @@ from typing import Any
 
 from gancomp.declare import Option, options_of
 from gancomp.errors import ConfigError
-from gancomp.registry import METHODS, options_type, trains_alone
+from gancomp.registry import METHODS, ORIGINS, options_type, trains_alone
 from gancomp.settings import Json, Overrides, Settings
 
 
@@ -24,7 +24,7 @@ def all_options() -> tuple[Option, ...]:
     for option in (*options_of(Overrides), *options_of(Settings)):
         rows[option.name] = option
     for name in METHODS:
-        for option in method_options(name):
+        for option in _options_unless_broken(name):
             known = rows.setdefault(option.name, option)
             if (known.kind, known.setting) != (option.kind, option.setting):
                 raise ConfigError(
@@ -47,6 +47,16 @@ ORDER = (
     "Selection",
     "Run",
 )
+
+
+def _options_unless_broken(name: str) -> list[Option]:
+    """None of a plug-in that fails: whoever chooses it is told, everybody else can go on."""
+    try:
+        return method_options(name)
+    except ConfigError:
+        if ("methods", name) in ORIGINS:
+            return []
+        raise
 
 
 def method_options(name: str) -> list[Option]:

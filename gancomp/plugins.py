@@ -5,6 +5,7 @@ Code is loaded because a person installed it or named it, never because a model,
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gancomp.errors import ConfigError
+from gancomp.errors import ConfigError, printable
 from gancomp.options import all_options
 from gancomp.paths import expanded
 from gancomp.registry import ORIGINS, TABLES
@@ -96,18 +97,30 @@ def _add_file(text: str) -> bool:
     for table, lines in tables.items():
         if table not in TABLES:
             raise ConfigError(f"{FLAG} {text}: no table {table}; known: {', '.join(TABLES)}")
+        if not isinstance(lines, Mapping):
+            raise ConfigError(f"{FLAG} {text}: {table} should be a mapping of names to things")
         for name, thing in lines.items():
+            _check_line(text, table, name, thing)
             attribute = f"{LINES}_{table}_{name}"
             setattr(module, attribute, thing)
             _add(table, name, f"{module.__name__}:{attribute}", f"the file {path.name}")
     return True
 
 
+def _check_line(text: str, table: str, name: Any, thing: Any) -> None:
+    fits = isinstance(name, str) and callable(thing)
+    if not fits or (table == "methods" and not hasattr(thing, "Options")):
+        raise ConfigError(
+            f"{FLAG} {text}: {table} has {printable(str(name))}, which is none of these; see "
+            "examples/extending.md"
+        )
+
+
 def _run_file(path: Path, typed: str) -> ModuleType:
-    name = f"gancomp_plugin_{path.stem}"
-    known = sys.modules.get(name)
-    if known is not None and getattr(known, "__file__", None) == str(path):
-        return known
+    # two files may have one name
+    name = f"gancomp_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
     if not path.is_file():
         raise ConfigError(f"{FLAG} {typed}: no such file; give the .py file of a plug-in")
     spec = importlib.util.spec_from_file_location(name, path)
@@ -117,7 +130,7 @@ def _run_file(path: Path, typed: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise ConfigError(f"{FLAG} {typed}: fails ({type(error).__name__}: {error})") from error
     return module

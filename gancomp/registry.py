@@ -133,7 +133,19 @@ def resolve(table: Mapping[str, str], kind: str, name: str) -> Any:
         hint = f"did you mean {close[0]}? " if close else ""
         raise ConfigError(f"{kind} {name}: unknown; {hint}Known: {', '.join(table)}")
     module, _, attribute = table[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    origin = next(
+        (ORIGINS[key, name] for key in TABLES if TABLES[key] is table and (key, name) in ORIGINS),
+        None,
+    )
+    if origin is None:
+        return getattr(importlib.import_module(module), attribute)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        raise ConfigError(
+            f"{kind} {name}: {origin}, which adds it, fails ({type(error).__name__}: {error}); "
+            "fix or uninstall it"
+        ) from error
 
 
 def network_parameters(arch: str) -> list[str]:

@@ -124,7 +124,8 @@ def test_a_foreign_layout_of_a_plug_in_opens(
     named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     load_plugins([])
-    sys.modules["gancomp_plugin_gancomp_sharp"].make_checkpoint(tmp_path / "theirs.pth")
+    module = next(name for name in sys.modules if name.startswith("gancomp_plugin_gancomp_sharp"))
+    sys.modules[module].make_checkpoint(tmp_path / "theirs.pth")
     outcome = run_command(capsys, "profile", tmp_path / "theirs.pth", "--json")
     assert outcome.document["models"][0]["arch"] == "plain-net"
 
@@ -160,7 +161,14 @@ def test_a_run_never_loads_code_by_itself(tmp_path: Path) -> None:
         ("x = 1", "adds nothing"),
         ("GANCOMP = {'method': {'a': 1}}", "no table method; known: methods, "),
         ("1 / 0", "fails (ZeroDivisionError: division by zero)"),
-        ("GANCOMP = {'methods': {'dcd': object}}", "adds dcd to methods, which gancomp itself has"),
+        (
+            "class M: Options = None\nGANCOMP = {'methods': {'dcd': M}}",
+            "adds dcd to methods, which gancomp itself has",
+        ),
+        ("GANCOMP = {'methods': ['x']}", "methods should be a mapping"),
+        ("GANCOMP = {'methods': {'x': 5}}", "methods has x, which is none of these"),
+        ("GANCOMP = {'networks': {5: 6}}", "networks has 5, which is none of these"),
+        ("raise SystemExit(3)", "fails (SystemExit: 3)"),
     ],
 )
 def test_a_file_that_is_no_plug_in_is_one_line(
@@ -170,7 +178,6 @@ def test_a_file_that_is_no_plug_in_is_one_line(
     if content is not None:
         file.write_text(content)
     outcome = run_command(capsys, "methods", "--plugin", file)
-    sys.modules.pop("gancomp_plugin_mine", None)
     assert outcome.status == 2
     assert said in outcome.err
     assert len(outcome.err.splitlines()) == 1
@@ -187,3 +194,30 @@ def test_all_lines_go_again(named: str) -> None:
     assert resolve(METHODS, "--method", "sharp").name == "sharp"
     forget_plugins()
     assert before == TABLES
+
+
+def test_two_files_may_have_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [tmp_path / folder / "mine.py" for folder in "ab"]
+    for file in files:
+        file.parent.mkdir()
+        content = FILE.read_text().replace("GANCOMP = {", "UNUSED = {")
+        name = f"sharp-{file.parent.name}"
+        file.write_text(f"{content}\nGANCOMP = {{'methods': {{'{name}': Sharp}}}}\n")
+    typed = [word for file in files for word in ("--plugin", str(file))]
+    rows = run_command(capsys, "methods", "--json", *typed).document["methods"]
+    assert [row["name"] for row in rows][-2:] == ["sharp-a", "sharp-b"]
+
+
+def test_a_broken_package_is_told_to_who_chooses_it_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "broken-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[gancomp.methods]\nbrk = nosuchmodule:Thing\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert run_command(capsys, "distill", "--help").status == 0
+    assert run_command(capsys, "profile", "--arch", "mobile-resnet6").status == 0
+    outcome = run_command(capsys, "methods", "brk")
+    assert outcome.status == 2
+    assert "brk: the package broken, which adds it, fails (ModuleNotFoundError" in outcome.err

@@ -12,10 +12,13 @@ import pickle
 import pickletools
 from argparse import Namespace
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import IO, Any
 
 MAX_STEPS = 4_000_000  # instructions; a checkpoint of a thousand tensors has some 30,000
+SPARE = 1 << 20  # bytes that calls may copy beyond what was read
+SIZED = (bytes, bytearray, str, list, tuple, set, frozenset, dict)
+PLAIN = (str, bytes, int, float, bool, type(None))
 MARK = object()
 
 
@@ -47,6 +50,22 @@ class UnknownNameError(pickle.UnpicklingError):
         self.name, self.texts = name, texts
 
 
+def keys(items: Iterable[Any]) -> list[Any]:
+    """`items`, if they may be keys or members of a set.
+
+    Python hashes those, which goes down into tuples without a limit: deep ones end the process.
+
+    Raises:
+        ValueError: unless they are plain values, or tuples of plain values.
+    """
+    found = list(items)
+    for item in found:
+        for part in item if isinstance(item, tuple) else (item,):
+            if not isinstance(part, PLAIN):
+                raise ValueError(f"a {type(part).__name__} within a key")
+    return found
+
+
 class Reader:
     """Interprets one pickle after another from a file.
 
@@ -63,7 +82,7 @@ class Reader:
         storage: Callable[[Any], Any] | None = None,
     ) -> None:
         self._file, self._names, self._storage = file, names, storage
-        self._steps = 0
+        self._steps = self._copied = 0
 
     def read(self) -> Any:
         """The object that the next pickle describes.
@@ -129,7 +148,7 @@ class Reader:
 
     def _dict(self, _: Any) -> None:
         items = self._since_mark()
-        self._stack.append(dict(zip(items[::2], items[1::2], strict=True)))
+        self._stack.append(dict(zip(keys(items[::2]), items[1::2], strict=True)))
 
     def _append(self, _: Any) -> None:
         item = self._pop()
@@ -141,18 +160,18 @@ class Reader:
 
     def _add(self, _: Any) -> None:
         items = self._since_mark()
-        self._top(set).update(items)
+        self._top(set).update(keys(items))
 
     def _set(self, _: Any) -> None:
         value, key = self._pop(), self._pop()
-        self._top(dict)[key] = value
+        self._top(dict)[keys([key])[0]] = value
 
     def _sets(self, _: Any) -> None:
         items = self._since_mark()
-        self._top(dict).update(zip(items[::2], items[1::2], strict=True))
+        self._top(dict).update(zip(keys(items[::2]), items[1::2], strict=True))
 
     def _frozen(self, _: Any) -> None:
-        self._stack.append(frozenset(self._since_mark()))
+        self._stack.append(frozenset(keys(self._since_mark())))
 
     def _put(self, place: Any) -> None:
         item = self._pop()
@@ -176,6 +195,8 @@ class Reader:
         self._look_up(module, name)
 
     def _look_up(self, module: Any, name: Any) -> None:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise ValueError("a name that is no text")
         full = f"{module}.{name}"
         if full not in self._names:
             raise UnknownNameError(full, [item for item in self._stack if isinstance(item, str)])
@@ -185,11 +206,20 @@ class Reader:
         arguments, function = self._pop(), self._pop()
         if not isinstance(function, Named) or not isinstance(arguments, tuple):
             raise ValueError("a call of what is no function")
+        self._charge(arguments)
         self._stack.append(function.make(*arguments))
+
+    def _charge(self, values: Any) -> None:
+        """Refuses calls that copy, again and again, what stands in the file once."""
+        items = values if isinstance(values, tuple) else ()
+        self._copied += sum(len(item) for item in items if isinstance(item, SIZED))
+        if self._copied > 2 * self._file.tell() + SPARE:
+            raise ValueError("calls that copy more than it holds")
 
     def _build(self, _: Any) -> None:
         state, item = self._pop(), self._pop()
         if isinstance(item, Unplaced):
+            self._charge(state)
             finished = item.finish(state)
             for place in item.places:
                 self._memo[place] = finished

@@ -140,6 +140,8 @@ def _storage_id(reference: Any) -> tuple[torch.dtype, str, int, tuple[Any, int, 
     kind, key, _, count = reference[1:5]
     if not isinstance(kind, Named) or isinstance(count, bool) or not isinstance(count, int):
         raise ValueError("a storage of no known type or size")
+    if not isinstance(key, str | int):
+        raise ValueError("a storage whose key is no text")
     if count < 0:
         raise ValueError(f"a storage of {count} numbers")
     part = reference[5] if len(reference) == 6 else None

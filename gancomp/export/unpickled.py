@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gancomp.export.pickles import Named, Unplaced
+from gancomp.export.pickles import Named, Unplaced, keys
 
 NUMERIC = ("b1", "f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "c8", "c16")
 MAX_SHAPE = 32  # dimensions
@@ -117,6 +117,8 @@ def _counts(values: Any, what: str) -> tuple[int, ...]:
 
 def _numeric_type(code: Any, *_: Any) -> Unplaced:
     text = code.decode("latin1") if isinstance(code, bytes) else code
+    if not isinstance(text, str):
+        raise ValueError("a NumPy type that is no text")
     if text not in NUMERIC:
         raise ValueError(f"a NumPy type {text!r}, which is not one of plain numbers")
     plain = np.dtype(text)
@@ -191,9 +193,29 @@ def _plain(kind: Callable[..., Any], *accepted: type[Any]) -> Callable[..., Any]
 
 
 def _dictionary(*arguments: Any) -> OrderedDict[Any, Any]:
-    return (
-        OrderedDict(*arguments) if arguments and isinstance(arguments[0], list) else OrderedDict()
+    pairs = arguments[0] if arguments and isinstance(arguments[0], list) else []
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise ValueError("a dictionary of other things than pairs")
+    return OrderedDict(
+        zip(keys(pair[0] for pair in pairs), (pair[1] for pair in pairs), strict=True)
     )
+
+
+def _members(kind: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that makes a set of nothing, or of plain values."""
+
+    def make(*arguments: Any) -> Any:
+        if len(arguments) > 1 or not all(isinstance(item, list | tuple) for item in arguments):
+            raise ValueError(f"a {kind.__name__} of other things")
+        return kind(keys(arguments[0]) if arguments else ())
+
+    return make
+
+
+def _device(*parts: Any) -> str:
+    if not all(isinstance(part, str | int) for part in parts):
+        raise ValueError("a device of other things")
+    return ":".join(map(str, parts))
 
 
 def _complex(*arguments: Any) -> complex:
@@ -227,7 +249,7 @@ def _names() -> dict[str, Callable[..., Any]]:
         "torch.Tensor": _inert,
         "torch.nn.parameter.Parameter": _inert,
         "torch.Size": lambda sizes=(): _counts(sizes, "size"),
-        "torch.device": lambda *parts: ":".join(map(str, parts)),
+        "torch.device": _device,
         "torch.serialization._get_layout": _plain(str, str),
         "collections.OrderedDict": _dictionary,
         "collections.Counter": _plain(dict, dict),
@@ -246,8 +268,8 @@ def _names() -> dict[str, Callable[..., Any]]:
         found[f"{module}.numeric._frombuffer"] = _array_of_buffer
     for module in ("builtins", "__builtin__"):
         found |= {
-            f"{module}.set": _plain(set, list, tuple),
-            f"{module}.frozenset": _plain(frozenset, list, tuple),
+            f"{module}.set": _members(set),
+            f"{module}.frozenset": _members(frozenset),
             f"{module}.bytearray": _plain(bytearray, bytes),
             f"{module}.bytes": _plain(bytes),  # how protocol 2 has an empty one
             f"{module}.complex": _complex,

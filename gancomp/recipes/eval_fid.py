@@ -138,6 +138,8 @@ def make_contest(request: FidRequest, chosen: Chosen | None, say: Say) -> Contes
         protocol = {"reals": f"native size{as_8_bits(reals.pixels)}"}
         if holds_statistics(request.fake):
             computed = load_statistics(request.fake)
+            if request.out_range is not None and not reals.files:
+                raise ConfigError("--out-range: has no effect on statistics alone; remove it")
             protocol["fakes"] = f"statistics ({computed.protocol})"
             return Contest(str(request.fake), computed, 0, reals, protocol, skipped)
         paths = listing("--fake", request.fake, say, recursive=request.recursive)

@@ -37,7 +37,9 @@ def check_memory(
     if width * height < WORTH_ASKING:
         return
     device = next(network.parameters()).device
-    needed = int(width * height * (IMAGES + bytes_per_pixel(network)))
+    needed = int(
+        width * height * (IMAGES + bytes_per_pixel(network, network.settings()["in_channels"]))
+    )
     free = available_bytes() if device.type != "cuda" else torch.cuda.mem_get_info(device)[0]
     facts = (
         f"{name}: {width}x{height} pixels take about {needed / 1e9:.1f} GB as a whole, "
@@ -49,7 +51,7 @@ def check_memory(
 
 
 @torch.no_grad()
-def bytes_per_pixel(network: nn.Module) -> float:
+def bytes_per_pixel(network: nn.Module, channels: int = 3) -> float:
     """The largest input and output that any layer holds together, per pixel of the picture.
 
     Measured against the peak of whole translations on a CPU: 131 for 139 bytes (ResNet-9 of width
@@ -64,7 +66,7 @@ def bytes_per_pixel(network: nn.Module) -> float:
 
     hooks = [module.register_forward_hook(note) for module in network.modules()]
     try:
-        network(torch.zeros(1, 3, PROBE, PROBE, device=next(network.parameters()).device))
+        network(torch.zeros(1, channels, PROBE, PROBE, device=next(network.parameters()).device))
     finally:
         for hook in hooks:
             hook.remove()

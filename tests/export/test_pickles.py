@@ -292,3 +292,48 @@ def test_a_checksum_that_differs_is_damage(tmp_path: Path) -> None:
     (tmp_path / "net.pth").write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged or incomplete"):
         read_torch(tmp_path / "net.pth")
+
+
+DOUBLED = b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(60))
+
+
+def described_by(path: Path, instructions: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("archive/data.pkl", b"\x80\x02" + instructions)
+        file.writestr("archive/version", "3")
+    return path
+
+
+@pytest.mark.parametrize(
+    "instructions",
+    [
+        pytest.param(b"})" + b"\x85" * 1_000_000 + b"K\x01s.", id="a deep tuple as a key"),
+        pytest.param(b"}()" + b"\x85" * 1_000_000 + b"K\x01u.", id="among several"),
+        pytest.param(b"()" + b"\x85" * 1_000_000 + b"K\x01d.", id="of a dictionary made at once"),
+        pytest.param(b"})" + DOUBLED + b"K\x01s.", id="a tuple doubled 60 times as a key"),
+        pytest.param(b"ctorch\ndevice\n)" + DOUBLED + b"\x85R.", id="as a device"),
+        pytest.param(b"cnumpy\ndtype\n)" + DOUBLED + b"\x85R.", id="as a type"),
+        pytest.param(b"cbuiltins\nset\n(]q\x70)" + DOUBLED + b"ah\x70tR.", id="in a set"),
+        pytest.param(b"\x8c\x05torch)" + DOUBLED + b"\x93.", id="as a name"),
+    ],
+)
+def test_tuples_that_never_end_to_be_hashed_or_printed_are_refused(
+    tmp_path: Path, instructions: bytes
+) -> None:
+    file = described_by(tmp_path / "f.pth", instructions)
+    code = (
+        "import sys; from pathlib import Path; from gancomp.errors import CheckpointError\n"
+        "from gancomp.export.containers import read_torch\n"
+        "try: read_torch(Path(sys.argv[1]))\n"
+        "except CheckpointError: sys.exit(7)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(file)], check=False, timeout=60)
+    assert done.returncode == 7
+
+
+def test_calls_that_copy_one_value_again_and_again_are_refused(tmp_path: Path) -> None:
+    content = b"C" + bytes([200]) + bytes(200)
+    many = b"h\x02h\x01\x85R0" * 20_000
+    whole = b"cbuiltins\nbytearray\nq\x02" + content + b"q\x01" + many + b"N."
+    with pytest.raises(CheckpointError, match="copy more than it holds"):
+        read_torch(described_by(tmp_path / "f.pth", whole))

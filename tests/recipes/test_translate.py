@@ -378,6 +378,17 @@ def test_a_large_picture_is_told_what_it_takes_and_refused_where_that_is_not_fre
     assert "use --size, or cut the picture" in document["failed"][0]["error"]
 
 
+def test_what_a_grey_picture_takes_is_told_for_a_network_of_one_channel(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grey = write_model(Path("grey.safetensors"), settings={"in_channels": 1, "out_channels": 1})
+    Image.new("L", (64, 48)).save("grey.png")
+    monkeypatch.setattr(memory, "WORTH_ASKING", 64 * 48)
+    outcome = run_command(capsys, "translate", grey, "grey.png", "-o", "new", "--device", "cpu")
+    assert outcome.status == 0, outcome.err
+    assert "grey.png: 64x48 pixels take about" in outcome.err
+
+
 def test_a_layer_s_bytes_are_those_of_its_input_and_its_output() -> None:
     layer = torch.nn.Conv2d(3, 5, 3, padding=1)
     assert memory.bytes_per_pixel(layer) == 4 * (3 + 5)
