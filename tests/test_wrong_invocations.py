@@ -54,7 +54,8 @@ CASES: list[tuple[str, str, str]] = [
     ("translate student.safetensors", "Missing argument 'inputs'", "gancomp translate --help"),
     ("data fetch", "Missing argument 'name'", "gancomp data fetch --help"),
     ("data check", "Missing argument 'folder'", "gancomp data check --help"),
-    ("methods surplus", "surplus", "gancomp methods --help"),
+    ("methods nosuch", "method nosuch", "dcd"),
+    ("methods dcd surplus", "surplus", "gancomp methods --help"),
     ("methods --paper dcd", "--paper", "gancomp methods --help"),
     ("demo --frob", "--frob", "gancomp demo --help"),
     # data: missing, empty, one-sided, corrupt, of the wrong kind
@@ -629,7 +630,7 @@ def test_a_mistake_costs_one_line_and_status_2_and_changes_nothing(
 def test_the_table_covers_every_command_and_many_mistakes() -> None:
     first = [case[0].split()[0] for case in CASES if case[0]]
     assert {name: first.count(name) >= 2 for name in COMMANDS} == dict.fromkeys(COMMANDS, True)
-    assert len({case[0] for case in CASES}) == len(CASES) == 409
+    assert len({case[0] for case in CASES}) == len(CASES) == 410
 
 
 @pytest.mark.parametrize(
