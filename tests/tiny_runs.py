@@ -308,8 +308,8 @@ def unhurried_game() -> None:
 
     original = Game.phases
 
-    def phases(self):  # type: ignore[no-untyped-def]  # stands in for a method
-        made = original(self)
+    def phases(self, *judges):  # type: ignore[no-untyped-def]  # stands in for a method
+        made = original(self, *judges)
         for optimizer in {phase.optimizer for phase in made}:
             optimizer.register_step_pre_hook(lambda *_: time.sleep(0.03))
         return made

@@ -101,7 +101,7 @@ class DataSettings:
     size: Size = setting(
         256,
         "--size",
-        "Training crop in pixels; translation takes HEIGHTxWIDTH too, e.g. 256x512.",
+        "Training crop in pixels: N, or HEIGHTxWIDTH.",
         least=8,
         most=4096,
         shown="256",
@@ -222,7 +222,7 @@ class ScheduleSettings:
     max_steps: int | None = setting(
         None,
         "--max-steps",
-        "Take at most so many steps, and as many in each stage whose length was not typed.",
+        "At most so many steps, in each stage too.",
         least=1,
     )
     max_seconds: float | None = setting(
@@ -271,7 +271,7 @@ class RunSettings:
     """How the run is carried out; only seed and precision change what a step computes."""
 
     seed: int = _run(0, "--seed", "Seed of all that is random.", least=0, most=2**63 - 1)
-    device: str = _run("auto", "--device", "auto, cpu, cuda, cuda:N or mps.")
+    device: str = _run("auto", "--device", "auto, cpu, cuda:N or mps.")
     precision: Literal["auto", "fp32", "bf16"] = _run(
         "auto", "--precision", "auto, fp32 or bf16.", shown="auto: fp32"
     )
