@@ -452,7 +452,7 @@ def demo(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Do the whole job on an embedded dataset, without any download, in about two minutes.
+    """Do the whole job on an embedded dataset, without any download, in two to three minutes.
 
     Example: gancomp demo
     """
