@@ -22,7 +22,7 @@ from gancomp.__main__ import run
 from gancomp.data.demo_set import write_demo_set
 from gancomp.declare import setting
 from gancomp.engine.phases import Phase, Step, always
-from gancomp.methods.base import Ingredients, Method, adam, adversarial_phases
+from gancomp.methods.base import Components, Method, adam, adversarial_phases
 from gancomp.networks.base import TappedNetwork
 
 
@@ -40,15 +40,15 @@ class Mimic(Method):
     paper = "no paper: an example"
     Options = MimicOptions
 
-    def __init__(self, ingredients: Ingredients, options: MimicOptions) -> None:
+    def __init__(self, components: Components, options: MimicOptions) -> None:
         super().__init__()
-        assert ingredients.student is not None
-        self.task, self.student, self.options = ingredients.task, ingredients.student, options
+        assert components.student is not None
+        self.task, self.student, self.options = components.task, components.student, options
         self._phases = [
             # the teacher and its discriminator, as the task (unpaired, paired) trains them
-            *adversarial_phases(self.task, ingredients.optimiser, active=always),
+            *adversarial_phases(self.task, components.optimizer, active=always),
             # then the student's turn: this phase may change the student and nothing else
-            Phase("student", self.student, adam(self.student, ingredients.optimiser)),
+            Phase("student", self.student, adam(self.student, components.optimizer)),
         ]
 
     def phases(self) -> list[Phase]:
@@ -56,7 +56,7 @@ class Mimic(Method):
         return self._phases
 
     def losses(self, phase: str, step: Step) -> dict[str, Tensor]:
-        """Weighted terms: what is logged adds up to what is minimised."""
+        """Weighted terms: what is logged adds up to what is minimized."""
         if phase == "teacher":
             return self.task.generator_losses(step)
         if phase == "discriminator":

@@ -257,7 +257,7 @@ def eval_fid(
     """
     from gancomp.recipes.eval_fid import eval_fid as recipe
     from gancomp.recipes.eval_fid import show_fid
-    from gancomp.recipes.fid_request import FidRequest
+    from gancomp.recipes.request import FidRequest
 
     request = FidRequest(
         model=model,

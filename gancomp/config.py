@@ -18,6 +18,8 @@ from gancomp.records import shown
 from gancomp.settings import FREE_ON_RESUME, INNER_FLAGS, Json, Settings
 
 T = TypeVar("T")
+# (section, name) of older run files and `--config` files -> today's name
+FORMER_NAMES = {("", "optimiser"): "optimizer", ("perceptual", "normalise"): "normalize"}
 
 
 def read(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
@@ -41,6 +43,7 @@ def read(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
 
 def _read(kind: type[T], values: Mapping[str, Any], where: str, problems: list[str]) -> T | None:
     hints = typing.get_type_hints(kind)
+    values = with_todays_names(values, where)
     known = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]  # T is always one of our dataclasses
     for name in sorted(values.keys() - known.keys()):
         problems.append(f"{_join(where, name)}: no such setting{_meant(name, list(known))}")
@@ -54,6 +57,11 @@ def _read(kind: type[T], values: Mapping[str, Any], where: str, problems: list[s
         elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
             problems.append(f"{_label(item, where)}: is needed")
     return kind(**chosen) if len(problems) == before else None
+
+
+def with_todays_names(values: Mapping[str, Any], where: str) -> Json:
+    """The section called `where` ("" for the outermost) of an older file, in today's names."""
+    return {FORMER_NAMES.get((where, name), name): value for name, value in values.items()}
 
 
 def _label(item: dataclasses.Field[Any], where: str) -> str:
@@ -152,13 +160,17 @@ def read_toml(path: Path) -> Json:
         ConfigError: if the file is missing or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
             f"--config {path}: cannot be read ({error.strerror}); check the path"
         ) from error
     except (ValueError, RecursionError) as error:  # also for numbers too long, lists too deep
         raise ConfigError(f"--config {path}: is not valid TOML ({error}); fix that line") from error
+    return {
+        name: with_todays_names(section, name) if isinstance(section, Mapping) else section
+        for name, section in with_todays_names(values, "").items()
+    }
 
 
 def wrong_kinds(kind: type, values: Mapping[str, Any], where: str = "") -> list[str]:

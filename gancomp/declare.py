@@ -225,7 +225,7 @@ PANELS = {
     "method": "Method",
     "perceptual": "Method",
     "adversarial": "Teacher's objective",
-    "optimiser": "Length",
+    "optimizer": "Length",
     "schedule": "Length",
     "stages": "Length",
     "selection": "Selection",

@@ -100,9 +100,9 @@ def _super_resolution(width: int, blocks: int, command: str) -> Json:
         "teacher": {"network": network, "freeze": command == "distill"},
         "discriminator": {"arch": "srgan-discriminator", "width": width, "norm": "batch"},
         "adversarial": {"gan": "vanilla", "pool_size": 0},
-        "optimiser": {"lr": 1e-4, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7},
+        "optimizer": {"lr": 1e-4, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7},
         "data": {"size": 96, "batch_size": 16},
-        "perceptual": {"source": "vgg19", "normalise": True},
+        "perceptual": {"source": "vgg19", "normalize": True},
         "schedule": _steps(200_000),
     }
 
@@ -118,7 +118,7 @@ def _sr_short(command: str) -> Json:
         **_super_resolution(16, 4, command),
         "discriminator": {"arch": "srgan-discriminator", "width": 8, "norm": "batch"},
         # VGG costs PSNR: the teacher 2 dB in 150 steps at 1e-4, 0.1 to 0.4 in 200 at 2e-6
-        "optimiser": {"lr": 2e-6, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7},
+        "optimizer": {"lr": 2e-6, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7},
         "data": {"size": 48, "batch_size": 8},
         "schedule": _steps(200),
         "stages": {
@@ -273,7 +273,7 @@ PRESETS: tuple[Preset, ...] = (
         "unpaired",
         "mobile-resnet6",
         None,
-        DEMO | {"optimiser": {"lr": 1e-3}, "schedule": {"epochs": 3, "decay_epochs": 2}},
+        DEMO | {"optimizer": {"lr": 1e-3}, "schedule": {"epochs": 3, "decay_epochs": 2}},
         "chosen by trial on the demo set: small networks, a high rate, few steps",
     ),
     Preset(
@@ -285,7 +285,7 @@ PRESETS: tuple[Preset, ...] = (
         None,
         DEMO
         | {
-            "optimiser": {"lr": 1.5e-3},  # at 2e-3 the teacher's stripes fade
+            "optimizer": {"lr": 1.5e-3},  # at 2e-3 the teacher's stripes fade
             "schedule": {"epochs": 2, "decay_epochs": 3},
             "perceptual": {"source": "random"},
             "method": {

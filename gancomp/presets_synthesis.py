@@ -21,7 +21,7 @@ def _stylegan2(width: int, style_channels: int, mapping_layers: int) -> Json:
         "teacher": {"network": network},
         "discriminator": {"width": width},
         "adversarial": {"gan": "vanilla", "pool_size": 0},
-        "optimiser": {"lr": 2e-3, "beta1": 0.0, "beta2": 0.99, "eps": 1e-8},
+        "optimizer": {"lr": 2e-3, "beta1": 0.0, "beta2": 0.99, "eps": 1e-8},
     }
 
 
@@ -30,7 +30,7 @@ def _biggan(width: int) -> Json:
         "teacher": {"network": {"width": width}},
         "discriminator": {"width": width},
         "adversarial": {"gan": "hinge", "pool_size": 0},
-        "optimiser": {"lr": 1e-4, "beta1": 0.0, "beta2": 0.999, "eps": 1e-6},
+        "optimizer": {"lr": 1e-4, "beta1": 0.0, "beta2": 0.999, "eps": 1e-6},
     }
 
 

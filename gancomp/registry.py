@@ -78,12 +78,12 @@ METHOD_OPTIONS = {
 EXPORTERS = {  # formats that `export` writes
     "safetensors": "gancomp.export.formats:Safetensors",
 }
-CHECKPOINTS = {  # whose layout -> what recognises a state dict of it, asked in this order
-    "unet": "gancomp.export.foreign:recognise_unet",
-    "resnet": "gancomp.export.foreign:recognise_resnet",
-    "patchgan": "gancomp.export.foreign:recognise_patchgan",
-    "BigGAN-PyTorch": "gancomp.export.foreign:recognise_biggan",
-    "stylegan2-pytorch": "gancomp.export.foreign:recognise_stylegan2",
+CHECKPOINTS = {  # whose layout -> what recognizes a state dict of it, asked in this order
+    "unet": "gancomp.export.foreign:recognize_unet",
+    "resnet": "gancomp.export.foreign:recognize_resnet",
+    "patchgan": "gancomp.export.foreign:recognize_patchgan",
+    "BigGAN-PyTorch": "gancomp.export.foreign:recognize_biggan",
+    "stylegan2-pytorch": "gancomp.export.foreign:recognize_stylegan2",
 }
 TABLES = {  # what plug-ins may add lines to
     "methods": METHODS,
@@ -158,7 +158,7 @@ def network_parameters(arch: str) -> list[str]:
 
 
 def build_network(arch: str, **settings: Any) -> TappedNetwork:
-    """The network called `arch`, with fixed initial weights; draw others with `initialise`.
+    """The network called `arch`, with fixed initial weights; draw others with `initialize`.
 
     Raises:
         ConfigError: for an unknown name, a setting this network does not have, or a bad value.

@@ -118,7 +118,7 @@ def random_state(
     return state
 
 
-def normalised(state: State, name: str) -> Tensor:
+def normalized(state: State, name: str) -> Tensor:
     weight = state[f"{name}.weight"]
     W = weight.reshape(len(weight), -1)
     v = state[f"{name}.u0"] @ W.detach()
@@ -129,12 +129,12 @@ def normalised(state: State, name: str) -> Tensor:
 
 
 def conv(state: State, name: str, x: Tensor) -> Tensor:
-    weight = normalised(state, name)
+    weight = normalized(state, name)
     return F.conv2d(x, weight, state.get(f"{name}.bias"), padding=weight.shape[-1] // 2)
 
 
 def linear(state: State, name: str, x: Tensor) -> Tensor:
-    product = x @ normalised(state, name).T
+    product = x @ normalized(state, name).T
     return product + state[f"{name}.bias"] if f"{name}.bias" in state else product
 
 
@@ -202,5 +202,5 @@ def judge(state: State, images: Tensor, classes: Tensor, resolution: int) -> Ten
         if i == D_ATTENTION[resolution]:
             x = attend(state, f"blocks.{i}.1", x)
     h = x.relu().sum((2, 3))
-    projection = (normalised(state, "embed")[classes] * h).sum(1, keepdim=True)
+    projection = (normalized(state, "embed")[classes] * h).sum(1, keepdim=True)
     return linear(state, "linear", h) + projection

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from gancomp.config import read
 from gancomp.engine.phases import Phase, Step
 from gancomp.losses.perceptual import PerceptualFeatures, load_perceptual
-from gancomp.methods.base import Ingredients, Method
+from gancomp.methods.base import Components, Method
 from gancomp.registry import METHODS, TASKS, resolve
-from gancomp.settings import AdversarialSettings, NetworkSettings, OptimiserSettings
+from gancomp.settings import AdversarialSettings, NetworkSettings, OptimizerSettings
 from gancomp.tasks.base import Task, new_network
 
 SIZE = 32
@@ -75,14 +75,14 @@ def small_method(
     taps = kind.perceptual_taps(chosen)
     make_student = small_upscaler if enlarges else small_generator
     features = random_features(taps) if perceptual and taps else None
-    ingredients = Ingredients(
+    components = Components(
         task=task,
         student=make_student(2, "student") if kind.distils else None,
         perceptual=features,
-        optimiser=OptimiserSettings(),
+        optimizer=OptimizerSettings(),
         seed=0,
     )
-    method: Method = kind(ingredients, chosen)
+    method: Method = kind(components, chosen)
     return method
 
 

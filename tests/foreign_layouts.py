@@ -34,7 +34,7 @@ class Skip(Bunch):
         return torch.cat([x, self.model(x)], 1)  # x was activated in place meanwhile
 
 
-def normaliser(norm: str) -> Callable[[int], nn.Module]:
+def normalizer(norm: str) -> Callable[[int], nn.Module]:
     if norm == "batch":
         return nn.BatchNorm2d
     return lambda c: nn.InstanceNorm2d(c, track_running_stats=norm == "old-instance")
@@ -49,7 +49,7 @@ def resnet(
     ends: tuple[int, int] = (3, 3),
 ) -> nn.Module:
     stem, d1, d2, *inner, u1, u2 = channels
-    N, bias = normaliser(norm), norm != "batch"
+    N, bias = normalizer(norm), norm != "batch"
 
     def conv(a: int, b: int) -> nn.Module:
         if not mobile:
@@ -90,7 +90,7 @@ def unet(
 
     With `bottomless` the innermost level was pruned away, as GCC does it: an identity is there.
     """
-    N, bias = normaliser(norm), norm != "batch"
+    N, bias = normalizer(norm), norm != "batch"
 
     def contract(a: int, b: int) -> nn.Module:
         return nn.Conv2d(a, b, 4, 2, 1, bias=bias)
@@ -118,7 +118,7 @@ def unet(
 
 
 def patch(width: int, *, norm: str = "instance", inputs: int = 3, layers: int = 3) -> nn.Module:
-    N, bias = normaliser(norm), norm != "batch"
+    N, bias = normalizer(norm), norm != "batch"
     net: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1), nn.LeakyReLU(0.2, True)]
     times = [1, 2, 4, 8, 8][: layers + 1]
     for i in range(layers):

@@ -12,12 +12,12 @@ from gancomp.config import read
 from gancomp.engine.fit import Loop, run_step
 from gancomp.engine.phases import optimizers
 from gancomp.engine.run import RunFolder
-from gancomp.methods.base import Ingredients
+from gancomp.methods.base import Components
 from gancomp.registry import METHODS, resolve
 from gancomp.settings import (
     AdversarialSettings,
     NetworkSettings,
-    OptimiserSettings,
+    OptimizerSettings,
     RunSettings,
     ScheduleSettings,
 )
@@ -36,7 +36,7 @@ RULES: dict[str, dict[str, Any]] = {
     "biggan": {"ema_beta": 0.9, "r1_gamma": 0.0, "path_weight": 0.0, "style_mixing": 0.0},
 }
 KINDS = {"stylegan2": "vanilla", "biggan": "hinge"}
-ADAM = OptimiserSettings(lr=2e-3, beta1=0.0, beta2=0.99)
+ADAM = OptimizerSettings(lr=2e-3, beta1=0.0, beta2=0.99)
 
 
 def tiny_generator(arch: str = "stylegan2", width: int = 8, role: str = "generator") -> Any:
@@ -61,18 +61,18 @@ def tiny_method(
     *,
     task: SynthesisTask | None = None,
     student_width: int = 4,
-    optimiser: OptimiserSettings = ADAM,
+    optimizer: OptimizerSettings = ADAM,
     **options: Any,
 ) -> Any:
     kind = resolve(METHODS, "--method", name)
-    ingredients = Ingredients(
+    components = Components(
         task=task or tiny_task(arch, frozen=kind.distils),
         student=tiny_generator(arch, student_width, "student") if kind.distils else None,
         perceptual=None,
-        optimiser=optimiser,
+        optimizer=optimizer,
         seed=0,
     )
-    return kind(ingredients, read(kind.Options, RULES[arch] | options)).train()
+    return kind(components, read(kind.Options, RULES[arch] | options)).train()
 
 
 def tiny_batch(arch: str = "stylegan2", seed: int = 1, count: int = BATCH) -> dict[str, Tensor]:
@@ -114,7 +114,7 @@ def state_of(module: nn.Module) -> dict[str, Any]:
 
 
 def whole_state(method: Any) -> dict[str, Any]:
-    """Everything of a game that training changes."""
+    """Everything of a pair that training changes."""
     states: dict[str, Any] = {
         name: state_of(method.networks()[name])
         for name in ("generator", "discriminator", "average", "standing")

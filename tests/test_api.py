@@ -30,7 +30,7 @@ from gancomp.data.demo_set import write_demo_set
 from gancomp.engine.stopping import InterruptedRunError
 from gancomp.errors import ConfigError
 from gancomp.options import options_for
-from gancomp.recipes.fid_request import FidRequest
+from gancomp.recipes.request import FidRequest
 
 TINY: dict[str, Any] = {
     "arch": "mobile-resnet6",
@@ -300,13 +300,13 @@ def test_a_tensor_comes_back_as_a_tensor_of_its_type(model: Path, upscaler: Path
 def test_pictures_of_any_mode_and_a_size_are_as_the_command_has_them(
     model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    grey = Image.fromarray(picture()[..., 0])
-    grey.save("grey.png")
+    gray = Image.fromarray(picture()[..., 0])
+    gray.save("gray.png")
     run_command(
-        capsys, "translate", model, "grey.png", "-o", "out", "--size", 32, "--device", "cpu"
+        capsys, "translate", model, "gray.png", "-o", "out", "--size", 32, "--device", "cpu"
     )
-    result = gancomp.load(model, device="cpu").translate(grey, size=32)
-    assert np.array_equal(np.asarray(result), np.asarray(Image.open(folder / "out" / "grey.png")))
+    result = gancomp.load(model, device="cpu").translate(gray, size=32)
+    assert np.array_equal(np.asarray(result), np.asarray(Image.open(folder / "out" / "gray.png")))
 
 
 def test_dropout_is_on_in_train_mode(tmp_path: Path) -> None:
@@ -437,7 +437,7 @@ def test_what_only_distill_has_is_said_to_be_there(dataset: Path) -> None:
 def test_numbers_of_numpy_and_numbers_for_texts_are_taken(folder: Path, dataset: Path) -> None:
     given = {**ALONE, "size": np.int64(32), "lr": np.float32(0.5), "max_time": 60}
     run = gancomp.pretrain(dataset=str(dataset), out=folder / "run", **given)
-    assert run.settings.optimiser.lr == 0.5
+    assert run.settings.optimizer.lr == 0.5
     assert run.settings.schedule.max_seconds == 60
 
 

@@ -304,26 +304,26 @@ def test_every_command_that_asks_for_a_model_takes_the_run(
     assert len(written.document["written"]) == 3
 
 
-def test_no_color_is_honoured_even_where_colour_is_forced(
+def test_no_color_is_honoured_even_where_color_is_forced(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     model = write_model(tmp_path / "model.safetensors")
     command = [sys.executable, "-m", "gancomp", "data", "list"]
-    colour = os.environ | {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
-    colour.pop("NO_COLOR", None)
+    color = os.environ | {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    color.pop("NO_COLOR", None)
 
-    def colours(env: dict[str, str]) -> list[str]:
+    def colors(env: dict[str, str]) -> list[str]:
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
         return re.findall(r"\x1b\[[0-9;]*3[0-9]m", done.stdout)
 
-    assert colours(colour | {"NO_COLOR": "1"}) == []
+    assert colors(color | {"NO_COLOR": "1"}) == []
     assert "\x1b" not in run_command(capsys, "profile", model).out
 
 
 def test_names_of_files_are_printed_as_they_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # rich would take [red] for a colour and :smile: for a picture
+    # rich would take [red] for a color and :smile: for a picture
     monkeypatch.chdir(tmp_path)
     write_model(Path("[red]:smile:.safetensors"))
     outcome = run_command(capsys, "export", "[red]:smile:.safetensors", "-o", "[b]:x:.safetensors")

@@ -19,7 +19,7 @@ from gancomp.settings import (
     DataSettings,
     MethodSettings,
     NetworkSettings,
-    OptimiserSettings,
+    OptimizerSettings,
     RunSettings,
     ScheduleSettings,
     Settings,
@@ -35,7 +35,7 @@ def whole(**changes: Any) -> dict[str, Any]:
         "student": {"arch": "resnet9", "width": 16},
         "discriminator": {"arch": "patchgan"},
     }
-    for section in ("adversarial", "optimiser", "schedule", "perceptual", "method", "run"):
+    for section in ("adversarial", "optimizer", "schedule", "perceptual", "method", "run"):
         base[section] = {}
     return merge(base, changes)
 
@@ -146,12 +146,12 @@ def test_an_unknown_name_is_refused_with_the_one_that_was_meant() -> None:
     with pytest.raises(ConfigError, match=r"run\.worker: no such setting \(did you mean workers\?"):
         read(Settings, whole(run={"worker": 3}))
     with pytest.raises(ConfigError, match=r"zzz: no such setting \(known: beta1, beta2, eps, lr\)"):
-        read(OptimiserSettings, {"zzz": 1})
+        read(OptimizerSettings, {"zzz": 1})
 
 
 def test_all_problems_are_told_at_once_in_the_same_order() -> None:
     values = whole(
-        data={"size": 3, "batch_size": "4"}, optimiser={"lr": 0.0}, run={"b": 1, "a": 1, "c": 1}
+        data={"size": 3, "batch_size": "4"}, optimizer={"lr": 0.0}, run={"b": 1, "a": 1, "c": 1}
     )
     with pytest.raises(ConfigError) as info:
         read(Settings, values)
@@ -177,8 +177,8 @@ def unknown(name: str) -> str:
         (NetworkSettings, "width", 1, 0),
         (NetworkSettings, "dropout", 0.999, 1.0),
         (NetworkSettings, "dropout", 0.0, -0.001),
-        (OptimiserSettings, "lr", 10.0, 10.001),
-        (OptimiserSettings, "lr", 1e-12, 0.0),
+        (OptimizerSettings, "lr", 10.0, 10.001),
+        (OptimizerSettings, "lr", 1e-12, 0.0),
         (ScheduleSettings, "epochs", 0, -1),
         (ScheduleSettings, "max_steps", 1, 0),
         (ScheduleSettings, "max_seconds", 0.001, 0.0),
@@ -199,7 +199,7 @@ def test_limits_hold_to_the_edge(kind: type, name: str, edge: float, beyond: flo
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 10**400])
 def test_a_number_that_is_not_finite_is_refused(value: float) -> None:
     with pytest.raises(ConfigError, match="--lr .*must be a finite number"):
-        read(OptimiserSettings, {"lr": value})
+        read(OptimizerSettings, {"lr": value})
     with pytest.raises(ConfigError, match="--max-time .*must be a finite number"):
         read(ScheduleSettings, {"max_seconds": value})
 
@@ -214,8 +214,8 @@ def test_a_number_that_is_not_finite_is_refused(value: float) -> None:
         (RunSettings, "tensorboard", 1),
         (RunSettings, "tensorboard", "yes"),
         (RunSettings, "device", 0),
-        (OptimiserSettings, "lr", True),
-        (OptimiserSettings, "lr", "0.1"),
+        (OptimizerSettings, "lr", True),
+        (OptimizerSettings, "lr", "0.1"),
         (MethodSettings, "options", []),
         (DcdOptions, "style_taps", "relu1_2"),
         (DcdOptions, "style_taps", [1]),
@@ -227,8 +227,8 @@ def test_a_value_of_another_type_is_refused(kind: type, name: str, value: Any) -
 
 
 def test_a_whole_number_will_do_for_a_float_and_a_list_for_a_tuple() -> None:
-    assert read(OptimiserSettings, {"lr": 1}) == OptimiserSettings(lr=1.0)
-    assert isinstance(read(OptimiserSettings, {"lr": 1}).lr, float)
+    assert read(OptimizerSettings, {"lr": 1}) == OptimizerSettings(lr=1.0)
+    assert isinstance(read(OptimizerSettings, {"lr": 1}).lr, float)
     assert read(NetworkSettings, {"arch": "x", "channels": [1, 2]}).channels == (1, 2)
 
 
@@ -258,7 +258,7 @@ def test_a_toml_file_says_the_same_as_the_settings_it_was_written_from(tmp_path:
     path = tmp_path / "run.toml"
     path.write_text(
         'command = "distill"\n[data]\ndataset = "Zürich"\nflip = false\n[teacher.network]\n'
-        'arch = "unet128"\nchannels = [1, 2]\n[optimiser]\nlr = 1e-3\n[run]\nseed = 5\n'
+        'arch = "unet128"\nchannels = [1, 2]\n[optimizer]\nlr = 1e-3\n[run]\nseed = 5\n'
         "[method.options]\nlambda_dcd = 2\n",
         encoding="utf-8",
     )
@@ -268,7 +268,7 @@ def test_a_toml_file_says_the_same_as_the_settings_it_was_written_from(tmp_path:
         whole(
             data={"dataset": "Zürich", "flip": False},
             teacher={"network": {"arch": "unet128", "channels": [1, 2]}},
-            optimiser={"lr": 0.001},
+            optimizer={"lr": 0.001},
             run={"seed": 5},
             method={"options": {"lambda_dcd": 2}},
         ),
@@ -289,9 +289,9 @@ def test_a_missing_config_file_is_named(tmp_path: Path) -> None:
 
 def test_resume_lists_every_change_of_what_a_step_computes() -> None:
     saved = read(Settings, whole())
-    wanted = read(Settings, whole(run={"seed": 3, "workers": 7}, optimiser={"lr": 0.5}))
+    wanted = read(Settings, whole(run={"seed": 3, "workers": 7}, optimizer={"lr": 0.5}))
     assert changed_on_resume(saved, wanted) == [
-        "optimiser.lr: 0.0002 -> 0.5",
+        "optimizer.lr: 0.0002 -> 0.5",
         "run.seed: 0 -> 3",
     ]
 
@@ -315,3 +315,16 @@ def test_only_conduct_and_length_are_free_to_change_on_resume() -> None:
     }
     known = {".".join(path) for path in PATHS}
     assert free <= known, "a renamed setting would silently become forbidden"
+
+
+def test_older_files_have_their_names_still(tmp_path: Path) -> None:
+    """`optimiser` and `normalise` of earlier run files and `--config` files are read as today's."""
+    older = read(Settings, whole()).to_json()
+    older["optimiser"] = older.pop("optimizer") | {"lr": 0.125}
+    older["perceptual"]["normalise"] = not older["perceptual"].pop("normalize")
+    settings = read(Settings, older)
+    assert settings.optimizer.lr == 0.125
+    assert settings.perceptual.normalize is older["perceptual"]["normalise"]
+    file = tmp_path / "older.toml"
+    file.write_text("[optimiser]\nlr = 0.125\n[perceptual]\nnormalise = true\n")
+    assert read_toml(file) == {"optimizer": {"lr": 0.125}, "perceptual": {"normalize": True}}

@@ -295,7 +295,7 @@ def test_an_archive_leaves_out_what_does_not_fit_and_any_beginning_is_spread(
 
 
 class Means(nn.Module):
-    """Stands in for Inception: means of colour over a coarse grid."""
+    """Stands in for Inception: means of color over a coarse grid."""
 
     weights_id = "6726825d as if"
 

@@ -119,7 +119,7 @@ class Mine:
         "How strong.",
         least=0.0,
         equation="3",
-        unit="grey levels",
+        unit="gray levels",
         unused=(Unused(lambda settings, options: True, "anything"),),
     )
     sharp: bool = setting(True, "--sharp", "Whether it is sharp.")
@@ -130,7 +130,7 @@ def test_a_declaration_becomes_an_option() -> None:
     strength, sharp = options_of(Mine, "method.options", ("--method mine",))
     assert (strength.flag, strength.kind, strength.default) == ("--strength", float, "0.5")
     assert (strength.setting, strength.panel) == ("method.options.strength", "Method")
-    assert (strength.equation, strength.unit) == ("3", "grey levels")
+    assert (strength.equation, strength.unit) == ("3", "gray levels")
     assert [case.reason for case in strength.unused] == ["anything"]
     assert (sharp.flag, sharp.kind, sharp.default) == ("--sharp/--no-sharp", bool, "sharp")
     assert [item.name for item in dataclasses.fields(Mine)][2] == "unseen"
@@ -152,7 +152,7 @@ def test_two_methods_cannot_declare_one_flag_in_two_ways(monkeypatch: pytest.Mon
 def test_a_flag_is_found_by_its_setting() -> None:
     assert flag_of("method.options.lambda_dgl") == "--lambda-dgl"
     assert flag_of("data.size") == "--size"
-    assert flag_of("optimiser.beta1") == "optimiser.beta1"
+    assert flag_of("optimizer.beta1") == "optimizer.beta1"
     assert {row.name for row in method_options("teacher-only")} == set()
 
 

@@ -27,7 +27,7 @@ plain-net = gancomp_sharp:plain_net
 [gancomp.exporters]
 arrays = gancomp_sharp:Arrays
 [gancomp.checkpoints]
-sharp's own = gancomp_sharp:recognise_plain
+sharp's own = gancomp_sharp:recognize_plain
 """
 SMALL = (
     "--arch plain-net --width 8 --size 32 --d-layers 1 --d-width 8 --max-steps 2 --workers 0 "

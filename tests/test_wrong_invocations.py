@@ -222,7 +222,7 @@ CASES: list[tuple[str, str, str]] = [
         "1 and 3 channels",
     ),
     (
-        f"distill --dataset data {FROM_FILE} --teacher grey.safetensors --in-channels 3",
+        f"distill --dataset data {FROM_FILE} --teacher gray.safetensors --in-channels 3",
         "--in-channels 3",
         "trained with 1",
     ),
@@ -557,7 +557,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(root / "up.safetensors", "srresnet", **up)
     small = {"resolution": 16, "style_channels": 8, "mapping_layers": 1, "const_channels": 8}
     write_model(root / "style.safetensors", "stylegan2", task="synthesis", settings=small)
-    write_model(root / "grey.safetensors", settings={"in_channels": 1})
+    write_model(root / "gray.safetensors", settings={"in_channels": 1})
     write_model(root / "many.safetensors", settings={"in_channels": 9})
     (root / "range.toml").write_text("[data.source]\nrange = [1]\n")
     (root / "cut.safetensors").write_bytes((root / "student.safetensors").read_bytes()[:400])

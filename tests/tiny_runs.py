@@ -107,7 +107,7 @@ def staged_arguments(folder: Path, out: Path, *more: str, every: int = 2) -> lis
 
 
 def synthesis_arguments(folder: Path, out: Path, *more: str) -> list[str]:
-    """A `distill` for synthesis: two stages and a run, with every regulariser in each of them."""
+    """A `distill` for synthesis: two stages and a run, with every regularizer in each of them."""
     text = (
         "distill --task synthesis --width 8 --d-width 8 --size 16 --batch-size 4 --ema-start 2 "
         "--r1-every 2 --path-every 2 --teacher-kimg 0.012 --stage1-kimg 0.012 "
@@ -304,9 +304,9 @@ def unhurried_stages() -> None:
 
 def unhurried_game() -> None:
     """The same for synthesis, in every stage."""
-    from gancomp.methods.game import Game
+    from gancomp.methods.adversarial_pair import AdversarialPair
 
-    original = Game.phases
+    original = AdversarialPair.phases
 
     def phases(self, *judges):  # type: ignore[no-untyped-def]  # stands in for a method
         made = original(self, *judges)
@@ -314,7 +314,7 @@ def unhurried_game() -> None:
             optimizer.register_step_pre_hook(lambda *_: time.sleep(0.03))
         return made
 
-    Game.phases = phases  # type: ignore[method-assign]  # only in a process made for it
+    AdversarialPair.phases = phases  # type: ignore[method-assign]  # only in a process made for it
 
 
 def delay(seconds: Callable[[int], float]) -> None:

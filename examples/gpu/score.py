@@ -30,8 +30,8 @@ from gancomp.export.model import open_model
 from gancomp.files import replacing, write_text
 from gancomp.metrics.features import load_inception
 from gancomp.recipes import eval_fid as fid
-from gancomp.recipes.fid_request import FidRequest, Reals
 from gancomp.recipes.profile import profile_document
+from gancomp.recipes.request import FidRequest, Reals
 from gancomp.seeding import derive_generator
 
 Json = dict[str, Any]

@@ -24,7 +24,7 @@ from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError
 from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import LoadedModel
-from gancomp.networks.fast import FastGenerator, accelerate
+from gancomp.networks.accelerate import FastGenerator, accelerate
 from gancomp.networks.inference import run_generator
 from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.paths import expanded

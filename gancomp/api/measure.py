@@ -15,8 +15,8 @@ from gancomp.api.boundary import log, speaking_python
 from gancomp.paths import expanded
 from gancomp.recipes.eval_fid import eval_fid
 from gancomp.recipes.export import export as export_recipe
-from gancomp.recipes.fid_request import FidRequest
 from gancomp.recipes.profile import latency_asked_for, network_asked_for, profile_document
+from gancomp.recipes.request import FidRequest
 from gancomp.sizes import Size
 
 Place = str | os.PathLike[str]

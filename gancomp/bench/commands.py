@@ -72,7 +72,7 @@ def bench_train(
         ),
     ] = False,
     ablate: Annotated[
-        bool, typer.Option("--ablate", help="Switch each optimisation off in turn.")
+        bool, typer.Option("--ablate", help="Switch each optimization off in turn.")
     ] = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="Say in which operations the time goes.")

@@ -12,9 +12,9 @@ from gancomp.bench.report import by_operator, document, use_threads
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError
 from gancomp.metrics.latency import time_in_turns
+from gancomp.networks.accelerate import accelerate
+from gancomp.networks.accelerate_steps import Rewrites
 from gancomp.networks.base import TappedNetwork
-from gancomp.networks.fast import accelerate
-from gancomp.networks.fast_steps import Rewrites
 from gancomp.networks.plain import plain_copy
 from gancomp.networks.resnet import ResNetGenerator
 from gancomp.registry import build_network

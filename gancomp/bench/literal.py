@@ -3,7 +3,7 @@
 It is what `gancomp bench train` times gancomp's step against, and what the tests hold its losses
 and gradients to. Nothing is shared: the teacher translates once more for the student, images pass
 one by one through discriminator and VGG16, which collect weight gradients whoever is trained; all
-maps are contiguous float32; norm, head and optimiser are torch's own.
+maps are contiguous float32; norm, head and optimizer are torch's own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from gancomp.losses.gan import discriminator_fake_loss, discriminator_real_loss, generator_loss
 from gancomp.methods.dcd import Dcd
 from gancomp.networks.plain import plain_copy
-from gancomp.settings import OptimiserSettings
+from gancomp.settings import OptimizerSettings
 from gancomp.tasks.unpaired import UnpairedTask
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -32,10 +32,10 @@ class LiteralStep:
         method: DCD trained jointly on the unpaired objective with the paper's options: InstanceNorm
             throughout, an online teacher, student connectors trained, all terms weighted, and
             without pools of old fakes.
-        optimiser: Adam's settings.
+        optimizer: Adam's settings.
     """
 
-    def __init__(self, method: Dcd, optimiser: OptimiserSettings) -> None:
+    def __init__(self, method: Dcd, optimizer: OptimizerSettings) -> None:
         task = method.task
         assert isinstance(task, UnpairedTask)
         assert method.perceptual is not None
@@ -56,7 +56,7 @@ class LiteralStep:
         self.modules = {name: nn.ModuleList(modules) for name, modules in trained.items()}
         self.optimizers = {
             name: torch.optim.Adam(
-                modules.parameters(), lr=optimiser.lr, betas=(optimiser.beta1, optimiser.beta2)
+                modules.parameters(), lr=optimizer.lr, betas=(optimizer.beta1, optimizer.beta2)
             )
             for name, modules in self.modules.items()
         }

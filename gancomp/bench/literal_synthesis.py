@@ -5,7 +5,7 @@ losses and weights to. Each image is convolved with its own weights, one after t
 put zeros between values and multiply them, in every channel and at full resolution; noise, bias,
 activation and gain pass over the maps one by one; a discriminator judges real and fake images
 apart, and collects weight gradients that are thrown away while the generator is trained; all maps
-are contiguous float32; the optimiser is torch's own.
+are contiguous float32; the optimizer is torch's own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gancomp.methods.synthesis import Gan
 from gancomp.networks.stylegan2 import StyleGAN2
 from gancomp.networks.stylegan2_discriminator import StyleGAN2Discriminator
 from gancomp.networks.synthesis import Latents
-from gancomp.settings import OptimiserSettings
+from gancomp.settings import OptimizerSettings
 from gancomp.tasks.synthesis import draw, source_of
 
 EPS = 1e-8
@@ -41,7 +41,7 @@ class LiteralGenerator(nn.Module):
 
     def forward(self, latents: Latents) -> Tensor:
         """`(N, 3, H, W)`."""
-        return self.synthesise(self.styles(latents), latents.noise)
+        return self.synthesize(self.styles(latents), latents.noise)
 
     def map(self, z: Tensor) -> Tensor:
         """`(N, S)`: the style of each z."""
@@ -59,7 +59,7 @@ class LiteralGenerator(nn.Module):
             layers = layers[: latents.crossover] + [self.map(latents.mixed)] * rest
         return torch.stack(layers, 1)
 
-    def synthesise(self, styles: Tensor, noise: tuple[Tensor, ...]) -> Tensor:
+    def synthesize(self, styles: Tensor, noise: tuple[Tensor, ...]) -> Tensor:
         """`(N, 3, H, W)` from styles `(N, L, S)` and one map of noise per convolution."""
         network = self.network
         features = network.input.input.repeat(len(styles), 1, 1, 1)
@@ -93,7 +93,7 @@ class LiteralDiscriminator(nn.Module):
 
 
 def dense(layer: Any, vectors: Tensor) -> Tensor:
-    """A linear layer with equalised rates."""
+    """A linear layer with equalized rates."""
     weight = layer.weight * (layer.lr_mul / math.sqrt(layer.weight.shape[1]))
     outputs = F.linear(vectors, weight, layer.bias * layer.lr_mul)
     return activated(outputs) if layer.activate else outputs
@@ -154,7 +154,7 @@ def to_rgb(layer: Any, features: Tensor, style: Tensor, smaller: Tensor | None) 
 
 
 def convolution(layer: Any, features: Tensor, stride: int = 1) -> Tensor:
-    """A convolution with equalised rates, its bias and activation."""
+    """A convolution with equalized rates, its bias and activation."""
     weight = layer[-2].weight / math.sqrt(layer[-2].weight[0].numel())
     padding = 0 if stride == 2 else weight.shape[-1] // 2
     features = F.conv2d(features, weight, stride=stride, padding=padding)
@@ -185,38 +185,38 @@ def with_deviation(features: Tensor) -> Tensor:
 
 
 class LiteralSynthesis:
-    """Trains copies of a game's networks; gives the same losses and the same weights.
+    """Trains copies of a pair's networks; gives the same losses and the same weights.
 
     Args:
         method: StyleGAN2's, with the options it has by default.
-        optimiser: Adam's settings, without what lazy regularisers make of them.
+        optimizer: Adam's settings, without what lazy regularizers make of them.
     """
 
-    def __init__(self, method: Gan, optimiser: OptimiserSettings) -> None:
-        game = method.game
-        assert isinstance(game.generator, StyleGAN2)
-        assert isinstance(game.discriminator, StyleGAN2Discriminator)
-        self.rules, self.seed = game.rules, game.seed
-        self.generator = LiteralGenerator(game.generator)
-        self.discriminator = LiteralDiscriminator(game.discriminator)
+    def __init__(self, method: Gan, optimizer: OptimizerSettings) -> None:
+        pair = method.pair
+        assert isinstance(pair.generator, StyleGAN2)
+        assert isinstance(pair.discriminator, StyleGAN2Discriminator)
+        self.rules, self.seed = pair.rules, pair.seed
+        self.generator = LiteralGenerator(pair.generator)
+        self.discriminator = LiteralDiscriminator(pair.discriminator)
         self.average = copy.deepcopy(self.generator)
         self.average_style: Tensor | None = None
         self.mean_length = torch.zeros_like(self.generator.network.conv1.noise.weight[0])
-        generating = self._adam(self.generator, optimiser, self.rules.path_every)
-        judging = self._adam(self.discriminator, optimiser, self.rules.r1_every)
+        generating = self._adam(self.generator, optimizer, self.rules.path_every)
+        judging = self._adam(self.discriminator, optimizer, self.rules.r1_every)
         self.optimizers = {GENERATOR: generating, PATH: generating, DISCRIMINATOR: judging}
         self.optimizers[R1] = judging
 
     @staticmethod
-    def _adam(module: nn.Module, optimiser: OptimiserSettings, every: int) -> torch.optim.Adam:
+    def _adam(module: nn.Module, optimizer: OptimizerSettings, every: int) -> torch.optim.Adam:
         share = every / (every + 1)
-        betas = optimiser.beta1**share, optimiser.beta2**share
+        betas = optimizer.beta1**share, optimizer.beta2**share
         return torch.optim.Adam(
-            module.parameters(), lr=optimiser.lr * share, betas=betas, eps=optimiser.eps
+            module.parameters(), lr=optimizer.lr * share, betas=betas, eps=optimizer.eps
         )
 
     def step(self, index: int, images: Tensor) -> dict[str, float]:
-        """Step `index` of a training, counted from 0, with the regularisers that it has."""
+        """Step `index` of a training, counted from 0, with the regularizers that it has."""
         every = {PATH: self.rules.path_every, R1: self.rules.r1_every}
         phases = [phase for phase in PHASES if index % every.get(phase, 1) == 0]
         return self.turns(phases, index, images)
@@ -262,7 +262,7 @@ class LiteralSynthesis:
         """How far the lengths of paths are from their running mean."""
         latents = self.draw(PATH, index, count)
         styles = self.generator.styles(latents)
-        images = self.generator.synthesise(styles, latents.noise)
+        images = self.generator.synthesize(styles, latents.noise)
         source = source_of(self.generator, self.seed, "path noise", index, 0)
         noise = torch.randn(images.shape, generator=source, device=images.device)
         noise = noise / math.sqrt(images.shape[2] * images.shape[3])

@@ -20,7 +20,7 @@ from torch import Tensor
 from gancomp.bench.literal import LiteralStep, gram
 from gancomp.losses.gan import discriminator_fake_loss, discriminator_real_loss, generator_loss
 from gancomp.methods.dcd import Dcd
-from gancomp.settings import OptimiserSettings
+from gancomp.settings import OptimizerSettings
 
 
 class ReleasedStep(LiteralStep):
@@ -28,11 +28,11 @@ class ReleasedStep(LiteralStep):
 
     Args:
         method: as `LiteralStep` takes it.
-        optimiser: Adam's settings.
+        optimizer: Adam's settings.
     """
 
-    def __init__(self, method: Dcd, optimiser: OptimiserSettings) -> None:
-        super().__init__(method, optimiser)
+    def __init__(self, method: Dcd, optimizer: OptimizerSettings) -> None:
+        super().__init__(method, optimizer)
         self.perceptual.requires_grad_(False)
         self.teacher_connectors.requires_grad_(True)  # in eval mode; no optimizer has them
 

@@ -13,22 +13,31 @@ import torch
 from torch import Tensor
 
 from gancomp.bench import report
+from gancomp.bench.contestants import (
+    MEMORY,
+    PROFILE,
+    REST,
+    ContestantProcess,
+    Runs,
+    ask_all,
+    open_contestant,
+    take_turns,
+)
 from gancomp.bench.literal_synthesis import PHASES, LiteralSynthesis
-from gancomp.bench.sides import MEMORY, PROFILE, REST, Runs, Side, ask_all, open_side, take_turns
 from gancomp.data.images import say_on_stderr
 from gancomp.engine.device import choose_device
 from gancomp.engine.phases import Progress, Step
 from gancomp.engine.speed import speed_up
 from gancomp.engine.step import FiniteWatch, take_step
 from gancomp.errors import ConfigError
-from gancomp.methods.base import Ingredients
+from gancomp.methods.base import Components
 from gancomp.methods.synthesis import Gan
 from gancomp.methods.synthesis_options import GanOptions
 from gancomp.metrics.latency import Latency
 from gancomp.networks.stylegan2 import RESOLUTIONS
 from gancomp.networks.stylegan2_discriminator import group_size
 from gancomp.seeding import derive_generator
-from gancomp.settings import AdversarialSettings, Json, NetworkSettings, OptimiserSettings
+from gancomp.settings import AdversarialSettings, Json, NetworkSettings, OptimizerSettings
 from gancomp.tasks.base import new_network
 from gancomp.tasks.synthesis import SynthesisTask
 
@@ -40,7 +49,7 @@ PHASE_OF = dict(zip(TURNS, PHASES, strict=True))
 RULES = GanOptions()
 EVERY = {GENERATOR: 1, PATH: RULES.path_every, DISCRIMINATOR: 1, R1: RULES.r1_every}
 CYCLE_STEPS = max(EVERY.values())
-OPTIMISER = OptimiserSettings(lr=2e-3, beta1=0.0, beta2=0.99)
+OPTIMIZER = OptimizerSettings(lr=2e-3, beta1=0.0, beta2=0.99)
 Take = Callable[[Collection[str], int, int], dict[str, float]]
 
 
@@ -135,8 +144,10 @@ def _measure(
     request: SynthesisRequest, device: torch.device, say: Callable[[str], None]
 ) -> _Measured:
     with ExitStack() as stack:
-        sides: dict[str, Side] = {
-            name: stack.enter_context(open_side("synthesis", partial(_prepare, request, name)))
+        sides: dict[str, ContestantProcess] = {
+            name: stack.enter_context(
+                open_contestant("synthesis", partial(_prepare, request, name))
+            )
             for name in (PLAIN, OURS)
         }
         first = {}
@@ -156,7 +167,7 @@ def _measure(
     return _Measured(phases, timed[CYCLE], turns, memory, first, profiles)
 
 
-def amortised(times: Mapping[str, float]) -> float:
+def amortized(times: Mapping[str, float]) -> float:
     """The time of a step in the long run, by those of its phases."""
     return sum(times[turn] / every for turn, every in EVERY.items())
 
@@ -164,12 +175,12 @@ def amortised(times: Mapping[str, float]) -> float:
 def full_step(phases: Mapping[str, Latency]) -> Latency:
     """The times of a step in the long run, by those of its phases."""
     median, least, most = (
-        amortised({turn: getattr(latency, name) for turn, latency in phases.items()})
+        amortized({turn: getattr(latency, name) for turn, latency in phases.items()})
         for name in ("median_ms", "min_ms", "max_ms")
     )
     worked = {turn: latency.processor_ms for turn, latency in phases.items()}
     known = {turn: value for turn, value in worked.items() if value is not None}
-    processor = amortised(known) if len(known) == len(worked) else None
+    processor = amortized(known) if len(known) == len(worked) else None
     return Latency(median, least, most, phases[GENERATOR].num_runs, processor)
 
 
@@ -183,7 +194,7 @@ def lazy_costs(times: Mapping[str, float], cycle_ms: float) -> Json:
     Returns: the time of a cycle as measured and as the phases' times add up to, each lazy phase's
         share of a full step, and by what factor a step would take longer if each were in every one.
     """
-    full, plain = amortised(times), times[GENERATOR] + times[DISCRIMINATOR]
+    full, plain = amortized(times), times[GENERATOR] + times[DISCRIMINATOR]
     return {
         "steps": CYCLE_STEPS,
         "measured_ms": round(cycle_ms, 3),
@@ -249,7 +260,7 @@ def _prepare(request: SynthesisRequest, name: str) -> tuple[Runs, torch.device]:
 
 def literal_take(method: Gan, images: Tensor) -> Take:
     """Takes the named phases of a step, as far as they have their turn, written plainly."""
-    literal = LiteralSynthesis(method, OPTIMISER)
+    literal = LiteralSynthesis(method, OPTIMIZER)
 
     def take(turns: Collection[str], index: int, number: int) -> dict[str, float]:
         phases = [PHASE_OF[turn] for turn in turns if number % EVERY[turn] == 0]
@@ -319,7 +330,7 @@ def build(request: SynthesisRequest) -> Gan:
         adversarial=AdversarialSettings(gan="vanilla", pool_size=0),
         seed=0,
     )
-    method = Gan(Ingredients(task, None, None, OPTIMISER, seed=0), RULES)
+    method = Gan(Components(task, None, None, OPTIMIZER, seed=0), RULES)
     return method.train()
 
 

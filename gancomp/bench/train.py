@@ -11,9 +11,18 @@ import torch
 from torch import Tensor
 
 from gancomp.bench import report
+from gancomp.bench.contestants import (
+    MEMORY,
+    PROFILE,
+    REST,
+    ContestantProcess,
+    Runs,
+    ask_all,
+    open_contestant,
+    take_turns,
+)
 from gancomp.bench.literal import LiteralStep
 from gancomp.bench.released import ReleasedStep
-from gancomp.bench.sides import MEMORY, PROFILE, REST, Runs, Side, ask_all, open_side, take_turns
 from gancomp.data.images import say_on_stderr
 from gancomp.engine.device import choose_device
 from gancomp.engine.phases import Progress, Step
@@ -26,7 +35,7 @@ from gancomp.engine.speed import (
 from gancomp.engine.step import FiniteWatch, take_step
 from gancomp.errors import ConfigError
 from gancomp.losses.perceptual import load_perceptual
-from gancomp.methods.base import Ingredients
+from gancomp.methods.base import Components
 from gancomp.methods.dcd import Dcd
 from gancomp.methods.dcd_options import DcdOptions
 from gancomp.metrics.latency import Latency
@@ -39,7 +48,7 @@ from gancomp.networks.plain import (
     use_torch_paddings,
 )
 from gancomp.seeding import derive_generator
-from gancomp.settings import AdversarialSettings, Json, NetworkSettings, OptimiserSettings
+from gancomp.settings import AdversarialSettings, Json, NetworkSettings, OptimizerSettings
 from gancomp.tasks.base import new_network
 from gancomp.tasks.unpaired import UnpairedTask
 
@@ -48,7 +57,7 @@ OTHERS = {PLAIN: LiteralStep, RELEASED: ReleasedStep}
 STEP = "step"  # the one run of each side
 LEAST_SIZE = 96  # pixels: the discriminator judges maps of a quarter of it, too
 FORMATS = ("fp32", "tf32", "bf16")  # of a convolution's operands; tf32 is PyTorch's habit on a GPU
-OPTIMISATIONS = {
+OPTIMIZATIONS = {
     "channels_last": "weights and maps in channels_last order",
     "norm": "InstanceNorm that keeps that order, on a CPU from its output",
     "padding": "padding that keeps no map (on a CPU)",
@@ -69,7 +78,7 @@ class Contestant:
     Attributes:
         name: in the document.
         way: how the step is written; to `PLAIN` and `RELEASED` no other switch applies.
-        without: names out of `OPTIMISATIONS` that are switched off.
+        without: names out of `OPTIMIZATIONS` that are switched off.
         precision: as `--precision`.
         tf32: whether float32 convolutions on a GPU may round their operands; training does.
     """
@@ -105,7 +114,7 @@ class TrainRequest:
         compiled: torch.compile for gancomp's networks; None for what training does on that device.
         bf16: a contestant more, in bf16.
         grid: a contestant more for each number format, plain and, where it is wanted, compiled.
-        ablate: a contestant more for each optimisation, without it.
+        ablate: a contestant more for each optimization, without it.
         profile: how the time of each side's step divides among operations.
     """
 
@@ -168,7 +177,7 @@ def bench_train(request: TrainRequest, say: Callable[[str], None]) -> Json:
     if request.grid:
         main += grid(ours, device)
     measured = _measure(request, main, say)
-    others = [name for name in OPTIMISATIONS if name not in off] if request.ablate else []
+    others = [name for name in OPTIMIZATIONS if name not in off] if request.ablate else []
     slower_by: dict[str, float] = {}
     for name in others:
         without = replace(ours, name=f"without {name}", without=off | {name})
@@ -255,7 +264,9 @@ def _measure(
     device = choose_device(request.device)
     with ExitStack() as stack:
         sides = {
-            item.name: stack.enter_context(open_side("train", partial(_prepare, request, item)))
+            item.name: stack.enter_context(
+                open_contestant("train", partial(_prepare, request, item))
+            )
             for item in group
         }
         first, failed = _first_steps(sides, group, device, say)
@@ -269,7 +280,7 @@ def _measure(
 
 
 def _first_steps(
-    sides: dict[str, Side],
+    sides: dict[str, ContestantProcess],
     group: list[Contestant],
     device: torch.device,
     say: Callable[[str], None],
@@ -313,9 +324,9 @@ def _prepare(request: TrainRequest, contestant: Contestant) -> tuple[Runs, torch
     method = build(request).to(device)
     batch = {name: images.to(device) for name, images in made_up_images(request).items()}
     if contestant.way in OTHERS:
-        step = OTHERS[contestant.way](method, OptimiserSettings())
+        step = OTHERS[contestant.way](method, OptimizerSettings())
         return {STEP: partial(step.step, batch["source"], batch["target"])}, device
-    optimise(method, without)
+    optimize(method, without)
     if "channels_last" not in without:
         batch = {
             name: images.contiguous(memory_format=torch.channels_last)
@@ -352,7 +363,7 @@ def build(request: TrainRequest) -> Dcd:
     taps = Dcd.perceptual_taps(options)
     perceptual = load_perceptual("random", None, taps=taps, announce=lambda message: None)
     student = new_network(replace(generator, width=request.width // 4), 0, "student")
-    method = Dcd(Ingredients(task, student, perceptual, OptimiserSettings(), seed=0), options)
+    method = Dcd(Components(task, student, perceptual, OptimizerSettings(), seed=0), options)
     return method.train()
 
 
@@ -363,8 +374,8 @@ def made_up_images(request: TrainRequest) -> dict[str, Tensor]:
     return {name: torch.rand(shape, generator=generator) * 2 - 1 for name in ("source", "target")}
 
 
-def optimise(method: Dcd, without: frozenset[str]) -> None:
-    """Puts `method` into the form in which gancomp trains it, less the named optimisations."""
+def optimize(method: Dcd, without: frozenset[str]) -> None:
+    """Puts `method` into the form in which gancomp trains it, less the named optimizations."""
     if "channels_last" not in without:
         channels_last(method)
     if "norm" in without:

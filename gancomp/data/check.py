@@ -25,7 +25,7 @@ from gancomp.data.pixels import PixelFormat
 from gancomp.errors import DataError
 
 PLAIN_TASKS = ("super-resolution", "synthesis")  # they read 8-bit RGB alone
-GREY_MODES = ("1", "L", "LA", "I", "F")
+GRAY_MODES = ("1", "L", "LA", "I", "F")
 TEST_BEGINNINGS = ("test", "val")
 USUAL_CROP = 96  # of super-resolution
 USUAL_SIDE, LONGEST_SIDE = 256, 4096  # of translation
@@ -38,14 +38,14 @@ class FolderReport:
     Attributes:
         num_images: files that look like images by name.
         num_unreadable: of them, those that cannot be decoded.
-        num_greyscale: of them, those without colour, however they are stored.
+        num_grayscale: of them, those without color, however they are stored.
         sizes: "WIDTHxHEIGHT" to number of files, the most frequent first.
         modes: how Pillow names the stored pixels ("RGB", "L", "CMYK") to number of files.
     """
 
     num_images: int
     num_unreadable: int
-    num_greyscale: int
+    num_grayscale: int
     sizes: dict[str, int]
     modes: dict[str, int]
 
@@ -86,7 +86,7 @@ class _Seen:
     error: str | None = None
     mode: str = ""
     size: tuple[int, int] = (0, 0)
-    grey: bool = False
+    gray: bool = False
     digest: bytes = b""
 
 
@@ -198,7 +198,7 @@ def _read(path: Path, *, deep: bool) -> _Seen:
     pixels = np.asarray(image)
     digest = hashlib.blake2b(f"{image.size}".encode(), digest_size=16)
     digest.update(pixels.tobytes())
-    return _Seen(path, None, mode, image.size, _is_grey(image, mode), digest.digest())
+    return _Seen(path, None, mode, image.size, _is_gray(image, mode), digest.digest())
 
 
 def _read_deep(path: Path, stored: Stored) -> _Seen:
@@ -211,8 +211,8 @@ def _read_deep(path: Path, stored: Stored) -> _Seen:
     return _Seen(path, None, mode, size, stored.channels == 1, digest.digest())
 
 
-def _is_grey(image: Image.Image, mode: str) -> bool:
-    if mode.startswith(GREY_MODES):
+def _is_gray(image: Image.Image, mode: str) -> bool:
+    if mode.startswith(GRAY_MODES):
         return True
     red, green, blue = image.split()
     return red.tobytes() == green.tobytes() == blue.tobytes()
@@ -326,7 +326,7 @@ def _summary(many: list[_Seen]) -> FolderReport:
     return FolderReport(
         num_images=len(many),
         num_unreadable=len(many) - len(readable),
-        num_greyscale=sum(seen.grey for seen in readable),
+        num_grayscale=sum(seen.gray for seen in readable),
         sizes=dict(Counter(_size(seen) for seen in readable).most_common()),
         modes=dict(Counter(seen.mode for seen in readable).most_common()),
     )
@@ -340,8 +340,8 @@ def _notes(by_folder: dict[str, list[_Seen]], folders: dict[str, FolderReport]) 
     notes: list[str] = []
     for name, report in folders.items():
         num_readable = report.num_images - report.num_unreadable
-        if 0 < report.num_greyscale < num_readable:
-            notes.append(f"{name}/: {report.num_greyscale} of {num_readable} have no colour")
+        if 0 < report.num_grayscale < num_readable:
+            notes.append(f"{name}/: {report.num_grayscale} of {num_readable} have no color")
         if len(report.sizes) > 1:
             common, count = next(iter(report.sizes.items()))
             notes.append(

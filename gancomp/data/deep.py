@@ -1,4 +1,4 @@
-"""Reads images of any depth and channel number: grey and colour files, TIFF, NumPy arrays."""
+"""Reads images of any depth and channel number: gray and color files, TIFF, NumPy arrays."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gancomp.data.splits import Half
 from gancomp.data.tiff import (
     ORIENTATION,
     Layout,
-    is_grey_or_colour,
+    is_gray_or_color,
     is_tiff,
     read_tiff,
     tiff_layout,
@@ -66,7 +66,7 @@ def stored_format(path: Path) -> Stored:
         return Stored(array.shape[2], dtype_name(array.dtype), False)
     if layout := _deep_tiff(path):
         dtype = dtype_name(layout.dtype)
-        return Stored(layout.channels, dtype, dtype == "uint16" and is_grey_or_colour(layout))
+        return Stored(layout.channels, dtype, dtype == "uint16" and is_gray_or_color(layout))
     channels, dtype = decoded(path, _format_of)
     return Stored(channels, dtype, dtype in ("uint8", "uint16"))
 
@@ -75,7 +75,7 @@ def can_become(stored: Stored, channels: int) -> bool:
     """Whether such a file is read with that many channels; see `read_values`."""
     if stored.channels == channels or (stored.channels == 1 and channels == 3):
         return True
-    # pictures of 8 bits lose their transparency, and their colours where grey is wanted
+    # pictures of 8 bits lose their transparency, and their colors where gray is wanted
     return stored.is_plain and stored.dtype == "uint8" and channels in (1, 3)
 
 
@@ -113,7 +113,7 @@ def _deep_tiff(path: Path) -> Layout | None:
 def read_values(path: Path, pixels: PixelFormat, half: Half | None = None) -> Values:
     """`(H, W, C)` float32 in [-1, 1]: what the file, or its left or right half, holds.
 
-    Grey is repeated where three channels are wanted; 8-bit colour becomes grey where one is (ITU-R
+    Gray is repeated where three channels are wanted; 8-bit color becomes gray where one is (ITU-R
     601, as CycleGAN's code has it). Any other mismatch is refused.
 
     Raises:
@@ -175,7 +175,7 @@ def _format_of(image: Image.Image) -> tuple[int, str]:
         return BANDS[image.mode], "uint8"
     if image.mode == "P":
         return 3, "uint8"
-    return 1, dtype_name(_grey(image).dtype)
+    return 1, dtype_name(_gray(image).dtype)
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -195,10 +195,10 @@ def _numbers(image: Image.Image, channels: int) -> Raw:
         elif BANDS[image.mode] != channels:
             image = image.convert("RGB")
         return np.atleast_3d(np.asarray(image))
-    return _grey(image)[..., None]
+    return _gray(image)[..., None]
 
 
-def _grey(image: Image.Image) -> Raw:
+def _gray(image: Image.Image) -> Raw:
     if image.mode == "1":
         image = image.convert("L")
     raw: Raw = np.asarray(image)
@@ -211,7 +211,7 @@ def _both_bytes(path: Path, raw_mode: str) -> Raw:
     """16 bits a channel, of which Pillow decodes the upper or the lower 8 at a time."""
     if raw_mode == "LA;16B":
         raise DataError(
-            f"{path}: 16-bit grey with transparency is not supported; remove its alpha channel"
+            f"{path}: 16-bit gray with transparency is not supported; remove its alpha channel"
         )
 
     def lower_bytes(image: Image.Image) -> Raw:

@@ -5,14 +5,14 @@ the image are its mirror, edge pixels repeated. Sums are in float64 and rounded 
 
 What others do differently (the tests hold this):
     `torch.nn.functional.interpolate(mode="bicubic", antialias=True)` in float64: equal inside.
-        At the border (6 pixels for x4) it leaves out what lies outside the image and renormalises
+        At the border (6 pixels for x4) it leaves out what lies outside the image and renormalizes
         the rest, which is up to some 15 levels away from the mirror.
     Pillow's `resize(BICUBIC)`: the same kernel and border as torch, but rounded and clipped after
         each of the two passes: within one level of ours inside for photographs, two for noise.
     MATLAB itself, given uint8, also rounds between the passes; given doubles, as here, it does not.
 
 Source: Keys 1981, "Cubic convolution interpolation for digital image processing", eq. 15; the
-documented behaviour of MATLAB's imresize. The low-resolution images of DIV2K were made by it.
+documented behavior of MATLAB's imresize. The low-resolution images of DIV2K were made by it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The demo's dataset, drawn from a seed: plain shapes against striped ones, and how to score it.
 
-Every scene is a smooth two-coloured texture with one big shape on it (an ellipse, a rounded box or
-an animal's silhouette). Domain A paints the shape in one warm, softly shaded colour; domain B
+Every scene is a smooth two-colored texture with one big shape on it (an ellipse, a rounded box or
+an animal's silhouette). Domain A paints the shape in one warm, softly shaded color; domain B
 paints dark and light stripes of one period and direction, with a phase drawn per image. All of it
 is arithmetic that IEEE 754 rounds the same way everywhere (no sine, no power, no sum of floats), so
 that a seed means the same pixels on every machine.
@@ -235,7 +235,7 @@ def _to_uint8(image_01: Floats) -> NDArray[np.uint8]:
 
 
 def _texture(rng: np.random.Generator, size: int) -> Floats:
-    """A green-to-blue ground: two colours mixed by two octaves of smooth noise, `(H, W, 3)`."""
+    """A green-to-blue ground: two colors mixed by two octaves of smooth noise, `(H, W, 3)`."""
     mix = 0.7 * _smooth_noise(rng, size, cells=4) + 0.3 * _smooth_noise(rng, size, cells=12)
     low = np.array([0.10, 0.30, 0.20]) + np.array([0.10, 0.12, 0.18]) * rng.random(3)
     high = np.array([0.35, 0.58, 0.42]) + np.array([0.18, 0.15, 0.30]) * rng.random(3)
@@ -265,12 +265,12 @@ def _shape(rng: np.random.Generator, size: int) -> Floats:
     """How much of each pixel a big shape of random kind, place and tilt covers: [0, 1]."""
     kind = int(rng.random() * 3)
     fine = (np.arange(size * OVERSAMPLING) + 0.5) * 2.0 / (size * OVERSAMPLING) - 1.0
-    centre_x, centre_y = 0.3 * (rng.random(2) - 0.5)
+    center_x, center_y = 0.3 * (rng.random(2) - 0.5)
     scale = 0.85 + 0.3 * rng.random()
     half_tilt = 0.3 * (rng.random() - 0.5)
     norm = 1.0 + half_tilt * half_tilt
     cosine, sine = (1.0 - half_tilt * half_tilt) / norm, 2.0 * half_tilt / norm
-    across, down = fine[None, :] - centre_x, fine[:, None] - centre_y
+    across, down = fine[None, :] - center_x, fine[:, None] - center_y
     x, y = (across * cosine + down * sine) / scale, (down * cosine - across * sine) / scale
     facing = 1.0 if rng.random() < 0.5 else -1.0
     inside = (_ellipse, _rounded_box, _animal)[kind](x * facing, y)

@@ -97,7 +97,7 @@ def allowed_pixels() -> int | None:
 def png_without_notes(path: Path) -> BytesIO | None:
     """A PNG's pixels without its notes, which may be damaged where the picture is not.
 
-    Colour profiles, texts and the like decide nothing here, but Pillow refuses the whole picture
+    Color profiles, texts and the like decide nothing here, but Pillow refuses the whole picture
     for one of them. An orientation (`eXIf`) is kept if its checksum holds.
 
     Returns: a PNG file, or None if `path` is none.

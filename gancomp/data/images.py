@@ -111,7 +111,7 @@ def count_suffixes(paths: Iterable[Path]) -> str:
 def load_image(path: Path) -> Image.Image:
     """The RGB image in `path`, the right way up.
 
-    Greyscale becomes three equal channels; 16-bit greyscale is scaled to 8 bits, not clipped;
+    Grayscale becomes three equal channels; 16-bit grayscale is scaled to 8 bits, not clipped;
     EXIF rotation is applied. Transparent pixels are blended onto white: what lies under them is
     undefined (often black), and white is the paper of edge drawings and cut-outs.
 

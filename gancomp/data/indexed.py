@@ -55,7 +55,7 @@ class Crop(NamedTuple):
     pixels: Tensor | None
 
 
-class Chosen(NamedTuple):
+class ChosenCrops(NamedTuple):
     """A sample before its crops are copied out of the images: small enough for any pipe."""
 
     crops: dict[str, Crop]
@@ -152,7 +152,7 @@ class Reader(Dataset[Sample], abc.ABC):
         """Positions in an epoch."""
 
     @abc.abstractmethod
-    def choose(self, index: tuple[int, int]) -> Chosen:
+    def choose(self, index: tuple[int, int]) -> ChosenCrops:
         """What belongs to (epoch, position); its images are decoded.
 
         Raises:

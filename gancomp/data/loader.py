@@ -19,7 +19,7 @@ from gancomp.data.images import (
     warn_on_stderr,
 )
 from gancomp.data.in_order import read_in_order
-from gancomp.data.indexed import Chosen, Picture, Reader, cut_half, load_half
+from gancomp.data.indexed import ChosenCrops, Picture, Reader, cut_half, load_half
 from gancomp.data.pixels import PixelFormat, resized
 from gancomp.data.splits import Half, Split
 from gancomp.data.transforms import picture_tensor, resize, to_float
@@ -53,7 +53,7 @@ class IndexedDataset(Protocol):
 
 class _Batch(NamedTuple):  # a tuple, because the loader pins those element by element
     tensors: dict[str, Tensor]  # empty where `chosen` says what is to be cut
-    chosen: list[Chosen]
+    chosen: list[ChosenCrops]
     unreadable: list[str]
     error: DataError | None
 
@@ -166,7 +166,7 @@ def _delivered(
 
 
 def cut_batch(
-    reader: Reader, chosen: Sequence[Chosen], *, pinned: bool = False
+    reader: Reader, chosen: Sequence[ChosenCrops], *, pinned: bool = False
 ) -> dict[str, Tensor]:
     """The crops of several samples by role, `(N, ...)` of `reader.cut`; labels `(N,)`, if any.
 
@@ -237,7 +237,7 @@ class _Order:
             epoch, step = epoch + 1, 0
 
 
-class _Samples(Dataset[dict[str, Tensor] | Chosen | DataError]):
+class _Samples(Dataset[dict[str, Tensor] | ChosenCrops | DataError]):
     """What a worker makes of an index: the sample, or what is to be cut from the shared cache.
 
     A DataError is handed on as a value: raised in a worker it would arrive as a traceback's text.
@@ -246,7 +246,7 @@ class _Samples(Dataset[dict[str, Tensor] | Chosen | DataError]):
     def __init__(self, dataset: IndexedDataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, index: tuple[int, int]) -> dict[str, Tensor] | Chosen | DataError:
+    def __getitem__(self, index: tuple[int, int]) -> dict[str, Tensor] | ChosenCrops | DataError:
         try:
             # not where this object was pickled on its way here: the cache stayed behind
             if isinstance(self.dataset, Reader) and self.dataset.cache is not None:
@@ -256,14 +256,14 @@ class _Samples(Dataset[dict[str, Tensor] | Chosen | DataError]):
             return error
 
 
-def _collate(samples: list[dict[str, Tensor] | Chosen | DataError]) -> _Batch:
+def _collate(samples: list[dict[str, Tensor] | ChosenCrops | DataError]) -> _Batch:
     read: list[dict[str, Tensor]] = []
-    chosen: list[Chosen] = []
+    chosen: list[ChosenCrops] = []
     unreadable: list[str] = []
     for sample in samples:
         if isinstance(sample, DataError):
             return _Batch({}, [], unreadable, sample)
-        if isinstance(sample, Chosen):
+        if isinstance(sample, ChosenCrops):
             chosen.append(sample)
         else:
             read.append(sample)

@@ -8,7 +8,7 @@ from pathlib import Path
 from gancomp.data.deep import read_values
 from gancomp.data.images import load_image
 from gancomp.data.indexed import (
-    Chosen,
+    ChosenCrops,
     Crop,
     Picture,
     Reader,
@@ -49,7 +49,7 @@ class PairedImages(Reader):
     def __len__(self) -> int:
         return len(self.split.source)
 
-    def choose(self, index: tuple[int, int]) -> Chosen:
+    def choose(self, index: tuple[int, int]) -> ChosenCrops:
         """One pair, with the same window of both."""
         epoch, position = index
         column, row, mirror = draw_numbers(3, seed=self.seed, epoch=epoch, position=position)
@@ -59,7 +59,7 @@ class PairedImages(Reader):
             lambda i: self._pair(i, (column, row, mirror)),
             strict=self.strict,
         )
-        return Chosen({"source": source, "target": target}, unreadable)
+        return ChosenCrops({"source": source, "target": target}, unreadable)
 
     def _pair(self, index: int, draws: tuple[float, float, float]) -> tuple[Crop, Crop]:
         split = self.split

@@ -86,7 +86,7 @@ class PixelFormat:
         return raw.round().clip(limits.min, limits.max).astype(kind)
 
     def to_8_bits(self, raw: Raw) -> NDArray[np.uint8]:
-        """`(H, W, 3)` as Inception takes images: the range in 256 levels, truncated, grey repeated.
+        """`(H, W, 3)` as Inception takes images: the range in 256 levels, truncated, gray repeated.
 
         Args:
             raw: `(H, W, C)` with 1 or 3 channels.
@@ -105,7 +105,7 @@ def holds(dtype: str, limits: tuple[float, float]) -> bool:
 
 
 def as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """`(..., C)` as `(..., 3)`: grey repeated, two channels averaged, of more the first three."""
+    """`(..., C)` as `(..., 3)`: gray repeated, two channels averaged, of more the first three."""
     channels = pixels.shape[-1]
     if channels == 2:
         pixels = pixels.mean(axis=-1, keepdims=True).astype(np.uint8)

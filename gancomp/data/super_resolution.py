@@ -156,7 +156,7 @@ def aligned_pair(
 def evaluation_crops(
     split: Split, *, size: int, scale: int, count: int, warn: Warn = warn_on_stderr
 ) -> dict[str, Tensor]:
-    """The centres of the first `count` usable images, as a batch of the reader's shapes.
+    """The centers of the first `count` usable images, as a batch of the reader's shapes.
 
     Fewer where there are fewer such images.
 

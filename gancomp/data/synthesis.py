@@ -11,7 +11,7 @@ from PIL import Image
 
 from gancomp.data.images import Warn, load_image, warn_on_stderr
 from gancomp.data.in_order import read_in_order
-from gancomp.data.indexed import Chosen, Crop, Reader, draw_numbers, first_readable
+from gancomp.data.indexed import ChosenCrops, Crop, Reader, draw_numbers, first_readable
 from gancomp.data.splits import Split
 from gancomp.data.transforms import square
 from gancomp.errors import ConfigError, DataError
@@ -39,7 +39,7 @@ class SynthesisImages(Reader):
         DataError: if there are no files, they hold two images side by side, or (when read) none is
             readable.
 
-    Source: the data of StyleGAN2 and BigGAN: centre crop, mirror as the only augmentation.
+    Source: the data of StyleGAN2 and BigGAN: center crop, mirror as the only augmentation.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class SynthesisImages(Reader):
         """The square in the middle, at the training size."""
         return square(image, square_side(self.size, "synthesis"))
 
-    def choose(self, index: tuple[int, int]) -> Chosen:
+    def choose(self, index: tuple[int, int]) -> ChosenCrops:
         """One image, and the class of the file that was read in the end."""
         epoch, position = index
         (mirror,) = draw_numbers(1, seed=self.seed, epoch=epoch, position=position)
@@ -93,7 +93,7 @@ class SynthesisImages(Reader):
         crop, unreadable = first_readable(
             len(files), position % len(files), decode, strict=self.strict
         )
-        return Chosen({"image": crop}, unreadable, labels[crop.slot] if labels else None)
+        return ChosenCrops({"image": crop}, unreadable, labels[crop.slot] if labels else None)
 
 
 def square_images(

@@ -50,7 +50,7 @@ def is_tiff(path: Path) -> bool:
 def tiff_layout(path: Path) -> Layout | None:
     """How a TIFF file holds its first picture; None for what Pillow reads as it is.
 
-    That is 8-bit grey and colour, palettes, and one channel in a compression of Pillow's own.
+    That is 8-bit gray and color, palettes, and one channel in a compression of Pillow's own.
 
     Raises:
         DataError: if it is damaged, or of a kind that neither reads.
@@ -80,7 +80,7 @@ def _is_simple(layout: Layout) -> bool:
 
 
 def _is_of_pillow(layout: Layout) -> bool:
-    """Whether it has 8 bits in grey or colour, with or without alpha, or in CMYK."""
+    """Whether it has 8 bits in gray or color, with or without alpha, or in CMYK."""
     if layout.dtype.itemsize > 1:
         return False
     photometric = layout.tag(PHOTOMETRIC, MIN_IS_BLACK)
@@ -89,7 +89,7 @@ def _is_of_pillow(layout: Layout) -> bool:
     return layout.channels in (1, 3) or (layout.channels in (2, 4) and is_known)
 
 
-def is_grey_or_colour(layout: Layout) -> bool:
+def is_gray_or_color(layout: Layout) -> bool:
     """Whether Pillow opens it, with whatever depth."""
     photometric = layout.tag(PHOTOMETRIC, MIN_IS_BLACK)
     return layout.channels == (3 if photometric == RGB else 1)
@@ -211,20 +211,20 @@ def tiff_bytes(picture: Raw) -> bytes:
     dtype = picture.dtype.newbyteorder("<")
     content = np.ascontiguousarray(picture, dtype).tobytes()
     kind = {letter: number for number, letter in KINDS.items()}[dtype.kind]
-    is_colour = channels in (3, 4)
+    is_color = channels in (3, 4)
     entries: list[tuple[int, str, tuple[int, ...]]] = [
         (WIDTH, "I", (width,)),
         (HEIGHT, "I", (height,)),
         (BITS, "H", (8 * dtype.itemsize,) * channels),
         (COMPRESSION, "H", (NONE,)),
-        (PHOTOMETRIC, "H", (RGB if is_colour else MIN_IS_BLACK,)),
+        (PHOTOMETRIC, "H", (RGB if is_color else MIN_IS_BLACK,)),
         (OFFSETS, "I", (8,)),
         (SAMPLES, "H", (channels,)),
         (ROWS_PER_STRIP, "I", (height,)),
         (COUNTS, "I", (len(content),)),
         (PLANAR, "H", (1,)),
     ]
-    if extra := channels - (3 if is_colour else 1):
+    if extra := channels - (3 if is_color else 1):
         entries.append((EXTRA, "H", (0,) * extra))  # of no stated meaning: not transparency
     entries.append((SAMPLE_FORMAT, "H", (kind,) * channels))
     content += b"\0" * (len(content) % 2)

@@ -43,7 +43,7 @@ def to_float(pixels: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:
-    """Generated images as the FID protocol of CycleGAN's descendants quantises them.
+    """Generated images as the FID protocol of CycleGAN's descendants quantizes them.
 
     `(x + 1) / 2 * 255`, clipped and truncated (not rounded), in float32: a float image made by
     `to_tensor` comes back up to one level darker.
@@ -56,7 +56,7 @@ def to_uint8(images: Tensor) -> NDArray[np.uint8]:
     Raises:
         ValueError: if `images` is not 4-D or holds a NaN.
     """
-    return _quantised((_checked(images) + 1) / 2.0 * 255.0)
+    return _quantized((_checked(images) + 1) / 2.0 * 255.0)
 
 
 def to_nearest_uint8(images: Tensor) -> NDArray[np.uint8]:
@@ -64,7 +64,7 @@ def to_nearest_uint8(images: Tensor) -> NDArray[np.uint8]:
 
     Args, returns and raises as `to_uint8`.
     """
-    return _quantised(((_checked(images) + 1) * 127.5).clamp(0, 255).round())
+    return _quantized(((_checked(images) + 1) * 127.5).clamp(0, 255).round())
 
 
 def _checked(images: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ def _checked(images: Tensor) -> Tensor:
     return images
 
 
-def _quantised(levels: Tensor) -> NDArray[np.uint8]:
+def _quantized(levels: Tensor) -> NDArray[np.uint8]:
     levels = levels.clamp(0, 255).to(torch.uint8)
     pixels: NDArray[np.uint8] = levels.permute(0, 2, 3, 1).contiguous().numpy()
     return pixels

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gancomp.data.deep import read_values
 from gancomp.data.images import load_image
-from gancomp.data.indexed import Chosen, Picture, Reader, draw_numbers, first_readable
+from gancomp.data.indexed import ChosenCrops, Picture, Reader, draw_numbers, first_readable
 from gancomp.data.pixels import PixelFormat
 from gancomp.data.splits import Split
 from gancomp.errors import DataError
@@ -43,7 +43,7 @@ class UnpairedImages(Reader):
     def __len__(self) -> int:
         return max(len(self.split.source), len(self.split.target))
 
-    def choose(self, index: tuple[int, int]) -> Chosen:
+    def choose(self, index: tuple[int, int]) -> ChosenCrops:
         """One source and one target, each with a window of its own."""
         epoch, position = index
         pick, a, b, c, d, e, f = draw_numbers(7, seed=self.seed, epoch=epoch, position=position)
@@ -62,7 +62,9 @@ class UnpairedImages(Reader):
             ),
             strict=self.strict,
         )
-        return Chosen({"source": source, "target": target}, source_unreadable + target_unreadable)
+        return ChosenCrops(
+            {"source": source, "target": target}, source_unreadable + target_unreadable
+        )
 
 
 def load(path: Path, pixels: PixelFormat | None) -> Picture:

@@ -15,7 +15,7 @@ from gancomp.errors import ConfigError
 
 SUFFIXES = {"png": ".png", "tiff": ".tif", "npy": ".npy"}
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-TRUECOLOUR = 2
+TRUECOLOR = 2
 
 
 def fitting_format(wanted: str | None, channels: int, dtype: str) -> str:
@@ -51,18 +51,18 @@ def encoded(raw: Raw, format: str) -> bytes:
     if format == "npy":
         np.save(content, np.ascontiguousarray(flat), allow_pickle=False)
     elif raw.dtype == np.uint16 and raw.shape[2] == 3:
-        return deep_colour_png(raw)
+        return deep_color_png(raw)
     else:
         Image.fromarray(np.ascontiguousarray(flat)).save(content, format="PNG")
     return content.getvalue()
 
 
-def deep_colour_png(raw: Raw) -> bytes:
+def deep_color_png(raw: Raw) -> bytes:
     """A PNG file of `(H, W, 3)` uint16, which Pillow cannot write."""
     height, width, _ = raw.shape
     rows = raw.astype(">u2").reshape(height, -1).view(np.uint8)
     unfiltered = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1)
-    header = struct.pack(">IIBBBBB", width, height, 16, TRUECOLOUR, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, TRUECOLOR, 0, 0, 0)
     chunks = (b"IHDR", header), (b"IDAT", zlib.compress(unfiltered.tobytes())), (b"IEND", b"")
     return PNG_SIGNATURE + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

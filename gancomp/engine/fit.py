@@ -377,7 +377,7 @@ def refuse_non_finite_networks(loop: Loop, step: int) -> None:
 
 
 def restore(method: Trainable, checkpoint: Checkpoint, device: torch.device) -> Outcome:
-    """Puts networks, optimisers and random state back exactly as `checkpoint` holds them.
+    """Puts networks, optimizers and random state back exactly as `checkpoint` holds them.
 
     Raises:
         CheckpointError: if the checkpoint is of another make-up than the method.

@@ -1,4 +1,4 @@
-"""A training step as data: a list of phases, each one optimiser's turn."""
+"""A training step as data: a list of phases, each one optimizer's turn."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def always(progress: Progress) -> bool:
 
 @dataclass
 class Phase:
-    """One optimiser's turn within a training step; several phases may share an optimiser.
+    """One optimizer's turn within a training step; several phases may share an optimizer.
 
     Attributes:
         name: prefix of its log keys, such as `student`.
@@ -36,7 +36,7 @@ class Phase:
             parameters require grad here too, so that the later phase need not run them again.
         every: takes part in each `every`-th step (16 for lazy R1).
         active: further condition, such as the blocks of a schedule.
-        after: called with the step's index, from 0, once the optimiser has stepped.
+        after: called with the step's index, from 0, once the optimizer has stepped.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Phase:
 
 
 def optimizers(phases: Iterable[Phase]) -> dict[str, Optimizer]:
-    """Each optimiser once, under the name of the first of the phases that share it."""
+    """Each optimizer once, under the name of the first of the phases that share it."""
     named: dict[str, Optimizer] = {}
     for phase in phases:
         if not any(phase.optimizer is known for known in named.values()):
@@ -67,7 +67,7 @@ def optimizers(phases: Iterable[Phase]) -> dict[str, Optimizer]:
 
 
 def _later(terms: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The terms as they are, to be minimised with the others."""
+    """The terms as they are, to be minimized with the others."""
     return terms
 
 
@@ -80,8 +80,8 @@ class Step:
         batch: what the task's reader reads: `source` and `target`, each `(N, 3, H, W)` in [-1, 1];
             or `image` alike, and `label` `(N,)` where there are classes.
         shared: results by name, so that no forward pass is repeated within the step.
-        notes: scalars to be logged beside the losses, by `phase/name`; nothing minimises them.
-        minimise: takes a part of a phase's terms whose graph no other term needs, and may minimise
+        notes: scalars to be logged beside the losses, by `phase/name`; nothing minimizes them.
+        minimize: takes a part of a phase's terms whose graph no other term needs, and may minimize
             it right away: the graph's memory is then free for the next part. Returns the terms to
             put among the phase's losses.
     """
@@ -90,7 +90,7 @@ class Step:
     batch: dict[str, Tensor]
     shared: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Tensor] = field(default_factory=dict)
-    minimise: Callable[[dict[str, Tensor]], dict[str, Tensor]] = _later
+    minimize: Callable[[dict[str, Tensor]], dict[str, Tensor]] = _later
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
         """The value called `name`: computed by the first phase that asks, handed to the others."""
@@ -106,7 +106,7 @@ class Trainable(Protocol):
         """The phases in their order; the same objects at every call."""
 
     def losses(self, phase: str, step: Step) -> dict[str, Tensor]:
-        """Weighted scalar terms of `phase`; what is logged adds up to what is minimised."""
+        """Weighted scalar terms of `phase`; what is logged adds up to what is minimized."""
 
     def networks(self) -> dict[str, nn.Module]:
         """All that a checkpoint must hold, by name: trained, frozen at random, and pools."""

@@ -35,14 +35,14 @@ def take_step(
         rate: factor of the schedule on every phase's own learning rate.
         precision: as `--precision`.
         device: of networks and batch.
-        watch: sees every phase's terms before they are minimised.
+        watch: sees every phase's terms before they are minimized.
 
     Raises:
         TrainingError: from `watch`, if a term is not finite.
     """
     logged: dict[str, Tensor] = {}
     phases = method.phases()
-    step.minimise = partial(_minimise, device=device)
+    step.minimize = partial(_minimize, device=device)
     for phase in phases:
         if not phase.takes_part(progress):
             continue
@@ -54,7 +54,7 @@ def take_step(
             losses = method.losses(phase.name, step)
         terms = torch.stack([term.detach().float() for term in losses.values()])
         watch.see(step.index, [f"{phase.name}/{name}" for name in losses], terms)
-        losses = step.minimise(losses)
+        losses = step.minimize(losses)
         phase.optimizer.step()
         if phase.after is not None:
             phase.after(step.index)
@@ -62,7 +62,7 @@ def take_step(
     return logged | step.notes
 
 
-def _minimise(terms: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+def _minimize(terms: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     """Adds the gradients of those terms that still have a graph; returns all, detached."""
     open_terms = [term.float() for term in terms.values() if term.requires_grad]
     if open_terms:

@@ -1,4 +1,4 @@
-"""Recognises BigGAN's networks in the files of BigGAN-PyTorch, and the folders that hold them."""
+"""Recognizes BigGAN's networks in the files of BigGAN-PyTorch, and the folders that hold them."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ MOST_BLOCKS = 9  # of a ResNet
 
 
 @dataclass(frozen=True)
-class Recognised:
+class Recognized:
     """What a state dict turned out to be: our name, our settings, whose it is, our key names."""
 
     arch: str
@@ -53,7 +53,7 @@ def read_foreign(path: Path, part: str | None = None) -> tuple[TappedNetwork, di
     try:
         state, part = pick(content, part)
         named = biggan.with_usual_names(stylegan2.with_average(content, state))
-        found = recognise(_cleaned(named))
+        found = recognize(_cleaned(named))
         with torch.device("meta"):
             network = build_network(found.arch, **found.settings)
     except (CheckpointError, ConfigError) as error:
@@ -83,7 +83,7 @@ def _cleaned(state: Mapping[str, Tensor]) -> State:
     }
 
 
-def recognise(state: State) -> Recognised:
+def recognize(state: State) -> Recognized:
     """Which of our networks `state` belongs to, and its tensors under our names.
 
     Args:
@@ -93,7 +93,7 @@ def recognise(state: State) -> Recognised:
         CheckpointError: for any other layout; the message has no path.
     """
     for name in CHECKPOINTS:
-        found: Recognised | None = resolve(CHECKPOINTS, "layout", name)(state)
+        found: Recognized | None = resolve(CHECKPOINTS, "layout", name)(state)
         if found is not None:
             return found
     if (what := name_stranger(state)) is not None:
@@ -104,42 +104,42 @@ def recognise(state: State) -> Recognised:
     )
 
 
-def recognise_unet(state: State) -> Recognised | None:
+def recognize_unet(state: State) -> Recognized | None:
     """A U-Net of pix2pix, if it is one; the same holds for those below."""
     if "model.model.0.weight" in state and "model.model.1.model.1.weight" in state:
-        return _recognise_unet(state)
+        return _recognize_unet(state)
     return None
 
 
-def recognise_resnet(state: State) -> Recognised | None:
+def recognize_resnet(state: State) -> Recognized | None:
     """A ResNet of CycleGAN or, with separable convolutions, of its compressors."""
     if f"model.{FIRST_BLOCK}.conv_block.1.weight" in state:
-        return _recognise_resnet(state, mobile=False)
+        return _recognize_resnet(state, mobile=False)
     if f"model.{FIRST_BLOCK}.conv_block.1.conv.0.weight" in state:
-        return _recognise_resnet(state, mobile=True)
+        return _recognize_resnet(state, mobile=True)
     return None
 
 
-def recognise_patchgan(state: State) -> Recognised | None:
+def recognize_patchgan(state: State) -> Recognized | None:
     """A PatchGAN discriminator."""
     if "model.0.weight" in state and "model.2.weight" in state:
-        return _recognise_patchgan(state)
+        return _recognize_patchgan(state)
     return None
 
 
-def recognise_biggan(state: State) -> Recognised | None:
+def recognize_biggan(state: State) -> Recognized | None:
     """A generator or discriminator of BigGAN-PyTorch."""
     found = biggan.biggan_settings(state)
-    return None if found is None else Recognised(*found, biggan.LAYOUT, state)
+    return None if found is None else Recognized(*found, biggan.LAYOUT, state)
 
 
-def recognise_stylegan2(state: State) -> Recognised | None:
+def recognize_stylegan2(state: State) -> Recognized | None:
     """A generator or discriminator of rosinality's StyleGAN2."""
     found = stylegan2.stylegan2_network(state)
-    return None if found is None else Recognised(*found[:2], stylegan2.LAYOUT, found[2])
+    return None if found is None else Recognized(*found[:2], stylegan2.LAYOUT, found[2])
 
 
-def _recognise_resnet(state: State, *, mobile: bool) -> Recognised:
+def _recognize_resnet(state: State, *, mobile: bool) -> Recognized:
     last = FIRST_BLOCK
     while any(name.startswith(f"model.{last}.conv_block.") for name in state):
         last += 1
@@ -176,7 +176,7 @@ def _recognise_resnet(state: State, *, mobile: bool) -> Recognised:
         layout = "ResNet of CycleGAN or pix2pix without dropout"
     else:
         layout = "ResNet of GAN Compression, OMGD, DCD, or pix2pix with dropout"
-    return Recognised(arch, settings, layout, state)
+    return Recognized(arch, settings, layout, state)
 
 
 def _with_dropout_slot(name: str) -> str:
@@ -187,7 +187,7 @@ def _with_dropout_slot(name: str) -> str:
     return name
 
 
-def _recognise_unet(state: State) -> Recognised:
+def _recognize_unet(state: State) -> Recognized:
     paths = ["model.model.1"]
     while f"{paths[-1]}.model.3.model.1.weight" in state:
         paths.append(f"{paths[-1]}.model.3")
@@ -213,10 +213,10 @@ def _recognise_unet(state: State) -> Recognised:
         "norm": _norm(state, conv="model.model.1.model.1", norm="model.model.1.model.2"),
         "channels": [*down, *reversed(up)],
     }
-    return Recognised(arch, settings, "U-Net of pix2pix, OMGD or DCD", state)
+    return Recognized(arch, settings, "U-Net of pix2pix, OMGD or DCD", state)
 
 
-def _recognise_patchgan(state: State) -> Recognised:
+def _recognize_patchgan(state: State) -> Recognized:
     convs = [name for name, tensor in state.items() if _leaf(name) == "weight" and tensor.ndim == 4]
     width, in_channels = _shape(state, "model.0.weight")[:2]
     settings = {
@@ -225,15 +225,15 @@ def _recognise_patchgan(state: State) -> Recognised:
         "norm": _norm(state, conv="model.2", norm="model.3"),
         "layers": len(convs) - 2,
     }
-    return Recognised("patchgan", settings, "PatchGAN of CycleGAN or pix2pix", state)
+    return Recognized("patchgan", settings, "PatchGAN of CycleGAN or pix2pix", state)
 
 
 def _norm(state: State, *, conv: str, norm: str) -> str:
-    """`"batch"` or `"instance"`, told from the first normalised convolution."""
+    """`"batch"` or `"instance"`, told from the first normalized convolution."""
     has_weight, has_bias = f"{norm}.weight" in state, f"{conv}.bias" in state
     if has_weight and (has_bias or f"{norm}.running_mean" not in state):
         raise CheckpointError(
-            f"normalises by InstanceNorm with weights ({norm}.weight), as CAT does, "
+            f"normalizes by InstanceNorm with weights ({norm}.weight), as CAT does, "
             "which gancomp does not open"
         )
     if not has_weight and not has_bias:

@@ -180,7 +180,7 @@ class Reader:
             item.places.append(int(place))
         self._memo[int(place)] = item
 
-    def _memoise(self, _: Any) -> None:
+    def _memoize(self, _: Any) -> None:
         self._put(len(self._memo))
 
     def _get(self, place: Any) -> None:
@@ -265,7 +265,7 @@ ACTIONS: dict[str, Callable[[Reader, Any], None]] = {
     "PUT": Reader._put,
     "BINPUT": Reader._put,
     "LONG_BINPUT": Reader._put,
-    "MEMOIZE": Reader._memoise,
+    "MEMOIZE": Reader._memoize,
     "GET": Reader._get,
     "BINGET": Reader._get,
     "LONG_BINGET": Reader._get,

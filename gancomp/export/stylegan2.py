@@ -1,4 +1,4 @@
-"""Recognises StyleGAN2's networks in the files of stylegan2-pytorch and of what follows it."""
+"""Recognizes StyleGAN2's networks in the files of stylegan2-pytorch and of what follows it."""
 
 from __future__ import annotations
 

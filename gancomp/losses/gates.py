@@ -45,7 +45,7 @@ def smoothed_gap(gap: Tensor, previous: Tensor | None, momentum: float) -> Tenso
 def selective_activation_loss(
     student_gap: Tensor, teacher_gap: Tensor, real_term: Tensor, fake_term: Tensor
 ) -> Tensor:
-    """Difference of the two gaps plus half of what the discriminator itself minimises.
+    """Difference of the two gaps plus half of what the discriminator itself minimizes.
 
     Args:
         student_gap: `adversarial_gap` of the student's image under the gated discriminator.

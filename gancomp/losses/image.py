@@ -23,7 +23,7 @@ def structural_similarity(images: Tensor, targets: Tensor) -> Tensor:
         images: `(N, C, H, W)` in [-1, 1]; gets the gradient.
         targets: of the same shape; detached here.
 
-    Returns: a scalar, at least float32, up to 1. OMGD minimises 1 minus it.
+    Returns: a scalar, at least float32, up to 1. OMGD minimizes 1 minus it.
 
     Raises:
         ValueError: for unequal shapes.

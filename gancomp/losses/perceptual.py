@@ -91,7 +91,7 @@ class PerceptualFeatures(nn.Module):
             ignored. Kept as float32.
         taps: names out of the network's `TAPS`, such as `relu2_2`.
         network: `vgg16` or `vgg19`.
-        normalise: subtract ImageNet's mean and divide by its deviation after `(x + 1) / 2`.
+        normalize: subtract ImageNet's mean and divide by its deviation after `(x + 1) / 2`.
             The OMGD, DCD and AGD releases do not, and their loss weights assume so.
         describe: what a run records about these weights; see `load_perceptual`.
 
@@ -109,14 +109,14 @@ class PerceptualFeatures(nn.Module):
         taps: Sequence[str],
         *,
         network: str = "vgg16",
-        normalise: bool = False,
+        normalize: bool = False,
         describe: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         _check_taps(taps, network)
         self.taps = tuple(taps)
         self.network = network
-        self.normalise = normalise
+        self.normalize = normalize
         self.describe = dict(describe or {})
         self.features = _trunk(network, self.taps)
         for name, parameter in self.features.named_parameters():
@@ -130,14 +130,14 @@ class PerceptualFeatures(nn.Module):
         """The named maps of `images`, differentiable with respect to `images` only.
 
         Args:
-            images: `(N, 3, H, W)` in [-1, 1], or `(N, 1, H, W)`: grey is seen as three equal
+            images: `(N, 3, H, W)` in [-1, 1], or `(N, 1, H, W)`: gray is seen as three equal
                 channels.
 
         Returns:
             Tap -> `(N, C, H / 2^b, W / 2^b)`, non-negative, in the order of `taps`.
         """
         features = (images.expand(-1, 3, -1, -1) + 1) / 2
-        if self.normalise:
+        if self.normalize:
             features = (features - self.mean) / self.std
         names = {TAPS[self.network][tap]: tap for tap in self.taps}
         maps = {}
@@ -153,7 +153,7 @@ def load_perceptual(
     file: Path | None,
     *,
     taps: Sequence[str],
-    normalise: bool = False,
+    normalize: bool = False,
     seed: int = 0,
     announce: Callable[[str], None],
 ) -> PerceptualFeatures | None:
@@ -161,17 +161,17 @@ def load_perceptual(
 
     The result's `describe` holds what a run must record to be repeatable: `source`, `file` (a bare
     name), `sha256` of that file, `seed` and, if it is VGG19, `network` (random only), `taps` and
-    `normalise`.
+    `normalize`.
 
     Args:
         source: `vgg16` or `vgg19` (ImageNet weights: `file`, else the file named by GANCOMP_VGG16
             or GANCOMP_VGG19, else torchvision's, downloaded once to the torch hub folder),
-            `random` (He initialisation from `seed`; a VGG16, but a VGG19 where a tap is of that
+            `random` (He initialization from `seed`; a VGG16, but a VGG19 where a tap is of that
             only), or `none`.
         file: `.safetensors`, or whatever `torch.load` reads without executing it; a whole network
             or its `features` only, in any float type. One of the two is never taken for the other.
         taps: names out of the network's `TAPS`.
-        normalise: see `PerceptualFeatures`.
+        normalize: see `PerceptualFeatures`.
         seed: of the random weights; the global generator is left alone.
         announce: told, in one line and beforehand, where a download comes from.
 
@@ -190,7 +190,7 @@ def load_perceptual(
         return None
     network = source if source in WIDTHS else _smallest_with(taps)
     _check_taps(taps, network)
-    describe: dict[str, Any] = {"source": source, "taps": list(taps), "normalise": normalise}
+    describe: dict[str, Any] = {"source": source, "taps": list(taps), "normalize": normalize}
     if source == "random":
         state = _random_state(network, seed)
         describe.update({"seed": seed} | ({"network": network} if network == "vgg19" else {}))
@@ -198,7 +198,7 @@ def load_perceptual(
         file = _find_file(network, file, announce)
         state, digest = _read_state(network, file, taps)
         describe.update(file=file.name, sha256=digest)
-    return PerceptualFeatures(state, taps, network=network, normalise=normalise, describe=describe)
+    return PerceptualFeatures(state, taps, network=network, normalize=normalize, describe=describe)
 
 
 def _smallest_with(taps: Sequence[str]) -> str:
@@ -238,7 +238,7 @@ def _trunk(network: str, taps: Iterable[str]) -> nn.Sequential:
     """Layers up to the deepest of `taps`, with unset weights and no draw from the global RNG."""
     convs, relus = _conv_shapes(network), set(TAPS[network].values())
     layers: list[nn.Module] = []
-    with torch.device("meta"):  # where initialisation draws nothing and costs nothing
+    with torch.device("meta"):  # where initialization draws nothing and costs nothing
         for index in range(max(TAPS[network][tap] for tap in taps) + 1):
             if index in convs:
                 out_channels, in_channels = convs[index]

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from gancomp.losses.precision import at_least_float32
 
-LEVELS_PER_UNIT = 127.5  # grey levels 0..255 over the range [-1, 1]
+LEVELS_PER_UNIT = 127.5  # gray levels 0..255 over the range [-1, 1]
 
 
 def pixel_loss(images: Tensor, targets: Tensor) -> Tensor:
-    """Mean squared difference in grey levels (0..255) of images in [-1, 1].
+    """Mean squared difference in gray levels (0..255) of images in [-1, 1].
 
     `127.5^2` times the mean squared difference of the tensors. A weight w here is a weight 65,025 w
     on images in [0, 1] and 16,256.25 w on images in [-1, 1]: the 1e-3 of SRGAN distillation is

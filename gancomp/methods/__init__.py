@@ -1,1 +1,1 @@
-"""What is optimised while training: one paper, one file."""
+"""What is optimized while training: one paper, one file."""

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancomp.networks.base import initialise
+from gancomp.networks.base import initialize
 
 AdaptorKind = Literal["conv", "conv-without-bias", "conv-bn-relu"]
 MaskKind = Literal["positions", "channels"]
@@ -51,7 +51,7 @@ class Adaptors(nn.Module):
                 for tap, channels in student_channels.items()
             )
         self.to_empty(device="cpu")
-        initialise(self, generator)
+        initialize(self, generator)
 
     def forward(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Each tap's map `(N, C, H, W)` with the teacher's channels."""
@@ -110,7 +110,7 @@ class GenerationBlock(nn.Module):
                 nn.Conv2d(teacher_channels, teacher_channels, 3, padding=1),
             )
         self.to_empty(device="cpu")
-        initialise(self, generator)
+        initialize(self, generator)
 
     def uniform_shape(self, student: Tensor) -> tuple[int, int, int, int]:
         """The shape of the random numbers that `forward` takes for this map."""

@@ -1,4 +1,4 @@
-"""What every method is built from: the task, its optimisers, and an optional student."""
+"""What every method is built from: the task, its optimizers, and an optional student."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from torch import Tensor, nn
 from gancomp.engine.phases import Phase, Progress, Step
 from gancomp.losses.perceptual import PerceptualFeatures
 from gancomp.networks.base import TappedNetwork
-from gancomp.settings import OptimiserSettings
+from gancomp.settings import OptimizerSettings
 from gancomp.sizes import Size
 from gancomp.tasks.base import Task
 
 
 @dataclass(frozen=True)
-class Ingredients:
+class Components:
     """What a recipe hands to a method.
 
     Attributes:
         task: the adversarial objective with the teacher in it.
         student: the generator to be distilled into; None when the teacher is trained alone.
         perceptual: the frozen feature network, or None if the run does without.
-        optimiser: Adam's settings.
+        optimizer: Adam's settings.
         seed: of the run.
     """
 
     task: Task
     student: TappedNetwork | None
     perceptual: PerceptualFeatures | None
-    optimiser: OptimiserSettings
+    optimizer: OptimizerSettings
     seed: int
 
 
 class Method(nn.Module, ABC):
-    """What is optimised while training: one paper, one subclass, one file.
+    """What is optimized while training: one paper, one subclass, one file.
 
     Attributes:
         Options: dataclass of the method's own knobs, read and checked by `config.read`.
@@ -75,7 +75,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, phase: str, step: Step) -> dict[str, Tensor]:
-        """Weighted scalar terms of `phase`; what is logged adds up to what is minimised."""
+        """Weighted scalar terms of `phase`; what is logged adds up to what is minimized."""
 
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
@@ -90,7 +90,7 @@ class Method(nn.Module, ABC):
         return schedule_epochs
 
 
-def adam(module: nn.Module, settings: OptimiserSettings) -> torch.optim.Adam:
+def adam(module: nn.Module, settings: OptimizerSettings) -> torch.optim.Adam:
     """Adam over all parameters of `module`, in one kernel."""
     return torch.optim.Adam(
         module.parameters(),
@@ -103,7 +103,7 @@ def adam(module: nn.Module, settings: OptimiserSettings) -> torch.optim.Adam:
 
 def adversarial_phases(
     task: Task,
-    settings: OptimiserSettings,
+    settings: OptimizerSettings,
     *,
     keeps_graph_of: tuple[nn.Module, ...] = (),
     active: Callable[[Progress], bool],

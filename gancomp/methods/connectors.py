@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gancomp.methods.dcd_options import ConnectorKind
-from gancomp.networks.base import initialise
+from gancomp.networks.base import initialize
 
 
 class Connectors(nn.Module):
@@ -42,7 +42,7 @@ class Connectors(nn.Module):
                 _connector(channels, out_channels, kind) for channels in tap_channels.values()
             )
         self.to_empty(device="cpu")
-        initialise(self, generator)
+        initialize(self, generator)
         self.requires_grad_(trained)
         self.train()
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gancomp.engine.phases import Phase, Progress, Step, always
 from gancomp.errors import ConfigError
 from gancomp.losses.feature import discriminator_concept_loss, feature_loss, style_loss
-from gancomp.methods.base import Ingredients, Method, adam, adversarial_phases
+from gancomp.methods.base import Components, Method, adam, adversarial_phases
 from gancomp.methods.connectors import Connectors
 from gancomp.methods.dcd_options import DcdOptions
 from gancomp.networks.base import TappedNetwork
@@ -39,14 +39,14 @@ class Dcd(Method):
     paper = "Discriminator-Cooperated Feature Map Distillation for GAN Compression, CVPR 2023"
     Options = DcdOptions
 
-    def __init__(self, ingredients: Ingredients, options: DcdOptions) -> None:
+    def __init__(self, components: Components, options: DcdOptions) -> None:
         super().__init__()
-        if ingredients.student is None:
+        if components.student is None:
             raise ConfigError(
                 "--method dcd: needs a student; use gancomp pretrain for a teacher alone"
             )
         check_options(options)
-        if not _has_student_loss(options, ingredients.perceptual is not None):
+        if not _has_student_loss(options, components.perceptual is not None):
             raise ConfigError(
                 "the student has no loss term: give --lambda-dcd, --lambda-feature or "
                 "--lambda-style a weight (the latter two need --perceptual), or remove "
@@ -55,13 +55,13 @@ class Dcd(Method):
         self.options = options
         self.fools = options.student_fools_discriminator and options.lambda_student > 0
         self.is_judged = options.student_in_discriminator and options.lambda_student > 0
-        self.task, self.student = ingredients.task, ingredients.student
-        self.perceptual = ingredients.perceptual
+        self.task, self.student = components.task, components.student
+        self.perceptual = components.perceptual
         self.discriminator_taps = _known_taps(self.task.discriminator, options.discriminator_taps)
-        self.teacher_connectors, self.student_connectors = self._make_connectors(ingredients.seed)
+        self.teacher_connectors, self.student_connectors = self._make_connectors(components.seed)
         if options.lambda_dcd > 0:
             self.task.recorded_taps = self.teacher_connectors.taps
-        self._phases = self._make_phases(ingredients)
+        self._phases = self._make_phases(components)
 
     def check_size(self, size: Size) -> None:
         """Refuses networks whose maps differ in size, or shrink to nothing in the discriminator.
@@ -86,7 +86,7 @@ class Dcd(Method):
             except (ValueError, RuntimeError) as error:
                 raise ConfigError(
                     f"--size {shown_size(size)}: the discriminator reduces the generator's "
-                    f"{height}x{width} map to less than it can normalise; use a larger --size, "
+                    f"{height}x{width} map to less than it can normalize; use a larger --size, "
                     "fewer --d-layers, --d-norm batch, or --lambda-dcd 0"
                 ) from error
 
@@ -110,7 +110,7 @@ class Dcd(Method):
             )
         return teacher, student
 
-    def _make_phases(self, ingredients: Ingredients) -> list[Phase]:
+    def _make_phases(self, components: Components) -> list[Phase]:
         trained = nn.ModuleList([self.student])
         trained += [
             side for side in (self.student_connectors, self.teacher_connectors) if side.trained
@@ -119,14 +119,14 @@ class Dcd(Method):
         shared = (self.student,) if self.is_judged else ()
         phases = adversarial_phases(
             self.task,
-            ingredients.optimiser,
+            components.optimizer,
             keeps_graph_of=shared,
             active=self._in_teacher_block if in_blocks else always,
         )
         student = Phase(
             "student",
             trained,
-            adam(trained, ingredients.optimiser),
+            adam(trained, components.optimizer),
             active=self._in_student_block if in_blocks else always,
         )
         return [*phases, student]

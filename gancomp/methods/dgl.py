@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from gancomp.engine.phases import Step
 from gancomp.errors import ConfigError
 from gancomp.losses.gan import generator_loss
-from gancomp.methods.base import Ingredients
-from gancomp.methods.game import Game, judge_phases, turn_of
-from gancomp.methods.synthesis import SynthesisMethod, task_of
+from gancomp.methods.adversarial_pair import AdversarialPair, judge_phases, turn_of
+from gancomp.methods.base import Components
+from gancomp.methods.synthesis import SynthesisMethod, synthesis_task
 from gancomp.methods.synthesis_options import DglOptions
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.synthesis import SynthesisDiscriminator, SynthesisGenerator
@@ -22,7 +22,7 @@ from gancomp.tasks.synthesis import Judged, Styled, SynthesisTask
 
 
 class Dgl(SynthesisMethod):
-    """The student's own game, and `lambda_dgl` times the verdict of the teacher's discriminator.
+    """The student's own adversarial pair, and `lambda_dgl` times the teacher's discriminator.
 
     The teacher's generator takes no part; it is carried along to be compared with. Where the
     released code runs a later variant, this is the paper's: the term itself, not a weighted one.
@@ -32,21 +32,21 @@ class Dgl(SynthesisMethod):
     paper = "DGL-GAN: Discriminator Guided Learning for GAN Compression, arXiv 2112.06502"
     Options = DglOptions
 
-    def __init__(self, ingredients: Ingredients, options: DglOptions) -> None:
+    def __init__(self, components: Components, options: DglOptions) -> None:
         super().__init__()
-        student = ingredients.student
+        student = components.student
         if student is None:
             raise ConfigError("--method dgl: needs a student; use gancomp pretrain for a teacher")
         assert isinstance(student, SynthesisGenerator)
-        self.task, self.options = task_of(ingredients), options
+        self.task, self.options = synthesis_task(components), options
         _, teacher_discriminator = self.task.players
-        self.game = Game(
+        self.pair = AdversarialPair(
             student,
-            student_discriminator(self.task, student, options.d_multiplier, ingredients.seed),
+            student_discriminator(self.task, student, options.d_multiplier, components.seed),
             options,
             kind=self.task.settings.gan,
-            optimiser=ingredients.optimiser,
-            seed=ingredients.seed,
+            optimizer=components.optimizer,
+            seed=components.seed,
             role="student",
         )
         self.guided = options.lambda_dgl > 0
@@ -55,10 +55,8 @@ class Dgl(SynthesisMethod):
         judges = []
         if self.learns:
             names = ("teacher_discriminator", "teacher_r1")
-            judges = judge_phases(
-                teacher_discriminator, options, ingredients.optimiser, names=names
-            )
-        self._phases = self.game.phases(judges)
+            judges = judge_phases(teacher_discriminator, options, components.optimizer, names=names)
+        self._phases = self.pair.phases(judges)
 
     def train(self, mode: bool = True) -> Dgl:
         """Sets the mode of all networks; a frozen discriminator stays as the teacher left it."""
@@ -70,11 +68,11 @@ class Dgl(SynthesisMethod):
     def generators(self) -> dict[str, TappedNetwork]:
         """The teacher, if there is one, and the student's average."""
         teacher = {"teacher": self.task.generator} if self.task.frozen else {}
-        return {**teacher, "student": self.game.average.network}
+        return {**teacher, "student": self.pair.average.network}
 
     def networks(self) -> dict[str, nn.Module]:
-        """Those of the game, and the teacher's as far as there are any."""
-        networks = self.game.networks()
+        """Those of the adversarial pair, and the teacher's as far as there are any."""
+        networks = self.pair.networks()
         if self.task.frozen:
             networks["teacher_generator"] = self.task.generator
         if self.guided:
@@ -82,25 +80,25 @@ class Dgl(SynthesisMethod):
         return networks
 
     def losses(self, phase: str, step: Step) -> dict[str, Tensor]:
-        """Those of the game; the student's with the teacher's verdict."""
+        """Those of the adversarial pair; the student's with the teacher's verdict."""
         _, judge = self.task.players
         name, turn = turn_of(phase)
         if name == "teacher_discriminator":
-            return self.game.judge_losses(step, judge, turn)
+            return self.pair.judge_losses(step, judge, turn)
         if name == "teacher_r1":
-            return self.game.r1_losses(step, judge, turn)
+            return self.pair.r1_losses(step, judge, turn)
 
         def guidance(fakes: Judged) -> dict[str, Tensor]:
             logits = fakes.by(judge)
-            self.game.note(step, "judged_by_teacher", logits)
-            return {"dgl": self.options.lambda_dgl * generator_loss(self.game.kind, logits)}
+            self.pair.note(step, "judged_by_teacher", logits)
+            return {"dgl": self.options.lambda_dgl * generator_loss(self.pair.kind, logits)}
 
-        return self.game.losses(phase, step, guidance if self.guided else None)
+        return self.pair.losses(phase, step, guidance if self.guided else None)
 
     def go_on_from(self, role: str, states: Mapping[str, Any]) -> None:
         """Goes on from the networks of another run: the student's, or a teacher's average."""
         if role == "student":
-            self.game.go_on_from(states)
+            self.pair.go_on_from(states)
             return
         self.task.generator.load_state_dict(states["average"])
         self.task.discriminator.load_state_dict(states["discriminator"])

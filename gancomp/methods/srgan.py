@@ -1,6 +1,6 @@
 """The four techniques of SRGAN distillation (Lee and Park 2021): what the student learns from.
 
-| technique | teacher | student minimises | discriminators |
+| technique | teacher | student minimizes | discriminators |
 |---|---|---|---|
 | gan2g | SRGAN | C + w_kd K | none |
 | gan2g-al | SRGAN | C + w_kd K + w_adv A | D: photographs against student |
@@ -25,7 +25,7 @@ from gancomp.errors import ConfigError
 from gancomp.losses.gan import generator_loss
 from gancomp.losses.perceptual import PerceptualFeatures, content_loss
 from gancomp.losses.pixel import pixel_loss
-from gancomp.methods.base import Ingredients, Method, adam
+from gancomp.methods.base import Components, Method, adam
 from gancomp.methods.srgan_options import (
     AdversarialOptions,
     ContentOptions,
@@ -34,7 +34,7 @@ from gancomp.methods.srgan_options import (
     KdOptions,
 )
 from gancomp.networks.base import TappedNetwork
-from gancomp.settings import OptimiserSettings
+from gancomp.settings import OptimizerSettings
 from gancomp.tasks.base import like
 from gancomp.tasks.super_resolution import SuperResolutionTask
 
@@ -62,7 +62,7 @@ class SuperResolutionMethod(Method):
         self,
         name: str,
         module: nn.Module,
-        optimiser: OptimiserSettings,
+        rates: OptimizerSettings,
         *,
         start_step: int = 0,
     ) -> Phase:
@@ -71,7 +71,7 @@ class SuperResolutionMethod(Method):
         def has_begun(progress: Progress) -> bool:
             return progress.step >= start_step
 
-        optimizer = adam(module, optimiser)
+        optimizer = adam(module, rates)
         lower_rate_after(optimizer, self.options.rate_drop_step)
         return Phase(name, module, optimizer, active=has_begun if start_step else always)
 
@@ -92,10 +92,10 @@ def lower_rate_after(optimizer: torch.optim.Optimizer, num_steps: int) -> None:
     optimizer.register_step_pre_hook(lower)
 
 
-def task_of(ingredients: Ingredients) -> SuperResolutionTask:
+def super_resolution_task(components: Components) -> SuperResolutionTask:
     """The task, which `tasks` has made sure of."""
-    assert isinstance(ingredients.task, SuperResolutionTask)
-    return ingredients.task
+    assert isinstance(components.task, SuperResolutionTask)
+    return components.task
 
 
 def require_features(method: str, perceptual: PerceptualFeatures | None) -> None:
@@ -118,24 +118,24 @@ class SrganDistillation(SuperResolutionMethod):
     Options: ClassVar[type] = KdOptions
     options: KdOptions
 
-    def __init__(self, ingredients: Ingredients, options: KdOptions) -> None:
+    def __init__(self, components: Components, options: KdOptions) -> None:
         super().__init__()
-        if ingredients.student is None:
+        if components.student is None:
             raise ConfigError(
                 f"--method {self.name}: needs a student; use gancomp pretrain for a teacher alone"
             )
-        if not ingredients.task.frozen:
+        if not components.task.frozen:
             raise ConfigError(
                 f"--train-teacher: --method {self.name} learns from a finished teacher; remove the "
                 "option"
             )
-        require_features(self.name, ingredients.perceptual)
-        self.task, self.student = task_of(ingredients), ingredients.student
-        self.perceptual, self.options = ingredients.perceptual, options
-        self.judges = nn.ModuleDict(self.make_judges(ingredients.seed))
-        self._phases = [self.make_phase("student", self.student, ingredients.optimiser)]
+        require_features(self.name, components.perceptual)
+        self.task, self.student = super_resolution_task(components), components.student
+        self.perceptual, self.options = components.perceptual, options
+        self.judges = nn.ModuleDict(self.make_judges(components.seed))
+        self._phases = [self.make_phase("student", self.student, components.optimizer)]
         self._phases += [
-            self.make_phase(name, judge, ingredients.optimiser, start_step=self.adversary_start())
+            self.make_phase(name, judge, components.optimizer, start_step=self.adversary_start())
             for name, judge in self.judges.items()
         ]
 

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from gancomp.engine.phases import Phase, Step
 from gancomp.errors import ConfigError
 from gancomp.losses.pixel import pixel_loss
-from gancomp.methods.base import Ingredients
+from gancomp.methods.base import Components
 from gancomp.methods.srgan import (
     PAPER,
     SuperResolutionMethod,
     require_features,
-    task_of,
+    super_resolution_task,
 )
 from gancomp.methods.srgan_options import AloneOptions
 from gancomp.networks.base import TappedNetwork
@@ -27,20 +27,20 @@ class TrainedAlone(SuperResolutionMethod):
     Options = AloneOptions
     options: AloneOptions
 
-    def __init__(self, ingredients: Ingredients, options: AloneOptions) -> None:
+    def __init__(self, components: Components, options: AloneOptions) -> None:
         super().__init__()
         if options.objective != "pixel":
-            require_features(self.name, ingredients.perceptual)
-        self.task, self.perceptual = task_of(ingredients), ingredients.perceptual
+            require_features(self.name, components.perceptual)
+        self.task, self.perceptual = super_resolution_task(components), components.perceptual
         self.options = options
-        role, self.network = self.choose_network(ingredients)
-        self._phases = [self.make_phase(role, self.network, ingredients.optimiser)]
+        role, self.network = self.choose_network(components)
+        self._phases = [self.make_phase(role, self.network, components.optimizer)]
         if options.objective == "gan":
             judge = self.task.discriminator_networks()
-            self._phases.append(self.make_phase("discriminator", judge, ingredients.optimiser))
+            self._phases.append(self.make_phase("discriminator", judge, components.optimizer))
 
     @abstractmethod
-    def choose_network(self, ingredients: Ingredients) -> tuple[str, TappedNetwork]:
+    def choose_network(self, components: Components) -> tuple[str, TappedNetwork]:
         """The role and the network that is trained."""
 
     @staticmethod
@@ -86,9 +86,9 @@ class Srgan(TrainedAlone):
     name = "srgan"
     distils = False
 
-    def choose_network(self, ingredients: Ingredients) -> tuple[str, TappedNetwork]:
+    def choose_network(self, components: Components) -> tuple[str, TappedNetwork]:
         """The task's generator."""
-        return "teacher", ingredients.task.generator
+        return "teacher", components.task.generator
 
 
 class NoKd(TrainedAlone):
@@ -97,8 +97,8 @@ class NoKd(TrainedAlone):
     name = "no-kd"
     paper = f"{PAPER}: its undistilled student"
 
-    def choose_network(self, ingredients: Ingredients) -> tuple[str, TappedNetwork]:
+    def choose_network(self, components: Components) -> tuple[str, TappedNetwork]:
         """The student."""
-        if ingredients.student is None:
+        if components.student is None:
             raise ConfigError("--method no-kd: needs a student; gancomp pretrain has teachers only")
-        return "student", ingredients.student
+        return "student", components.student

@@ -18,7 +18,7 @@ class ContentOptions:
             VGG54, `relu2_2` its VGG22.
         content_scale: the maps are divided by it. 12.75 was chosen for weights that take pixels in
             0..255; torchvision's give maps of another scale.
-        rate_drop_step: from this step of its own on, each optimiser works at a tenth of its rate.
+        rate_drop_step: from this step of its own on, each optimizer works at a tenth of its rate.
     """
 
     content_tap: str = setting(
@@ -44,12 +44,12 @@ class KdOptions(ContentOptions):
     """What the student takes over from the teacher.
 
     Attributes:
-        kd_weight: of K, for images of 256 grey levels as released (see `pixel_loss`).
+        kd_weight: of K, for images of 256 gray levels as released (see `pixel_loss`).
         kd_loss: K compares `pixel`s, or `vgg` maps as the content loss does.
     """
 
     kd_weight: float = setting(
-        1e-3, "--kd-weight", "Weight of the distance to the teacher.", least=0.0, unit="grey levels"
+        1e-3, "--kd-weight", "Weight of the distance to the teacher.", least=0.0, unit="gray levels"
     )
     kd_loss: Literal["pixel", "vgg"] = setting(
         "pixel", "--kd-loss", "That distance: pixel or vgg.", unused=(zero("kd_weight"),)

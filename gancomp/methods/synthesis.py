@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from gancomp.engine.phases import Phase, Step
-from gancomp.methods.base import Ingredients, Method
-from gancomp.methods.game import Game
+from gancomp.methods.adversarial_pair import AdversarialPair
+from gancomp.methods.base import Components, Method
 from gancomp.methods.synthesis_options import GanOptions
 from gancomp.networks.base import TappedNetwork
 from gancomp.tasks.synthesis import SynthesisTask
@@ -21,20 +21,20 @@ class SynthesisMethod(Method):
     tasks = ("synthesis",)
     has_features = False
     task: SynthesisTask
-    game: Game
+    pair: AdversarialPair
     _phases: list[Phase]
 
     def phases(self) -> list[Phase]:
-        """Those of the game, and what a method adds."""
+        """Those of the adversarial pair, and what a method adds."""
         return self._phases
 
     def networks(self) -> dict[str, nn.Module]:
-        """Those of the game: generator, discriminator, average, mean path length."""
-        return self.game.networks()
+        """Those of the adversarial pair: generator, discriminator, average, mean path length."""
+        return self.pair.networks()
 
     def losses(self, phase: str, step: Step) -> dict[str, Tensor]:
-        """Those of the game."""
-        return self.game.losses(phase, step)
+        """Those of the adversarial pair."""
+        return self.pair.losses(phase, step)
 
     def go_on_from(self, role: str, states: Mapping[str, Any]) -> None:
         """Goes on from the networks of another run.
@@ -43,38 +43,38 @@ class SynthesisMethod(Method):
             role: whose they are: `teacher` or `student`.
             states: of that run's checkpoint, by the names of `networks()`.
         """
-        self.game.go_on_from(states)
+        self.pair.go_on_from(states)
 
 
 class Gan(SynthesisMethod):
-    """The teacher: a generator with path lengths regularised, its discriminator with R1."""
+    """The teacher: a generator with path lengths regularized, its discriminator with R1."""
 
     name = "gan"
     paper = "StyleGAN2 (Karras et al., CVPR 2020); BigGAN (Brock et al., ICLR 2019)"
     distils = False
     Options = GanOptions
 
-    def __init__(self, ingredients: Ingredients, options: GanOptions) -> None:
+    def __init__(self, components: Components, options: GanOptions) -> None:
         super().__init__()
-        self.task = task_of(ingredients)
+        self.task = synthesis_task(components)
         generator, discriminator = self.task.players
-        self.game = Game(
+        self.pair = AdversarialPair(
             generator,
             discriminator,
             options,
             kind=self.task.settings.gan,
-            optimiser=ingredients.optimiser,
-            seed=ingredients.seed,
+            optimizer=components.optimizer,
+            seed=components.seed,
             role="teacher",
         )
-        self._phases = self.game.phases()
+        self._phases = self.pair.phases()
 
     def generators(self) -> dict[str, TappedNetwork]:
         """The average."""
-        return {"teacher": self.game.average.network}
+        return {"teacher": self.pair.average.network}
 
 
-def task_of(ingredients: Ingredients) -> SynthesisTask:
+def synthesis_task(components: Components) -> SynthesisTask:
     """The task, which `tasks` has made sure of."""
-    assert isinstance(ingredients.task, SynthesisTask)
-    return ingredients.task
+    assert isinstance(components.task, SynthesisTask)
+    return components.task

@@ -29,12 +29,12 @@ def gamma(text: str) -> float | str:
 
 @dataclass(frozen=True)
 class GanOptions:
-    """The rules of the game.
+    """The rules of the adversarial pair.
 
     Attributes:
         r1_gamma: of R1; `auto` is 0.0002 size^2 / batch (Karras et al. 2020, ADA), 0 is none.
         r1_every: steps from one R1 to the next.
-        path_weight: of the path length regulariser; 0 is none.
+        path_weight: of the path length regularizer; 0 is none.
         path_every: steps from one to the next.
         style_mixing: share of the batches in which two styles are mixed.
         ema_kimg: half-life of the average in thousands of images.
@@ -134,7 +134,7 @@ class GanOptions:
 
 @dataclass(frozen=True)
 class DglOptions(GanOptions):
-    """The game's rules, and the teacher's part in it.
+    """The pair's rules, and the teacher's part in it.
 
     Attributes:
         lambda_dgl: weight of the teacher's discriminator in the generator's loss; at 0 it is not

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from gancomp.declare import NoOptions
 from gancomp.engine.phases import Phase, Step, always
-from gancomp.methods.base import Ingredients, Method, adversarial_phases
+from gancomp.methods.base import Components, Method, adversarial_phases
 from gancomp.networks.base import TappedNetwork
 
 
@@ -20,10 +20,10 @@ class TeacherOnly(Method):
 
     Options = NoOptions  # the task's are `adversarial` settings
 
-    def __init__(self, ingredients: Ingredients, options: NoOptions) -> None:
+    def __init__(self, components: Components, options: NoOptions) -> None:
         super().__init__()
-        self.task = ingredients.task
-        self._phases = adversarial_phases(self.task, ingredients.optimiser, active=always)
+        self.task = components.task
+        self._phases = adversarial_phases(self.task, components.optimizer, active=always)
 
     def phases(self) -> list[Phase]:
         """Teacher, discriminator."""

@@ -174,8 +174,8 @@ def _resized_large(pixels: Tensor) -> Tensor:
 
     The floats of a photograph of 6000x6000 would take 0.4 GB, and as much again for their resize.
     """
-    top, bottom, down = _neighbours(pixels.shape[0], pixels.device)
-    left, right, across = _neighbours(pixels.shape[1], pixels.device)
+    top, bottom, down = _neighbors(pixels.shape[0], pixels.device)
+    left, right, across = _neighbors(pixels.shape[1], pixels.device)
 
     def mixed(rows: Tensor) -> Tensor:
         return rows[:, left].float().lerp(rows[:, right].float(), across[:, None])
@@ -184,7 +184,7 @@ def _resized_large(pixels: Tensor) -> Tensor:
     return mixture.div_(255).permute(2, 0, 1)[None]
 
 
-def _neighbours(length: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def _neighbors(length: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """For each of 299 places the pixel before, the one behind, and the latter's weight.
 
     Source: PyTorch's bilinear interpolation with `align_corners=False`.

@@ -23,7 +23,7 @@ class Statistics:
 
     Attributes:
         mean: `(D,)`.
-        covariance: `(D, D)`, symmetric, normalised by N - 1.
+        covariance: `(D, D)`, symmetric, normalized by N - 1.
         num_images: N, or None for a file that does not say.
         protocol: how the images were prepared, free text; empty if unknown.
     """
@@ -68,13 +68,13 @@ def statistics_of_parts(parts: Iterable[ArrayLike], *, protocol: str = "") -> St
         rows = _rows(part, least=0, first=count)
         if not len(rows):
             continue
-        centre = rows.mean(axis=0)
-        centred = rows - centre
-        own = centred.T @ centred
+        center = rows.mean(axis=0)
+        centered = rows - center
+        own = centered.T @ centered
         if not count:
-            count, mean, squares = len(rows), centre, own
+            count, mean, squares = len(rows), center, own
             continue
-        total, shift = count + len(rows), centre - mean
+        total, shift = count + len(rows), center - mean
         squares += own + np.outer(shift, shift) * (count * len(rows) / total)
         mean += shift * (len(rows) / total)
         count = total
@@ -110,7 +110,7 @@ def fid_from_features(fake_features: ArrayLike, real: Statistics | ArrayLike) ->
     """FID between generated and real images.
 
     With fewer images than features, the trace comes from an `(N, N)` instead of a `(D, D)` matrix:
-    `X S_real X^T / (N - 1)`, `X` the centred features, has the same non-zero eigenvalues. For 120
+    `X S_real X^T / (N - 1)`, `X` the centered features, has the same non-zero eigenvalues. For 120
     images that is a fraction of a second, so a score during training costs the features only.
 
     Args:
@@ -128,12 +128,12 @@ def fid_from_features(fake_features: ArrayLike, real: Statistics | ArrayLike) ->
     if len(rows) >= rows.shape[1]:
         return fid_from_statistics(statistics_of(rows), other)
     mean = rows.mean(axis=0)
-    centred = (rows - mean) / np.sqrt(len(rows) - 1)
+    centered = (rows - mean) / np.sqrt(len(rows) - 1)
     # tr X^T X is the sum of the squares of X: no (D, D) covariance of the fakes is needed at all
     return _distance(
-        (mean, float(np.square(centred).sum())),
+        (mean, float(np.square(centered).sum())),
         (other.mean, float(np.trace(other.covariance))),
-        lambda: centred @ other.covariance @ centred.T,
+        lambda: centered @ other.covariance @ centered.T,
     )
 
 

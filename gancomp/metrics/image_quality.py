@@ -2,7 +2,7 @@
 
 Protocol (the usual one since Timofte et al. 2013; SRGAN, section 3.1): both images rounded to
 8 bits; luminance by BT.601 with the coefficients of MATLAB's `rgb2ycbcr`, left unrounded, in
-16..235; `scale` pixels cut off at each side; peak 255. A greyscale original is its own luminance,
+16..235; `scale` pixels cut off at each side; peak 255. A grayscale original is its own luminance,
 in 0..255, as in the authors' scripts that the published tables come from (Set14 has one; by Y
 its PSNR would be 1.3 dB higher). Secondary: all three channels, uncut.
 """
@@ -37,7 +37,7 @@ class Quality:
 
 
 def image_quality(
-    image: Pixels, reference: Pixels, *, border: int, greyscale: bool = False
+    image: Pixels, reference: Pixels, *, border: int, grayscale: bool = False
 ) -> Quality:
     """Both metrics by both protocols.
 
@@ -45,7 +45,7 @@ def image_quality(
         image: `(H, W, 3)`.
         reference: of the same shape.
         border: pixels cut off at each side for the metrics on Y; by custom the scale.
-        greyscale: whether the original has no colour, so that Y spans 0..255.
+        grayscale: whether the original has no color, so that Y spans 0..255.
 
     Raises:
         DataError: if less than 11 x 11 pixels are left, SSIM's window.
@@ -61,7 +61,7 @@ def image_quality(
         )
     inside = (slice(border, height - border), slice(border, width - border))
     luma, luma_reference = (
-        luminance(item, full_range=greyscale)[inside] for item in (image, reference)
+        luminance(item, full_range=grayscale)[inside] for item in (image, reference)
     )
     rgb, rgb_reference = image.astype(np.float64), reference.astype(np.float64)
     return Quality(

@@ -56,7 +56,7 @@ def time_in_turns(
     Args:
         contestants: what to run, by name.
         num_runs: timed rounds.
-        warm_up: rounds before that, for caches, compilation and lazy initialisation.
+        warm_up: rounds before that, for caches, compilation and lazy initialization.
         device: waited for before and after each run, as a GPU works behind our back.
         before: called with the contestant's name before each run, untimed.
         after: likewise after each run.

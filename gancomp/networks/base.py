@@ -151,7 +151,7 @@ class SequentialNetwork(TappedNetwork):
         return tuple(f"model.{index}" for index in range(len(self.model)))
 
 
-def initialise(network: nn.Module, generator: torch.Generator) -> None:
+def initialize(network: nn.Module, generator: torch.Generator) -> None:
     """Draws fresh weights as the network itself says, those of bare layers as CycleGAN does.
 
     The same generator state gives the same weights wherever `network` lies, as long as the
@@ -166,7 +166,7 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
 def draw_normal_weights(network: nn.Module, generator: torch.Generator, gain: float = 0.02) -> None:
     """Draws fresh weights: convolutions N(0, gain), BatchNorm scales N(1, gain), biases 0.
 
-    Running statistics start over too. Source: the initialisation of CycleGAN and pix2pix, kept by
+    Running statistics start over too. Source: the initialization of CycleGAN and pix2pix, kept by
     OMGD and DCD.
     """
     for module in network.modules():
@@ -222,5 +222,5 @@ def construct(make: Callable[[], Network]) -> Network:
         network = make()
     if device.type != "meta":
         network.to_empty(device=device)
-        initialise(network, torch.Generator("cpu").manual_seed(0))
+        initialize(network, torch.Generator("cpu").manual_seed(0))
     return network

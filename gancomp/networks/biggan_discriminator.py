@@ -14,7 +14,7 @@ from gancomp.errors import ConfigError
 from gancomp.networks.attention import SelfAttention
 from gancomp.networks.base import construct
 from gancomp.networks.biggan import check_attention, check_settings, draw_weights
-from gancomp.networks.equalised import full_precision
+from gancomp.networks.equalized import full_precision
 from gancomp.networks.spectral import SpectralConv2d, SpectralEmbedding, SpectralLinear
 from gancomp.networks.synthesis import LabelledImages, SynthesisDiscriminator
 

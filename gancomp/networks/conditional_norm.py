@@ -29,7 +29,7 @@ class StoredBatchNorm(nn.Module, ABC):
         self.register_buffer("stored_mean", torch.zeros(channels))
         self.register_buffer("stored_var", torch.ones(channels))
 
-    def normalise(self, features: Tensor) -> Tensor:
+    def normalize(self, features: Tensor) -> Tensor:
         """`(N, C, H, W)` with mean 0 and variance 1; the same shape, layout and type."""
         mean, variance = self.stored_mean, self.stored_var
         return F.batch_norm(features, mean, variance, None, None, self.training, MOMENTUM, EPS)
@@ -52,7 +52,7 @@ class PlainBatchNorm(StoredBatchNorm):
 
     def forward(self, features: Tensor) -> Tensor:
         """`(N, C, H, W)` to the same shape, layout and type."""
-        return _scaled(self.normalise(features), self.gain[None], self.bias[None])
+        return _scaled(self.normalize(features), self.gain[None], self.bias[None])
 
     def start_over(self) -> None:
         """Gain 1, bias 0."""
@@ -67,7 +67,7 @@ class ConditionalBatchNorm(StoredBatchNorm):
 
     With `of_classes` the condition is the number of a class, and each class has its own.
 
-    Source: de Vries et al. 2017; BigGAN's release normalises the two layers spectrally.
+    Source: de Vries et al. 2017; BigGAN's release normalizes the two layers spectrally.
     """
 
     def __init__(self, channels: int, condition_size: int, *, of_classes: bool = False) -> None:
@@ -81,7 +81,7 @@ class ConditionalBatchNorm(StoredBatchNorm):
 
     def forward(self, features: Tensor, condition: Tensor) -> Tensor:
         """`(N, C, H, W)` and `(N, condition_size)`, or `(N,)`, to the features' shape and type."""
-        return _scaled(self.normalise(features), 1 + self.gain(condition), self.bias(condition))
+        return _scaled(self.normalize(features), 1 + self.gain(condition), self.bias(condition))
 
     def start_over(self) -> None:
         """Only the statistics; the two layers are drawn like all others of their kind."""

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gancomp.errors import GancompError
+from gancomp.networks.accelerate import FastGenerator
 from gancomp.networks.base import TappedNetwork
-from gancomp.networks.fast import FastGenerator
 from gancomp.networks.tiling import upscale
 
 SMALLEST = 8  # pixels: two at a quarter of the size, which reflection and InstanceNorm need

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gancomp.networks.equalised import (
+from gancomp.networks.equalized import (
     GAIN,
     Bias,
     EqualLinear,
@@ -73,7 +73,7 @@ class ModulatedConv2d(nn.Module):
     def factors(self, style: Tensor) -> tuple[Tensor, Tensor]:
         """Factors `(N, in)` of the input channels and `(N, out)` of the output channels.
 
-        The equalised scale of the weights is in the former; without demodulation the latter are 1.
+        The equalized scale of the weights is in the former; without demodulation the latter are 1.
         In float32 or better, whatever autocast says.
         """
         with full_precision(style):

@@ -1,4 +1,4 @@
-"""Instance normalisation that keeps the memory layout of its input, with float32 statistics.
+"""Instance normalization that keeps the memory layout of its input, with float32 statistics.
 
 `F.instance_norm` makes its input contiguous: in a channels_last network every norm would then copy
 its map twice, and every convolution behind it would run in the slower layout.
@@ -91,8 +91,8 @@ class _ImageByImage(torch.autograd.Function):
             gradient = torch.zeros_like(normed)
         elif torch.is_grad_enabled():
             along = (grad_normed * normed).mean(dim=(2, 3), keepdim=True)
-            centred = grad_normed - grad_normed.mean(dim=(2, 3), keepdim=True)
-            gradient = (centred - normed * along) * inverse
+            centered = grad_normed - grad_normed.mean(dim=(2, 3), keepdim=True)
+            gradient = (centered - normed * along) * inverse
         else:
             gradient = _gradient_by_kernel(grad_normed, normed, inverse)
         if grad_inverse is not None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gancomp.networks.equalised import full_precision
+from gancomp.networks.equalized import full_precision
 
 TAPS = (1.0, 3.0, 3.0, 1.0)
 

@@ -103,7 +103,7 @@ def check_count(
 
 
 def check_norm(norm: object) -> None:
-    """Refuses an unknown normalisation.
+    """Refuses an unknown normalization.
 
     Raises:
         ConfigError: naming the known ones.

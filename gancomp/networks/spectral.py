@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancomp.networks.equalised import full_precision
+from gancomp.networks.equalized import full_precision
 
 EPS = 1e-6
 
@@ -38,7 +38,7 @@ class SpectralNorm(nn.Module):
         self.register_buffer("u0", torch.zeros(1, len(self.weight)))
         self.register_buffer("sv0", torch.ones(1))
 
-    def normalised_weight(self) -> Tensor:
+    def normalized_weight(self) -> Tensor:
         """The weight over its largest singular value, in its own type even under autocast.
 
         The gradient flows through the singular value, too; the vectors count as constants.
@@ -62,7 +62,7 @@ class SpectralNorm(nn.Module):
 
 
 class SpectralConv2d(SpectralNorm, nn.Conv2d):
-    """`nn.Conv2d` of stride 1 that keeps the size of its maps, by its normalised weight."""
+    """`nn.Conv2d` of stride 1 that keeps the size of its maps, by its normalized weight."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, bias: bool = True) -> None:
         nn.Conv2d.__init__(self, inputs, outputs, kernel, padding=kernel // 2, bias=bias)
@@ -70,12 +70,12 @@ class SpectralConv2d(SpectralNorm, nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """`(N, in, H, W)` to `(N, out, H, W)`."""
-        output: Tensor = self._conv_forward(input, self.normalised_weight(), self.bias)
+        output: Tensor = self._conv_forward(input, self.normalized_weight(), self.bias)
         return output
 
 
 class SpectralLinear(SpectralNorm, nn.Linear):
-    """`nn.Linear` by its normalised weight."""
+    """`nn.Linear` by its normalized weight."""
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
         nn.Linear.__init__(self, inputs, outputs, bias=bias)
@@ -83,11 +83,11 @@ class SpectralLinear(SpectralNorm, nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """`(N, in)` to `(N, out)`."""
-        return F.linear(input, self.normalised_weight(), self.bias)
+        return F.linear(input, self.normalized_weight(), self.bias)
 
 
 class SpectralEmbedding(SpectralNorm, nn.Embedding):
-    """`nn.Embedding` by its normalised table."""
+    """`nn.Embedding` by its normalized table."""
 
     def __init__(self, count: int, channels: int) -> None:
         nn.Embedding.__init__(self, count, channels)
@@ -95,7 +95,7 @@ class SpectralEmbedding(SpectralNorm, nn.Embedding):
 
     def forward(self, input: Tensor) -> Tensor:
         """Indices `(N,)` to `(N, channels)`."""
-        return F.embedding(input, self.normalised_weight())
+        return F.embedding(input, self.normalized_weight())
 
 
 def largest_singular_value(weight: Tensor, left: Tensor, eps: float = EPS) -> tuple[Tensor, Tensor]:

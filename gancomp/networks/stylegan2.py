@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gancomp.errors import ConfigError
 from gancomp.networks.base import construct
-from gancomp.networks.equalised import EqualLinear, draw_normal, full_precision
+from gancomp.networks.equalized import EqualLinear, draw_normal, full_precision
 from gancomp.networks.modulated import StyledConv, ToRGB
 from gancomp.networks.resample import FixedFilter
 from gancomp.networks.settings import MAX_LAYERS, check_count
@@ -172,7 +172,7 @@ class StyleGAN2(SynthesisGenerator):
         yield "styles", styles
         yield from self._synthesis(styles, images.noise)
 
-    def synthesise(self, styles: Tensor, noise: tuple[Tensor, ...] = ()) -> Tensor:
+    def synthesize(self, styles: Tensor, noise: tuple[Tensor, ...] = ()) -> Tensor:
         """Images `(N, 3, resolution, resolution)` of styles; never compiled, twice differentiable.
 
         Args:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gancomp.networks.base import construct
-from gancomp.networks.equalised import EqualConv, EqualLinear, full_precision
+from gancomp.networks.equalized import EqualConv, EqualLinear, full_precision
 from gancomp.networks.resample import Blur
 from gancomp.networks.stylegan2 import channels_at, check_size, draw_parts
 from gancomp.networks.synthesis import SynthesisDiscriminator

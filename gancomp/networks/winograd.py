@@ -68,7 +68,7 @@ class FrozenConv2d(nn.Conv2d):
     ) -> FrozenConv2d:
         """The convolution with these weights `(out, in, k, l)`, of one group."""
         num_out, num_in, height, width = weight.shape
-        with torch.device("meta"):  # where initialisation draws nothing and costs nothing
+        with torch.device("meta"):  # where initialization draws nothing and costs nothing
             conv = cls(
                 num_in,
                 num_out,

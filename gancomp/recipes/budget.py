@@ -12,7 +12,7 @@ import torch
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError
 from gancomp.metrics.latency import time_in_turns
-from gancomp.networks.fast import accelerate
+from gancomp.networks.accelerate import accelerate
 from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.registry import build_network
 from gancomp.settings import Json, NetworkSettings, Settings

@@ -18,8 +18,8 @@ from gancomp.settings import DataSettings, NetworkSettings, Settings
 from gancomp.sizes import as_size, shown_size, sides, square_side
 
 TRANSLATES, ENLARGES = "keeps their size", "enlarges images"
-SYNTHESISES = "makes images out of noise"
-PURPOSES = {"super-resolution": ENLARGES, synthesis.TASK: SYNTHESISES}
+SYNTHESIZES = "makes images out of noise"
+PURPOSES = {"super-resolution": ENLARGES, synthesis.TASK: SYNTHESIZES}
 
 
 def check(settings: Settings) -> Any:
@@ -96,7 +96,7 @@ def _check_network(label: str, network: NetworkSettings, data: DataSettings) -> 
 def purpose(network: TappedNetwork) -> str:
     """What a generator does, in words."""
     if isinstance(network, SynthesisGenerator):
-        return SYNTHESISES
+        return SYNTHESIZES
     return ENLARGES if network.scale > 1 else TRANSLATES
 
 

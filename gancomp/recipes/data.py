@@ -83,12 +83,12 @@ def show_check(report: Json) -> None:
             name,
             str(item["num_images"]),
             str(item["num_unreadable"]),
-            str(item["num_greyscale"]),
+            str(item["num_grayscale"]),
             ", ".join(f"{size} ({count})" for size, count in list(item["sizes"].items())[:3]),
         ]
         for name, item in report["folders"].items()
     ]
-    console.print_table(["folder", "images", "unreadable", "greyscale", "sizes"], rows)
+    console.print_table(["folder", "images", "unreadable", "grayscale", "sizes"], rows)
     if classes := report["classes"]:
         shown = [f"{name} ({count})" for name, count in list(classes.items())[:MANY_CLASSES]]
         more = ["..."] if len(classes) > MANY_CLASSES else []

@@ -40,13 +40,15 @@ from gancomp.metrics.statistics_files import (
     load_statistics,
     save_statistics,
 )
+from gancomp.networks.accelerate import accelerate
 from gancomp.networks.base import TappedNetwork
-from gancomp.networks.fast import accelerate
 from gancomp.networks.inference import run_generator
 from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.paths import cache_folder
 from gancomp.recipes.eval_synthesis import synthesis_contest
-from gancomp.recipes.fid_request import (
+from gancomp.recipes.models import Chosen, check_translates, choose
+from gancomp.recipes.pixels import opened_format, pixels_in, refuse_odd_channels
+from gancomp.recipes.request import (
     Contest,
     FidRequest,
     Pixels,
@@ -59,13 +61,11 @@ from gancomp.recipes.fid_request import (
     holds_statistics,
     listing,
 )
-from gancomp.recipes.models import Chosen, check_translates, choose
-from gancomp.recipes.pixels import opened_format, pixels_in, refuse_odd_channels
 from gancomp.recipes.scores import remember
 from gancomp.settings import Json
 from gancomp.sizes import Size, as_size, in_pixels
 
-GREY = ", grey repeated to 3 channels"
+GRAY = ", gray repeated to 3 channels"
 TOLD_EVERY = 100  # images between two lines of progress
 MOST_TOLD = 50  # lines of progress, about
 AT_ONCE = 4096  # images whose features are in memory together; more than features are enough
@@ -171,11 +171,11 @@ def translation_contest(request: FidRequest, chosen: Chosen, say: Say) -> Contes
         skipped=skipped,
         pixels=source,
     )
-    grey = GREY if network.settings()["out_channels"] == 1 else ""
+    gray = GRAY if network.settings()["out_channels"] == 1 else ""
     resized = f"bicubic to {in_pixels(size)}"
     protocol = {
         "reals": f"native size{as_8_bits(target)}",
-        "fakes": f"all test sources, {resized}, output truncated to 8 bits{grey}",
+        "fakes": f"all test sources, {resized}, output truncated to 8 bits{gray}",
         "task": files.task,
         "direction": direction_of(chosen, request),
         "step": chosen.model.header["step"],
@@ -191,7 +191,7 @@ def formats(
     """How the sources and the reals are read, None for plain 8-bit RGB.
 
     Raises:
-        ConfigError: if the model's images are neither RGB nor grey.
+        ConfigError: if the model's images are neither RGB nor gray.
         DataError: if the first image cannot be read.
     """
     settings = chosen.model.network.settings()
@@ -215,7 +215,7 @@ def as_8_bits(pixels: PixelFormat | None) -> str:
     """How images that are no plain 8-bit RGB become what Inception looks at."""
     if pixels is None:
         return ""
-    return f"; {pixels} in 256 levels{GREY if pixels.channels == 1 else ''}"
+    return f"; {pixels} in 256 levels{GRAY if pixels.channels == 1 else ''}"
 
 
 def dataset_of(chosen: Chosen, request: FidRequest, say: Say) -> DatasetFiles:
@@ -227,9 +227,9 @@ def dataset_of(chosen: Chosen, request: FidRequest, say: Say) -> DatasetFiles:
     """
     header = chosen.model.header
     check_translates(chosen.model, str(chosen.model.path))
-    if ineffective := request.of_synthesis():
+    if unused := request.of_synthesis():
         raise ConfigError(
-            f"{', '.join(ineffective)}: no effect on {chosen.model.path}, which translates every "
+            f"{', '.join(unused)}: no effect on {chosen.model.path}, which translates every "
             "test image; remove it"
         )
     if chosen.model.network.scale > 1:
@@ -289,7 +289,7 @@ def translated(
 ) -> Iterator[Pixels]:
     """The outputs for all sources of `split`: resized to `size`, truncated to 8 bits.
 
-    Grey is repeated: `(H, W, 3)` each.
+    Gray is repeated: `(H, W, 3)` each.
     """
     fast = accelerate(network)
     batches = evaluation_batches(

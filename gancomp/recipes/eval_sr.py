@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from gancomp import console
-from gancomp.data.check import GREY_MODES
+from gancomp.data.check import GRAY_MODES
 from gancomp.data.degrade import Pixels, check_scale, downscale, upscale_bicubic
 from gancomp.data.images import file_mode
 from gancomp.data.layout import locate, scan
@@ -48,7 +48,7 @@ class ImageScore:
     """One original: how near the model and bicubic interpolation come to it."""
 
     path: Path
-    greyscale: bool
+    grayscale: bool
     model: Quality
     bicubic: Quality
 
@@ -137,16 +137,16 @@ def score_images(
 
 def _score(path: Path, scale: int, enlarge: Enlarge) -> ImageScore:
     original = load_high_resolution(path, scale)
-    greyscale = file_mode(path).startswith(GREY_MODES)
+    grayscale = file_mode(path).startswith(GRAY_MODES)
     small = downscale(original, scale)
 
     def quality(enlarge: Enlarge) -> Quality:
-        return image_quality(enlarge(small), original, border=scale, greyscale=greyscale)
+        return image_quality(enlarge(small), original, border=scale, grayscale=grayscale)
 
     try:
         # bicubic first: it costs nothing, and refuses what is too small to be scored
         bicubic = quality(lambda image: upscale_bicubic(image, scale))
-        return ImageScore(path, greyscale, quality(enlarge), bicubic)
+        return ImageScore(path, grayscale, quality(enlarge), bicubic)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     except (RuntimeError, MemoryError) as error:
@@ -168,7 +168,7 @@ def describe(scores: Sequence[ImageScore], files: DatasetFiles, scale: int) -> J
         "scale": scale,
         "skipped": len(files.skipped) + len(originals(files)) - len(scores),
         "protocol": {
-            "primary": f"psnr_y, ssim_y: luminance (BT.601, 16..235; greyscale originals as they "
+            "primary": f"psnr_y, ssim_y: luminance (BT.601, 16..235; grayscale originals as they "
             f"are) of rounded 8-bit images, {scale} pixels cut off at each side",
             "secondary": "psnr_rgb, ssim_rgb: rounded 8-bit RGB, whole",
             "small_images": f"MATLAB-style antialiased bicubic 1/{scale} of the originals, cut to "
@@ -177,7 +177,7 @@ def describe(scores: Sequence[ImageScore], files: DatasetFiles, scale: int) -> J
             "ssim": "Gaussian 11x11, sigma 1.5, K 0.01 and 0.03, no sample covariance",
             "border": scale,
             "num_images": len(scores),
-            "num_greyscale": sum(score.greyscale for score in scores),
+            "num_grayscale": sum(score.grayscale for score in scores),
             "files": files.fingerprint()["sha256"],
         },
         "mean": _mean([score.model for score in scores]),
@@ -185,7 +185,7 @@ def describe(scores: Sequence[ImageScore], files: DatasetFiles, scale: int) -> J
         "images": [
             {
                 "file": score.path.name,
-                "greyscale": score.greyscale,
+                "grayscale": score.grayscale,
                 **_finite(asdict(score.model)),
                 "bicubic": _finite(asdict(score.bicubic)),
             }
@@ -221,7 +221,7 @@ def about_model(chosen: Chosen, device: str) -> Json:
 def show_quality(score: Json) -> None:
     """Prints a row per image and the means by the primary protocol, then the secondary's means."""
     rows = [
-        [image["file"] + (" (grey)" if image["greyscale"] else ""), *_cells(image, "_y")]
+        [image["file"] + (" (gray)" if image["grayscale"] else ""), *_cells(image, "_y")]
         for image in score["images"]
     ]
     rows.append(["mean", *_cells(score, "_y")])

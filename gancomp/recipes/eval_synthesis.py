@@ -11,7 +11,9 @@ from gancomp.engine.device import choose_device
 from gancomp.engine.run import read_config
 from gancomp.errors import ConfigError
 from gancomp.networks.synthesis import SynthesisGenerator
-from gancomp.recipes.fid_request import (
+from gancomp.recipes.models import Chosen, check_generates
+from gancomp.recipes.pixels import shown
+from gancomp.recipes.request import (
     Contest,
     FidRequest,
     Pixels,
@@ -21,8 +23,6 @@ from gancomp.recipes.fid_request import (
     given_reals,
     holds_statistics,
 )
-from gancomp.recipes.models import Chosen, check_generates
-from gancomp.recipes.pixels import shown
 from gancomp.recipes.sampling import Recipe, fitting_batch, sampled
 from gancomp.settings import Json
 from gancomp.sizes import shown_size
@@ -41,7 +41,7 @@ def synthesis_contest(request: FidRequest, chosen: Chosen, say: Say) -> Contest:
     without truncation, rounded to 8 bits; training images, mirrored if they were for training.
     """
     network = check_generates(chosen.model, str(chosen.model.path))
-    refuse_ineffective(request, chosen)
+    refuse_unused(request, chosen)
     reals = prepared_reals(request, chosen, network.resolution, say)
     num = request.num or NUM_FAKES
     return Contest(
@@ -53,7 +53,7 @@ def synthesis_contest(request: FidRequest, chosen: Chosen, say: Say) -> Contest:
     )
 
 
-def refuse_ineffective(request: FidRequest, chosen: Chosen) -> None:
+def refuse_unused(request: FidRequest, chosen: Chosen) -> None:
     """Refuses options that only models with images for input have a use for.
 
     Raises:

@@ -46,7 +46,7 @@ def make_sampler(
         with torch.no_grad():
             made = [item(sources.to(device)).cpu() for item in generators.values()]
             shown = [resized(sources, made[0].shape[-2:]), *made, *truths]
-            shown = [as_colours(images) for images in shown]
+            shown = [as_colors(images) for images in shown]
         method.train()
         draw_grid(
             torch.stack(shown, dim=1).flatten(0, 1),
@@ -128,8 +128,8 @@ def resized(images: Tensor, size: torch.Size) -> Tensor:
     return F.interpolate(images, size, mode="bicubic").clamp(-1, 1)
 
 
-def as_colours(images: Tensor) -> Tensor:
-    """Images `(N, C, H, W)` as `(N, 3, H, W)`: grey repeated, two averaged, else the first 3."""
+def as_colors(images: Tensor) -> Tensor:
+    """Images `(N, C, H, W)` as `(N, 3, H, W)`: gray repeated, two averaged, else the first 3."""
     if images.shape[1] == 2:
         images = images.mean(dim=1, keepdim=True)
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]

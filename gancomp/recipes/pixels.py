@@ -94,12 +94,12 @@ def problems_of(settings: Settings) -> list[str]:
             )
     if target not in (1, 3) and settings.perceptual.source != "none":
         problems.append(
-            f"--perceptual {settings.perceptual.source}: looks at RGB or grey, the target images "
+            f"--perceptual {settings.perceptual.source}: looks at RGB or gray, the target images "
             f"have {target} channels; use --perceptual none"
         )
     if target not in (1, 3) and settings.selection.select != "last":
         problems.append(
-            f"--select {settings.selection.select}: scores by FID, which looks at RGB or grey, the "
+            f"--select {settings.selection.select}: scores by FID, which looks at RGB or gray, the "
             f"target images have {target} channels; remove it"
         )
     identity = settings.adversarial.lambda_identity
@@ -200,7 +200,7 @@ def remarks(settings: Settings, files: DatasetFiles) -> Iterator[str]:
         return
     data, train = settings.data, files.train
     if data.target.num_channels == 1 and settings.perceptual.source != "none":
-        yield "the perceptual terms see grey images as three equal channels"
+        yield "the perceptual terms see gray images as three equal channels"
     for side, stated, paths, half in (
         ("source", data.source, train.source, train.side_by_side),
         ("target", data.target, train.target, train.target_half),
@@ -217,7 +217,7 @@ def _converted(path: Path, pixels: PixelFormat) -> str:
     channels = stored_format(path).channels
     if channels == pixels.channels:
         return ""
-    return ", colours turned to grey" if pixels.channels == 1 else f", from {channels} channels"
+    return ", colors turned to gray" if pixels.channels == 1 else f", from {channels} channels"
 
 
 def bits_lost(path: Path, flag: str | None) -> str | None:
@@ -269,7 +269,7 @@ def opened_format(
 
 
 def refuse_odd_channels(named: str, channels: int) -> None:
-    """Raises ConfigError for what Inception cannot look at: neither RGB nor grey."""
+    """Raises ConfigError for what Inception cannot look at: neither RGB nor gray."""
     if channels not in (1, 3):
         raise ConfigError(
             f"{named}: gives {channels} channels; FID looks at images of 3, or of 1, which is "

@@ -162,7 +162,7 @@ def _resolve(
         "discriminator": {"arch": "patchgan"},
         "method": {"name": preset.method, "preset": preset.name},
     }
-    for section in ("adversarial", "optimiser", "schedule", "perceptual", "selection", "run"):
+    for section in ("adversarial", "optimizer", "schedule", "perceptual", "selection", "run"):
         base[section] = {}
     rows = _for_network(preset.settings, base["teacher"]["network"]["arch"])
     values = merge(merge(merge(base, rows), {"teacher": teacher}), typed)

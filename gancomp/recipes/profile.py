@@ -16,8 +16,8 @@ from gancomp.errors import ConfigError, RunError
 from gancomp.export.model import open_model
 from gancomp.metrics.cost import measure_cost
 from gancomp.metrics.latency import NUM_RUNS, Latency, time_in_turns
+from gancomp.networks.accelerate import FastGenerator, accelerate
 from gancomp.networks.base import TappedNetwork
-from gancomp.networks.fast import FastGenerator, accelerate
 from gancomp.networks.plain import plain_copy
 from gancomp.networks.synthesis import SynthesisDiscriminator, SynthesisGenerator
 from gancomp.paths import expanded

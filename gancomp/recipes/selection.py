@@ -18,8 +18,8 @@ from gancomp.metrics.features import load_inception
 from gancomp.metrics.fid import Statistics, fid_from_features
 from gancomp.networks.base import TappedNetwork
 from gancomp.recipes.eval_fid import features_of, real_statistics, translated
-from gancomp.recipes.fid_request import FidRequest, Reals
 from gancomp.recipes.pixels import format_of
+from gancomp.recipes.request import FidRequest, Reals
 from gancomp.records import read_record, versioned
 from gancomp.seeding import derive_generator
 from gancomp.settings import Json, Settings

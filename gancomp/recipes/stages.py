@@ -150,14 +150,14 @@ def settings_of(stage: Stage, whole: Settings, made: dict[str, Path]) -> Setting
     values["objective"] = stage.objective
     in_pixels = stage.objective == "pixel"
     source = made.get("teacher") if of_teacher else None
-    rate = whole.stages.srresnet_lr if in_pixels else whole.optimiser.lr
+    rate = whole.stages.srresnet_lr if in_pixels else whole.optimizer.lr
     return replace(
         whole,
         command="pretrain" if of_teacher else "distill",
         student=None if of_teacher else whole.student,
         teacher=replace(whole.teacher, source=str(source) if source else None, freeze=False),
         method=MethodSettings(name, whole.method.preset, values),
-        optimiser=replace(whole.optimiser, lr=rate),
+        optimizer=replace(whole.optimizer, lr=rate),
         perceptual=PerceptualSettings("none") if in_pixels else whole.perceptual,
     )
 

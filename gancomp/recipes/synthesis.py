@@ -15,7 +15,7 @@ from gancomp.engine.run import CONFIG, read_config, settings_in
 from gancomp.errors import CheckpointError, ConfigError, MissingPartError
 from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import open_model
-from gancomp.methods.game import automatic_r1_gamma
+from gancomp.methods.adversarial_pair import automatic_r1_gamma
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.stylegan2_discriminator import GROUP
 from gancomp.paths import expanded

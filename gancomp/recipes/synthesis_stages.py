@@ -5,7 +5,7 @@
 | 0 | the teacher against its discriminator | DGL without `--teacher` |
 | 1 | the student against its own | `--stage1-kimg` above 0, without `--student` |
 
-The run then goes on with the networks of the last, and with fresh optimisers.
+The run then goes on with the networks of the last, and with fresh optimizers.
 """
 
 from __future__ import annotations

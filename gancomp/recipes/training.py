@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import gancomp
+from gancomp.config import with_todays_names
 from gancomp.data.cache import is_kept, num_bytes
 from gancomp.data.indexed import Reader, kind_of
 from gancomp.data.loader import IndexedDataset, batches, steps_per_epoch
@@ -23,7 +24,7 @@ from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.model import open_model
 from gancomp.export.native import save_model
 from gancomp.losses.perceptual import PerceptualFeatures, load_perceptual
-from gancomp.methods.base import Ingredients, Method
+from gancomp.methods.base import Components, Method
 from gancomp.networks.base import TappedNetwork
 from gancomp.paths import expanded
 from gancomp.recipes import pixels, synthesis
@@ -82,7 +83,7 @@ def load_feature_network(plan: Plan, view: View) -> PerceptualFeatures | None:
         return None
     file = expanded(settings.file) if settings.file else None
     return load_perceptual(
-        settings.source, file, taps=taps, normalise=settings.normalise, announce=view.say
+        settings.source, file, taps=taps, normalize=settings.normalize, announce=view.say
     )
 
 
@@ -161,16 +162,16 @@ def make_student(settings: Settings, *, resume: bool) -> TappedNetwork | None:
 def make_method(
     plan: Plan, task: Task, student: TappedNetwork | None, perceptual: PerceptualFeatures | None
 ) -> Method:
-    """The method with its connectors, optimisers and phases, checked against the image size."""
+    """The method with its connectors, optimizers and phases, checked against the image size."""
     settings = plan.settings
-    ingredients = Ingredients(
+    components = Components(
         task=task,
         student=student,
         perceptual=perceptual,
-        optimiser=settings.optimiser,
+        optimizer=settings.optimizer,
         seed=settings.run.seed,
     )
-    method: Method = resolve(METHODS, "--method", settings.method.name)(ingredients, plan.options)
+    method: Method = resolve(METHODS, "--method", settings.method.name)(components, plan.options)
     method.check_size(settings.data.size)
     return method
 
@@ -218,7 +219,7 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
         run.write_config(config)
         return None
     saved = read_config(run.path)
-    weights = saved.get("perceptual", dict)
+    weights = with_todays_names(saved.get("perceptual", dict), "perceptual")
     if weights | {"file": None} != config["perceptual"] | {"file": None}:  # the checksum counts
         raise ConfigError(
             "--resume: the run was started with other perceptual weights "

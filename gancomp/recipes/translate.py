@@ -20,7 +20,7 @@ from gancomp.data.writing import SUFFIXES, encoded, fitting_format
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError, DataError, GancompError
 from gancomp.files import UnwritableError, replacing, reporting_disk_errors
-from gancomp.networks.fast import FastGenerator, accelerate
+from gancomp.networks.accelerate import FastGenerator, accelerate
 from gancomp.networks.inference import run_generator
 from gancomp.paths import expanded
 from gancomp.recipes.enlarge import enlarge
@@ -112,7 +112,7 @@ def translate(request: TranslateRequest, say: Callable[[str], None]) -> Json:
         pixels_in(chosen.header, chosen.path),
         request,
     )
-    _refuse_ineffective(translator)
+    _refuse_unused(translator)
     suffix = SUFFIXES[_format(translator, files)]
     written, failed = [], []
     lost: set[str] = set()
@@ -140,7 +140,7 @@ def _once(text: str, lost: set[str], say: Callable[[str], None]) -> None:
     lost.add(text)
 
 
-def _refuse_ineffective(translator: Translator) -> None:
+def _refuse_unused(translator: Translator) -> None:
     request, network = translator.request, translator.network.network
     given = {"--in-range": request.in_range, "--out-range": request.out_range}
     for flag, limits in given.items():

@@ -22,7 +22,7 @@ from gancomp.settings.training import (
     PIXEL_FLAGS,
     AdversarialSettings,
     DataSettings,
-    OptimiserSettings,
+    OptimizerSettings,
     PerceptualSettings,
     PixelSettings,
     RunSettings,
@@ -38,7 +38,7 @@ __all__ = [
     "Json",
     "MethodSettings",
     "NetworkSettings",
-    "OptimiserSettings",
+    "OptimizerSettings",
     "Overrides",
     "PerceptualSettings",
     "PixelSettings",
@@ -110,7 +110,7 @@ class Settings:
     student: NetworkSettings | None = field(metadata={"inner": STUDENT_OPTIONS})
     discriminator: NetworkSettings = field(metadata={"inner": DISCRIMINATOR_OPTIONS})
     adversarial: AdversarialSettings
-    optimiser: OptimiserSettings
+    optimizer: OptimizerSettings
     schedule: ScheduleSettings
     perceptual: PerceptualSettings
     method: MethodSettings

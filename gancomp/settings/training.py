@@ -188,7 +188,7 @@ class AdversarialSettings:
 
 
 @dataclass(frozen=True)
-class OptimiserSettings:
+class OptimizerSettings:
     """Adam for every phase."""
 
     lr: float = setting(
@@ -253,10 +253,10 @@ class PerceptualSettings:
         shown="$GANCOMP_VGG16 or _VGG19",
         unused=(no_features_weighted, objective_is("pixel")),
     )
-    normalise: bool = setting(
+    normalize: bool = setting(
         False,
         "--perceptual-normalise",
-        "Feed VGG ImageNet-normalised images.",
+        "Feed VGG ImageNet-normalized images.",
         shown="no, as released; super-resolution yes",
         unused=(no_features,),
         owners=(*TRANSLATION, SR),

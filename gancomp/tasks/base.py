@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gancomp.engine.phases import Step
 from gancomp.errors import ConfigError
 from gancomp.losses.gan import discriminator_fake_loss, discriminator_real_loss, generator_loss
-from gancomp.networks.base import TappedNetwork, initialise
+from gancomp.networks.base import TappedNetwork, initialize
 from gancomp.networks.batching import in_one_pass
 from gancomp.networks.shapes import tap_sizes
 from gancomp.registry import build_network
@@ -106,7 +106,7 @@ class Task(nn.Module, ABC):
         """The discriminator's weighted terms: real, teacher fake and, if given, student fake."""
 
     def check_size(self, size: Size) -> None:
-        """Refuses images that a network reduces to less than it can normalise.
+        """Refuses images that a network reduces to less than it can normalize.
 
         Raises:
             ConfigError: naming the network and the way out.
@@ -175,12 +175,12 @@ class Task(nn.Module, ABC):
 
 
 def new_network(settings: NetworkSettings, seed: int, role: str) -> TappedNetwork:
-    """A freshly initialised network; its weights depend on the seed and its role alone."""
+    """A freshly initialized network; its weights depend on the seed and its role alone."""
     return _drawn(settings.arch, settings.arguments(), derive_generator(seed, "init", role))
 
 
 def like(network: TappedNetwork, seed: int, role: str, **changes: int) -> TappedNetwork:
-    """A freshly initialised network of the same architecture and settings, save for `changes`."""
+    """A freshly initialized network of the same architecture and settings, save for `changes`."""
     arguments = network.settings() | changes
     return _drawn(network.arch, arguments, derive_generator(seed, "init", role))
 
@@ -189,5 +189,5 @@ def _drawn(arch: str, arguments: dict[str, Any], generator: torch.Generator) -> 
     with torch.device("meta"):  # a network that comes with weights would have them drawn twice
         network = build_network(arch, **arguments)
     network.to_empty(device="cpu")
-    initialise(network, generator)
+    initialize(network, generator)
     return network

@@ -1,4 +1,4 @@
-"""Synthesis: images out of noise, judged by a discriminator; what one round of it minimises."""
+"""Synthesis: images out of noise, judged by a discriminator; what one round of it minimizes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Styled(Protocol):
     def styles(self, latents: Latents) -> Tensor:
         """`(N, num_styles, style_channels)`: one style for each layer."""
 
-    def synthesise(self, styles: Tensor, noise: tuple[Tensor, ...] = ()) -> Tensor:
+    def synthesize(self, styles: Tensor, noise: tuple[Tensor, ...] = ()) -> Tensor:
         """`(N, 3, H, W)` from styles; can be differentiated twice."""
 
 
@@ -117,7 +117,7 @@ class SynthesisTask(Task):
                 )
 
     def generator_losses(self, step: Step) -> dict[str, Tensor]:
-        """The plain adversarial term, without mixing or regularisers."""
+        """The plain adversarial term, without mixing or regularizers."""
         generator, discriminator = self.players
         fakes = self.plain_fakes(step, generator)
         return {"gan": generator_loss(self.settings.gan, fakes.by(discriminator))}

@@ -78,7 +78,7 @@ class UnpairedTask(Task):
         }
         # if it came in one pass with the backward fake, it shares the graph of the terms below
         early = {name: term for name, term in losses.items() if name != "identity_source"}
-        losses |= step.minimise(early)
+        losses |= step.minimize(early)
         fake_source = self._backward_fake(step)
         judge = self.backward_discriminator
         return losses | {
@@ -99,9 +99,9 @@ class UnpairedTask(Task):
                 "identity_target": weight * F.l1_loss(same_target, target),
             }
         same_source = self.backward_generator(source)
-        losses = step.minimise({"identity_source": weight * F.l1_loss(same_source, source)})
+        losses = step.minimize({"identity_source": weight * F.l1_loss(same_source, source)})
         same_target = self.generator(target)
-        return losses | step.minimise({"identity_target": weight * F.l1_loss(same_target, target)})
+        return losses | step.minimize({"identity_target": weight * F.l1_loss(same_target, target)})
 
     def _identities_with_translations(self, step: Step) -> tuple[Tensor, Tensor]:
         """Each generator on both domains in one pass; the translations are kept for the others.
@@ -132,7 +132,7 @@ class UnpairedTask(Task):
         losses = self.target_discriminator_losses(step, student_fake, lambda_student)
         if self.frozen:
             return losses
-        losses = step.minimise(losses)
+        losses = step.minimize(losses)
         kind, judge = self.settings.gan, self.backward_discriminator
         source = step.batch["source"]
         fake = self.backward_pool.exchange(self._backward_fake(step).detach(), step.index)

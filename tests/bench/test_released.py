@@ -10,7 +10,7 @@ from gancomp.bench.literal import LiteralStep
 from gancomp.bench.released import ReleasedStep
 from gancomp.bench.train import TrainRequest, build, made_up_images
 from gancomp.losses.gan import generator_loss
-from gancomp.settings import OptimiserSettings
+from gancomp.settings import OptimizerSettings
 
 REQUEST = TrainRequest(size=96, width=8, d_width=8, device="cpu")
 IMAGES = made_up_images(REQUEST)
@@ -18,7 +18,7 @@ IMAGES = made_up_images(REQUEST)
 
 @pytest.fixture
 def released() -> ReleasedStep:
-    return ReleasedStep(build(REQUEST).double(), OptimiserSettings())
+    return ReleasedStep(build(REQUEST).double(), OptimizerSettings())
 
 
 def images() -> tuple[torch.Tensor, torch.Tensor]:
@@ -32,7 +32,7 @@ def collected(module: nn.Module) -> int:
 def test_teacher_and_discriminators_have_the_literal_terms_without_the_students_fakes(
     released: ReleasedStep,
 ) -> None:
-    literal = LiteralStep(build(REQUEST).double(), OptimiserSettings()).step(*images())
+    literal = LiteralStep(build(REQUEST).double(), OptimizerSettings()).step(*images())
     found = released.step(*images())
     assert found.keys() == literal.keys() - {"discriminator/student_fake"}
     assert len(found) == 14
@@ -49,7 +49,7 @@ def test_teachers_take_the_literal_step_and_discriminators_wait_without_gradient
     released.optimizers["teacher"].register_step_pre_hook(
         lambda *_: waiting.append(collected(judges))
     )
-    literal = LiteralStep(build(REQUEST).double(), OptimiserSettings())
+    literal = LiteralStep(build(REQUEST).double(), OptimizerSettings())
     literal.step(*images())
     released.teacher_turn(*images())
     assert waiting == [0]
@@ -99,7 +99,7 @@ def test_the_students_gan_term_is_the_teachers_and_teaches_it_nothing(
 
 def test_cooperation_is_the_literal_eq_6(released: ReleasedStep) -> None:
     source, _ = images()
-    literal = LiteralStep(build(REQUEST).double(), OptimiserSettings())
+    literal = LiteralStep(build(REQUEST).double(), OptimizerSettings())
     fake, maps = literal.forward_generator.forward_with_taps(
         source, literal.teacher_connectors.taps
     )

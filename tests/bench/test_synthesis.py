@@ -14,11 +14,11 @@ from gancomp.bench.literal_synthesis import PHASES, LiteralSynthesis
 from gancomp.bench.synthesis import (
     CYCLE,
     CYCLE_TURNS,
-    OPTIMISER,
+    OPTIMIZER,
     STEP,
     TURNS,
     SynthesisRequest,
-    amortised,
+    amortized,
     bench_synthesis,
     build,
     full_step,
@@ -55,7 +55,7 @@ class Both:
         request = SynthesisRequest(size=16, width=8, batch_size=batch_size, device="cpu")
         self.method = build(request).to(dtype)
         images = made_up_images(request).to(dtype)
-        self.literal = LiteralSynthesis(self.method, OPTIMISER)
+        self.literal = LiteralSynthesis(self.method, OPTIMIZER)
         speed_up(self.method, CPU, compiled="off", say=print)
         take = gancomp_take(self.method, images, CPU)
         self.losses = [take(TURNS, index, 0) for index in range(num_steps)]
@@ -75,11 +75,11 @@ def test_all_losses_of_a_first_step_are_those_of_the_literal_one(batch_size: int
 
 def test_in_real_numbers_losses_weights_and_averages_stay_those_of_the_literal_step() -> None:
     pair = Both(4, torch.float64)
-    game, literal = pair.method.game, pair.literal
+    game, literal = pair.method.pair, pair.literal
     for ours, theirs in zip(pair.losses, pair.literal_losses, strict=True):
         for name, value in theirs.items():
             assert ours[name] == pytest.approx(value, rel=1e-10), name
-    untrained = build(SynthesisRequest(size=16, width=8, device="cpu")).double().game
+    untrained = build(SynthesisRequest(size=16, width=8, device="cpu")).double().pair
     for mine, other, before in (
         (game.generator, literal.generator.network, untrained.generator),
         (game.discriminator, literal.discriminator.network, untrained.discriminator),
@@ -103,7 +103,7 @@ def check_weights(ours: nn.Module, literal: nn.Module, before: nn.Module) -> Non
 
 def test_the_literal_discriminator_collects_gradients_while_the_generator_is_trained() -> None:
     request = SynthesisRequest(size=16, width=4, batch_size=2, device="cpu")
-    literal = LiteralSynthesis(build(request), OPTIMISER)
+    literal = LiteralSynthesis(build(request), OPTIMIZER)
     literal.turns(["teacher"], 0, made_up_images(request))
     assert all(item.grad is not None for item in literal.discriminator.parameters())
 
@@ -124,7 +124,7 @@ def test_each_phase_can_be_taken_by_itself_and_lazy_ones_have_their_turn(kind: s
 
 def test_the_literal_step_knows_by_itself_which_phases_have_their_turn() -> None:
     request = SynthesisRequest(size=16, width=4, batch_size=2, device="cpu")
-    literal, images = LiteralSynthesis(build(request), OPTIMISER), made_up_images(request)
+    literal, images = LiteralSynthesis(build(request), OPTIMIZER), made_up_images(request)
     assert set(literal.step(0, images)) == TERMS
     assert set(literal.step(8, images)) == TERMS - {"r1/gradient"}
     assert set(literal.step(3, images)) == TERMS - {"r1/gradient", "path/length"}
@@ -149,7 +149,7 @@ def test_a_cycle_is_16_steps_of_a_training_in_which_lazy_phases_count_4_and_1() 
 
 def test_lazy_phases_count_a_fourth_and_a_sixteenth_of_a_full_step() -> None:
     times = {"generator": 10.0, "path": 8.0, "discriminator": 20.0, "r1": 32.0}
-    assert amortised(times) == 34.0
+    assert amortized(times) == 34.0
     latencies = {name: Latency(ms, ms / 2, ms * 2, 3) for name, ms in times.items()}
     assert full_step(latencies) == Latency(34.0, 17.0, 68.0, 3)
     assert lazy_costs(times, 680.0) == {
@@ -185,7 +185,7 @@ def test_the_document_names_both_sides_with_phases_memory_and_what_lazy_phases_c
         row, phases = document["contestants"][name], document["phases_ms"][name]
         assert list(phases) == list(TURNS)
         medians = {turn: times["median"] for turn, times in phases.items()}
-        assert row["median_ms"] == pytest.approx(amortised(medians), rel=1e-3)
+        assert row["median_ms"] == pytest.approx(amortized(medians), rel=1e-3)
         assert row["images_per_second"] == pytest.approx(2e3 / row["median_ms"], rel=1e-2)
         assert row["peak_memory_mb"] > 100
         lazy = document["lazy"][name]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gancomp.bench.literal import LiteralStep
 from gancomp.bench.train import (
-    OPTIMISATIONS,
+    OPTIMIZATIONS,
     OURS,
     Contestant,
     TrainRequest,
@@ -23,14 +23,14 @@ from gancomp.bench.train import (
     build,
     grid,
     made_up_images,
-    optimise,
+    optimize,
 )
 from gancomp.engine.phases import Progress, Step
 from gancomp.engine.step import FiniteWatch, take_step
 from gancomp.errors import ConfigError
 from gancomp.methods.dcd import Dcd
 from gancomp.networks import batching
-from gancomp.settings import OptimiserSettings
+from gancomp.settings import OptimizerSettings
 
 CPU = torch.device("cpu")
 PHASES = ("teacher", "discriminator", "student")
@@ -45,7 +45,7 @@ class Both:
     Args:
         batch_size: images per domain.
         dtype: of everything.
-        without: optimisations that gancomp does without.
+        without: optimizations that gancomp does without.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class Both:
         request = TrainRequest(size=96, width=8, d_width=8, batch_size=batch_size, device="cpu")
         method = build(request).to(dtype)
         batch = {name: images.to(dtype) for name, images in made_up_images(request).items()}
-        literal = LiteralStep(method, OptimiserSettings())
+        literal = LiteralStep(method, OptimizerSettings())
         self.literal_gradients: Gradients = {}
-        for name, optimiser in literal.optimizers.items():
-            note(optimiser, self.literal_gradients, name, literal.modules[name])
-        optimise(method, without)
+        for name, optimizer in literal.optimizers.items():
+            note(optimizer, self.literal_gradients, name, literal.modules[name])
+        optimize(method, without)
         self.gradients: Gradients = {}
         for phase in method.phases():
             note(phase.optimizer, self.gradients, phase.name, phase.module)
@@ -81,8 +81,8 @@ class Both:
         return found
 
 
-def note(optimiser: torch.optim.Optimizer, into: Gradients, name: str, module: nn.Module) -> None:
-    """Keeps the gradients that `optimiser` is about to use: later phases may add to them."""
+def note(optimizer: torch.optim.Optimizer, into: Gradients, name: str, module: nn.Module) -> None:
+    """Keeps the gradients that `optimizer` is about to use: later phases may add to them."""
 
     def keep(*_: Any) -> None:
         into[name] = {
@@ -90,7 +90,7 @@ def note(optimiser: torch.optim.Optimizer, into: Gradients, name: str, module: n
             for key, parameter in module.named_parameters()
         }
 
-    optimiser.register_step_pre_hook(keep)
+    optimizer.register_step_pre_hook(keep)
 
 
 def gancomp_step(method: Dcd, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -188,9 +188,9 @@ def test_in_float32_our_gradients_differ_by_rounding_alone(
 
 
 @pytest.mark.parametrize(
-    "name", ["nothing", *sorted(OPTIMISATIONS.keys() - NO_COMPILER - {"kept_memory"})]
+    "name", ["nothing", *sorted(OPTIMIZATIONS.keys() - NO_COMPILER - {"kept_memory"})]
 )
-def test_without_an_optimisation_the_losses_are_the_same(
+def test_without_an_optimization_the_losses_are_the_same(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # as on a GPU, in one pass; where that is switched off, it is for good: put back what was there
@@ -259,16 +259,16 @@ class Ready:
 def test_a_side_of_the_grid_that_fails_is_named_and_left_out_but_no_other_one() -> None:
     broken = Contestant(f"{OURS}, fp32, plain")
     group = [Contestant(OURS), broken, Contestant(f"{OURS}, bf16, compiled")]
-    sides: dict[str, Any] = {item.name: Ready({"loss": 1.0}) for item in group}
-    sides[broken.name] = Ready(RuntimeError("out of memory\nat length"))
+    contestants: dict[str, Any] = {item.name: Ready({"loss": 1.0}) for item in group}
+    contestants[broken.name] = Ready(RuntimeError("out of memory\nat length"))
     for device in (CPU, torch.device("cuda")):
-        first, failed = _first_steps(sides, group, device, lambda message: None)
+        first, failed = _first_steps(contestants, group, device, lambda message: None)
         assert list(first) == ["gancomp", "gancomp, bf16, compiled"]
         assert failed == {broken.name: "RuntimeError: out of memory"}
-    assert sides[OURS].orders == ["step", "rest"] * 2
-    sides[OURS] = sides[broken.name]
+    assert contestants[OURS].orders == ["step", "rest"] * 2
+    contestants[OURS] = contestants[broken.name]
     with pytest.raises(RuntimeError, match="out of memory"):
-        _first_steps(sides, group, CPU, lambda message: None)
+        _first_steps(contestants, group, CPU, lambda message: None)
 
 
 def test_on_a_gpu_the_grid_has_each_number_format_plain_and_compiled_once() -> None:

@@ -55,18 +55,18 @@ def test_picture_in_both_train_and_test_is_noted_even_when_stored_otherwise(
     assert "twin.bmp is trainA/a3.png" in note
 
 
-def test_greyscale_mixed_sizes_and_repeats_are_notes(
+def test_grayscale_mixed_sizes_and_repeats_are_notes(
     unpaired_root: Path, make_image: MakeImage
 ) -> None:
-    Image.new("L", (24, 24), 7).save(unpaired_root / "trainA" / "grey.png")
-    Image.new("RGB", (24, 24), (8, 8, 8)).save(unpaired_root / "trainA" / "grey_as_rgb.png")
+    Image.new("L", (24, 24), 7).save(unpaired_root / "trainA" / "gray.png")
+    Image.new("RGB", (24, 24), (8, 8, 8)).save(unpaired_root / "trainA" / "gray_as_rgb.png")
     make_image(unpaired_root / "trainB" / "wide.png", size=(48, 24))
     shutil.copy(unpaired_root / "testB" / "b0.png", unpaired_root / "testB" / "again.png")
     report = check_folder(unpaired_root)
     assert report.problems == []
     assert report.notes == [
         "testB/: 1 pictures occur more than once",
-        "trainA/: 2 of 7 have no colour",
+        "trainA/: 2 of 7 have no color",
         "trainB/: 2 different sizes, most often 24x24 (3)",
     ]
     assert report.folders["trainA"].modes == {"RGB": 6, "L": 1}

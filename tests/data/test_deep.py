@@ -15,7 +15,7 @@ from PIL import Image
 from gancomp.data.deep import Stored, picture_size, read_raw, read_values, stored_format
 from gancomp.data.images import list_images, load_image
 from gancomp.data.pixels import FULL_RANGES, PixelFormat
-from gancomp.data.writing import deep_colour_png
+from gancomp.data.writing import deep_color_png
 from gancomp.errors import DataError
 
 SIZE = (6, 8)
@@ -34,7 +34,7 @@ def write(path: Path, raw: np.ndarray[Any, Any], **options: Any) -> Path:
     if path.suffix == ".npy":
         np.save(path, flat)
     elif path.suffix == ".png" and raw.dtype == np.uint16 and raw.shape[2] == 3:
-        path.write_bytes(deep_colour_png(raw))
+        path.write_bytes(deep_color_png(raw))
     elif raw.shape[2] in (1, 3) and not (raw.dtype == np.uint16 and raw.shape[2] == 3):
         Image.fromarray(np.ascontiguousarray(flat)).save(path, **options)
     else:
@@ -90,15 +90,15 @@ def test_what_is_plain_is_what_load_image_reads(tmp_path: Path) -> None:
     assert found == {path: stored_format(path).is_plain for path in found}
 
 
-def test_grey_is_repeated_and_8_bit_colour_becomes_grey_as_cyclegan_does(tmp_path: Path) -> None:
-    grey = numbers("uint16", 1)
-    path = write(tmp_path / "grey.png", grey)
+def test_gray_is_repeated_and_8_bit_color_becomes_gray_as_cyclegan_does(tmp_path: Path) -> None:
+    gray = numbers("uint16", 1)
+    path = write(tmp_path / "gray.png", gray)
     found = read_raw(path, PixelFormat(3, 0, 65535, "uint16"))
-    assert np.array_equal(found, np.repeat(grey, 3, axis=2))
-    colour = numbers("uint8", 3)
-    path = write(tmp_path / "colour.png", colour)
+    assert np.array_equal(found, np.repeat(gray, 3, axis=2))
+    color = numbers("uint8", 3)
+    path = write(tmp_path / "color.png", color)
     found = read_raw(path, PixelFormat(1, 0, 255, "uint8"))
-    assert np.array_equal(found[..., 0], np.asarray(Image.fromarray(colour).convert("L")))
+    assert np.array_equal(found[..., 0], np.asarray(Image.fromarray(color).convert("L")))
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA", "P", "1", "CMYK", "L"])

@@ -68,11 +68,11 @@ def test_cache_and_workers_change_no_sample(
             assert all(torch.equal(one[role], other[role]) for role in one)
 
 
-def test_perceptual_maps_of_grey_are_those_of_three_equal_channels() -> None:
+def test_perceptual_maps_of_gray_are_those_of_three_equal_channels() -> None:
     network = load_perceptual("random", None, taps=["relu2_2"], announce=pytest.fail)
     assert network is not None
-    grey = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    (one,), (three,) = network(grey).values(), network(grey.repeat(1, 3, 1, 1)).values()
+    gray = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    (one,), (three,) = network(gray).values(), network(gray.repeat(1, 3, 1, 1)).values()
     assert torch.equal(one, three)
 
 

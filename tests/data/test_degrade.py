@@ -129,7 +129,7 @@ def test_only_the_border_is_treated_differently_by_the_others(scale: int) -> Non
 
 @pytest.mark.parametrize("value", [0, 1, 127, 254, 255])
 @pytest.mark.parametrize("scale", [2, 4])
-def test_one_colour_stays_that_colour(value: int, scale: int) -> None:
+def test_one_color_stays_that_color(value: int, scale: int) -> None:
     flat = np.full((8, 16, 3), value, np.uint8)
     assert (downscale(flat, scale) == value).all()
     assert (upscale_bicubic(flat, scale) == value).all()

@@ -104,7 +104,7 @@ def test_drawing_leaves_the_global_random_state_alone() -> None:
     assert torch.equal(torch.get_rng_state(), torch_before)
 
 
-def test_masks_are_where_the_written_test_images_are_warm_coloured(tmp_path: Path) -> None:
+def test_masks_are_where_the_written_test_images_are_warm_colored(tmp_path: Path) -> None:
     write_demo_set(tmp_path, train=1, test=4, seed=3)
     masks = shape_masks("testA", 4, seed=3)
     assert masks.shape == (4, 1, 64, 64)

@@ -55,13 +55,13 @@ def test_palette_with_a_transparent_entry_is_blended_onto_white(tmp_path: Path) 
     assert pixels[0].tolist() == [[255, 255, 255], [200, 100, 50]]
 
 
-def test_rgb_png_with_a_transparent_colour_is_blended_onto_white(tmp_path: Path) -> None:
+def test_rgb_png_with_a_transparent_color_is_blended_onto_white(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2), (5, 6, 7)).save(tmp_path / "x.png", transparency=(5, 6, 7))
     assert pixel(tmp_path / "x.png") == (255, 255, 255)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_sixteen_bit_greyscale_is_scaled_and_not_clipped(tmp_path: Path, suffix: str) -> None:
+def test_sixteen_bit_grayscale_is_scaled_and_not_clipped(tmp_path: Path, suffix: str) -> None:
     values = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / f"x.{suffix}")
     assert np.asarray(load_image(tmp_path / f"x.{suffix}"))[0, :, 0].tolist() == [0, 1, 128, 255]

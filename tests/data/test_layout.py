@@ -594,7 +594,7 @@ REAL_DATA = os.environ.get("GANCOMP_DATA", "")
     not (Path(REAL_DATA) / "horse2zebra").is_dir() or not REAL_DATA,
     reason="needs GANCOMP_DATA with horse2zebra/",
 )
-def test_horse2zebra_has_its_published_counts_and_seven_grey_zebras() -> None:
+def test_horse2zebra_has_its_published_counts_and_seven_gray_zebras() -> None:
     files = scan(Path(REAL_DATA) / "horse2zebra", warn=refuse_warning)
     assert list(files.fingerprint()["counts"].values()) == [1067, 1334, 120, 140]
     zebras = [path for path in files.train.target if Image.open(path).mode == "L"]

@@ -206,7 +206,7 @@ def test_impossible_settings_are_refused(photos: Path) -> None:
         SuperResolutionImages(Split(files, files, side_by_side="left"), size=16, seed=0)
 
 
-def test_evaluation_crops_are_the_centres_of_the_first_usable_images(
+def test_evaluation_crops_are_the_centers_of_the_first_usable_images(
     photos: Path, make_image: MakeImage
 ) -> None:
     make_image(photos / "00.png", size=(8, 8))
@@ -214,7 +214,7 @@ def test_evaluation_crops_are_the_centres_of_the_first_usable_images(
     warnings: list[str] = []
     crops = evaluation_crops(split, size=24, scale=4, count=2, warn=warnings.append)
     assert crops["source"].shape == (2, 3, 6, 6)
-    image = load_high_resolution(photos / "0.png", 4)  # 48 x 40: centre from column 12 and row 8
+    image = load_high_resolution(photos / "0.png", 4)  # 48 x 40: center from column 12 and row 8
     assert torch.equal(crops["target"][0], as_tensor(image[8:32, 12:36]))
     assert torch.equal(crops["source"][0], as_tensor(downscale(image, 4)[2:8, 3:9]))
     assert len(warnings) == 1

@@ -1,4 +1,4 @@
-"""Synthesis, killed within its stages and between them, goes on exactly: average, regularisers."""
+"""Synthesis, killed within its stages and between them, goes on exactly: average, regularizers."""
 
 from __future__ import annotations
 

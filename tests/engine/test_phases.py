@@ -1,4 +1,4 @@
-"""What phases share and do after their turn: optimisers, averages, notes."""
+"""What phases share and do after their turn: optimizers, averages, notes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 class Two(nn.Module):
-    """A main phase and a lazy one with the same optimiser, and a second network."""
+    """A main phase and a lazy one with the same optimizer, and a second network."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def step_of(method: Any, index: int) -> dict[str, Tensor]:
     )
 
 
-def test_a_shared_optimiser_is_named_once_by_the_first_of_its_phases() -> None:
+def test_a_shared_optimizer_is_named_once_by_the_first_of_its_phases() -> None:
     method = Two()
     found = optimizers(method.phases())
     assert list(found) == ["first", "second"]
@@ -72,7 +72,7 @@ def test_a_phase_is_followed_by_what_comes_after_it_when_its_weights_have_moved(
     ]  # fmt: skip
 
 
-def test_notes_are_logged_beside_the_losses_and_minimised_by_nobody() -> None:
+def test_notes_are_logged_beside_the_losses_and_minimized_by_nobody() -> None:
     method = Two()
     weight = method.second.weight.item()
     logged = step_of(method, 1)

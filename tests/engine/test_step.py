@@ -1,4 +1,4 @@
-"""One training step: when a bad term is noticed, and terms minimised before the others."""
+"""One training step: when a bad term is noticed, and terms minimized before the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Kept:
 
 
 class Small(nn.Module):
-    """One network, one phase, three terms: the first two may be minimised before the third."""
+    """One network, one phase, three terms: the first two may be minimized before the third."""
 
     def __init__(self, *, early: bool, spoiled: str = "") -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Small(nn.Module):
                 term = output.square().mean() if name == "fit" else output.abs().sum()
                 term = term * (torch.nan if name == self.spoiled else 0.5)
             if self.early and name != NAMES[-1]:
-                terms |= step.minimise({name: term})
+                terms |= step.minimize({name: term})
                 del output, term
             else:
                 terms[name] = term
@@ -80,7 +80,7 @@ def weights(network: nn.Module) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in network.parameters()]
 
 
-def test_terms_minimised_early_give_the_gradients_of_all_terms_at_once() -> None:
+def test_terms_minimized_early_give_the_gradients_of_all_terms_at_once() -> None:
     at_once, in_parts = Small(early=False), Small(early=True)
     logged = step_of(at_once), step_of(in_parts)
     assert tuple(logged[0]) == tuple(logged[1]) == tuple(f"small/{name}" for name in NAMES)
@@ -95,7 +95,7 @@ def test_terms_minimised_early_give_the_gradients_of_all_terms_at_once() -> None
         assert torch.allclose(one, other, rtol=1e-12)
 
 
-def test_terms_minimised_early_come_back_detached_and_their_graphs_are_freed() -> None:
+def test_terms_minimized_early_come_back_detached_and_their_graphs_are_freed() -> None:
     method = Small(early=True)
     logged = step_of(method)
     assert [term.requires_grad for term in method.returned.values()] == [False, False, True]
@@ -118,7 +118,7 @@ def test_the_next_step_starts_with_fresh_gradients() -> None:
 
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("spoiled", NAMES)
-def test_a_bad_term_is_named_before_the_optimiser_moves_anything(spoiled: str, early: bool) -> None:
+def test_a_bad_term_is_named_before_the_optimizer_moves_anything(spoiled: str, early: bool) -> None:
     method = Small(early=early, spoiled=spoiled)
     before = weights(method)
     with pytest.raises(TrainingError, match=f"^step 8: small/{spoiled} = nan; stopped") as info:

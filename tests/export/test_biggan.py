@@ -20,7 +20,7 @@ from torch import Tensor
 from gancomp.errors import CheckpointError
 from gancomp.export.model import open_model
 from gancomp.export.native import save_model
-from gancomp.networks.base import initialise
+from gancomp.networks.base import initialize
 from gancomp.networks.synthesis import Latents
 from gancomp.recipes.models import choose
 from gancomp.registry import build_network
@@ -39,7 +39,7 @@ def discriminator_state(seed: int, resolution: int = RESOLUTION, width: int = WI
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What BigGAN-PyTorch leaves behind, optimisers and bookkeeping included."""
+    """What BigGAN-PyTorch leaves behind, optimizers and bookkeeping included."""
     torch.save(generator_state(1), tmp_path / "G.pth")
     torch.save(generator_state(2), tmp_path / "G_ema.pth")
     torch.save(discriminator_state(3), tmp_path / "D.pth")
@@ -145,7 +145,7 @@ def test_a_folder_of_other_files_is_no_model(tmp_path: Path) -> None:
 def test_attention_is_where_the_file_has_it(tmp_path: Path) -> None:
     for arch in ("biggan", "biggan-discriminator"):
         network = build_network(arch, width=2, resolution=64, num_classes=2, attention=[1, 3])
-        initialise(network, torch.Generator().manual_seed(3))
+        initialize(network, torch.Generator().manual_seed(3))
         torch.save(network.state_dict(), tmp_path / "some.pth")
         opened = open_model(tmp_path / "some.pth").network
         assert opened.settings()["attention"] == [1, 3]

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from gancomp.errors import CheckpointError
 from gancomp.export.native import open_native, save_model
-from gancomp.networks.base import TappedNetwork, initialise
+from gancomp.networks.base import TappedNetwork, initialize
 from gancomp.registry import NETWORKS, build_network
 
 PRUNED = [3, 5, 7, 2, 4, 6, 8, 10, 12, 9, 11]
@@ -20,7 +20,7 @@ CASES += [("mobile-resnet6", {"channels": PRUNED, "dropout": 0.5, "norm": "batch
 
 def make(arch: str = "mobile-resnet6", seed: int = 1, **settings: object) -> TappedNetwork:
     network = build_network(arch, **({"width": 2} | settings))
-    initialise(network, torch.Generator().manual_seed(seed))
+    initialize(network, torch.Generator().manual_seed(seed))
     return network
 
 

@@ -33,7 +33,7 @@ TOLERANCE = 1e-5
 
 
 def checkpoint() -> dict[str, Any]:
-    """What a training run saves: three networks, two optimisers, its command line."""
+    """What a training run saves: three networks, two optimizers, its command line."""
     content: dict[str, Any] = {
         name: random_state(shapes, seed) for seed, (name, shapes) in enumerate(SHAPES.items())
     }

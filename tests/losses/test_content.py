@@ -65,8 +65,8 @@ def test_every_relu_of_torchvisions_vgg19_has_its_name_and_the_last_ends_feature
     assert VGG19_TAPS["relu2_2"] == VGG16_TAPS["relu2_2"] == 8
 
 
-def test_the_content_map_equals_torchvisions_features_36_of_normalised_images() -> None:
-    features = load("random", taps=("relu5_4",), normalise=True)
+def test_the_content_map_equals_torchvisions_features_36_of_normalized_images() -> None:
+    features = load("random", taps=("relu5_4",), normalize=True)
     with torch.device("meta"):
         trunk = make_layers(cfgs["E"], batch_norm=False)
     trunk = trunk.to_empty(device="cpu")
@@ -91,7 +91,7 @@ def test_random_weights_have_the_network_that_the_tap_belongs_to_and_record_it()
         "seed": 0,
         "network": "vgg19",
         "taps": ["relu3_4"],
-        "normalise": False,
+        "normalize": False,
     }
     assert len(deep.features) == VGG19_TAPS["relu3_4"] + 1
 

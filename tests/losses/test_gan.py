@@ -78,12 +78,12 @@ def test_vanilla_terms_are_equation_7_with_its_student_weight() -> None:
         objective += math.log(sigmoid(y.item())) / real.numel()
         objective += math.log(1 - sigmoid(t.item())) / real.numel()
         objective += lambda_student * math.log(1 - sigmoid(s.item())) / real.numel()
-    minimised = (
+    minimized = (
         discriminator_real_loss("vanilla", real)
         + discriminator_fake_loss("vanilla", teacher_fake)
         + lambda_student * discriminator_fake_loss("vanilla", student_fake)
     )
-    assert minimised.item() == pytest.approx(-objective, rel=1e-5)
+    assert minimized.item() == pytest.approx(-objective, rel=1e-5)
 
 
 @pytest.mark.parametrize(

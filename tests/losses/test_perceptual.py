@@ -95,7 +95,7 @@ def test_taps_equal_torchvisions_features_of_images_shifted_to_0_and_1(
         torch.testing.assert_close(features, expected, rtol=0, atol=0)
 
 
-def test_normalise_uses_the_transform_torchvision_ships_with_the_weights(
+def test_normalize_uses_the_transform_torchvision_ships_with_the_weights(
     weights_file: Path, torchvision_trunk: nn.Sequential
 ) -> None:
     from torchvision.models import VGG16_Weights
@@ -103,7 +103,7 @@ def test_normalise_uses_the_transform_torchvision_ships_with_the_weights(
 
     preset = VGG16_Weights.IMAGENET1K_V1.transforms()
     images = random_images()
-    features = load(weights_file, normalise=True)(images)["relu1_2"]
+    features = load(weights_file, normalize=True)(images)["relu1_2"]
     with torch.no_grad():
         expected = torchvision_trunk[:4](normalize((images + 1) / 2, preset.mean, preset.std))
     torch.testing.assert_close(features, expected, rtol=1e-5, atol=1e-6)
@@ -210,13 +210,13 @@ def test_a_download_is_announced_first_checked_by_hash_and_recorded(
     assert "https://download.pytorch.org/models/vgg16-397923af.pth" in told[0]
 
 
-def test_description_says_source_file_hash_taps_and_normalisation(weights_file: Path) -> None:
-    assert load(weights_file, ("relu2_2", "relu1_2"), normalise=True).describe == {
+def test_description_says_source_file_hash_taps_and_normalization(weights_file: Path) -> None:
+    assert load(weights_file, ("relu2_2", "relu1_2"), normalize=True).describe == {
         "source": "vgg16",
         "file": "vgg16.pth",
         "sha256": hashlib.sha256(weights_file.read_bytes()).hexdigest(),
         "taps": ["relu2_2", "relu1_2"],
-        "normalise": True,
+        "normalize": True,
     }
 
 
@@ -228,7 +228,7 @@ def test_random_weights_depend_on_the_seed_only_and_leave_the_global_generator_a
             "source": "random",
             "seed": seed,
             "taps": list(taps),
-            "normalise": False,
+            "normalize": False,
         }
         result: Tensor = features.features[2].weight
         return result

@@ -23,7 +23,7 @@ from tiny_runs import assert_equal
 from gancomp.engine.fit import run_step
 from gancomp.engine.phases import Step
 from gancomp.errors import ConfigError
-from gancomp.methods.base import Ingredients
+from gancomp.methods.base import Components
 from gancomp.methods.dgl import Dgl
 from gancomp.methods.synthesis_options import DglOptions
 from gancomp.tasks.synthesis import SynthesisTask, draw, fakes_of
@@ -67,7 +67,7 @@ def test_the_students_loss_is_its_own_term_and_lambda_times_the_teachers(arch: s
     method = tiny_method("dgl", arch, lambda_dgl=0.3).eval()
     step = Step(5, tiny_batch(arch))
     found = method.losses("student", step)
-    game, judge = method.game, method.task.discriminator
+    game, judge = method.pair, method.task.discriminator
     mixing = game.rules.style_mixing
     fakes = fakes_of(
         game.generator, draw(game.generator, BATCH, 0, "generator", 5, 0, mixing=mixing)
@@ -87,9 +87,9 @@ def test_the_students_loss_is_its_own_term_and_lambda_times_the_teachers(arch: s
 def test_the_gradient_of_the_teachers_term_reaches_the_student_and_nothing_else(arch: str) -> None:
     method = tiny_method("dgl", arch)
     method.losses("student", Step(0, tiny_batch(arch)))["dgl"].backward()
-    reached = [item for item in method.game.generator.parameters() if item.grad is not None]
+    reached = [item for item in method.pair.generator.parameters() if item.grad is not None]
     assert sum(float(item.grad.abs().sum()) for item in reached) > 0
-    for network in (method.task.discriminator, method.task.generator, method.game.discriminator):
+    for network in (method.task.discriminator, method.task.generator, method.pair.discriminator):
         assert all(item.grad is None for item in network.parameters())
 
 
@@ -97,7 +97,7 @@ def test_the_gradient_of_the_teachers_term_reaches_the_student_and_nothing_else(
 def test_a_frozen_discriminator_is_unchanged_in_every_bit_after_twenty_steps(arch: str) -> None:
     method = tiny_method("dgl", arch)
     before = state_of(method.task.discriminator), state_of(method.task.generator)
-    own = state_of(method.game.discriminator)
+    own = state_of(method.pair.discriminator)
     take_steps(method, 20, arch)
     after = state_of(method.task.discriminator), state_of(method.task.generator)
     assert_equal(after, before)
@@ -105,7 +105,7 @@ def test_a_frozen_discriminator_is_unchanged_in_every_bit_after_twenty_steps(arc
     assert not any(item.requires_grad for item in method.task.discriminator.parameters())
     if arch == "biggan":  # else nothing would show that the vectors could have moved
         assert any(key.endswith("u0") for key in before[0])
-        moved = state_of(method.game.discriminator)
+        moved = state_of(method.pair.discriminator)
         assert any(not torch.equal(moved[key], own[key]) for key in own if key.endswith("u0"))
 
 
@@ -159,7 +159,7 @@ def test_a_learning_discriminators_gradients_are_those_of_its_own_loss_alone() -
     step_losses(other, 2)
     twin = other.task.discriminator.requires_grad_(True)
     twin.zero_grad()
-    losses = other.game.judge_losses(Step(2, tiny_batch(seed=2)), twin)
+    losses = other.pair.judge_losses(Step(2, tiny_batch(seed=2)), twin)
     torch.stack(list(losses.values())).sum().backward()
     for one, item in zip(found, twin.parameters(), strict=True):
         torch.testing.assert_close(one, item.grad, rtol=1e-4, atol=1e-7)
@@ -174,9 +174,9 @@ def test_a_learning_discriminator_does_what_the_students_would_in_its_place() ->
     method = tiny_method(
         "dgl", student_width=8, d_multiplier=1.0, teacher_discriminator="finetune", r1_every=2
     )
-    method.game.discriminator.load_state_dict(method.task.discriminator.state_dict())
+    method.pair.discriminator.load_state_dict(method.task.discriminator.state_dict())
     take_steps(method, 4)
-    assert_equal(state_of(method.game.discriminator), state_of(method.task.discriminator))
+    assert_equal(state_of(method.pair.discriminator), state_of(method.task.discriminator))
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_the_students_discriminator_is_narrower_by_family_or_multiplier(
     arch: str, multiplier: float | None, width: int
 ) -> None:
     method = tiny_method("dgl", arch, d_multiplier=multiplier)
-    judge = method.game.discriminator
+    judge = method.pair.discriminator
     assert judge.settings()["width"] == width
     assert judge.resolution == SIZES[arch]
     assert judge.num_classes == (2 if arch == "biggan" else None)
@@ -198,7 +198,7 @@ def test_the_teacher_is_handed_out_beside_the_students_average() -> None:
     method = tiny_method("dgl")
     assert method.generators() == {
         "teacher": method.task.generator,
-        "student": method.game.average.network,
+        "student": method.pair.average.network,
     }
     assert not method.task.generator.training
     alone = tiny_method("dgl", task=tiny_task(frozen=False), lambda_dgl=0.0)
@@ -213,7 +213,7 @@ def test_a_checkpoint_holds_both_teachers() -> None:
 
 def test_it_needs_a_student() -> None:
     task: SynthesisTask = tiny_task(frozen=True)
-    given = Ingredients(task=task, student=None, perceptual=None, optimiser=None, seed=0)  # type: ignore[arg-type]  # never reached
+    given = Components(task=task, student=None, perceptual=None, optimizer=None, seed=0)  # type: ignore[arg-type]  # never reached
     with pytest.raises(ConfigError, match="--method dgl: needs a student"):
         Dgl(given, DglOptions())
 
@@ -224,7 +224,7 @@ def test_a_teacher_made_by_a_stage_is_its_average() -> None:
     states = {name: network.state_dict() for name, network in teacher.networks().items()}
     method = tiny_method("dgl")
     method.go_on_from("teacher", states)
-    average = teacher.game.average.network
+    average = teacher.pair.average.network
     assert_equal(state_of(method.task.generator), state_of(average))
-    assert_equal(state_of(method.task.discriminator), state_of(teacher.game.discriminator))
+    assert_equal(state_of(method.task.discriminator), state_of(teacher.pair.discriminator))
     assert tiny_generator().latent_avg is None

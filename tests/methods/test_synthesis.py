@@ -1,4 +1,4 @@
-"""The game of a generator and its discriminator: order, literal losses, lazy regularisers, EMA."""
+"""The pair of a generator and its discriminator: order, literal losses, lazy regularizers, EMA."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from gancomp.engine.fit import run_step
 from gancomp.engine.phases import Progress, Step, optimizers
 from gancomp.errors import ConfigError
-from gancomp.methods.game import Game, automatic_r1_gamma
+from gancomp.methods.adversarial_pair import AdversarialPair, automatic_r1_gamma
 from gancomp.networks.synthesis import Latents
 from gancomp.tasks.synthesis import draw, fakes_of, judging, reals_of
 
@@ -33,12 +33,12 @@ def step_of(index: int = 0, arch: str = "stylegan2") -> Step:
 
 
 def latents_of(method: Any, phase: str, index: int = 0, count: int = BATCH, part: int = 0) -> Any:
-    game: Game = method.game
-    mixing = game.rules.style_mixing
-    return draw(game.generator, count, 0, phase, index, part, mixing=mixing)
+    pair: AdversarialPair = method.pair
+    mixing = pair.rules.style_mixing
+    return draw(pair.generator, count, 0, phase, index, part, mixing=mixing)
 
 
-# order, optimisers
+# order, optimizers
 
 
 def test_the_order_is_generator_path_discriminator_r1_and_the_lazy_ones_come_rarely() -> None:
@@ -51,7 +51,7 @@ def test_the_order_is_generator_path_discriminator_r1_and_the_lazy_ones_come_rar
     assert names == wanted
 
 
-def test_a_lazy_phase_shares_its_optimiser_which_a_checkpoint_holds_once() -> None:
+def test_a_lazy_phase_shares_its_optimizer_which_a_checkpoint_holds_once() -> None:
     method = tiny_method("gan")
     generator, path, discriminator, r1 = method.phases()
     assert generator.optimizer is path.optimizer
@@ -59,7 +59,7 @@ def test_a_lazy_phase_shares_its_optimiser_which_a_checkpoint_holds_once() -> No
     assert list(optimizers(method.phases())) == ["teacher", "discriminator"]
 
 
-def test_adam_is_corrected_by_n_over_n_plus_1_where_there_is_a_regulariser() -> None:
+def test_adam_is_corrected_by_n_over_n_plus_1_where_there_is_a_regularizer() -> None:
     generator, _, discriminator, _ = tiny_method("gan").phases()
     found = [phase.optimizer.param_groups[0] for phase in (generator, discriminator)]
     # the published rates of 0.002 and betas of 0 and 0.99
@@ -74,7 +74,7 @@ def test_adam_is_corrected_by_n_over_n_plus_1_where_there_is_a_regulariser() -> 
 
 
 def test_the_discriminator_may_have_a_rate_of_its_own() -> None:
-    method = tiny_method("gan", "biggan", d_lr=4e-4, optimiser=replace(ADAM, lr=1e-4))
+    method = tiny_method("gan", "biggan", d_lr=4e-4, optimizer=replace(ADAM, lr=1e-4))
     rates = [phase.optimizer.param_groups[0]["lr"] for phase in method.phases()]
     assert rates == [1e-4, 4e-4]
 
@@ -85,9 +85,9 @@ def test_the_discriminator_may_have_a_rate_of_its_own() -> None:
 @pytest.mark.parametrize("arch", ["stylegan2", "biggan"])
 def test_the_generators_loss_is_the_literal_one_of_fresh_fakes(arch: str) -> None:
     method, step = tiny_method("gan", arch).eval(), step_of(3, arch)
-    game = method.game
+    pair = method.pair
     found = method.losses("teacher", step)
-    logits = fakes_of(game.generator, latents_of(method, "generator", 3)).by(game.discriminator)
+    logits = fakes_of(pair.generator, latents_of(method, "generator", 3)).by(pair.discriminator)
     wanted = -logits.mean() if arch == "biggan" else (1 + (-logits).exp()).log().mean()
     assert list(found) == ["gan"]
     assert found["gan"].item() == pytest.approx(wanted.item(), rel=1e-5)
@@ -103,7 +103,7 @@ def test_each_phase_has_latents_of_its_own() -> None:
 
 def test_r1_is_half_gamma_times_the_squared_gradient_times_the_steps_it_stands_for() -> None:
     method, step = tiny_method("gan", r1_gamma=3.0, r1_every=5).double(), step_of()
-    judge = method.game.discriminator
+    judge = method.pair.discriminator
     step.batch["image"] = images = step.batch["image"].double()
     found = float(method.losses("r1", step)["gradient"])
     probe = images.clone().requires_grad_()
@@ -124,30 +124,30 @@ def test_r1_of_automatic_weight_is_that_of_the_size_and_batch() -> None:
 
 def test_path_lengths_are_pulled_to_their_running_mean() -> None:
     method = tiny_method("gan", path_weight=3.0, path_every=7)
-    game: Game = method.game
-    game.standing.path_mean.fill_(2.0)
+    pair: AdversarialPair = method.pair
+    pair.standing.path_mean.fill_(2.0)
     found = float(method.losses("path", step_of())["length"])
     latents = latents_of(method, "path", count=BATCH // 2)
-    styles = game.generator.styles(latents).detach().requires_grad_()
-    images = game.generator.synthesise(styles, latents.noise)
+    styles = pair.generator.styles(latents).detach().requires_grad_()
+    images = pair.generator.synthesize(styles, latents.noise)
     from gancomp.tasks.synthesis import source_of
 
-    noise = torch.randn(images.shape, generator=source_of(game.generator, 0, "path noise", 0, 0))
+    noise = torch.randn(images.shape, generator=source_of(pair.generator, 0, "path noise", 0, 0))
     (jacobian,) = torch.autograd.grad((images * noise / 16).sum(), styles)
     lengths = [float((item**2).sum(1).mean().sqrt()) for item in jacobian]
     mean = 2.0 + 0.01 * (sum(lengths) / len(lengths) - 2.0)
     literal = sum((length - mean) ** 2 for length in lengths) / len(lengths)
     assert len(lengths) == BATCH // 2
     assert found == pytest.approx(3.0 * 7 * literal, rel=1e-4)
-    assert float(game.standing.path_mean) == pytest.approx(mean, rel=1e-5)
+    assert float(pair.standing.path_mean) == pytest.approx(mean, rel=1e-5)
 
 
 def test_both_judges_of_a_step_see_the_same_fakes() -> None:
     method, step = tiny_method("gan"), step_of()
     calls = []
-    method.game.generator.register_forward_hook(lambda *_: calls.append(1))
+    method.pair.generator.register_forward_hook(lambda *_: calls.append(1))
     for _ in range(2):
-        method.game.judge_losses(step, method.game.discriminator)
+        method.pair.judge_losses(step, method.pair.discriminator)
     assert calls == [1]
 
 
@@ -159,12 +159,12 @@ def gradients(module: nn.Module) -> list[str]:
 def test_a_phase_leaves_gradients_in_its_own_network_alone(phase: str) -> None:
     method = tiny_method("gan")
     run_step(tiny_loop(with_phase(method, phase)), 0, tiny_batch())
-    own, other = method.game.generator, method.game.discriminator
+    own, other = method.pair.generator, method.pair.discriminator
     if phase in ("discriminator", "r1"):
         own, other = other, own
     assert gradients(own)
     assert not gradients(other)
-    assert not gradients(method.game.average)
+    assert not gradients(method.pair.average)
 
 
 def with_phase(method: Any, name: str) -> Any:
@@ -178,21 +178,21 @@ def test_a_batch_in_parts_has_the_gradients_of_the_mean_of_the_parts() -> None:
     whole = tiny_method("gan", accumulation=2)
     loop = tiny_loop(with_phase(whole, "discriminator"))
     logged = run_step(loop, 0, tiny_batch(count=8))
-    game = tiny_method("gan").game
+    pair = tiny_method("gan").pair
     total: dict[str, Tensor] = {}
     images = tiny_batch(count=8)["image"]
     for part in range(2):
         with torch.no_grad():
-            fakes = game.generator(latents_of(whole, "discriminator", part=part))
+            fakes = pair.generator(latents_of(whole, "discriminator", part=part))
         real, fake = (
-            game.discriminator.judge(item) for item in (images[4 * part : 4 * part + 4], fakes)
+            pair.discriminator.judge(item) for item in (images[4 * part : 4 * part + 4], fakes)
         )
         terms = {"real": (1 + (-real).exp()).log().mean(), "fake": (1 + fake.exp()).log().mean()}
         (sum(terms.values()) / 2).backward()
         total = {name: total.get(name, 0) + term.detach() / 2 for name, term in terms.items()}
     for name, value in total.items():
         assert float(logged[f"discriminator/{name}"]) == pytest.approx(float(value), rel=1e-5)
-    pairs = zip(whole.game.discriminator.parameters(), game.discriminator.parameters(), strict=True)
+    pairs = zip(whole.pair.discriminator.parameters(), pair.discriminator.parameters(), strict=True)
     for one, other in pairs:
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
 
@@ -208,10 +208,10 @@ def test_every_phase_works_in_parts(arch: str) -> None:
 
 def test_the_average_follows_after_the_discriminators_turn() -> None:
     method = tiny_method("gan", ema_beta=0.75)
-    before = state_of(method.game.average.network)
+    before = state_of(method.pair.average.network)
     take_steps(method, 1)
     generator, average = (
-        item.state_dict() for item in (method.game.generator, method.game.average.network)
+        item.state_dict() for item in (method.pair.generator, method.pair.average.network)
     )
     moved = 0
     for key, value in generator.items():
@@ -226,12 +226,12 @@ def test_until_its_start_the_average_is_a_copy_with_buffers() -> None:
     method = tiny_method("gan", "biggan", ema_start=2, ema_beta=0.9999)
     take_steps(method, 2, "biggan")
     generator, average = (
-        method.game.generator.state_dict(),
-        method.game.average.network.state_dict(),
+        method.pair.generator.state_dict(),
+        method.pair.average.network.state_dict(),
     )
     assert all(torch.equal(average[key], value) for key, value in generator.items())
     run_step(tiny_loop(method), 2, tiny_batch("biggan", 2))
-    generator = method.game.generator.state_dict()
+    generator = method.pair.generator.state_dict()
     differing = {
         key.rsplit(".", 1)[-1] for key in average if not torch.equal(average[key], generator[key])
     }
@@ -240,26 +240,26 @@ def test_until_its_start_the_average_is_a_copy_with_buffers() -> None:
 
 def test_what_is_handed_out_is_the_average_in_inference_mode() -> None:
     method = tiny_method("gan")
-    assert method.generators() == {"teacher": method.game.average.network}
+    assert method.generators() == {"teacher": method.pair.average.network}
     method.train()
-    assert not method.game.average.network.training
-    assert method.game.generator.training
+    assert not method.pair.average.network.training
+    assert method.pair.generator.training
 
 
 def test_the_mean_style_follows_the_styles_of_the_fakes() -> None:
     method = tiny_method("gan")
-    game: Game = method.game
-    assert game.average.network.latent_avg is None
+    pair: AdversarialPair = method.pair
+    assert pair.average.network.latent_avg is None
     means = []
     for index in range(2):
         run_step(tiny_loop(method), index, tiny_batch(seed=index))
         with torch.no_grad():
-            styles = game.generator.styles(Latents(latents_of(method, "discriminator", index).z))
+            styles = pair.generator.styles(Latents(latents_of(method, "discriminator", index).z))
         means.append(styles[:, 0].mean(0))
     wanted = 0.995 * means[0] + 0.005 * means[1]
-    torch.testing.assert_close(game.average.network.latent_avg, wanted)
-    assert game.generator.latent_avg is None
-    assert "latent_avg" in game.networks()["average"].state_dict()
+    torch.testing.assert_close(pair.average.network.latent_avg, wanted)
+    assert pair.generator.latent_avg is None
+    assert "latent_avg" in pair.networks()["average"].state_dict()
 
 
 # going on
@@ -290,14 +290,14 @@ def test_a_later_stage_takes_over_the_networks_and_nothing_else() -> None:
     for name in ("generator", "discriminator", "average"):
         found = second.networks()[name].state_dict()
         assert all(torch.equal(found[key], value) for key, value in states[name].items())
-    assert first.game.standing.path_mean > 0
-    assert second.game.standing.path_mean == 0
-    assert second.game.standing.average_start == 0
+    assert first.pair.standing.path_mean > 0
+    assert second.pair.standing.path_mean == 0
+    assert second.pair.standing.average_start == 0
     assert all(not phase.optimizer.state for phase in second.phases())
     # and a run that is resumed then knows that there is no delay any more
     third = tiny_method("gan", ema_start=100)
-    third.game.standing.load_state_dict(second.game.standing.state_dict())
-    assert third.game.standing.average_start == 0
+    third.pair.standing.load_state_dict(second.pair.standing.state_dict())
+    assert third.pair.standing.average_start == 0
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_a_step_takes_the_phases_whose_turn_it_is() -> None:
 # several turns, and who comes first
 
 
-def test_the_discriminator_may_have_several_turns_each_with_its_regulariser() -> None:
+def test_the_discriminator_may_have_several_turns_each_with_its_regularizer() -> None:
     names = [phase.name for phase in tiny_method("gan", d_steps=2).phases()]
     assert names == ["teacher", "path", "discriminator", "r1", "discriminator-2", "r1-2"]
     phases = tiny_method("gan", d_steps=3, turn_order="discriminator-first").phases()
@@ -341,26 +341,26 @@ def test_turns_equal_a_literal_loop_over_the_releases_step(arch: str, order: str
     method, twin = (tiny_method("gan", arch, d_steps=2, **options) for _ in range(2))
     batch = tiny_batch(arch, count=2 * BATCH)
     run_step(tiny_loop(method), 0, batch)
-    game: Game = twin.game
+    pair: AdversarialPair = twin.pair
     opt_g, opt_d = (optimizers(twin.phases())[name] for name in ("teacher", "discriminator"))
 
     def learn_generator() -> None:
-        game.discriminator.requires_grad_(False)
-        fakes = fakes_of(game.generator, latents_of(twin, "generator"))
-        logits = fakes.by(game.discriminator)
+        pair.discriminator.requires_grad_(False)
+        fakes = fakes_of(pair.generator, latents_of(twin, "generator"))
+        logits = fakes.by(pair.discriminator)
         loss = -logits.mean() if arch == "biggan" else torch.nn.functional.softplus(-logits).mean()
         opt_g.zero_grad()
         loss.backward()
         opt_g.step()
-        game.discriminator.requires_grad_(True)
+        pair.discriminator.requires_grad_(True)
 
     def learn_discriminator(turn: int) -> None:
         some = {name: item[turn * BATCH : (turn + 1) * BATCH] for name, item in batch.items()}
-        reals = reals_of(Step(0, some), game.discriminator)
+        reals = reals_of(Step(0, some), pair.discriminator)
         with torch.no_grad():
-            fakes = fakes_of(game.generator, latents_of(twin, "discriminator", part=turn))
+            fakes = fakes_of(pair.generator, latents_of(twin, "discriminator", part=turn))
         opt_d.zero_grad()
-        terms = judging(game.kind, game.discriminator, reals, fakes)
+        terms = judging(pair.kind, pair.discriminator, reals, fakes)
         (terms["real"] + terms["fake"]).backward()
         opt_d.step()
 

@@ -34,7 +34,7 @@ needs_inception = pytest.mark.skipif(
 
 
 def random_images(*sizes: tuple[int, int]) -> list[NDArray[np.uint8]]:
-    """Smooth random colours, so that resizing is not the only thing the features see."""
+    """Smooth random colors, so that resizing is not the only thing the features see."""
     generator = np.random.default_rng(0)
     images = []
     for height, width in sizes:
@@ -64,8 +64,8 @@ def probe() -> InceptionFeatures:
 
 def test_features_are_the_networks_of_images_scaled_to_0_and_1(probe: InceptionFeatures) -> None:
     white = np.full((8, 9, 3), 255, dtype=np.uint8)
-    grey = np.full((8, 9, 3), 51, dtype=np.uint8)
-    features = inception_features([white, grey], probe)
+    gray = np.full((8, 9, 3), 51, dtype=np.uint8)
+    features = inception_features([white, gray], probe)
     assert features.dtype == np.float32
     # the probe's float32 averages of 5,600 pixels carry 2e-5; a scale of 256 would be off by 4e-3
     np.testing.assert_allclose(features, [[2.0] * 48, [0.4] * 48], rtol=1e-4)
@@ -146,7 +146,7 @@ def test_no_images_give_no_rows(probe: InceptionFeatures) -> None:
         np.zeros((8, 0, 3), np.uint8),
         np.zeros((8, 8, 3), np.float32),
     ],
-    ids=["greyscale", "with alpha", "empty", "float"],
+    ids=["grayscale", "with alpha", "empty", "float"],
 )
 def test_an_image_that_is_not_rgb_bytes_is_refused_by_its_index(
     image: NDArray[np.uint8], probe: InceptionFeatures

@@ -59,17 +59,17 @@ def test_all_four_figures_equal_scikit_image_on_the_same_crops(
 
 
 def test_luminance_of_black_white_and_the_primaries_is_matlabs() -> None:
-    colours = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255)]
-    image = np.array([colours], np.uint8)
+    colors = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    image = np.array([colors], np.uint8)
     expected = [16, 235, 81.481, 144.553, 40.966]
     assert luminance(image)[0].tolist() == pytest.approx(expected, abs=1e-9)
 
 
-def test_a_greyscale_original_is_its_own_luminance() -> None:
-    grey = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
-    assert np.abs(luminance(grey, full_range=True) - grey[..., 0]).max() < 1e-9
+def test_a_grayscale_original_is_its_own_luminance() -> None:
+    gray = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    assert np.abs(luminance(gray, full_range=True) - gray[..., 0]).max() < 1e-9
     image, reference = (item[..., :1].repeat(3, axis=2) for item in pair())
-    found = image_quality(image, reference, border=4, greyscale=True)
+    found = image_quality(image, reference, border=4, grayscale=True)
     inside = slice(4, -4), slice(4, -4), 0
     plain = as_skimage(image[inside], reference[inside])
     assert (found.psnr_y, found.ssim_y) == pytest.approx(plain, abs=TOLERANCE)

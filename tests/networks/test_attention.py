@@ -29,10 +29,10 @@ def features(channels: int = 16, size: tuple[int, int] = (4, 6)) -> Tensor:
 
 
 def literally(module: SelfAttention, x: Tensor) -> Tensor:
-    """Position by position, with the layers' normalised weights as matrices."""
+    """Position by position, with the layers' normalized weights as matrices."""
 
     def matrix(layer: SpectralConv2d) -> Tensor:
-        return layer.normalised_weight()[:, :, 0, 0]
+        return layer.normalized_weight()[:, :, 0, 0]
 
     theta, phi, g, o = (matrix(item) for item in (module.theta, module.phi, module.g, module.o))
     output = []

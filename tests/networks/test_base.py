@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from gancomp.networks.base import TappedNetwork, draw_normal_weights, initialise
+from gancomp.networks.base import TappedNetwork, draw_normal_weights, initialize
 from gancomp.networks.synthesis import Latents, SynthesisDiscriminator, SynthesisGenerator
 from gancomp.registry import NETWORKS, build_network
 
@@ -171,18 +171,18 @@ def test_settings_survive_json_and_rebuild_the_same_network(arch: str) -> None:
 def test_the_same_generator_seed_gives_the_same_weights(arch: str) -> None:
     first, second, other = build(arch), build(arch), build(arch)
     for network, seed in ((first, 5), (second, 5), (other, 6)):
-        initialise(network, torch.Generator().manual_seed(seed))
+        initialize(network, torch.Generator().manual_seed(seed))
     states = [network.state_dict() for network in (first, second, other)]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert not all(torch.equal(states[0][key], states[2][key]) for key in states[0])
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_building_and_initialising_leave_the_global_rng_untouched(arch: str) -> None:
+def test_building_and_initializing_leave_the_global_rng_untouched(arch: str) -> None:
     state = torch.get_rng_state()
     network = build(arch, **({} if arch in SMALL else {"norm": "batch"}))
     assert torch.equal(torch.get_rng_state(), state)
-    initialise(network, torch.Generator().manual_seed(1))
+    initialize(network, torch.Generator().manual_seed(1))
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -199,7 +199,7 @@ def test_building_does_not_depend_on_the_global_rng() -> None:
 def test_initial_weights_follow_the_published_distributions() -> None:
     network = build_network("unet128", width=16, norm="batch")
     network.model.model[1].model[2].running_mean.fill_(3.0)
-    initialise(network, torch.Generator().manual_seed(3))
+    initialize(network, torch.Generator().manual_seed(3))
     convs = torch.cat(
         [
             module.weight.flatten()
@@ -221,7 +221,7 @@ def test_initial_weights_follow_the_published_distributions() -> None:
 
 def test_gain_scales_the_convolutions() -> None:
     network = build("patchgan")
-    initialise(network, torch.Generator().manual_seed(3))
+    initialize(network, torch.Generator().manual_seed(3))
     small = network.model[2].weight.clone()
     draw_normal_weights(network, torch.Generator().manual_seed(3), gain=0.2)
     torch.testing.assert_close(network.model[2].weight, 10 * small)

@@ -90,7 +90,7 @@ def test_a_task_has_the_same_losses_and_gradients_in_one_pass(
 
 
 def take_whole_step(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """All losses and all gradients of a step of the engine's, which minimises some terms early."""
+    """All losses and all gradients of a step of the engine's, which minimizes some terms early."""
     method = small_method("dcd", small_task(name), perceptual=False).double().train()
     gradients: dict[str, Tensor] = {}
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from gancomp.errors import ConfigError
 from gancomp.networks.attention import SelfAttention
-from gancomp.networks.base import initialise
+from gancomp.networks.base import initialize
 from gancomp.networks.biggan import BigGAN
 from gancomp.networks.conditional_norm import StoredBatchNorm
 from gancomp.networks.spectral import SpectralNorm
@@ -158,7 +158,7 @@ def test_the_class_enters_the_logit_by_its_projection_alone() -> None:
     network = small("biggan-discriminator")
     images, classes = labelled()
     (summed,) = network.features(network.question(images, classes), ["sum"]).values()
-    table = network.embed.normalised_weight()
+    table = network.embed.normalized_weight()
     other = (classes + 1) % CLASSES
     difference = network.judge(images, classes) - network.judge(images, other)
     wanted = [(table[a] - table[b]) @ h for a, b, h in zip(classes, other, summed, strict=True)]
@@ -262,7 +262,7 @@ def test_initial_weights_are_orthogonal_and_every_buffer_is_filled(arch: str) ->
     with torch.no_grad():
         for tensor in network.state_dict().values():
             tensor.fill_(float("nan"))
-    initialise(network, torch.Generator().manual_seed(0))
+    initialize(network, torch.Generator().manual_seed(0))
     assert all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values())
     num_layers = 0
     for module in network.modules():

@@ -30,7 +30,7 @@ def inputs() -> tuple[Tensor, Tensor]:
 
 
 def literally(norm: ConditionalBatchNorm, features: Tensor, condition: Tensor) -> Tensor:
-    gains = norm.gain.normalised_weight(), norm.bias.normalised_weight()
+    gains = norm.gain.normalized_weight(), norm.bias.normalized_weight()
     maps = []
     for channel in range(CHANNELS):
         values = features[:, channel]

@@ -149,7 +149,7 @@ def test_a_convolution_before_a_norm_is_torch_s_own_but_for_the_gradient_of_its_
     assert list(layer.state_dict()) == list(plain.state_dict())
     if settings.get("bias", True):
         assert layer.bias.grad is None
-        assert layer.bias.requires_grad, "optimisers and checkpoints have it as before"
+        assert layer.bias.requires_grad, "optimizers and checkpoints have it as before"
         assert plain.bias.grad.abs().sum() > 0.1
 
 

@@ -124,7 +124,7 @@ def test_after_many_passes_the_largest_singular_value_is_one() -> None:
     ours, _ = layers("conv")
     for _ in range(300):
         ours(inputs_for("conv"))
-    matrix = ours.normalised_weight().detach().flatten(1)
+    matrix = ours.normalized_weight().detach().flatten(1)
     torch.testing.assert_close(torch.linalg.matrix_norm(matrix, 2).item(), 1.0, rtol=1e-6, atol=0)
     largest = torch.linalg.matrix_norm(ours.weight.detach().flatten(1), 2).item()
     torch.testing.assert_close(ours.sv0.item(), largest, rtol=1e-6, atol=0)
@@ -147,15 +147,15 @@ def test_channels_last_weights_give_the_same_value_and_vector() -> None:
     torch.testing.assert_close(*outputs)
     torch.testing.assert_close(ours.u0, other.u0)
     assert outputs[1].is_contiguous(memory_format=torch.channels_last)
-    assert other.normalised_weight().is_contiguous(memory_format=torch.channels_last)
+    assert other.normalized_weight().is_contiguous(memory_format=torch.channels_last)
 
 
 def test_under_autocast_the_norm_is_computed_in_float32() -> None:
     ours, _ = layers("conv")
     ours = ours.float().eval()
-    wanted = ours.normalised_weight()
+    wanted = ours.normalized_weight()
     with torch.autocast("cpu", torch.bfloat16):
-        found = ours.normalised_weight()
+        found = ours.normalized_weight()
         output = ours(inputs_for("conv").float())
     assert found.dtype == torch.float32
     assert torch.equal(found, wanted)

@@ -8,7 +8,7 @@ from torch import nn
 
 from gancomp.errors import ConfigError
 from gancomp.metrics.cost import measure_cost
-from gancomp.networks.base import initialise
+from gancomp.networks.base import initialize
 from gancomp.registry import build_network
 
 
@@ -61,7 +61,7 @@ def test_initial_weights_are_glorots_and_start_over() -> None:
         if isinstance(item, nn.BatchNorm2d):
             item.running_mean.fill_(3.0)
             item.weight.data.fill_(7.0)
-    initialise(network, torch.Generator().manual_seed(3))
+    initialize(network, torch.Generator().manual_seed(3))
     for item in network.modules():
         if isinstance(item, nn.Conv2d | nn.Linear):
             kernel = item.weight[0, 0].numel() if isinstance(item, nn.Conv2d) else 1

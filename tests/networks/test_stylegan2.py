@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gancomp.errors import ConfigError
 from gancomp.metrics.cost import measure_cost
-from gancomp.networks.base import initialise
+from gancomp.networks.base import initialize
 from gancomp.networks.stylegan2 import StyleGAN2, stylegan2
 from gancomp.networks.synthesis import Latents
 from gancomp.registry import build_network
@@ -104,7 +104,7 @@ def test_each_layer_follows_its_own_style_and_its_own_noise() -> None:
         torch.randn(shape, generator=generator, dtype=torch.float64)
         for shape in network.noise_shapes(2)
     )
-    image = network.synthesise(styles, noise)
+    image = network.synthesize(styles, noise)
     expected = generate(network.state_dict(), list(styles.unbind(1)), list(noise))
     assert (image - expected).abs().max() < 1e-10 * expected.abs().max()
 
@@ -250,7 +250,7 @@ def test_fresh_weights_are_complete_finite_and_those_of_the_seed() -> None:
     network.latent_avg = torch.zeros(6)
     for tensor in [*network.parameters(), *network.buffers()]:
         tensor.data.fill_(float("nan"))
-    initialise(network, torch.Generator().manual_seed(1))
+    initialize(network, torch.Generator().manual_seed(1))
     state = copy.deepcopy(network.state_dict())
     assert network.latent_avg is None
     for name, value in state.items():
@@ -261,7 +261,7 @@ def test_fresh_weights_are_complete_finite_and_those_of_the_seed() -> None:
             assert (value == 0).all()
         elif name.endswith("kernel"):
             assert torch.equal(value, kernel_of(4.0, value))
-    initialise(network, torch.Generator().manual_seed(1))
+    initialize(network, torch.Generator().manual_seed(1))
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
 
 
@@ -280,7 +280,7 @@ def test_taps_are_in_order_and_the_last_is_the_image() -> None:
     image, taps = network(given, network.default_taps)
     assert {name: value.shape[1] for name, value in taps.items()} == network.tap_channels
     assert torch.equal(network(given, (names[-1],))[1][names[-1]], image)
-    assert torch.equal(network.synthesise(network.styles(given), given.noise), image)
+    assert torch.equal(network.synthesize(network.styles(given), given.noise), image)
 
 
 def test_settings_rebuild_the_network() -> None:

@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 from gancomp.errors import ConfigError
 from gancomp.metrics.cost import measure_cost
-from gancomp.networks.base import initialise
+from gancomp.networks.base import initialize
 from gancomp.networks.stylegan2_discriminator import (
     StyleGAN2Discriminator,
     apart,
@@ -150,7 +150,7 @@ def test_fresh_weights_are_complete_and_those_of_the_seed() -> None:
     network = stylegan2_discriminator(4, resolution=16)
     for tensor in [*network.parameters(), *network.buffers()]:
         tensor.data.fill_(float("nan"))
-    initialise(network, torch.Generator().manual_seed(1))
+    initialize(network, torch.Generator().manual_seed(1))
     state = {name: value.clone() for name, value in network.state_dict().items()}
     for name, value in state.items():
         if name.endswith("bias"):
@@ -159,7 +159,7 @@ def test_fresh_weights_are_complete_and_those_of_the_seed() -> None:
             assert torch.equal(value, kernel_of(1.0, value))
         else:
             assert 0.5 < value.std() < 2
-    initialise(network, torch.Generator().manual_seed(1))
+    initialize(network, torch.Generator().manual_seed(1))
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
 
 

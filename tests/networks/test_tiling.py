@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gancomp.networks import inference, tiling
-from gancomp.networks.base import TappedNetwork, initialise
+from gancomp.networks.base import TappedNetwork, initialize
 from gancomp.networks.inference import run_generator
 from gancomp.networks.tiling import receptive_radius, upscale
 from gancomp.registry import build_network
@@ -18,7 +18,7 @@ def enlarger(blocks: int = 1, scale: int = 4, width: int = 4) -> TappedNetwork:
     """As after some training: statistics, slopes and biases are not those it begins with."""
     network = build_network("srresnet", width=width, blocks=blocks, scale=scale).eval()
     generator = derive_generator(0, "test")
-    initialise(network, generator)
+    initialize(network, generator)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None

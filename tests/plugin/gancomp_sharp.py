@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from gancomp.declare import setting, zero
 from gancomp.engine.phases import Phase, Step, always
-from gancomp.export.foreign import Recognised
+from gancomp.export.foreign import Recognized
 from gancomp.export.model import LoadedModel
 from gancomp.files import replacing
-from gancomp.methods.base import Ingredients, Method, adam, adversarial_phases
+from gancomp.methods.base import Components, Method, adam, adversarial_phases
 from gancomp.networks.base import SequentialNetwork, TappedNetwork, construct
 
 
@@ -42,13 +42,13 @@ class Sharp(Method):
     has_features = False
     Options = SharpOptions
 
-    def __init__(self, ingredients: Ingredients, options: SharpOptions) -> None:
+    def __init__(self, components: Components, options: SharpOptions) -> None:
         super().__init__()
-        assert ingredients.student is not None
-        self.task, self.student, self.options = ingredients.task, ingredients.student, options
+        assert components.student is not None
+        self.task, self.student, self.options = components.task, components.student, options
         self._phases = [
-            *adversarial_phases(self.task, ingredients.optimiser, active=always),
-            Phase("student", self.student, adam(self.student, ingredients.optimiser)),
+            *adversarial_phases(self.task, components.optimizer, active=always),
+            Phase("student", self.student, adam(self.student, components.optimizer)),
         ]
 
     def phases(self) -> list[Phase]:
@@ -116,13 +116,13 @@ class Arrays:
             return max(float(np.abs(written[name] - state[name].numpy()).max()) for name in state)
 
 
-def recognise_plain(state: Any) -> Recognised | None:
+def recognize_plain(state: Any) -> Recognized | None:
     """A plain net that its author saved under the name `body`."""
     if "body.0.weight" not in state:
         return None
     renamed = {name.replace("body.", "model."): value for name, value in state.items()}
     width = len(state["body.0.weight"])
-    return Recognised("plain-net", {"width": width}, "sharp's own", renamed)
+    return Recognized("plain-net", {"width": width}, "sharp's own", renamed)
 
 
 def make_checkpoint(path: Path, width: int = 4) -> None:
@@ -135,5 +135,5 @@ GANCOMP = {
     "methods": {"sharp": Sharp},
     "networks": {"plain-net": plain_net},
     "exporters": {"arrays": Arrays},
-    "checkpoints": {"sharp's own": recognise_plain},
+    "checkpoints": {"sharp's own": recognize_plain},
 }

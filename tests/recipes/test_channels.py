@@ -27,7 +27,7 @@ FOLDERS = ("trainA", "trainB", "testA", "testB")
 
 
 class Means(nn.Module):
-    """Stands in for Inception: means of colour over a coarse grid."""
+    """Stands in for Inception: means of color over a coarse grid."""
 
     weights_id = "6726825d as if"
 
@@ -62,17 +62,17 @@ def dataset(sides: dict[str, tuple[str, str, int, float]], root: str = "data") -
 
 DEEP = (".tif", "uint16", 1, 65535.0)
 DEPTH = (".npy", "float32", 1, 10.0)
-COLOUR = (".png", "uint8", 3, 255.0)
+COLOR = (".png", "uint8", 3, 255.0)
 
 
-def test_sixteen_bit_grey_goes_from_training_to_a_score_with_all_its_bits(
+def test_sixteen_bit_gray_goes_from_training_to_a_score_with_all_its_bits(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     dataset({"A": DEEP, "B": DEEP})
     train = f"distill --dataset data {NETS} --perceptual random --out run --task unpaired"
     trained = run_command(capsys, *train.split(), "--in-channels", 1, "--out-channels", 1)
     assert trained.status == 0, trained.err
-    assert "see grey images as three equal channels" in trained.err
+    assert "see gray images as three equal channels" in trained.err
     data = json.loads(Path("run/config.json").read_text())["settings"]["data"]
     side = {"channels": 1, "range": [0.0, 65535.0], "dtype": "uint16"}
     assert (data["source"], data["target"]) == (side, side)
@@ -100,17 +100,17 @@ def test_sixteen_bit_grey_goes_from_training_to_a_score_with_all_its_bits(
     scored = run_command(capsys, *["eval-fid", "run", "--device", "cpu", "--json"])
     assert scored.status == 0, scored.err
     protocol = scored.document["protocol"]
-    assert "uint16 from 0 to 65535 in 256 levels, grey repeated" in protocol["reals"]
-    assert "grey repeated to 3 channels" in protocol["fakes"]
+    assert "uint16 from 0 to 65535 in 256 levels, gray repeated" in protocol["reals"]
+    assert "gray repeated to 3 channels" in protocol["fakes"]
     folders = "eval-fid --real data/testB --fake new --device cpu --json"
     by_folders = run_command(capsys, *folders.split(), "--out-range", "0,65535")
     assert by_folders.status == 0, by_folders.err
 
 
-def test_depth_becomes_colour_and_its_range_must_be_stated(
+def test_depth_becomes_color_and_its_range_must_be_stated(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    dataset({"A": DEPTH, "B": COLOUR})
+    dataset({"A": DEPTH, "B": COLOR})
     train = f"pretrain --dataset data {NETS} --task unpaired --out run".split()
     refused = run_command(capsys, *train)
     assert refused.status == 2
@@ -126,12 +126,12 @@ def test_depth_becomes_colour_and_its_range_must_be_stated(
     with Image.open("new/A0.png") as image:
         assert (image.mode, image.size) == ("RGB", (40, 36))
     assert run_command(capsys, *["eval-fid", "run", "--device", "cpu", "--json"]).status == 0
-    Image.new("L", (40, 36)).save("grey.png")
-    mixed = run_command(capsys, *["translate", "run", "grey.png", "-o", "new", "--strict"])
+    Image.new("L", (40, 36)).save("gray.png")
+    mixed = run_command(capsys, *["translate", "run", "gray.png", "-o", "new", "--strict"])
     assert mixed.status == 2
-    assert "grey.png: holds uint8 values, not float32 from 0 to 10" in mixed.err
+    assert "gray.png: holds uint8 values, not float32 from 0 to 10" in mixed.err
     taken = run_command(
-        capsys, *["translate", "run", "grey.png", "-o", "new", "--in-range", "0,255"]
+        capsys, *["translate", "run", "gray.png", "-o", "new", "--in-range", "0,255"]
     )
     assert taken.status == 0, taken.err
 
@@ -139,7 +139,7 @@ def test_depth_becomes_colour_and_its_range_must_be_stated(
 def test_the_other_direction_of_depth_writes_its_own_values(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    dataset({"A": DEPTH, "B": COLOUR})
+    dataset({"A": DEPTH, "B": COLOR})
     train = f"pretrain --dataset data {NETS} --task paired --direction BtoA --out run"
     for folder in FOLDERS:  # pairs have equal names
         for path in sorted(Path("data", folder).iterdir()):
@@ -200,7 +200,7 @@ def test_a_teacher_hands_on_its_channels_and_range(capsys: pytest.CaptureFixture
 
 
 def test_deep_files_read_as_8_bits_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    dataset({"A": DEEP, "B": COLOUR})
+    dataset({"A": DEEP, "B": COLOR})
     train = f"pretrain --dataset data {NETS} --task unpaired --out run"
     done = run_command(capsys, *train.split())
     assert done.status == 0
@@ -222,25 +222,25 @@ def test_values_beyond_the_range_are_told(capsys: pytest.CaptureFixture[str]) ->
     assert "outside --out-range" not in done.err
 
 
-def test_a_model_that_tells_nothing_takes_grey_of_any_depth_by_its_type(
+def test_a_model_that_tells_nothing_takes_gray_of_any_depth_by_its_type(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    write_model(Path("grey.safetensors"), settings={"in_channels": 1, "out_channels": 1})
+    write_model(Path("gray.safetensors"), settings={"in_channels": 1, "out_channels": 1})
     for dtype, mode in (("uint8", "L"), ("uint16", "I;16")):
         raw = numbers(0, dtype, 1, np.iinfo(dtype).max)
         Path(f"{dtype}.png").write_bytes(encoded(raw, "png"))
-        command = f"translate grey.safetensors {dtype}.png -o new"
+        command = f"translate gray.safetensors {dtype}.png -o new"
         assert run_command(capsys, *command.split()).status == 0
         with Image.open(f"new/{dtype}.png") as image:
             assert image.mode == mode
     Path("float.npy").write_bytes(encoded(numbers(0, "float32", 1, 1), "npy"))
     refused = run_command(
-        capsys, *["translate", "grey.safetensors", "float.npy", "-o", "new", "--strict"]
+        capsys, *["translate", "gray.safetensors", "float.npy", "-o", "new", "--strict"]
     )
     assert refused.status == 2
     assert "float.npy: its float32 values have no range of their own" in refused.err
     done = run_command(
-        capsys, *["translate", "grey.safetensors", "float.npy", "-o", "new", "--in-range", "0,1"]
+        capsys, *["translate", "gray.safetensors", "float.npy", "-o", "new", "--in-range", "0,1"]
     )
     assert done.status == 0
     assert np.load("new/float.npy").dtype == np.float32

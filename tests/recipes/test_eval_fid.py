@@ -27,7 +27,7 @@ from gancomp.recipes.scores import saved_scores
 
 
 class Means(nn.Module):
-    """Stands in for Inception: means of colour over a coarse grid."""
+    """Stands in for Inception: means of color over a coarse grid."""
 
     weights_id = "6726825d as if"
 

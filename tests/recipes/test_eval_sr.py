@@ -47,12 +47,12 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two in colour, of sizes that are no multiples of 4, and one greyscale."""
+    """Two in color, of sizes that are no multiples of 4, and one grayscale."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for index, size in enumerate([(41, 30), (32, 37)]):
         Image.fromarray(shapes(*size)).save(folder / f"{index}.png")
-    Image.fromarray(shapes(36, 36)[..., 0]).save(folder / "grey.png")
+    Image.fromarray(shapes(36, 36)[..., 0]).save(folder / "gray.png")
     return folder
 
 
@@ -74,10 +74,10 @@ def test_the_document_has_the_keys_that_stay_and_the_figures_of_the_metrics(
     ).document
     assert (score["dataset"], score["scale"]) == ("photos", 4)
     assert score["model"] == str(model)
-    assert [image["file"] for image in score["images"]] == ["0.png", "1.png", "grey.png"]
-    assert [image["greyscale"] for image in score["images"]] == [False, False, True]
+    assert [image["file"] for image in score["images"]] == ["0.png", "1.png", "gray.png"]
+    assert [image["grayscale"] for image in score["images"]] == [False, False, True]
     protocol = score["protocol"]
-    assert (protocol["border"], protocol["num_images"], protocol["num_greyscale"]) == (4, 3, 1)
+    assert (protocol["border"], protocol["num_images"], protocol["num_grayscale"]) == (4, 3, 1)
     about = {key: protocol[key] for key in ("device", "precision", "step", "selection")}
     assert about == {"device": "cpu", "precision": "float32", "step": 1, "selection": "last"}
     network = open_model(model).network
@@ -88,7 +88,7 @@ def test_the_document_has_the_keys_that_stay_and_the_figures_of_the_metrics(
             (image, enlarge(network, small)),
             (image["bicubic"], upscale_bicubic(small, 4)),
         ):
-            expected = image_quality(enlarged, original, border=4, greyscale=image["greyscale"])
+            expected = image_quality(enlarged, original, border=4, grayscale=image["grayscale"])
             for metric in METRICS:
                 assert values[metric] == pytest.approx(getattr(expected, metric), abs=1e-9)
     for means, of in ((score["mean"], list), (score["bicubic"], lambda i: i["bicubic"])):
@@ -116,7 +116,7 @@ def test_test_images_are_preferred_to_training_images(photos: Path, tmp_path: Pa
     Image.new("RGB", (40, 40)).save(tmp_path / "set" / "train" / "a.png")
     photos.rename(tmp_path / "set" / "valid")
     files = benchmark(str(tmp_path / "set"), strict=True, say=fail_to_say)
-    assert [path.name for path in originals(files)] == ["0.png", "1.png", "grey.png"]
+    assert [path.name for path in originals(files)] == ["0.png", "1.png", "gray.png"]
 
 
 def test_equal_images_are_null_in_json_and_not_in_the_mean(
@@ -155,7 +155,7 @@ def test_unusable_originals_are_named_and_left_out_or_stop_a_strict_run(
         assert reason in line
     strict = run_command(capsys, *arguments, "--strict")
     assert (strict.status, strict.out) == (2, "")
-    for name in ("0", "1", "grey"):
+    for name in ("0", "1", "gray"):
         (photos / f"{name}.png").unlink()
     outcome = run_command(capsys, *arguments)
     assert outcome.status == 2
@@ -174,7 +174,7 @@ def test_originals_of_any_mode_are_scored(mode: str, model: Path, tmp_path: Path
     (score,) = score_images(
         [tmp_path / "photo.png"], 4, lambda small: upscale_bicubic(small, 4), say=fail_to_say
     )
-    assert score.greyscale == (mode in ("L", "LA", "1", "I;16"))
+    assert score.grayscale == (mode in ("L", "LA", "1", "I;16"))
     assert math.isfinite(score.model.psnr_y)
 
 
@@ -225,7 +225,7 @@ def test_the_table_shows_every_image_and_the_means(
 ) -> None:
     outcome = run_command(capsys, "eval-sr", model, "--dataset", photos)
     assert outcome.status == 0
-    for part in ("photos x4", "PSNR Y", "grey.png (grey)", "mean", "RGB, whole: PSNR", "primary"):
+    for part in ("photos x4", "PSNR Y", "gray.png (gray)", "mean", "RGB, whole: PSNR", "primary"):
         assert part in outcome.out
 
 
@@ -257,18 +257,18 @@ def bicubic_scores(name: str) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(
-    ("name", "num_images", "num_greyscale", "psnr_y", "ssim_y"),
+    ("name", "num_images", "num_grayscale", "psnr_y", "ssim_y"),
     # the figures of many papers' tables, such as that of VDSR (Kim et al. 2016)
     [("Set5", 5, 0, 28.42, 0.8104), ("Set14", 14, 1, 26.00, 0.7027)],
 )
 def test_bicubic_scores_as_published(
-    name: str, num_images: int, num_greyscale: int, psnr_y: float, ssim_y: float
+    name: str, num_images: int, num_grayscale: int, psnr_y: float, ssim_y: float
 ) -> None:
     if not (REAL_DATA / "sr" / name).is_dir():
         pytest.skip(f"needs GANCOMP_DATA with sr/{name}/")
     document, scores = bicubic_scores(name)
     assert len(scores) == document["protocol"]["num_images"] == num_images
-    assert document["protocol"]["num_greyscale"] == num_greyscale
+    assert document["protocol"]["num_grayscale"] == num_grayscale
     # asked for: within 0.1 dB; the border and rounding of MATLAB make the rest
     assert document["bicubic"]["psnr_y"] == pytest.approx(psnr_y, abs=0.02)
     assert document["bicubic"]["ssim_y"] == pytest.approx(ssim_y, abs=0.002)

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from gancomp.export.model import open_model
-from gancomp.networks.base import initialise
+from gancomp.networks.base import initialize
 from gancomp.registry import build_network
 from gancomp.seeding import derive_generator
 
@@ -141,7 +141,7 @@ def test_a_checkpoint_of_others_becomes_a_file_of_ours(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     network = build_network("resnet6", width=4)
-    initialise(network, derive_generator(0, "test"))
+    initialize(network, derive_generator(0, "test"))
     parts = {name: network.state_dict() for name in ("G_A", "G_B")}
     torch.save(parts, tmp_path / "latest_net.pth")
     out = tmp_path / "out.safetensors"

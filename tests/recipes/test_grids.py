@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from gancomp.engine.run import RunFolder
-from gancomp.networks.base import initialise
+from gancomp.networks.base import initialize
 from gancomp.networks.synthesis import Latents
 from gancomp.recipes.grids import make_sampler
 from gancomp.registry import build_network
@@ -25,7 +25,7 @@ BIGGAN = {"resolution": 32, "num_classes": 40}
 
 def small(arch: str, width: int, **settings: Any) -> Any:
     network = build_network(arch, width=width, **settings)
-    initialise(network, derive_generator(0, "test", width))
+    initialize(network, derive_generator(0, "test", width))
     return network.train()
 
 

@@ -19,18 +19,18 @@ TRAIN = (
 
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Greyscale, alpha, 16 bits, a palette and CMYK; one pixel, too small and no image at all."""
+    """Grayscale, alpha, 16 bits, a palette and CMYK; one pixel, too small and no image at all."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "photos"
     folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (41, 38, 3), dtype=np.uint8)
-    colour = Image.fromarray(pixels)
+    color = Image.fromarray(pixels)
     for mode in ("L", "RGBA", "P"):
-        colour.convert(mode).save(folder / f"{mode}.png")
-    colour.convert("CMYK").save(folder / "CMYK.jpg")
+        color.convert(mode).save(folder / f"{mode}.png")
+    color.convert("CMYK").save(folder / "CMYK.jpg")
     Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(folder / "bits16.png")
     Image.new("RGB", (1, 1)).save(folder / "dot.png")
-    colour.crop((0, 0, 38, 31)).save(folder / "low.png")
+    color.crop((0, 0, 38, 31)).save(folder / "low.png")
     (folder / "bad.png").write_bytes(b"no image")
     return folder
 
@@ -80,4 +80,4 @@ def test_a_folder_is_checked_for_super_resolution(
     (problem,) = report["problems"]
     assert "bad.png" in problem
     assert any("7 of 8 are smaller than the usual training crop" in n for n in report["notes"])
-    assert report["folders"]["."]["num_greyscale"] == 3
+    assert report["folders"]["."]["num_grayscale"] == 3

@@ -78,9 +78,9 @@ def test_options_win_over_the_config_file_and_that_over_the_preset(
     sets: Path, tmp_path: Path
 ) -> None:
     config = tmp_path / "c.toml"
-    config.write_text("[optimiser]\nlr = 0.5\nbeta1 = 0.1\n[run]\nseed = 3\n")
-    settings = plan(small(sets / "toy", optimiser={"lr": 0.25}), config=config).settings
-    assert (settings.optimiser.lr, settings.optimiser.beta1, settings.run.seed) == (0.25, 0.1, 3)
+    config.write_text("[optimizer]\nlr = 0.5\nbeta1 = 0.1\n[run]\nseed = 3\n")
+    settings = plan(small(sets / "toy", optimizer={"lr": 0.25}), config=config).settings
+    assert (settings.optimizer.lr, settings.optimizer.beta1, settings.run.seed) == (0.25, 0.1, 3)
     assert settings.schedule.decay_epochs == 100
 
 
@@ -143,7 +143,7 @@ def test_a_resumed_run_has_the_settings_it_was_started_with(sets: Path, run: Pat
 
 def test_resume_lists_all_changes_of_what_a_step_computes(sets: Path, run: Path) -> None:
     changes = {
-        "optimiser": {"lr": 0.01},
+        "optimizer": {"lr": 0.01},
         "run": {"seed": 9, "workers": 0},
         "data": {"batch_size": 2},
         "method": {"options": {"lambda_dcd": 3.0}},
@@ -153,7 +153,7 @@ def test_resume_lists_all_changes_of_what_a_step_computes(sets: Path, run: Path)
         resume(run, changes)
     message = str(info.value)
     for change in (
-        "optimiser.lr: 0.0002 -> 0.01",
+        "optimizer.lr: 0.0002 -> 0.01",
         "run.seed: 0 -> 9",
         "data.batch_size: 1 -> 2",
         "method.options.lambda_dcd: None -> 3.0",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gancomp.errors import ConfigError, GancompError
-from gancomp.networks.base import initialise
+from gancomp.networks.base import initialize
 from gancomp.networks.synthesis import Latents, SynthesisGenerator
 from gancomp.recipes import sampling
 from gancomp.recipes.sampling import (
@@ -35,7 +35,7 @@ SMALL = {
 
 def small(arch: str) -> Any:
     network = build_network(arch, **SMALL[arch])
-    initialise(network, derive_generator(0, "test"))
+    initialize(network, derive_generator(0, "test"))
     assert isinstance(network, SynthesisGenerator)
     return network.eval()
 

@@ -23,7 +23,7 @@ from gancomp.settings import Overrides, Settings
 
 
 class Means(nn.Module):
-    """Stands in for Inception: means of colour over a coarse grid."""
+    """Stands in for Inception: means of color over a coarse grid."""
 
     weights_id = "6726825d as if"
 

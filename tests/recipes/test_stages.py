@@ -112,7 +112,7 @@ def test_the_defaults_are_the_full_lengths(photos: Path) -> None:
     assert (settings.method.name, settings.schedule.max_steps) == ("g2g-al", 200_000)
     steps = [stage.steps for stage in stages_of(settings, plan.options)]
     assert steps == [1_000_000, 1_000_000, 2_500]
-    assert (settings.optimiser.lr, settings.optimiser.beta1, settings.optimiser.eps) == (
+    assert (settings.optimizer.lr, settings.optimizer.beta1, settings.optimizer.eps) == (
         1e-4, 0.9, 1e-7,
     )  # fmt: skip
     assert settings.data.batch_size == 16
@@ -232,7 +232,7 @@ def test_discriminators_begin_as_the_teachers_if_wanted(
         typed(photos, method=with_method(method, discriminator_from_teacher=True))
     )
     # a rate so low that a step cannot be seen
-    values |= {"teacher": {"source": str(run)}, "optimiser": {"lr": 1e-30}}
+    values |= {"teacher": {"source": str(run)}, "optimizer": {"lr": 1e-30}}
     values["stages"] = {"student_source": str(finished / "stages" / "0b-student-srresnet")}
     out = tmp_path / "run"
     distill(Overrides(settings=values, out=out), ConsoleView())

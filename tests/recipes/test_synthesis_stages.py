@@ -212,7 +212,7 @@ def test_stylegan2_has_the_published_settings_by_default(photos: Path) -> None:
     assert (teacher.arch, teacher.width, teacher.resolution) == ("stylegan2", 512, 256)
     assert (student.width, student.const_channels, student.mapping_layers) == (256, 512, 8)
     assert settings.discriminator.arguments() == {"width": 512, "resolution": 256}
-    adam = settings.optimiser
+    adam = settings.optimizer
     assert (adam.lr, adam.beta1, adam.beta2, adam.eps) == (0.002, 0.0, 0.99, 1e-8)
     assert (settings.data.batch_size, settings.data.flip, settings.data.load_size) == (
         32,
@@ -242,7 +242,7 @@ def test_biggan_has_the_published_settings_by_default(photos: Path, classes: Pat
     discriminator = settings.discriminator
     assert (discriminator.arch, discriminator.width) == ("biggan-discriminator", 96)
     assert discriminator.num_classes == 2
-    adam = settings.optimiser
+    adam = settings.optimizer
     assert (adam.lr, options.d_lr, adam.beta1, adam.beta2, adam.eps) == (
         1e-4, 4e-4, 0.0, 0.999, 1e-6,
     )  # fmt: skip
@@ -359,7 +359,7 @@ def test_the_second_stage_goes_on_with_generator_discriminator_and_average(
     distill(Overrides(settings=first, out=tmp_path / "first"), ConsoleView())
     # a rate so low that steps cannot be seen; an average that would at once be a copy, but is past
     # its start
-    slow = {"optimiser": {"lr": 1e-30}, "stages": {"student_source": str(tmp_path / "first")}}
+    slow = {"optimizer": {"lr": 1e-30}, "stages": {"student_source": str(tmp_path / "first")}}
     options = {"options": {"ema_start": 100, "ema_beta": 0.5}}
     values = under(teacher, photos, method=options, **slow)
     del values["stages"]["stage1_kimg"]
@@ -421,7 +421,7 @@ def test_pretrain_makes_the_teacher_that_distill_would_have_made(
 def test_a_teacher_goes_on_from_its_run_with_its_discriminator(
     teacher: Path, photos: Path, tmp_path: Path
 ) -> None:
-    values = under(teacher, photos, optimiser={"lr": 1e-30}, schedule={"max_steps": 1})
+    values = under(teacher, photos, optimizer={"lr": 1e-30}, schedule={"max_steps": 1})
     del values["stages"]
     pretrain(Overrides(settings=values, out=tmp_path / "run"), ConsoleView())
     given, found = networks_of(teacher), networks_of(tmp_path / "run")

@@ -17,8 +17,8 @@ from gancomp.data.images import load_image
 from gancomp.data.transforms import resize, to_tensor, to_uint8
 from gancomp.errors import GancompError
 from gancomp.export.model import open_model
-from gancomp.networks.base import TappedNetwork, initialise
-from gancomp.networks.fast import FastGenerator, accelerate
+from gancomp.networks.accelerate import FastGenerator, accelerate
+from gancomp.networks.base import TappedNetwork, initialize
 from gancomp.networks.inference import run_generator
 from gancomp.networks.tiling import upscaled_tiles
 from gancomp.recipes import enlarge as enlarging
@@ -104,7 +104,7 @@ def test_size_resizes_first(model: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_what_lies_outside_a_cut_image_is_its_reflection() -> None:
-    network = initialised("mobile-resnet6", 2)
+    network = initialized("mobile-resnet6", 2)
     images = torch.rand(1, 3, 14, 13, generator=torch.Generator().manual_seed(0)) * 2 - 1
     padded = torch.nn.functional.pad(images, (0, 3, 0, 2), mode="reflect")
     with torch.no_grad():
@@ -112,9 +112,9 @@ def test_what_lies_outside_a_cut_image_is_its_reflection() -> None:
     assert torch.equal(run_generator(network, images), wanted)
 
 
-def initialised(arch: str, width: int) -> TappedNetwork:
+def initialized(arch: str, width: int) -> TappedNetwork:
     network = build_network(arch, width=width).eval()
-    initialise(network, derive_generator(0, "test"))
+    initialize(network, derive_generator(0, "test"))
     return network
 
 
@@ -273,7 +273,7 @@ def test_a_checkpoint_of_others_translates_like_ours(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    network = initialised("resnet6", 2)
+    network = initialized("resnet6", 2)
     torch.save(network.state_dict(), "latest_net_G_A.pth")
     source = picture(Path("photo.png"), (32, 24))
     assert run_command(capsys, "translate", "latest_net_G_A.pth", source, "-o", "new").status == 0
@@ -283,7 +283,7 @@ def test_a_checkpoint_of_others_translates_like_ours(
 
 
 def test_weights_that_give_no_numbers_are_refused_instead_of_writing_noise() -> None:
-    network = initialised("mobile-resnet6", 2)
+    network = initialized("mobile-resnet6", 2)
     with torch.no_grad():
         next(network.parameters()).fill_(float("nan"))
     with pytest.raises(GancompError, match="not finite"):
@@ -378,15 +378,15 @@ def test_a_large_picture_is_told_what_it_takes_and_refused_where_that_is_not_fre
     assert "use --size, or cut the picture" in document["failed"][0]["error"]
 
 
-def test_what_a_grey_picture_takes_is_told_for_a_network_of_one_channel(
+def test_what_a_gray_picture_takes_is_told_for_a_network_of_one_channel(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    grey = write_model(Path("grey.safetensors"), settings={"in_channels": 1, "out_channels": 1})
-    Image.new("L", (64, 48)).save("grey.png")
+    gray = write_model(Path("gray.safetensors"), settings={"in_channels": 1, "out_channels": 1})
+    Image.new("L", (64, 48)).save("gray.png")
     monkeypatch.setattr(memory, "WORTH_ASKING", 64 * 48)
-    outcome = run_command(capsys, "translate", grey, "grey.png", "-o", "new", "--device", "cpu")
+    outcome = run_command(capsys, "translate", gray, "gray.png", "-o", "new", "--device", "cpu")
     assert outcome.status == 0, outcome.err
-    assert "grey.png: 64x48 pixels take about" in outcome.err
+    assert "gray.png: 64x48 pixels take about" in outcome.err
 
 
 def test_a_layer_s_bytes_are_those_of_its_input_and_its_output() -> None:

@@ -1,4 +1,4 @@
-"""Layers with equalised learning rates: weights near N(0, 1), scaled when they are used."""
+"""Layers with equalized learning rates: weights near N(0, 1), scaled when they are used."""
 
 from __future__ import annotations
 

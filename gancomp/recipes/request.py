@@ -305,7 +305,7 @@ def folder_format(
     Arrays and TIFF files that pytorch-fid cannot read are taken by the full range of their type.
 
     Raises:
-        ConfigError: for other images than RGB or grey.
+        ConfigError: for other images than RGB or gray.
         DataError: for floats without a range.
     """
     for path in paths:

@@ -1,6 +1,6 @@
 """A generator against its discriminator: the turns of StyleGAN2 and BigGAN, by options.
 
-| phase | what it minimises | with |
+| phase | what it minimizes | with |
 |---|---|---|
 | the generator's | its adversarial term, and what a method adds | always |
 | `path` | path lengths' distance from their running mean | styles, every 4th step |
@@ -9,7 +9,7 @@
 
 With several turns of the discriminator in a step (`d_steps`), the last two come again, as
 `discriminator-2`, `r1-2` and so on; under `discriminator-first` they come before the generator's.
-A lazy regulariser is a phase of its own that shares the optimiser of the phase before it; its term
+A lazy regularizer is a phase of its own that shares the optimizer of the phase before it; its term
 is multiplied by the number of steps it stands for, and Adam's rate and betas are those of n + 1
 steps in the time of n. Source: Karras et al. 2020 (StyleGAN2), appendix B; Brock et al. 2018
 (BigGAN), appendix C.
@@ -27,12 +27,12 @@ from torch import Tensor, nn
 from gancomp.engine.phases import Phase, Step
 from gancomp.errors import ConfigError
 from gancomp.losses.gan import generator_loss
-from gancomp.losses.regularisers import path_length_penalty, path_lengths, r1_penalty
+from gancomp.losses.regularizers import path_length_penalty, path_lengths, r1_penalty
 from gancomp.methods.base import adam
 from gancomp.methods.ema import MovingAverage, beta_of_half_life
 from gancomp.methods.synthesis_options import GanOptions
 from gancomp.networks.synthesis import Latents, SynthesisDiscriminator, SynthesisGenerator
-from gancomp.settings import OptimiserSettings
+from gancomp.settings import OptimizerSettings
 from gancomp.tasks.synthesis import (
     Judged,
     Styled,
@@ -54,7 +54,7 @@ def automatic_r1_gamma(size: int, batch_size: int) -> float:
 
 
 class Standing(nn.Module):
-    """What a game's state is beside its networks.
+    """What a pair's state is beside its networks.
 
     Attributes:
         path_mean: the running mean of path lengths.
@@ -77,7 +77,7 @@ class Standing(nn.Module):
         self.average_start = int(state["average_start"])
 
 
-class Game(nn.Module):
+class AdversarialPair(nn.Module):
     """One generator, its discriminator, its average, and the turns they take.
 
     Args:
@@ -85,7 +85,7 @@ class Game(nn.Module):
         discriminator: of images of the same size.
         rules: see `GanOptions`.
         kind: of the adversarial terms: `vanilla` (logistic) or `hinge`.
-        optimiser: Adam's settings, the generator's rate among them.
+        optimizer: Adam's settings, the generator's rate among them.
         seed: of the run.
         role: name of the generator's phase.
 
@@ -100,7 +100,7 @@ class Game(nn.Module):
         rules: GanOptions,
         *,
         kind: str,
-        optimiser: OptimiserSettings,
+        optimizer: OptimizerSettings,
         seed: int,
         role: str,
     ) -> None:
@@ -113,12 +113,12 @@ class Game(nn.Module):
         self._latents: Latents | None = None
         if isinstance(generator, Styled):
             generator.latent_avg = None  # the average's affair from now on
-        self._optimiser = optimiser
+        self._optimizer = optimizer
 
     def _generator_phases(self, after: Callable[[int], None] | None) -> list[Phase]:
         rules, generator = self.rules, self.generator
         every = rules.path_every if rules.path_weight > 0 else None
-        optimizer = lazy_adam(generator, self._optimiser, every)
+        optimizer = lazy_adam(generator, self._optimizer, every)
         phases = [Phase(self.role, generator, optimizer, after=after)]
         if every is not None:
             phases.append(Phase("path", generator, optimizer, every=every))
@@ -128,14 +128,14 @@ class Game(nn.Module):
         """Generator, path lengths, discriminator, R1; new ones at every call.
 
         Args:
-            judges: of further discriminators, behind those of the game's own.
+            judges: of further discriminators, behind those of the pair's own.
         """
         # the average follows when both have had their turns
         judge_first = self.rules.turn_order == "discriminator-first"
         own = judge_phases(
             self.discriminator,
             self.rules,
-            self._optimiser,
+            self._optimizer,
             after=None if judge_first else self._follow,
         )
         generators = self._generator_phases(self._follow if judge_first else None)
@@ -153,7 +153,7 @@ class Game(nn.Module):
     def go_on_from(self, states: Mapping[str, Any]) -> None:
         """Takes over networks out of a checkpoint; the average has no delay then.
 
-        The mean path length is not among them: it starts afresh, as the optimisers do.
+        The mean path length is not among them: it starts afresh, as the optimizers do.
         """
         for name in ("generator", "discriminator", "average"):
             self.networks()[name].load_state_dict(states[name])
@@ -182,7 +182,7 @@ class Game(nn.Module):
         return self._in_parts(step, terms_of)
 
     def note(self, step: Step, name: str, logits: Tensor) -> None:
-        """Logs the mean verdict on the fakes of the generator's turn; nothing minimises it."""
+        """Logs the mean verdict on the fakes of the generator's turn; nothing minimizes it."""
         key, mean = f"{self.role}/{name}", logits.detach().float().mean() / self.rules.accumulation
         step.notes[key] = step.notes[key] + mean if key in step.notes else mean
 
@@ -192,7 +192,7 @@ class Game(nn.Module):
         count = max(1, self._part_size(step) // 2)
         latents = self._draw(step, "path", part, count)
         styles = generator.styles(latents)
-        images = generator.synthesise(styles, latents.noise)
+        images = generator.synthesize(styles, latents.noise)
         source = source_of(self.generator, self.seed, "path noise", step.index, part)
         noise = torch.randn(images.shape, generator=source, device=images.device)
         lengths = path_lengths(images, styles, noise)
@@ -263,7 +263,7 @@ class Game(nn.Module):
         total: Terms = {}
         for part in range(count):
             terms = {name: term / count for name, term in terms_of(part).items()}
-            for name, term in step.minimise(terms).items():
+            for name, term in step.minimize(terms).items():
                 total[name] = total[name] + term if name in total else term
         return total
 
@@ -286,15 +286,15 @@ class Game(nn.Module):
 def judge_phases(
     judge: SynthesisDiscriminator,
     rules: GanOptions,
-    optimiser: OptimiserSettings,
+    rates: OptimizerSettings,
     *,
     names: tuple[str, str] = ("discriminator", "r1"),
     after: Callable[[int], None] | None = None,
 ) -> list[Phase]:
     """A discriminator's turns in a step, each with its R1 unless there is none."""
     every = None if rules.r1_gamma == 0 else rules.r1_every
-    rate = optimiser.lr if rules.d_lr is None else rules.d_lr
-    optimizer = lazy_adam(judge, replace(optimiser, lr=rate), every)
+    lr = rates.lr if rules.d_lr is None else rules.d_lr
+    optimizer = lazy_adam(judge, replace(rates, lr=lr), every)
     phases = []
     for turn in range(rules.d_steps):
         first, lazy = (name if turn == 0 else f"{name}-{turn + 1}" for name in names)
@@ -312,9 +312,9 @@ def turn_of(phase: str) -> tuple[str, int]:
 
 
 def lazy_adam(
-    module: nn.Module, settings: OptimiserSettings, every: int | None
+    module: nn.Module, settings: OptimizerSettings, every: int | None
 ) -> torch.optim.Adam:
-    """Adam for a phase and its lazy regulariser of every `every`-th step; None: it has none.
+    """Adam for a phase and its lazy regularizer of every `every`-th step; None: it has none.
 
     With c = every / (every + 1), the rate is multiplied by c and the betas are raised to it.
     """

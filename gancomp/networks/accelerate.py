@@ -12,15 +12,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from gancomp.networks.base import TappedNetwork
-from gancomp.networks.fast_steps import (
+from gancomp.networks.accelerate_steps import (
     ALL,
+    LayerStep,
     Rewrites,
-    Step,
     fold_batch_norm,
     has_fewer_products,
     make_steps,
 )
+from gancomp.networks.base import TappedNetwork
 from gancomp.networks.resnet import ResNetGenerator
 from gancomp.networks.unet import UNetGenerator, UNetLevel
 
@@ -32,7 +32,7 @@ class FastGenerator:
 
     Its weights are those of the moment it was made: where the network's own have changed since, it
     refuses to run. It looks at the place and the version of every tensor, and at the values of the
-    first and the last, as fused optimisers count no versions.
+    first and the last, as fused optimizers count no versions.
 
     Attributes:
         network: the network it was made from; it stays as it is.
@@ -122,7 +122,7 @@ def _witnesses(network: nn.Module) -> list[Tensor]:
     return [first, last]
 
 
-def _one_by_one(steps: list[Step]) -> Run:
+def _one_by_one(steps: list[LayerStep]) -> Run:
     def run(images: Tensor) -> Tensor:
         # one by one: the norms of a channels_last batch would come to that anyway, and one image's
         # maps stay in the cache

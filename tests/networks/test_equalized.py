@@ -1,4 +1,4 @@
-"""Equalised layers against their definition, to second order."""
+"""Equalized layers against their definition, to second order."""
 
 import math
 
@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from gancomp.networks.base import initialise
-from gancomp.networks.equalised import Bias, EqualConv, EqualLinear, EqualWeight, draw_normal
+from gancomp.networks.base import initialize
+from gancomp.networks.equalized import Bias, EqualConv, EqualLinear, EqualWeight, draw_normal
 from gancomp.networks.resample import Blur
 
 
@@ -93,9 +93,9 @@ def test_numbers_drawn_are_those_of_the_generator_alone() -> None:
     assert torch.equal(first, second)
 
 
-def test_equalised_layers_are_drawn_by_themselves_not_by_the_common_initialisation() -> None:
+def test_equalized_layers_are_drawn_by_themselves_not_by_the_common_initialization() -> None:
     layer = EqualLinear(2, 2)
     layer.draw_weights(torch.Generator().manual_seed(0))
     before = layer.weight.clone()
-    initialise(layer, torch.Generator().manual_seed(1))
+    initialize(layer, torch.Generator().manual_seed(1))
     assert torch.equal(layer.weight, before)

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from gancomp.networks import winograd
-from gancomp.networks.base import TappedNetwork
-from gancomp.networks.fast import accelerate
-from gancomp.networks.fast_steps import (
+from gancomp.networks.accelerate import accelerate
+from gancomp.networks.accelerate_steps import (
     Convolution,
     Rewrites,
     TiledConvolution,
     fold_batch_norm,
 )
+from gancomp.networks.base import TappedNetwork
 from gancomp.networks.inference import run_generator
 from gancomp.networks.norm import InstanceNorm2d
 from gancomp.networks.tiled import ImageConv2d
@@ -182,7 +182,7 @@ def replace(network: TappedNetwork) -> None:
     module.weight = nn.Parameter(torch.zeros_like(next(module.parameters())))
 
 
-def optimise(network: TappedNetwork) -> None:
+def optimize(network: TappedNetwork) -> None:
     network(images((32, 32)).float()).sum().backward()
     torch.optim.Adam(network.parameters(), fused=True).step()
 
@@ -192,7 +192,7 @@ def run_in_training_mode(network: TappedNetwork) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [change_in_place, load, replace, optimise, run_in_training_mode, nn.Module.double]
+    "change", [change_in_place, load, replace, optimize, run_in_training_mode, nn.Module.double]
 )
 def test_weights_that_change_afterwards_are_noticed(change: Any) -> None:
     network = build_network("mobile-resnet6", width=4, norm="batch").eval()

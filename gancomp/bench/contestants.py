@@ -1,4 +1,4 @@
-"""The sides of a benchmark, each in a process of its own, that take turns at what is timed."""
+"""Contestants of a benchmark, each in a process of its own, that take turns at what is timed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Runs = Mapping[str, Callable[[], Any]]
 Prepare = Callable[[], tuple[Runs, torch.device]]
 
 
-class Side:
+class ContestantProcess:
     """A process that waits for orders.
 
     Args:
@@ -74,14 +74,14 @@ class Side:
 
     def _silent(self) -> RunError:
         return RunError(
-            f"bench {self.bench}: a side ended without a word, as processes do that are killed for "
-            "their memory; use a smaller --batch-size or --size"
+            f"bench {self.bench}: a contestant ended without a word, as processes that are "
+            "killed for their memory do; use a smaller --batch-size or --size"
         )
 
 
 @contextmanager
-def open_side(bench: str, prepare: Prepare) -> Iterator[Side]:
-    """A side in a new process, which ends with the context.
+def open_contestant(bench: str, prepare: Prepare) -> Iterator[ContestantProcess]:
+    """A contestant in a new process, which ends with the context.
 
     Args:
         bench: name of the benchmark.
@@ -94,7 +94,7 @@ def open_side(bench: str, prepare: Prepare) -> Iterator[Side]:
     process.start()
     there.close()
     try:
-        yield Side(bench, here)
+        yield ContestantProcess(bench, here)
     finally:
         here.close()
         process.join(10)
@@ -126,13 +126,13 @@ def _obey(order: str, runs: Runs, device: torch.device) -> Any:
     return runs[order]()
 
 
-def ask_all(sides: Mapping[str, Side], order: str) -> dict[str, Any]:
-    """What comes of the order, by side, one after the other."""
-    return {name: side.ask(order) for name, side in sides.items()}
+def ask_all(contestants: Mapping[str, ContestantProcess], order: str) -> dict[str, Any]:
+    """What comes of the order, by contestant, one after the other."""
+    return {name: contestant.ask(order) for name, contestant in contestants.items()}
 
 
 def take_turns(
-    sides: Mapping[str, Side],
+    contestants: Mapping[str, ContestantProcess],
     orders: Sequence[str],
     device: torch.device,
     *,
@@ -140,24 +140,27 @@ def take_turns(
     warm_up: int,
     say: Callable[[str], None],
 ) -> dict[str, dict[str, Latency]]:
-    """Times each of the orders at each of the sides; each round has all of them.
+    """Times each of the orders at each of the contestants; each round has all of them.
 
     Args:
-        sides: by name, each of which has run already.
+        contestants: by name, each of which has run already.
         orders: names of runs.
-        device: of all sides.
+        device: of all contestants.
         rounds: timed ones.
         warm_up: rounds before that.
-        say: told if the sides do not fit into memory together.
+        say: told if the contestants do not fit into memory together.
 
-    Returns: by order, then by side.
+    Returns: by order, then by contestant.
     """
-    crowded = is_crowded(ask_all(sides, MEMORY), device)
+    crowded = is_crowded(ask_all(contestants, MEMORY), device)
     if crowded:
-        say("the sides need more memory than there is: each gives its own back after its turn")
-    turns = [(order, name) for order in orders for name in sides]
+        say(
+            "the contestants need more memory than there is: each gives its own back after its turn"
+        )
+    turns = [(order, name) for order in orders for name in contestants]
     runs = {
-        str(number): partial(sides[name].ask, order) for number, (order, name) in enumerate(turns)
+        str(number): partial(contestants[name].ask, order)
+        for number, (order, name) in enumerate(turns)
     }
     timed = time_in_turns(
         runs,
@@ -165,11 +168,11 @@ def take_turns(
         warm_up=0 if crowded else warm_up,
         # memory that was given back must be found again first, by a run that is not timed
         before=(lambda number: runs[number]()) if crowded else None,
-        after=(lambda number: sides[turns[int(number)][1]].ask(REST)) if crowded else None,
-        processor=lambda number: float(sides[turns[int(number)][1]].ask(PROCESSOR)),
+        after=(lambda number: contestants[turns[int(number)][1]].ask(REST)) if crowded else None,
+        processor=lambda number: float(contestants[turns[int(number)][1]].ask(PROCESSOR)),
     )
     latencies = dict(zip(turns, timed.values(), strict=True))
-    return {order: {name: latencies[order, name] for name in sides} for order in orders}
+    return {order: {name: latencies[order, name] for name in contestants} for order in orders}
 
 
 def is_crowded(needed_mb: Mapping[str, float], device: torch.device) -> bool:

@@ -5,7 +5,7 @@ import torch
 from stylegan2_reference import discriminator_shapes, generator_shapes, random_state
 from torch import Tensor
 
-from gancomp.losses.regularisers import path_length_penalty, path_lengths, r1_penalty
+from gancomp.losses.regularizers import path_length_penalty, path_lengths, r1_penalty
 from gancomp.networks.stylegan2 import StyleGAN2, stylegan2
 from gancomp.networks.stylegan2_discriminator import (
     StyleGAN2Discriminator,
@@ -97,7 +97,7 @@ def test_path_length_of_a_linear_generator_by_hand() -> None:
 
 
 def lengths_of(network: StyleGAN2, styles: Tensor, noise: Tensor) -> Tensor:
-    return path_lengths(network.synthesise(styles), styles, noise)
+    return path_lengths(network.synthesize(styles), styles, noise)
 
 
 def test_path_lengths_of_a_generator_agree_with_finite_differences() -> None:
@@ -112,8 +112,8 @@ def test_path_lengths_of_a_generator_agree_with_finite_differences() -> None:
                 shift = torch.zeros_like(styles)
                 shift[:, row, column] = STEP
                 ahead, behind = (
-                    network.synthesise(styles + shift),
-                    network.synthesise(styles - shift),
+                    network.synthesize(styles + shift),
+                    network.synthesize(styles - shift),
                 )
                 slope = ((ahead - behind) * noise).sum((1, 2, 3)) / (2 * STEP) / 16
                 squares += slope.square()

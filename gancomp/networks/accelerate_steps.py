@@ -23,7 +23,7 @@ from gancomp.networks.winograd import FrozenConv2d
 LANES = 16  # float32 numbers in a vector register: channels below that are computed for nothing
 
 # one operation on the way through the network, from `(1, C, H, W)`, which it may use up
-Step = Callable[[Tensor], Tensor]
+LayerStep = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class TiledConvolution(Convolution):
 class Residual:
     """A residual block."""
 
-    def __init__(self, steps: Sequence[Step], *, in_place: bool) -> None:
+    def __init__(self, steps: Sequence[LayerStep], *, in_place: bool) -> None:
         self.steps, self.in_place = steps, in_place
 
     def __call__(self, given: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class Residual:
         return given.add_(inner) if self.in_place else given + inner
 
 
-def has_fewer_products(steps: Sequence[Step]) -> bool:
+def has_fewer_products(steps: Sequence[LayerStep]) -> bool:
     """Whether any step is a `FrozenConv2d`: not every generator is wide enough for one."""
     return any(
         has_fewer_products(step.steps) if isinstance(step, Residual) else type(step) is FrozenConv2d
@@ -149,7 +149,7 @@ def has_fewer_products(steps: Sequence[Step]) -> bool:
     )
 
 
-def make_steps(layers: nn.Sequential, rewrites: Rewrites) -> list[Step]:
+def make_steps(layers: nn.Sequential, rewrites: Rewrites) -> list[LayerStep]:
     """The steps of a whole generator in eval mode."""
     return [to_channels_last, *_steps(list(_plain(layers)), rewrites)]
 
@@ -163,7 +163,7 @@ def _plain(layers: nn.Module) -> Iterator[nn.Module]:
             yield layer
 
 
-def _steps(layers: Sequence[nn.Module], rewrites: Rewrites) -> Iterator[Step]:
+def _steps(layers: Sequence[nn.Module], rewrites: Rewrites) -> Iterator[LayerStep]:
     in_place = rewrites.in_place
     for layer, following in zip(layers, [*layers[1:], None], strict=True):
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
@@ -183,7 +183,7 @@ def _steps(layers: Sequence[nn.Module], rewrites: Rewrites) -> Iterator[Step]:
 
 def _convolution(
     layer: nn.Conv2d | nn.ConvTranspose2d, following: nn.Module | None, rewrites: Rewrites
-) -> Step:
+) -> LayerStep:
     if rewrites.tiled_head and isinstance(following, nn.Tanh) and TiledConvolution.fits(layer):
         assert isinstance(layer, nn.Conv2d)
         return TiledConvolution(layer)
