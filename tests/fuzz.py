@@ -409,19 +409,18 @@ def whole_file(kind: Kind, folder: Path) -> Iterator[Callable[[], int]]:
     shutil.rmtree(folder)
 
 
-def fuzz(num_mutants: int, seed: int, folder: Path) -> dict[str, str]:
-    """The faults found, by the mutant's name, which its kind, seed and number are."""
+def fuzz(num_mutants: int, seed: int, folder: Path) -> Iterator[tuple[str, str]]:
+    """The faults as they are found: the mutant's name (kind, seed, number), and what is wrong."""
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     eval_fid.load_inception = lambda announce: Means()  # type: ignore[assignment]  # a stand-in
     torch.set_num_threads(1)
     seeds = Seeds(folder)
     all_kinds = kinds(seeds)
     names = list(all_kinds)
-    faults: dict[str, str] = {}
     for name, kind in all_kinds.items():
         with whole_file(kind, folder / "whole") as read:
             if (status := quietly(read)) != WHOLE.get(name, 0):
-                faults[f"{name}, whole"] = f"exit status {status}"
+                yield f"{name}, whole", f"exit status {status}"
     for number in range(num_mutants):
         name = names[number % len(names)]
         rng = random.Random(f"{seed} {number}")
@@ -430,9 +429,8 @@ def fuzz(num_mutants: int, seed: int, folder: Path) -> dict[str, str]:
         all_kinds[name].make(rng, mutant)
         fault = fault_of(all_kinds[name], mutant)
         if fault is not None:
-            faults[f"{name}, seed {seed}, number {number}"] = fault
+            yield f"{name}, seed {seed}, number {number}", fault
         shutil.rmtree(mutant)
-    return faults
 
 
 def main() -> None:
@@ -443,11 +441,12 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
-        faults = fuzz(options.mutants, options.seed, Path(folder))
-        for name, fault in faults.items():
-            print(f"{name}: {fault}\n")
+        faults = 0
+        for name, fault in fuzz(options.mutants, options.seed, Path(folder)):
+            faults += 1
+            print(f"{name}: {fault}\n", flush=True)
         seconds = time.monotonic() - started
-    print(f"{options.mutants} mutants in {seconds:.0f} s: {len(faults)} faults")
+    print(f"{options.mutants} mutants in {seconds:.0f} s: {faults} faults")
     sys.exit(1 if faults else 0)
 
 
