@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gancomp.presets import PRESETS
+from gancomp.presets import all_presets
 
 Json = dict[str, Any]
 HERE = Path(__file__).resolve().parent
@@ -28,7 +28,7 @@ BEGIN, END = "<!-- picture: examples/demo_picture.py -->", "<!-- end of picture 
 
 def settings() -> Json:
     """The demo's presets, by command."""
-    return {row.command: row.settings for row in PRESETS if row.name == "demo"}
+    return {row.command: row.settings for row in all_presets() if row.name == "demo"}
 
 
 def run_demo(folder: Path) -> Json:

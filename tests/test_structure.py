@@ -49,8 +49,8 @@ MAY_IMPORT = {
     "threads": {"errors"},
     "signals": set(),
     "console": {"errors"},
-    "presets": {"errors", "presets_synthesis"},
-    "presets_synthesis": set(),
+    "presets": {"errors", "preset_parts", "registry"},
+    "preset_parts": set(),
     "files": {"errors"},
     "locks": {"files"},
     "memory": set(),
@@ -70,10 +70,10 @@ MAY_IMPORT = {
     "engine": EDGES | {"engine"},
     "shrink": EDGES | {"shrink", "networks"},
     "tasks": EDGES | {"tasks", "networks", "losses", "engine.phases"},
-    "methods": EDGES | {"methods", "tasks", "networks", "losses", "engine.phases"},
+    "methods": EDGES | {"methods", "preset_parts", "tasks", "networks", "losses", "engine.phases"},
     "recipes": EDGES
     | {"__init__", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
-    | {"metrics", "export", "losses", "presets", "console", "options"},
+    | {"metrics", "export", "losses", "presets", "preset_parts", "console", "options"},
     "bench": EDGES
     | {"__init__", "bench", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
     | {"metrics", "export", "losses", "presets", "console", "commands"},

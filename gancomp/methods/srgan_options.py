@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from gancomp.declare import setting, zero
+from gancomp.preset_parts import Json, Preset
 from gancomp.settings.rules import objective_is
 
 
@@ -134,3 +136,66 @@ class AloneOptions(ContentOptions):
         least=0.0,
         unused=(objective_is("content", "pixel", reason="this --objective"),),
     )
+
+
+def _super_resolution(width: int, blocks: int, command: str) -> Json:
+    """SRGAN's networks and Adam as Keras has it; a student learns from a finished teacher."""
+    network = {"width": width, "blocks": blocks, "scale": 4, "norm": "batch"}
+    return {
+        "teacher": {"network": network, "freeze": command == "distill"},
+        "discriminator": {"arch": "srgan-discriminator", "width": width, "norm": "batch"},
+        "adversarial": {"gan": "vanilla", "pool_size": 0},
+        "optimizer": {"lr": 1e-4, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7},
+        "data": {"size": 96, "batch_size": 16},
+        "perceptual": {"source": "vgg19", "normalize": True},
+        "schedule": _steps(200_000),
+    }
+
+
+def _steps(number: int) -> Json:
+    # epochs without end: super-resolution counts steps
+    return {"epochs": 1_000_000, "decay_epochs": 0, "max_steps": number}
+
+
+def _sr_short(command: str) -> Json:
+    """Two cores and a few minutes: most of it goes into the pixels, little into VGG."""
+    return {
+        **_super_resolution(16, 4, command),
+        "discriminator": {"arch": "srgan-discriminator", "width": 8, "norm": "batch"},
+        # VGG costs PSNR: the teacher 2 dB in 150 steps at 1e-4, 0.1 to 0.4 in 200 at 2e-6
+        "optimizer": {"lr": 2e-6, "beta1": 0.9, "beta2": 0.999, "eps": 1e-7},
+        "data": {"size": 48, "batch_size": 8},
+        "schedule": _steps(200),
+        "stages": {
+            "teacher_srresnet_steps": 6000,
+            "student_srresnet_steps": 6000,
+            "teacher_gan_steps": 200,
+            "teacher_content_steps": 200,
+            "srresnet_lr": 3e-3,
+        },
+        "method": {"options": {"content_tap": "relu2_2", "rate_drop_step": 5000}},
+    }
+
+
+SRGAN_KD = "Lee and Park 2021 (SRGAN distillation); lengths of the code they build on"
+SR_SHORT = "chosen by trial on horse2zebra's photographs: small networks, a high rate, VGG22"
+
+
+PRESETS: tuple[Preset, ...] = tuple(
+    Preset(
+        name,
+        command,
+        method,
+        "super-resolution",
+        "srresnet",
+        None,
+        settings(command),
+        source,
+        ratio=0.5,
+    )
+    for command, method in (("pretrain", "srgan"), ("distill", "g2g-al"))
+    for name, settings, source in (
+        ("div2k-x4", partial(_super_resolution, 64, 16), SRGAN_KD),
+        ("sr-short", _sr_short, SR_SHORT),
+    )
+)

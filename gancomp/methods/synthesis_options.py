@@ -7,6 +7,7 @@ from typing import Literal
 
 from gancomp.declare import Unused, setting, zero
 from gancomp.errors import ConfigError
+from gancomp.methods.synthesis_presets import PRESETS as PRESETS
 
 _has_beta = Unused(
     lambda settings, options: getattr(options, "ema_beta", None) is not None, "--ema-beta"

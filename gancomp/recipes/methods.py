@@ -5,7 +5,7 @@ from __future__ import annotations
 from gancomp import console
 from gancomp.declare import Option
 from gancomp.options import method_options
-from gancomp.presets import PRESETS
+from gancomp.presets import all_presets
 from gancomp.registry import METHODS, resolve
 from gancomp.settings import Json
 
@@ -35,7 +35,7 @@ def list_presets() -> list[Json]:
             "reported": row.reported,
             "source": row.source,
         }
-        for row in PRESETS
+        for row in all_presets()
     ]
 
 
@@ -77,7 +77,7 @@ def describe_method(name: str) -> Json:
 
 
 def _presets_of(name: str) -> set[str]:
-    return {row.name for row in PRESETS if row.method == name}
+    return {row.name for row in all_presets() if row.method == name}
 
 
 def _option_row(option: Option) -> Json:

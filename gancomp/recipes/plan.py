@@ -16,7 +16,8 @@ from gancomp.errors import ConfigError
 from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import LoadedModel, open_model
 from gancomp.paths import expanded
-from gancomp.presets import Preset, find_preset
+from gancomp.preset_parts import Preset
+from gancomp.presets import find_preset
 from gancomp.recipes import pixels, super_resolution, synthesis
 from gancomp.recipes.budget import Measure, fit_student, milliseconds, student_latency_ms
 from gancomp.recipes.checks import check, refuse_too_small_images
@@ -153,6 +154,7 @@ def _resolve(
         name=typed.get("method", {}).get("preset"),
         dataset=registered_name(files.name, typed["data"]["dataset"]),
         arch=arch or typed_teacher.get("network", {}).get("arch"),
+        method=typed.get("method", {}).get("name"),
     )
     base: Json = {
         "command": command,

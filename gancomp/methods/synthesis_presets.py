@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-Json = dict[str, Any]
+from gancomp.preset_parts import Json, Preset
 
 NO_STYLES: Json = {"r1_gamma": 0.0, "path_weight": 0.0, "style_mixing": 0.0}
 
@@ -107,18 +106,24 @@ FAMILIES: tuple[tuple[str, Settings, Settings, str], ...] = (
     ),
 )
 CHURCH = "StyleGAN2's released settings for LSUN church: R1 100, no mirroring; lengths ours"
-Row = tuple[str, str, str, str, Json, str]  # name, command, method, architecture, settings, source
-SYNTHESIS_ROWS: tuple[Row, ...] = (
+
+
+def _row(name: str, command: str, arch: str, settings: Json, source: str) -> Preset:
+    method = "dgl" if command == "distill" else "gan"
+    return Preset(name, command, method, "synthesis", arch, None, settings, source, ratio=0.5)
+
+
+PRESETS: tuple[Preset, ...] = (
     *(
-        (name, command, method, arch, settings(command), origin)
+        _row(name, command, arch, settings(command), origin)
         for arch, full, short, source in FAMILIES
-        for name, command, method, settings, origin in (
-            ("standard", "pretrain", "gan", full, source),
-            ("synthesis-short", "pretrain", "gan", short, SHORT),
-            ("dgl", "distill", "dgl", full, DGL),
-            ("dgl-short", "distill", "dgl", short, SHORT),
+        for name, command, settings, origin in (
+            ("standard", "pretrain", full, source),
+            ("synthesis-short", "pretrain", short, SHORT),
+            ("dgl", "distill", full, DGL),
+            ("dgl-short", "distill", short, SHORT),
         )
     ),
-    ("standard-church", "pretrain", "gan", "stylegan2", _church("pretrain"), CHURCH),
-    ("dgl-church", "distill", "dgl", "stylegan2", _church("distill"), CHURCH),
+    _row("standard-church", "pretrain", "stylegan2", _church("pretrain"), CHURCH),
+    _row("dgl-church", "distill", "stylegan2", _church("distill"), CHURCH),
 )
