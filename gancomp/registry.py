@@ -20,8 +20,11 @@ NETWORKS = {
     "mobile-resnet6": "gancomp.networks.resnet:mobile_resnet6",
     "unet256": "gancomp.networks.unet:unet256",
     "unet128": "gancomp.networks.unet:unet128",
+    "inception-resnet9": "gancomp.networks.inception:inception_resnet9",
+    "agd": "gancomp.networks.agd:agd_generator",
     "srresnet": "gancomp.networks.srresnet:srresnet",
     "patchgan": "gancomp.networks.patchgan:patchgan",
+    "gated-patchgan": "gancomp.networks.gated_patchgan:gated_patchgan",
     "srgan-discriminator": "gancomp.networks.srgan_discriminator:srgan_discriminator",
     "stylegan2": "gancomp.networks.stylegan2:stylegan2",
     "stylegan2-discriminator": "gancomp.networks.stylegan2_discriminator:stylegan2_discriminator",
@@ -30,6 +33,7 @@ NETWORKS = {
 }
 DISCRIMINATORS = (  # they judge images instead of making them
     "patchgan",
+    "gated-patchgan",
     "srgan-discriminator",
     "stylegan2-discriminator",
     "biggan-discriminator",
@@ -82,6 +86,7 @@ CHECKPOINTS = {  # whose layout -> what recognizes a state dict of it, asked in 
     "unet": "gancomp.export.foreign:recognize_unet",
     "resnet": "gancomp.export.foreign:recognize_resnet",
     "patchgan": "gancomp.export.foreign:recognize_patchgan",
+    "inception": "gancomp.export.foreign:recognize_inception",
     "BigGAN-PyTorch": "gancomp.export.foreign:recognize_biggan",
     "stylegan2-pytorch": "gancomp.export.foreign:recognize_stylegan2",
 }

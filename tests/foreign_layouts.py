@@ -127,6 +127,66 @@ def patch(width: int, *, norm: str = "instance", inputs: int = 3, layers: int = 
     return Bunch(model=nn.Sequential(*net, nn.Conv2d(width * times[-1], 1, 4, 1, 1)))
 
 
+def inception(
+    channels: list[int], branches: list[list[int]], *, norm: str = "instance"
+) -> nn.Module:
+    """CAT's generator; of each block the widths of three dense branches, then of three by channel.
+
+    Branches of width 0 are absent, and so is the norm of a block without any.
+    """
+    stem, d1, d2, u1, u2 = channels
+    bias = norm != "batch"
+    N = nn.BatchNorm2d if norm == "batch" else lambda c: nn.InstanceNorm2d(c, affine=True)
+
+    def convs(a: int, b: int, k: int, groups: int = 1) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(a, b, k, groups=groups, bias=bias), N(b), nn.ReLU(True))
+
+    def dense(w: int, k: int) -> nn.Module:
+        pads = nn.ReflectionPad2d(k // 2), nn.ReflectionPad2d(k // 2)
+        last = nn.Conv2d(w, d2, k, bias=bias)
+        return nn.Sequential(pads[0], convs(d2, w, k), nn.Dropout(0.0), pads[1], last)
+
+    def depthwise(w: int, k: int) -> nn.Module:
+        middle = [nn.ReflectionPad2d(k // 2), convs(w, w, k, w), nn.Dropout(0.0)]
+        return nn.Sequential(convs(d2, w, 1), *middle, nn.Conv2d(w, d2, 1, bias=bias))
+
+    class Block(nn.Module):
+        def __init__(self, widths: list[int]) -> None:
+            super().__init__()
+            kernels = (1, 3, 5)
+            halves = zip(widths[:3], kernels, strict=True), zip(widths[3:], kernels, strict=True)
+            self.res_ops = nn.ModuleList(dense(w, k) for w, k in halves[0] if w)
+            self.dw_ops = nn.ModuleList(depthwise(w, k) for w, k in halves[1] if w)
+            if any(widths):
+                self.pw_bn = N(d2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            found = [op(x) for op in [*self.res_ops, *self.dw_ops]]
+            return x + self.pw_bn(sum(found)) if found else x
+
+    def down(a: int, b: int) -> list[nn.Module]:
+        return [nn.Conv2d(a, b, 3, 2, 1, bias=bias), N(b), nn.ReLU(True)]
+
+    def up(a: int, b: int) -> list[nn.Module]:
+        return [nn.ConvTranspose2d(a, b, 3, 2, 1, 1, bias=bias), N(b), nn.ReLU(True)]
+
+    class Generator(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            first = [nn.ReflectionPad2d(3), nn.Conv2d(3, stem, 7, bias=bias), N(stem)]
+            self.down_sampling = nn.Sequential(
+                *first, nn.ReLU(True), *down(stem, d1), *down(d1, d2)
+            )
+            self.features = nn.Sequential(*map(Block, branches))
+            last = [nn.ReflectionPad2d(3), nn.Conv2d(u2, 3, 7), nn.Tanh()]
+            self.up_sampling = nn.Sequential(*up(d2, u1), *up(u1, u2), *last)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.up_sampling(self.features(self.down_sampling(x)))
+
+    return Generator()
+
+
 def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
     """Weights and statistics large enough that every layer shows in the output."""
     generator = torch.Generator().manual_seed(seed)
@@ -147,6 +207,8 @@ def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
 PRUNED9 = [4, 7, 10, 3, 5, 6, 8, 2, 4, 9, 7, 5, 6, 3]
 WIDE9, WIDE6 = [4, 8, *[16] * 10, 8, 4], [4, 8, *[16] * 7, 8, 4]
 DOWN8, DOWN7 = [3, 6, 12, *[24] * 5], [3, 6, 12, *[24] * 4]
+# a branch gone here and there, and one block without any
+CAT_BRANCHES = [[1, 0, 3, 2, 2, 0], [0] * 6, [0, 2, 0, 0, 0, 1], *[[1, 2, 1, 0, 1, 2]] * 6]
 
 LAYOUTS = {
     "CycleGAN": (resnet(WIDE9, slot=False), "resnet9", {"width": 4}),
@@ -217,6 +279,15 @@ LAYOUTS = {
     "GCC pruned without three blocks, 6": (
         resnet([4, 7, 10, 3, 5, 6, 8, 2, 4, 6, 3], slot=True, mobile=True, norm="batch"),
         "mobile-resnet6", {},
+    ),
+    "CAT": (inception([3, 6, 12, 6, 3], [[2] * 6] * 9), "inception-resnet9", {"width": 3}),
+    "CAT batch": (
+        inception([3, 6, 12, 6, 3], [[2] * 6] * 9, norm="batch"),
+        "inception-resnet9", {"norm": "batch"},
+    ),
+    "CAT pruned": (
+        inception([4, 7, 10, 6, 3], CAT_BRANCHES),
+        "inception-resnet9", {"channels": [4, 7, 10, 6, 3], "branches": CAT_BRANCHES},
     ),
     "PatchGAN": (patch(4), "patchgan", {"width": 4, "layers": 3, "norm": "instance"}),
     "PatchGAN before 0.4": (patch(4, norm="old-instance"), "patchgan", {"norm": "instance"}),

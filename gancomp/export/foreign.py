@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gancomp.errors import CheckpointError, ConfigError, MissingPartError
-from gancomp.export import biggan, stylegan2
+from gancomp.export import biggan, cat, stylegan2
 from gancomp.export.containers import read_safetensors, read_torch, shortened, sniff
 from gancomp.export.native import describe
 from gancomp.export.parts import State, pick
@@ -127,6 +127,14 @@ def recognize_patchgan(state: State) -> Recognized | None:
     return None
 
 
+def recognize_inception(state: State) -> Recognized | None:
+    """A generator of CAT."""
+    if not cat.is_inception(state):
+        return None
+    arch, settings, named = cat.inception_settings(state)
+    return Recognized(arch, settings, cat.LAYOUT, named)
+
+
 def recognize_biggan(state: State) -> Recognized | None:
     """A generator or discriminator of BigGAN-PyTorch."""
     found = biggan.biggan_settings(state)
@@ -233,8 +241,8 @@ def _norm(state: State, *, conv: str, norm: str) -> str:
     has_weight, has_bias = f"{norm}.weight" in state, f"{conv}.bias" in state
     if has_weight and (has_bias or f"{norm}.running_mean" not in state):
         raise CheckpointError(
-            f"normalizes by InstanceNorm with weights ({norm}.weight), as CAT does, "
-            "which gancomp does not open"
+            f"normalizes by InstanceNorm with weights ({norm}.weight), as CAT's discriminators "
+            "do, which gancomp does not open"
         )
     if not has_weight and not has_bias:
         raise CheckpointError(

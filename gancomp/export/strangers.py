@@ -14,8 +14,8 @@ CONVERT = (
 )
 BARE = "save the bare weights, torch.save(network.state_dict(), FILE), and open those"
 LAYOUTS = (
-    "ResNet, mobile ResNet and U-Net generators and PatchGAN discriminators of CycleGAN, pix2pix "
-    "and their compressors, StyleGAN2 as stylegan2-pytorch has it and BigGAN as BigGAN-PyTorch "
+    "ResNet, mobile ResNet, inception and U-Net generators and PatchGAN discriminators of CycleGAN, "
+    "pix2pix and their compressors, StyleGAN2 as stylegan2-pytorch has it and BigGAN as BigGAN-PyTorch "
     "has it"
 )
 OPENED = f"gancomp opens {LAYOUTS}"
@@ -42,8 +42,8 @@ STRANGERS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("Conv2d_1a_3x3.conv.weight",), "Inception network", "eval-fid finds it in torch hub's cache"),
 )
 BEGINNINGS = {  # layouts of compressors that their first keys give away
-    "down_sampling.": "CAT's generator of inception-residual blocks (down_sampling.*)",
-    "features.": "CAT's generator of inception-residual blocks (features.*)",
+    "down_sampling.": "part of CAT's generator of inception-residual blocks (down_sampling.*)",
+    "features.": "part of CAT's generator of inception-residual blocks (features.*)",
     "block1s.": "OMGD's discriminator for two teachers (block1s.*)",
     "0.weight": "OMGD's channel adaptor or another bare layer (0.weight)",
 }

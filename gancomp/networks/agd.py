@@ -82,7 +82,7 @@ class AgdGenerator(SequentialNetwork):
     """7x7 stem, two strided convolutions, nine cells, two transposed convolutions, 7x7 head.
 
     Unlike `resnet9` it pads with zeros and has no biases. Taps by default: before the cells and
-    after each third of them. Maps images `(N, 3, H, W)` in [-1, 1] to the same shape and range.
+    after each third of them. Maps images `(N, in, H, W)` in [-1, 1] to `(N, out, H, W)` in [-1, 1].
 
     Source: AGD, figure 2; the cells' operations and widths were searched, and are given here.
     """
@@ -91,11 +91,12 @@ class AgdGenerator(SequentialNetwork):
 
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__("agd", settings)
-        widths, cells = settings["channels"], settings["operations"]
+        cells = settings["operations"]
+        widths = settings.get("channels") or uniform_widths(settings["width"])
         stem, down1, down2, *inner, up1, up2 = widths
         self.width = stem
         layers: list[nn.Module] = [
-            *_normed(nn.Conv2d(3, stem, 7, padding=3, bias=False)),
+            *_normed(nn.Conv2d(settings["in_channels"], stem, 7, padding=3, bias=False)),
             *_normed(nn.Conv2d(stem, down1, 3, 2, padding=1, bias=False)),
             *_normed(nn.Conv2d(down1, down2, 3, 2, padding=1, bias=False)),
         ]
@@ -106,7 +107,8 @@ class AgdGenerator(SequentialNetwork):
         for source, target in ((channels, up1), (up1, up2)):
             conv = nn.ConvTranspose2d(source, target, 3, 2, 1, output_padding=1, bias=False)
             layers += _normed(conv)
-        layers += [nn.ZeroPad2d(3), ImageConv2d(up2, 3, 7, bias=False), nn.Tanh()]
+        head = ImageConv2d(up2, settings["out_channels"], 7, bias=False)
+        layers += [nn.ZeroPad2d(3), head, nn.Tanh()]
         self.model = nn.Sequential(*layers)
         ends = range(0, NUM_CELLS + 1, NUM_CELLS // 3)
         self.default_taps = tuple(f"model.{FIRST_CELL - 1 + end}" for end in ends)
@@ -126,17 +128,26 @@ def divisible_width(channels: int, times: float) -> int:
     return width + 8 if width < 0.9 * wanted else width
 
 
+def uniform_widths(width: int) -> list[int]:
+    """Stem, down1, down2, nine cells, up1 and up2 with `width` / 64 of the full widths."""
+    return [divisible_width(full, width / FULL_WIDTHS[0]) for full in FULL_WIDTHS]
+
+
 def agd_generator(
-    operations: Sequence[str] = ("residual",) * NUM_CELLS,
+    width: int = 64,
     *,
-    width_times: float = 1.0,
+    in_channels: int = 3,
+    out_channels: int = 3,
+    operations: Sequence[str] = ("residual",) * NUM_CELLS,
     channels: Sequence[int] | None = None,
 ) -> AgdGenerator:
     """A generator out of AGD's search space.
 
     Args:
+        width: ngf; the layers have 1, 2 and 4 times it, each as a multiple of 8.
+        in_channels: channels of the input image.
+        out_channels: channels of the output image.
         operations: of the nine cells, each out of `OPERATIONS`.
-        width_times: share of the full widths 64, 128, 256, as multiples of 8.
         channels: explicit widths instead: stem, down1, down2, nine cells, up1, up2.
 
     Raises:
@@ -146,13 +157,22 @@ def agd_generator(
         raise ConfigError(
             f"operations {list(operations)}: need {NUM_CELLS}, each out of {', '.join(OPERATIONS)}"
         )
-    widths = channels or [divisible_width(full, width_times) for full in FULL_WIDTHS]
-    for width in widths:
-        check_count("channels", width)
-    if len(widths) != len(FULL_WIDTHS):
-        raise ConfigError(
-            f"channels: {len(widths)} widths given, {len(FULL_WIDTHS)} needed: stem, down1, down2, "
-            "nine cells, up1, up2"
-        )
-    settings = {"operations": list(operations), "channels": list(widths)}
+    check_count("--width", width)
+    check_count("--in-channels", in_channels)
+    check_count("out_channels", out_channels)
+    settings: dict[str, Any] = {
+        "width": width,
+        "in_channels": in_channels,
+        "out_channels": out_channels,
+        "operations": list(operations),
+    }
+    if channels is not None and list(channels) != uniform_widths(width):
+        for count in channels:
+            check_count("channels", count)
+        if len(channels) != len(FULL_WIDTHS):
+            raise ConfigError(
+                f"channels: {len(channels)} widths given, {len(FULL_WIDTHS)} needed: stem, down1, "
+                "down2, nine cells, up1, up2"
+            )
+        settings |= {"width": channels[0], "channels": list(channels)}
     return construct(lambda: AgdGenerator(settings))

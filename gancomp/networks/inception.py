@@ -119,12 +119,13 @@ class InceptionGenerator(TappedNetwork):
     ) -> None:
         uniform = [settings.width * times for times in (1, 2, 4, 2, 1)]
         chosen = settings.as_dict(uniform)
-        if branches is not None:
-            chosen["branches"] = [list(widths) for widths in branches]
-        super().__init__("inception-resnet9", chosen)
         stem, down1, down2, up1, up2 = settings.explicit_channels(
             uniform, "stem, down1, down2, up1, up2"
         )
+        as_wide = [[down2 // REDUCTION] * NUM_BRANCHES] * NUM_BLOCKS
+        if branches is not None and (given := [list(widths) for widths in branches]) != as_wide:
+            chosen["branches"] = given
+        super().__init__("inception-resnet9", chosen)
         norm = settings.norm
         self.width = stem
         bias = norm == "instance"

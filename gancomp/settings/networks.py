@@ -14,8 +14,10 @@ from gancomp.settings.rules import SR, TRANSLATION, no_discriminator_trained, ob
 class NetworkSettings:
     """What the registry needs to build one network, None where its own default holds.
 
-    `layers` and `crop` are discriminators'. The last six are those of synthesis: StyleGAN2 has
-    `style_channels`, `mapping_layers` and `const_channels`, BigGAN `num_classes` and `attention`.
+    `layers`, `crop` and `threshold` (over which a gate is open) are discriminators'. `branches`
+    are the widths in each of CAT's blocks, `operations` the kinds of AGD's cells. The last six are
+    those of synthesis: StyleGAN2 has `style_channels`, `mapping_layers` and `const_channels`,
+    BigGAN `num_classes` and `attention`.
     """
 
     arch: str = setting(dataclasses.MISSING)
@@ -28,7 +30,10 @@ class NetworkSettings:
     blocks: int | None = setting(None, least=1, most=1024)
     scale: int | None = setting(None, least=1, most=16)
     crop: int | None = setting(None, least=8, most=4096)
+    threshold: float | None = setting(None, least=0.0, most=0.999)
     channels: tuple[int, ...] | None = setting(None)
+    branches: tuple[tuple[int, ...], ...] | None = setting(None)
+    operations: tuple[str, ...] | None = setting(None)
     resolution: int | None = setting(None, least=16, most=1024)
     num_classes: int | None = setting(None, least=1, most=100_000)
     attention: tuple[int, ...] | None = setting(None)

@@ -76,7 +76,7 @@ def test_default_taps_hold_what_a_hook_on_the_published_network_sees(
 
 
 def test_the_second_implementation_has_the_published_numbers_of_tensors() -> None:
-    assert len(LAYOUTS) == 29
+    assert len(LAYOUTS) == 32
     for name, count in KEYS.items():
         assert len(LAYOUTS[name][0].state_dict()) == count
     assert "model.10.conv_block.5.weight" in LAYOUTS["CycleGAN"][0].state_dict()
@@ -187,12 +187,24 @@ def without(name: str, key: str) -> OrderedDict[str, Tensor]:
     return state
 
 
+def cat_with_kernel(size: int) -> OrderedDict[str, Tensor]:
+    """With an odd kernel in one branch; with 0, without a convolution at the end."""
+    state = small("CAT pruned")
+    if size:
+        state["features.2.res_ops.0.1.0.weight"] = torch.ones(2, 10, size, size)
+    else:
+        del state["up_sampling.3.weight"]
+    return state
+
+
 REFUSALS = [
     (lambda: affine("CycleGAN"), "InstanceNorm with weights"),
     (lambda: affine("PatchGAN"), "InstanceNorm with weights"),
     (lambda: affine("U-Net instance"), "InstanceNorm with weights"),
-    (lambda: {"down_sampling.1.weight": torch.ones(1)}, "CAT's generator"),
-    (lambda: {"features.0.res_ops.0.1.weight": torch.ones(1)}, "CAT's generator"),
+    (lambda: {"down_sampling.1.weight": torch.ones(1)}, "part of CAT's generator"),
+    (lambda: {"features.0.res_ops.0.1.weight": torch.ones(1)}, "part of CAT's generator"),
+    (lambda: cat_with_kernel(7), r"a branch features.2.res_ops.0 of kernel 7"),
+    (lambda: cat_with_kernel(0), r"no convolution up_sampling.3"),
     (lambda: {"block1s.0.block.0.weight": torch.ones(1)}, "OMGD's discriminator for two teachers"),
     (lambda: {"0.weight": torch.ones(3, 3, 1, 1), "1.weight": torch.ones(3)}, "OMGD's .*adaptor"),
     (lambda: {"conv1.weight": torch.ones(1)}, "no layout that gancomp knows.*conv1.weight"),

@@ -30,7 +30,8 @@ def test_costs_equal_those_of_the_released_networks_exactly(operation: str, shar
     name = f"agd/derived net, every cell {operation}, every width {share}"
     entry = golden(name)["value"]
     with torch.device("meta"):
-        cost = measure_cost(agd_generator([operation] * 9, width_times=SHARES[share]))
+        channels = [divisible_width(full, SHARES[share]) for full in FULL_WIDTHS]
+        cost = measure_cost(agd_generator(operations=[operation] * 9, channels=channels))
     found = (cost.params, cost.macs, cost.macs_torchprofile)
     assert found == (entry["params"], entry["B"], entry["A"])
 
@@ -44,7 +45,7 @@ def test_widths_are_the_released_multiples_of_eight() -> None:
 def test_mixed_cells_make_an_image_and_taps_have_the_declared_channels() -> None:
     operations = [*OPERATIONS, *OPERATIONS, "skip"]
     channels = [2, 3, 4, 4, 5, 6, 7, 7, 8, 8, 4, 6, 3, 2]
-    network = agd_generator(operations, channels=channels)
+    network = agd_generator(operations=operations, channels=channels)
     images = torch.rand(2, 3, 16, 20, generator=torch.Generator().manual_seed(0)) * 2 - 1
     output, maps = network.forward_with_taps(images, network.default_taps)
     assert output.shape == images.shape
