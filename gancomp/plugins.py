@@ -76,8 +76,9 @@ def _without_files(typed: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _installed() -> Iterator[tuple[str, EntryPoint]]:
+    found = entry_points()  # once: each call reads the files of every installed distribution
     for table in TABLES:
-        for point in entry_points(group=f"gancomp.{table}"):
+        for point in found.select(group=f"gancomp.{table}"):
             yield table, point
 
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
+from loops import loop_of
 from torch import Tensor, nn
 
 from gancomp.config import read
-from gancomp.engine.fit import Loop, run_step
+from gancomp.engine.fit import run_step
 from gancomp.engine.phases import optimizers
-from gancomp.engine.run import RunFolder
 from gancomp.methods.base import Components
 from gancomp.registry import METHODS, resolve
 from gancomp.settings import (
     AdversarialSettings,
     NetworkSettings,
     OptimizerSettings,
-    RunSettings,
-    ScheduleSettings,
 )
 from gancomp.tasks.base import new_network
 from gancomp.tasks.synthesis import SynthesisTask
@@ -84,25 +81,10 @@ def tiny_batch(arch: str = "stylegan2", seed: int = 1, count: int = BATCH) -> di
     return batch
 
 
-def tiny_loop(method: Any) -> Loop:
-    return Loop(
-        method=method,
-        run=RunFolder(Path("unused")),
-        settings=RunSettings(),
-        schedule=ScheduleSettings(),
-        device=torch.device("cpu"),
-        steps_per_epoch=10,
-        batches=lambda step: iter(()),
-        periodic=[],
-        saved=lambda step: None,
-        view=None,  # type: ignore[arg-type]  # nothing is shown
-    )
-
-
 def take_steps(
     method: Any, count: int, arch: str = "stylegan2", *, size: int = BATCH
 ) -> list[dict[str, Tensor]]:
-    loop = tiny_loop(method)
+    loop = loop_of(method)
     return [run_step(loop, index, tiny_batch(arch, index, size)) for index in range(count)]
 
 

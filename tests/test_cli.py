@@ -89,7 +89,7 @@ def test_no_help_imports_torch_or_costs_more_than_half_a_second() -> None:
     )
     report = json.loads(done.stderr)
     assert report["heavy"] == []
-    assert len(report["cpu_s"]) == len(COMMANDS) == 14
+    assert len(report["cpu_s"]) == len(COMMANDS)
     # start of Python and all imports, then the most expensive help on top
     once = cpu_seconds() - before - sum(report["cpu_s"].values()) + max(report["cpu_s"].values())
     assert once < 0.5

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from builders import random_batch, small_method, small_task
+from loops import loop_of
 
-from gancomp.engine.fit import Loop, load_networks, run_step
-from gancomp.engine.run import RunFolder
-from gancomp.methods.base import Method
-from gancomp.settings import RunSettings, ScheduleSettings
+from gancomp.engine.fit import load_networks, run_step
 
 pytestmark = [
     pytest.mark.gpu,
@@ -24,25 +21,10 @@ def first_losses(
     device: str, task: str, precision: str = "fp32", steps: int = 1
 ) -> dict[str, float]:
     method = small_method("dcd", small_task(task)).to(device)
-    loop = loop_of(method, device, precision)
+    loop = loop_of(method, device, precision=precision)
     for index in range(steps):
         losses = run_step(loop, index, random_batch(seed=index))
     return {name: term.item() for name, term in losses.items()}
-
-
-def loop_of(method: Method, device: str, precision: str = "fp32") -> Loop:
-    return Loop(
-        method=method,
-        run=RunFolder(Path("unused")),
-        settings=RunSettings(precision=precision),
-        schedule=ScheduleSettings(),
-        device=torch.device(device),
-        steps_per_epoch=10,
-        batches=lambda step: iter(()),
-        periodic=[],
-        saved=lambda step: None,
-        view=None,
-    )
 
 
 @pytest.mark.parametrize("task", ["unpaired", "paired"])

@@ -355,7 +355,7 @@ def test_second_process_says_that_it_waits_and_then_finds_the_folder(
 
 
 def test_every_known_dataset_can_be_verified_and_is_found_by_all_its_names() -> None:
-    assert len(KNOWN_DATASETS) == 3
+    assert KNOWN_DATASETS
     for dataset in KNOWN_DATASETS:
         assert dataset.urls
         assert len(dataset.sha256 or "") == 64 or len(dataset.md5 or "") == 32

@@ -76,7 +76,6 @@ def test_default_taps_hold_what_a_hook_on_the_published_network_sees(
 
 
 def test_the_second_implementation_has_the_published_numbers_of_tensors() -> None:
-    assert len(LAYOUTS) == 32
     for name, count in KEYS.items():
         assert len(LAYOUTS[name][0].state_dict()) == count
     assert "model.10.conv_block.5.weight" in LAYOUTS["CycleGAN"][0].state_dict()

@@ -155,8 +155,7 @@ def test_what_is_forged_is_refused_in_one_line_and_no_memory_is_taken(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KB
 
 
-def test_all_forgeries_were_collected_and_the_forger_can_write_good_files(tmp_path: Path) -> None:
-    assert len(FORGED) == 38
+def test_the_forger_can_write_good_files(tmp_path: Path) -> None:
     good = {"w": tensor((2, 3), (3, 1)), "n": array((1,), float64, b"\0" * 8)}
     content = read_torch(archive(tmp_path / "net.pth", good))
     assert content["w"].shape == (2, 3)

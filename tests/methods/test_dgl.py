@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from loops import loop_of
 from synthesis_builders import (
     BATCH,
     SIZES,
@@ -13,7 +14,6 @@ from synthesis_builders import (
     take_steps,
     tiny_batch,
     tiny_generator,
-    tiny_loop,
     tiny_method,
     tiny_task,
     whole_state,
@@ -124,7 +124,7 @@ def test_the_teacher_speaks_in_the_generators_turn_only(monkeypatch: pytest.Monk
     monkeypatch.setattr(
         method, "losses", lambda phase, step: turn.append(phase) or losses(phase, step)
     )
-    run_step(tiny_loop(method), 0, tiny_batch())
+    run_step(loop_of(method), 0, tiny_batch())
     assert turn == ["student", "path", "discriminator", "r1"]
     assert asked == ["student"]
 
@@ -166,7 +166,7 @@ def test_a_learning_discriminators_gradients_are_those_of_its_own_loss_alone() -
 
 
 def step_losses(method: Any, index: int) -> None:
-    run_step(tiny_loop(method), index, tiny_batch(seed=index))
+    run_step(loop_of(method), index, tiny_batch(seed=index))
 
 
 def test_a_learning_discriminator_does_what_the_students_would_in_its_place() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,14 +17,13 @@ from builders import (
     small_task,
     snapshot,
 )
+from loops import loop_of
 from torch import Tensor, nn
 
-from gancomp.engine.fit import Loop, run_step
+from gancomp.engine.fit import run_step
 from gancomp.engine.phases import Step
-from gancomp.engine.run import RunFolder
 from gancomp.errors import ConfigError
 from gancomp.methods.srgan import lower_rate_after
-from gancomp.settings import RunSettings, ScheduleSettings
 
 TAP, SCALE = "relu1_2", 12.75
 TECHNIQUES = ("gan2g", "gan2g-al", "g2g-al", "gan2gan", "no-kd")
@@ -77,6 +76,10 @@ def gradients(loss: Tensor, module: nn.Module) -> list[Tensor]:
 
 def total(losses: dict[str, Tensor]) -> Tensor:
     return torch.stack(list(losses.values())).sum()
+
+
+# its rates must not fall while it is looked at
+endless = partial(loop_of, epochs=1000, decay_epochs=0)
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
@@ -157,25 +160,10 @@ def test_no_gradient_reaches_the_teacher_or_the_features() -> None:
         assert all(item.grad is None for item in frozen.parameters())
 
 
-def loop_of(method: Any) -> Loop:
-    return Loop(
-        method=method,
-        run=RunFolder(Path("unused")),
-        settings=RunSettings(),
-        schedule=ScheduleSettings(epochs=1000, decay_epochs=0),
-        device=torch.device("cpu"),
-        steps_per_epoch=10,
-        batches=lambda step: iter(()),
-        periodic=[],
-        saved=lambda step: None,
-        view=None,
-    )
-
-
 @pytest.mark.parametrize("name", ["gan2g", "gan2g-al", "g2g-al", "gan2gan"])
 def test_teacher_and_its_statistics_are_the_same_bits_after_steps(name: str) -> None:
     method = small_method(name)
-    loop, before = loop_of(method), snapshot({"teacher": method.task.generator})
+    loop, before = endless(method), snapshot({"teacher": method.task.generator})
     assert any(key.endswith("running_mean") for key in before)
     for index in range(4):
         loop.method.train()
@@ -188,7 +176,7 @@ def test_student_and_discriminators_see_each_other_as_they_were_before_the_step(
     method, batch = small_method("gan2gan"), batch_for(SUPER_RESOLUTION)
     method.train()
     twin = copy.deepcopy(method)
-    logged = run_step(loop_of(method), 0, batch)
+    logged = run_step(endless(method), 0, batch)
     for phase in twin.phases():
         for name, term in twin.losses(phase.name, Step(0, batch)).items():
             assert torch.equal(logged[f"{phase.name}/{name}"], term), name
@@ -196,7 +184,7 @@ def test_student_and_discriminators_see_each_other_as_they_were_before_the_step(
 
 def test_sequential_learning_begins_the_adversary_at_its_step() -> None:
     method = small_method("gan2gan", al_start_step=2)
-    loop = loop_of(method)
+    loop = endless(method)
     for index in range(4):
         before = snapshot(dict(method.judges.items()))
         logged = run_step(loop, index, batch_for(SUPER_RESOLUTION, index))
@@ -215,14 +203,14 @@ def test_a_weight_of_zero_leaves_the_term_out() -> None:
 
 def test_the_rate_falls_to_a_tenth_and_a_restored_optimizer_knows() -> None:
     method = small_method("gan2g", rate_drop_step=2)
-    loop, (phase,), seen = loop_of(method), method.phases(), []
+    loop, (phase,), seen = endless(method), method.phases(), []
     for index in range(4):
         run_step(loop, index, batch_for(SUPER_RESOLUTION))
         seen.append(phase.optimizer.param_groups[0]["lr"])
     assert seen == pytest.approx([2e-4, 2e-4, 2e-5, 2e-5])
     fresh = small_method("gan2g", rate_drop_step=2)
     fresh.phases()[0].optimizer.load_state_dict(phase.optimizer.state_dict())
-    run_step(loop_of(fresh), 4, batch_for(SUPER_RESOLUTION))
+    run_step(endless(fresh), 4, batch_for(SUPER_RESOLUTION))
     assert fresh.phases()[0].optimizer.param_groups[0]["lr"] == pytest.approx(2e-5)
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from loops import loop_of
 from synthesis_builders import (
     ADAM,
     BATCH,
     state_of,
     take_steps,
     tiny_batch,
-    tiny_loop,
     tiny_method,
     whole_state,
 )
@@ -158,7 +158,7 @@ def gradients(module: nn.Module) -> list[str]:
 @pytest.mark.parametrize("phase", ["teacher", "path", "discriminator", "r1"])
 def test_a_phase_leaves_gradients_in_its_own_network_alone(phase: str) -> None:
     method = tiny_method("gan")
-    run_step(tiny_loop(with_phase(method, phase)), 0, tiny_batch())
+    run_step(loop_of(with_phase(method, phase)), 0, tiny_batch())
     own, other = method.pair.generator, method.pair.discriminator
     if phase in ("discriminator", "r1"):
         own, other = other, own
@@ -176,7 +176,7 @@ def with_phase(method: Any, name: str) -> Any:
 
 def test_a_batch_in_parts_has_the_gradients_of_the_mean_of_the_parts() -> None:
     whole = tiny_method("gan", accumulation=2)
-    loop = tiny_loop(with_phase(whole, "discriminator"))
+    loop = loop_of(with_phase(whole, "discriminator"))
     logged = run_step(loop, 0, tiny_batch(count=8))
     pair = tiny_method("gan").pair
     total: dict[str, Tensor] = {}
@@ -230,7 +230,7 @@ def test_until_its_start_the_average_is_a_copy_with_buffers() -> None:
         method.pair.average.network.state_dict(),
     )
     assert all(torch.equal(average[key], value) for key, value in generator.items())
-    run_step(tiny_loop(method), 2, tiny_batch("biggan", 2))
+    run_step(loop_of(method), 2, tiny_batch("biggan", 2))
     generator = method.pair.generator.state_dict()
     differing = {
         key.rsplit(".", 1)[-1] for key in average if not torch.equal(average[key], generator[key])
@@ -252,7 +252,7 @@ def test_the_mean_style_follows_the_styles_of_the_fakes() -> None:
     assert pair.average.network.latent_avg is None
     means = []
     for index in range(2):
-        run_step(tiny_loop(method), index, tiny_batch(seed=index))
+        run_step(loop_of(method), index, tiny_batch(seed=index))
         with torch.no_grad():
             styles = pair.generator.styles(Latents(latents_of(method, "discriminator", index).z))
         means.append(styles[:, 0].mean(0))
@@ -277,7 +277,7 @@ def test_three_steps_and_three_more_from_the_state_equal_six_straight_ones(arch:
     for name, optimizer in optimizers(second.phases()).items():
         optimizer.load_state_dict(saved[name].state_dict())
     for index in range(3, 6):
-        run_step(tiny_loop(second), index, tiny_batch(arch, index))
+        run_step(loop_of(second), index, tiny_batch(arch, index))
     assert_equal(whole_state(second), whole_state(straight))
 
 
@@ -340,7 +340,7 @@ def test_turns_equal_a_literal_loop_over_the_releases_step(arch: str, order: str
     options = {"r1_gamma": 0.0, "path_weight": 0.0, "turn_order": order}
     method, twin = (tiny_method("gan", arch, d_steps=2, **options) for _ in range(2))
     batch = tiny_batch(arch, count=2 * BATCH)
-    run_step(tiny_loop(method), 0, batch)
+    run_step(loop_of(method), 0, batch)
     pair: AdversarialPair = twin.pair
     opt_g, opt_d = (optimizers(twin.phases())[name] for name in ("teacher", "discriminator"))
 

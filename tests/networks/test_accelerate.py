@@ -75,9 +75,8 @@ def sizes_of(arch: str) -> list[tuple[int, int]]:
 
 
 def test_the_cases_cover_both_kinds_of_generator_and_of_norm() -> None:
-    assert len(NETWORKS) == 9
     assert {arch.partition("net")[0] for arch, _ in NETWORKS} == {"mobile-res", "res", "u"}
-    assert sum(settings.get("norm") == "batch" for _, settings in NETWORKS) == 2
+    assert any(settings.get("norm") == "batch" for _, settings in NETWORKS)
 
 
 @pytest.mark.parametrize(("arch", "settings"), NETWORKS)
