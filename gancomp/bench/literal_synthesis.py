@@ -54,7 +54,7 @@ class LiteralGenerator(nn.Module):
     def styles(self, latents: Latents) -> Tensor:
         """`(N, L, S)`: layers from the crossover on follow the second z."""
         layers = [self.map(latents.z)] * self.network.num_styles
-        if latents.mixed is not None and latents.crossover is not None:
+        if latents.mixed is not None and isinstance(latents.crossover, int):
             rest = self.network.num_styles - latents.crossover
             layers = layers[: latents.crossover] + [self.map(latents.mixed)] * rest
         return torch.stack(layers, 1)

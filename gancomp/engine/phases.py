@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,9 +19,22 @@ class Progress:
     num_epochs: int
 
 
+Draw = Callable[[int], dict[str, Tensor]]  # what follows from a step's index alone, by name
+
+
 def always(progress: Progress) -> bool:
     """The phase takes part in every step."""
     return True
+
+
+def unchanged(progress: Progress) -> float:
+    """The phase's rate is the schedule's."""
+    return 1.0
+
+
+def same(index: int) -> Hashable:
+    """The phase does the same in every step."""
+    return None
 
 
 @dataclass
@@ -37,6 +50,9 @@ class Phase:
         every: takes part in each `every`-th step (16 for lazy R1).
         active: further condition, such as the blocks of a schedule.
         after: called with the step's index, from 0, once the optimizer has stepped.
+        slowed: factor on the schedule's rate, such as 0.1 from some step on.
+        variant: of a step's index; where it differs, the phase runs other operations: a replayed
+            step is one of the same variants (`engine.graphs`).
     """
 
     name: str
@@ -46,6 +62,8 @@ class Phase:
     every: int = 1
     active: Callable[[Progress], bool] = always
     after: Callable[[int], None] | None = None
+    slowed: Callable[[Progress], float] = unchanged
+    variant: Callable[[int], Hashable] = same
 
     def __post_init__(self) -> None:
         """Notes each group's own rate, which the schedule scales: phases may differ in theirs."""
@@ -84,6 +102,8 @@ class Step:
         minimize: takes a part of a phase's terms whose graph no other term needs, and may minimize
             it right away: the graph's memory is then free for the next part. Returns the terms to
             put among the phase's losses.
+        held: stands in for `drawn`, which computes values here and now: a step that is replayed has
+            them at fixed addresses, where each step's are put beforehand.
     """
 
     index: int
@@ -91,6 +111,17 @@ class Step:
     shared: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Tensor] = field(default_factory=dict)
     minimize: Callable[[dict[str, Tensor]], dict[str, Tensor]] = _later
+    held: Callable[[str, Draw], dict[str, Tensor]] | None = None
+
+    def drawn(self, name: str, compute: Draw) -> dict[str, Tensor]:
+        """What is random, or decided on the host, in this step: the values called `name`.
+
+        Args:
+            name: no other values of the step are called so.
+            compute: gives them, by the step's index. Called once a step, maybe before it begins:
+                nothing that the step computes may go into it. Shapes and devices never change.
+        """
+        return compute(self.index) if self.held is None else self.held(name, compute)
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
         """The value called `name`: computed by the first phase that asks, handed to the others."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,7 +26,7 @@ def take_step(
     device: torch.device,
     watch: FiniteWatch,
 ) -> dict[str, Tensor]:
-    """Runs the phases in turn; returns all their weighted terms, detached, and the notes.
+    """Takes the phases' turns; returns all their weighted terms, detached, and the notes.
 
     Args:
         method: phases and losses.
@@ -40,20 +40,53 @@ def take_step(
     Raises:
         TrainingError: from `watch`, if a term is not finite.
     """
+    phases = [phase for phase in method.phases() if phase.takes_part(progress)]
+    set_rates(phases, progress, rate)
+
+    def see(names: list[str], terms: list[Tensor]) -> None:
+        watch.see(step.index, names, torch.stack(terms))
+
+    return run_phases(method, phases, step, precision=precision, device=device, see=see)
+
+
+def set_rates(phases: list[Phase], progress: Progress, rate: float) -> None:
+    """Sets each phase's learning rate to its own times `rate`, the schedule's factor."""
+    for phase in phases:
+        for group in phase.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * rate * phase.slowed(progress)
+
+
+def run_phases(
+    method: Trainable,
+    phases: list[Phase],
+    step: Step,
+    *,
+    precision: str,
+    device: torch.device,
+    see: Callable[[list[str], list[Tensor]], None] | None = None,
+) -> dict[str, Tensor]:
+    """The work of a step on its device: what of it depends on the step's index is `step.drawn`.
+
+    Args:
+        method: phases and losses.
+        phases: those that take part, their rates set.
+        step: batch and all, on `device`.
+        precision: as `--precision`.
+        device: of networks and batch.
+        see: is shown every phase's terms, by name, before they are minimized.
+
+    Returns: weighted terms, detached, and the notes.
+    """
     logged: dict[str, Tensor] = {}
-    phases = method.phases()
     step.minimize = partial(_minimize, device=device)
     for phase in phases:
-        if not phase.takes_part(progress):
-            continue
-        for group in phase.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * rate
-        only_these_require_grad(phase, phases)
+        only_these_require_grad(phase, method.phases())
         phase.optimizer.zero_grad(set_to_none=True)
         with autocast(device, precision):
             losses = method.losses(phase.name, step)
-        terms = torch.stack([term.detach().float() for term in losses.values()])
-        watch.see(step.index, [f"{phase.name}/{name}" for name in losses], terms)
+        if see is not None:
+            names = [f"{phase.name}/{name}" for name in losses]
+            see(names, [term.detach().float() for term in losses.values()])
         losses = step.minimize(losses)
         phase.optimizer.step()
         if phase.after is not None:

@@ -17,14 +17,14 @@ steps in the time of n. Source: Karras et al. 2020 (StyleGAN2), appendix B; Broc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from gancomp.engine.phases import Phase, Step
+from gancomp.engine.phases import Phase, Step, same
 from gancomp.errors import ConfigError
 from gancomp.losses.gan import generator_loss
 from gancomp.losses.regularizers import path_length_penalty, path_lengths, r1_penalty
@@ -36,7 +36,7 @@ from gancomp.settings import OptimizerSettings
 from gancomp.tasks.synthesis import (
     Judged,
     Styled,
-    draw,
+    draw_in,
     fakes_of,
     judging,
     reals_of,
@@ -119,7 +119,7 @@ class AdversarialPair(nn.Module):
         rules, generator = self.rules, self.generator
         every = rules.path_every if rules.path_weight > 0 else None
         optimizer = lazy_adam(generator, self._optimizer, every)
-        phases = [Phase(self.role, generator, optimizer, after=after)]
+        phases = [Phase(self.role, generator, optimizer, after=after, variant=self._variant)]
         if every is not None:
             phases.append(Phase("path", generator, optimizer, every=every))
         return phases
@@ -137,6 +137,7 @@ class AdversarialPair(nn.Module):
             self.rules,
             self._optimizer,
             after=None if judge_first else self._follow,
+            variant=self._variant,
         )
         generators = self._generator_phases(self._follow if judge_first else None)
         return [*own, *judges, *generators] if judge_first else [*generators, *own, *judges]
@@ -193,12 +194,18 @@ class AdversarialPair(nn.Module):
         latents = self._draw(step, "path", part, count)
         styles = generator.styles(latents)
         images = generator.synthesize(styles, latents.noise)
-        source = source_of(self.generator, self.seed, "path noise", step.index, part)
-        noise = torch.randn(images.shape, generator=source, device=images.device)
+        noise = self._path_noise(step, part, images.shape)
         lengths = path_lengths(images, styles, noise)
         penalty, mean = path_length_penalty(lengths, self.standing.path_mean)
         self.standing.path_mean.copy_(mean)
         return {"length": rules.path_weight * rules.path_every * penalty}
+
+    def _path_noise(self, step: Step, part: int, shape: torch.Size) -> Tensor:
+        def compute(index: int) -> dict[str, Tensor]:
+            source = source_of(self.generator, self.seed, "path noise", index, part)
+            return {"noise": torch.randn(shape, generator=source, device=source.device)}
+
+        return step.drawn(f"path noise {part}", compute)["noise"]
 
     def judge_losses(self, step: Step, judge: SynthesisDiscriminator, turn: int = 0) -> Terms:
         """How far `judge` is from telling its turn's images from the generator's."""
@@ -245,15 +252,8 @@ class AdversarialPair(nn.Module):
 
     def _draw(self, step: Step, phase: str, part: int, count: int | None = None) -> Latents:
         count = self._part_size(step) if count is None else count
-        return draw(
-            self.generator,
-            count,
-            self.seed,
-            phase,
-            step.index,
-            part,
-            mixing=self.rules.style_mixing,
-        )
+        mixing = self.rules.style_mixing
+        return draw_in(step, self.generator, count, self.seed, phase, part, mixing=mixing)
 
     def _in_parts(self, step: Step, terms_of: Callable[[int], Terms]) -> Terms:
         """The mean of the terms of all parts of a batch; each part's graph goes at once."""
@@ -267,6 +267,10 @@ class AdversarialPair(nn.Module):
                 total[name] = total[name] + term if name in total else term
         return total
 
+    def _variant(self, index: int) -> Hashable:
+        """Whether the average only copies, as it does in the first steps."""
+        return index < self.standing.average_start
+
     def _follow(self, index: int) -> None:
         """Lets the average follow the generator, and the mean style the styles of the fakes."""
         rules, latents = self.rules, self._latents
@@ -279,7 +283,10 @@ class AdversarialPair(nn.Module):
         if isinstance(self.generator, Styled) and isinstance(average, Styled):
             with torch.no_grad():
                 mean, known = self.generator.map(latents.z).mean(0), average.latent_avg
-                average.latent_avg = mean if known is None else mean.lerp(known, STYLE_BETA)
+                if known is None:
+                    average.latent_avg = mean
+                else:  # in place: a replayed step knows no other
+                    known.copy_(mean.lerp(known, STYLE_BETA))
         self._latents = None
 
 
@@ -290,6 +297,7 @@ def judge_phases(
     *,
     names: tuple[str, str] = ("discriminator", "r1"),
     after: Callable[[int], None] | None = None,
+    variant: Callable[[int], Hashable] = same,
 ) -> list[Phase]:
     """A discriminator's turns in a step, each with its R1 unless there is none."""
     every = None if rules.r1_gamma == 0 else rules.r1_every
@@ -299,7 +307,8 @@ def judge_phases(
     for turn in range(rules.d_steps):
         first, lazy = (name if turn == 0 else f"{name}-{turn + 1}" for name in names)
         last = turn == rules.d_steps - 1
-        phases.append(Phase(first, judge, optimizer, after=after if last else None))
+        then = after if last else None
+        phases.append(Phase(first, judge, optimizer, after=then, variant=variant))
         if every is not None:
             phases.append(Phase(lazy, judge, optimizer, every=every))
     return phases

@@ -45,6 +45,9 @@ class Method(nn.Module, ABC):
         distils: whether the method needs a student.
         tasks: the kinds of data that it works on.
         has_features: whether any of its losses compares VGG's maps.
+        replayable: whether a step may be replayed as a CUDA graph: `losses` and what phases do
+            `after` run the same operations in every step of the same phases and variants, wait for
+            no value, and take what is random or depends on the step's index from `Step.drawn`.
     """
 
     name: ClassVar[str]
@@ -52,6 +55,7 @@ class Method(nn.Module, ABC):
     distils: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("unpaired", "paired")
     has_features: ClassVar[bool] = True
+    replayable: ClassVar[bool] = False
     Options: ClassVar[type]
 
     @staticmethod

@@ -38,6 +38,7 @@ class Dcd(Method):
     name = "dcd"
     paper = "Discriminator-Cooperated Feature Map Distillation for GAN Compression, CVPR 2023"
     Options = DcdOptions
+    replayable = True
 
     def __init__(self, components: Components, options: DcdOptions) -> None:
         super().__init__()

@@ -45,6 +45,7 @@ class SuperResolutionMethod(Method):
     """What training with a content loss needs, with or without a teacher."""
 
     tasks = ("super-resolution",)
+    replayable = True
     task: SuperResolutionTask
     perceptual: PerceptualFeatures | None
     options: ContentOptions
@@ -68,28 +69,16 @@ class SuperResolutionMethod(Method):
     ) -> Phase:
         """A phase whose rate falls at `rate_drop_step`, and which may begin later."""
 
+        drop_step = start_step + self.options.rate_drop_step  # counted from its own first step
+
         def has_begun(progress: Progress) -> bool:
             return progress.step >= start_step
 
-        optimizer = adam(module, rates)
-        lower_rate_after(optimizer, self.options.rate_drop_step)
-        return Phase(name, module, optimizer, active=has_begun if start_step else always)
+        def slowed(progress: Progress) -> float:
+            return 0.1 if progress.step >= drop_step else 1.0
 
-
-def lower_rate_after(optimizer: torch.optim.Optimizer, num_steps: int) -> None:
-    """From step `num_steps` (from 0) of its own on, `optimizer` works at a tenth of its rate.
-
-    The steps are counted by its state, which is part of a checkpoint: a resumed run goes on
-    exactly. The training loop sets the rate before every step and knows epochs only.
-    """
-
-    def lower(optimizer: torch.optim.Optimizer, *_: object) -> None:
-        taken = next((state["step"] for state in optimizer.state.values()), 0)
-        if taken >= num_steps:
-            for group in optimizer.param_groups:
-                group["lr"] *= 0.1
-
-    optimizer.register_step_pre_hook(lower)
+        active = has_begun if start_step else always
+        return Phase(name, module, adam(module, rates), active=active, slowed=slowed)
 
 
 def super_resolution_task(components: Components) -> SuperResolutionTask:

@@ -20,6 +20,7 @@ class SynthesisMethod(Method):
 
     tasks = ("synthesis",)
     has_features = False
+    replayable = True
     task: SynthesisTask
     pair: AdversarialPair
     _phases: list[Phase]

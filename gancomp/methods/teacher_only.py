@@ -17,6 +17,7 @@ class TeacherOnly(Method):
     paper = "CycleGAN (Zhu et al. 2017), pix2pix (Isola et al. 2017)"
     distils = False
     has_features = False
+    replayable = True
 
     Options = NoOptions  # the task's are `adversarial` settings
 

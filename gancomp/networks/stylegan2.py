@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -214,7 +215,8 @@ class StyleGAN2(SynthesisGenerator):
         styles = first[:, None].expand(-1, self.num_styles, -1)
         if latents.mixed is not None:
             layers = torch.arange(self.num_styles, device=first.device)
-            follows = (layers < (latents.crossover or 0))[None, :, None]
+            assert latents.crossover is not None
+            follows = (layers < latents.crossover)[None, :, None]
             styles = torch.where(follows, styles, self.map(latents.mixed)[:, None])
         if latents.truncation is None or latents.truncation == 1:
             return styles
@@ -277,22 +279,33 @@ class StyleGAN2(SynthesisGenerator):
         """
         if classes is not None:
             raise ConfigError(f"{self.arch} knows no classes; remove them")
+        drawn = replace(self.draw_mixed(count, generator, mixing), truncation=truncation)
+        if drawn.crossover is None:
+            return drawn
+        crossover = int(drawn.crossover)
+        if crossover == self.num_styles:
+            return replace(drawn, mixed=None, crossover=None)
+        return replace(drawn, crossover=crossover)
+
+    def draw_mixed(self, count: int, generator: torch.Generator, mixing: float) -> Latents:
+        """As `draw_latents`, but where styles may be mixed the crossover is a tensor.
+
+        It is `num_styles` with probability `1 - mixing`.
+        """
         device = generator.device
         z, mixed = torch.randn(
             2, count, self.latent_size, generator=generator, device=device
         ).unbind()
-        mixes = bool(torch.rand((), generator=generator, device=device) < mixing)
+        mixes = torch.rand((), generator=generator, device=device) < mixing
         layer = torch.randint(1, self.num_styles, (), generator=generator, device=device)
-        return Latents(
-            z,
-            mixed=mixed if mixes else None,
-            crossover=int(layer) if mixes else None,
-            noise=tuple(
-                torch.randn(shape, generator=generator, device=device)
-                for shape in self.noise_shapes(count)
-            ),
-            truncation=truncation,
+        noise = tuple(
+            torch.randn(shape, generator=generator, device=device)
+            for shape in self.noise_shapes(count)
         )
+        if mixing <= 0:
+            return Latents(z, noise=noise)
+        crossover = torch.where(mixes, layer, self.num_styles)
+        return Latents(z, mixed=mixed, crossover=crossover, noise=noise)
 
     def expect(self, names: Container[str]) -> None:
         """Makes room for an average style if it is among `names`, the keys of a state dict."""
@@ -313,7 +326,9 @@ class StyleGAN2(SynthesisGenerator):
             raise ValueError(f"{self.arch} knows no classes")
         if (latents.mixed is None) != (latents.crossover is None):
             raise ValueError("a second z and a crossover belong together")
-        if latents.crossover is not None and not 0 < latents.crossover < self.num_styles:
+        if not isinstance(latents.crossover, int):  # a tensor would have to be waited for
+            return
+        if not 0 < latents.crossover < self.num_styles:
             raise ValueError(
                 f"crossover {latents.crossover}: must be from 1 to {self.num_styles - 1}"
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -21,7 +21,8 @@ class Latents:
         z: `(N, latent_size)`, standard normal.
         classes: `(N,)` int64, or None for a network without classes.
         mixed: a second `z`; the layers from `crossover` on follow it (style mixing).
-        crossover: first layer, counted from 0, that follows `mixed`; None without mixing.
+        crossover: first layer, counted from 0, that follows `mixed`; None without mixing. As a
+            tensor `()` it may be the number of styles, which no layer is: nothing is mixed then.
         noise: what is added within the network, `(N, 1, h, w)` each; empty: its own constant noise,
             or none where the network knows no noise.
         truncation: StyleGAN2's psi; None: none.
@@ -30,7 +31,7 @@ class Latents:
     z: Tensor
     classes: Tensor | None = None
     mixed: Tensor | None = None
-    crossover: int | None = None
+    crossover: int | Tensor | None = None
     noise: tuple[Tensor, ...] = ()
     truncation: float | None = None
 
@@ -45,6 +46,26 @@ class Latents:
             if isinstance(value := getattr(self, item.name), Tensor)
         }
         return replace(self, **moved, noise=tuple(item.to(device) for item in self.noise))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of them by name, if nothing is given as a number."""
+        assert not isinstance(self.crossover, int)
+        assert self.truncation is None
+        named = {
+            item.name: value
+            for item in fields(self)
+            if isinstance(value := getattr(self, item.name), Tensor)
+        }
+        return named | {f"noise_{index}": value for index, value in enumerate(self.noise)}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> Latents:
+        """The latents whose `tensors` these are."""
+        noise = [name for name in tensors if name.startswith("noise_")]
+        named: dict[str, Any] = {
+            name: value for name, value in tensors.items() if name not in noise
+        }
+        return cls(**named, noise=tuple(tensors[name] for name in noise))
 
 
 @dataclass(frozen=True)
@@ -96,6 +117,10 @@ class SynthesisGenerator(TappedNetwork):
         Raises:
             ConfigError: for classes that the network does not have.
         """
+
+    def draw_mixed(self, count: int, generator: torch.Generator, mixing: float) -> Latents:
+        """As `draw_latents`, but whether styles are mixed is a tensor: no device is waited for."""
+        return self.draw_latents(count, generator)
 
     def example_input(self, shape: Sequence[int]) -> Latents:
         """Latents without meaning; `shape` is `(N, latent_size)`."""

@@ -171,7 +171,7 @@ class Task(nn.Module, ABC):
 
     def _shown(self, step: Step, pool: FakePool, fake: Tensor) -> Tensor:
         """What the discriminator is shown for `fake`: itself or older ones, without a graph."""
-        return pool.exchange(self.discriminator_input(step, fake.detach()), step.index)
+        return pool.show(self.discriminator_input(step, fake.detach()), step)
 
 
 def new_network(settings: NetworkSettings, seed: int, role: str) -> TappedNetwork:

@@ -139,7 +139,7 @@ class SynthesisTask(Task):
     def plain_fakes(self, step: Step, generator: SynthesisGenerator) -> Judged:
         """As many images as the batch has."""
         count = len(step.batch["image"])
-        return fakes_of(generator, draw(generator, count, self.seed, "plain", step.index))
+        return fakes_of(generator, draw_in(step, generator, count, self.seed, "plain"))
 
 
 def reals_of(step: Step, discriminator: SynthesisDiscriminator) -> Judged:
@@ -162,6 +162,27 @@ def draw(
     return generator.draw_latents(
         count, source_of(generator, seed, "latents", *keys), mixing=mixing
     )
+
+
+def draw_in(
+    step: Step,
+    generator: SynthesisGenerator,
+    count: int,
+    seed: int,
+    *keys: str | int,
+    mixing: float = 0.0,
+) -> Latents:
+    """The latents that `draw` gives for `keys` with the step's index put behind the first of them.
+
+    Whether styles are mixed is a tensor, see `SynthesisGenerator.draw_mixed`.
+    """
+    first, *others = keys
+
+    def compute(index: int) -> dict[str, Tensor]:
+        source = source_of(generator, seed, "latents", first, index, *others)
+        return generator.draw_mixed(count, source, mixing).tensors()
+
+    return Latents.of(step.drawn(" ".join(map(str, ("latents", *keys))), compute))
 
 
 def source_of(network: nn.Module, seed: int, *keys: str | int) -> torch.Generator:

@@ -135,7 +135,7 @@ class UnpairedTask(Task):
         losses = step.minimize(losses)
         kind, judge = self.settings.gan, self.backward_discriminator
         source = step.batch["source"]
-        fake = self.backward_pool.exchange(self._backward_fake(step).detach(), step.index)
+        fake = self.backward_pool.show(self._backward_fake(step).detach(), step)
         real_logits, fake_logits = in_one_pass(judge, judge, [source, fake])
         return losses | {
             "real_source": 0.5 * discriminator_real_loss(kind, real_logits),

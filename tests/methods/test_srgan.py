@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from gancomp.engine.fit import run_step
 from gancomp.engine.phases import Step
 from gancomp.errors import ConfigError
-from gancomp.methods.srgan import lower_rate_after
 
 TAP, SCALE = "relu1_2", 12.75
 TECHNIQUES = ("gan2g", "gan2g-al", "g2g-al", "gan2gan", "no-kd")
@@ -214,18 +213,15 @@ def test_the_rate_falls_to_a_tenth_and_a_restored_optimizer_knows() -> None:
     assert fresh.phases()[0].optimizer.param_groups[0]["lr"] == pytest.approx(2e-5)
 
 
-def test_the_lowered_rate_is_the_one_that_is_stepped_with() -> None:
-    weight = nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.Adam([weight], lr=1.0)
-    lower_rate_after(optimizer, 1)
-    moves = []
-    for _ in range(2):
-        optimizer.param_groups[0]["lr"] = 1.0  # as the loop does before every step
-        before = weight.item()
-        weight.grad = torch.ones(1)
-        optimizer.step()
-        moves.append(before - weight.item())
-    assert moves == pytest.approx([1.0, 0.1], rel=1e-4)
+def test_a_later_discriminator_counts_its_own_steps_until_its_rate_falls() -> None:
+    method = small_method("gan2gan", al_start_step=1, rate_drop_step=2)
+    loop, phases = loop_of(method), method.phases()
+    seen: list[list[float]] = []
+    for index in range(4):
+        run_step(loop, index, batch_for(SUPER_RESOLUTION, index))
+        seen.append([phase.optimizer.param_groups[0]["lr"] for phase in phases])
+    assert seen[2] == pytest.approx([2e-5, 2e-4, 2e-4])
+    assert seen[3] == pytest.approx([2e-5, 2e-5, 2e-5])
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
