@@ -14,6 +14,7 @@ from torch.optim import Adam, Optimizer
 
 from gancomp.engine.checkpoint import Checkpoint, save_checkpoint
 from gancomp.engine.device import peak_memory_mb, random_state, restore_random_state
+from gancomp.engine.graphs import Graphs
 from gancomp.engine.phases import Progress, Step, Trainable, optimizers
 from gancomp.engine.run import RunFolder
 from gancomp.engine.schedule import decay_factor, total_steps
@@ -93,6 +94,7 @@ class Loop:
         saved: told the step after each checkpoint.
         view: shows the progress.
         loggers: told each metrics record.
+        graphs: takes the steps, where they are replayed.
     """
 
     method: Trainable
@@ -106,6 +108,7 @@ class Loop:
     saved: Callable[[int], object]
     view: View
     loggers: list[Callable[[dict[str, Any]], None]] = field(default_factory=list)
+    graphs: Graphs | None = None
 
     def __post_init__(self) -> None:
         """On a GPU, looking at a loss at once would make the CPU wait for it."""
@@ -259,9 +262,12 @@ def run_step(loop: Loop, index: int, batch: Batch) -> dict[str, Tensor]:
         epoch, epochs=loop.schedule.epochs, decay_epochs=loop.schedule.decay_epochs
     )
     on_device = {key: value.to(loop.device, non_blocking=True) for key, value in batch.items()}
+    step = Step(index, on_device)
+    if loop.graphs is not None:
+        return loop.graphs.take(step, progress, rate=factor, watch=loop.watch)
     return take_step(
         loop.method,
-        Step(index, on_device),
+        step,
         progress,
         rate=factor,
         precision=loop.settings.precision,
