@@ -49,7 +49,7 @@ def test_the_window_is_the_released_one() -> None:
     line = torch.exp(-((torch.arange(11.0, dtype=torch.float64) - 5) ** 2) / (2 * 1.5**2))
     line = line / line.sum()
     assert_golden(line * line[5], window["row5"], rel=WINDOW)
-    assert_golden(line[5] ** 2, window["center"], rel=WINDOW)
+    assert_golden(line[5] ** 2, window["centre"], rel=WINDOW)
     assert_golden(line[0] ** 2, window["corner"], rel=WINDOW)
 
 
