@@ -379,8 +379,9 @@ def test_a_large_picture_is_told_what_it_takes_and_refused_where_that_is_not_fre
 
 
 def test_what_a_gray_picture_takes_is_told_for_a_network_of_one_channel(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     gray = write_model(Path("gray.safetensors"), settings={"in_channels": 1, "out_channels": 1})
     Image.new("L", (64, 48)).save("gray.png")
     monkeypatch.setattr(memory, "WORTH_ASKING", 64 * 48)
