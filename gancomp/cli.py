@@ -10,9 +10,11 @@ import typer
 from gancomp import __version__, console
 from gancomp.bench.commands import bench_app
 from gancomp.commands import (
+    Device,
     InRange,
     Json,
     OutRange,
+    Part,
     ResultFormat,
     SizeOfInputs,
     SizeOfModel,
@@ -22,20 +24,10 @@ from gancomp.commands import (
 )
 from gancomp.data_commands import data_app
 from gancomp.errors import ConfigError, DataError
-from gancomp.fid_options import (
-    FidFake,
-    FidMirror,
-    FidNum,
-    FidReal,
-    FidRealSplit,
-    FidRecursive,
-    FidSaveStats,
-    FidSeed,
-    FidTruncation,
-)
 from gancomp.network_options import NetBlocks, NetInChannels, NetNorm, NetScale, NetWidth
 from gancomp.options import gather
 from gancomp.paths import expanded
+from gancomp.score_commands import add_score_commands
 
 app = typer.Typer(
     name="gancomp",
@@ -46,16 +38,6 @@ app = typer.Typer(
     "discriminator, proves how good and how fast it is, and exports it.\n\n"
     "Try it without any data: [bold]gancomp demo[/bold]",
 )
-
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-Direction = Annotated[
-    str | None,
-    typer.Option("--direction", help="AtoB or BtoA.", show_default="the model's own, else AtoB"),
-]
-Part = Annotated[
-    str | None, typer.Option("--part", help="Network of a multi-network checkpoint, e.g. G_B.")
-]
-
 
 TrainMode = Annotated[
     bool,
@@ -221,67 +203,7 @@ def profile(
     console.print_json(document) if json else recipe.show_profile(document)
 
 
-@app.command("eval-fid")
-def eval_fid(
-    model: Annotated[
-        Path | None,
-        typer.Argument(help="A model file or a run; by default the latest run.", parser=expanded),
-    ] = None,
-    dataset: Annotated[
-        str | None, typer.Option("--dataset", help="By default the model's own.")
-    ] = None,
-    direction: Direction = None,
-    real: FidReal = None,
-    fake: FidFake = None,
-    real_split: FidRealSplit = "auto",
-    size: SizeOfModel = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Images per pass.")] = 50,
-    save_stats: FidSaveStats = None,
-    num: FidNum = None,
-    seed: FidSeed = None,
-    truncation: FidTruncation = None,
-    mirror: FidMirror = None,
-    in_range: InRange = None,
-    out_range: OutRange = None,
-    recursive: FidRecursive = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image.")] = False,
-    device: Device = "auto",
-    part: Part = None,
-    json: Json = False,
-) -> None:
-    """Score a model, or a folder of images, by FID, with the protocol of the published tables.
-
-    Images made out of noise are compared with the training images, as training prepares them.
-
-    Example: gancomp eval-fid --real data/testB --fake translated
-    """
-    from gancomp.recipes.eval_fid import eval_fid as recipe
-    from gancomp.recipes.eval_fid import show_fid
-    from gancomp.recipes.request import FidRequest
-
-    request = FidRequest(
-        model=model,
-        dataset=dataset,
-        direction=direction,
-        real=tuple(real or ()),
-        fake=fake,
-        real_split=real_split,
-        size=size_of(size),
-        batch_size=batch_size,
-        save_stats=save_stats,
-        strict=strict,
-        device=device,
-        part=part,
-        num=num,
-        seed=seed,
-        truncation=truncation,
-        mirror=mirror,
-        in_range=range_of("--in-range", in_range),
-        out_range=range_of("--out-range", out_range),
-        recursive=recursive,
-    )
-    score = recipe(request, console.say)
-    console.print_json(score) if json else show_fid(score)
+add_score_commands(app)
 
 
 @app.command("eval-sr")

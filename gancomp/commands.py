@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,6 +55,14 @@ ResultFormat = Annotated[
         show_default="png; npy of floats, or of 2 or more than 3 channels",
     ),
 ]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Direction = Annotated[
+    str | None,
+    typer.Option("--direction", help="AtoB or BtoA.", show_default="the model's own, else AtoB"),
+]
+Part = Annotated[
+    str | None, typer.Option("--part", help="Network of a multi-network checkpoint, e.g. G_B.")
+]
 Function = Callable[[dict[str, Any], bool], None]
 METAVARS = {bool: "", int: "N", float: "X", str: "TEXT"}  # short: the help has 80 columns
 
@@ -98,7 +107,7 @@ def chosen_owners(typed: list[str]) -> set[str]:
     return {f"{flag} {value}" for flag, value in pairwise(words) if flag in CHOICES}
 
 
-CHOICES = ("--method", "--task", "--arch")
+CHOICES = ("--method", "--task", "--arch", "--shrink")
 
 
 def where_the_rest_is(rows: list[Option], command: str) -> str:
@@ -120,23 +129,33 @@ def _with_one_name(param: Any) -> Any:
     return shown
 
 
-TRAINING: dict[str, Callable[..., None]] = {}
+_SIGNERS: list[Callable[[], None]] = []
+
+
+def signed_by(signer: Callable[[], None]) -> None:
+    """Has `signer` give a command its options: now, and whenever plug-ins have added lines."""
+    _SIGNERS.append(signer)
+    signer()
 
 
 def refresh() -> None:
-    """Gives the training commands the options of all methods there are now, plug-ins' included."""
-    for name in TRAINING:
-        _sign(name)
+    """Gives the commands the options of all lines there are now, those of plug-ins included."""
+    for signer in _SIGNERS:
+        signer()
 
 
-def _sign(name: str) -> None:
-    parameters = [_parameter(option) for option in options_for(name)]
+def sign(command: Any, parameters: list[inspect.Parameter]) -> None:
+    """Gives a function the signature that typer makes its options of."""
+    command.__signature__ = inspect.Signature(parameters)
+    command.__annotations__ = {item.name: item.annotation for item in parameters}
+
+
+def _sign_training(name: str, command: Any) -> None:
+    parameters = [parameter_of(option) for option in options_for(name)]
     parameters.append(
         inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
     )
-    command: Any = TRAINING[name]
-    command.__signature__ = inspect.Signature(parameters)
-    command.__annotations__ = {item.name: item.annotation for item in parameters}
+    sign(command, parameters)
 
 
 def training_command(
@@ -152,8 +171,7 @@ def training_command(
         def command(json: bool = False, **typed: Any) -> None:
             function(typed, json)
 
-        TRAINING[name] = command
-        _sign(name)
+        signed_by(partial(_sign_training, name, command))
         command.__doc__ = f"{inspect.getdoc(function)}\n\nExample: {example}"
         app.command(name, cls=TrainingCommand)(command)
         return command
@@ -177,7 +195,8 @@ def described(option: Option) -> str:
     return f"{text} Default: {option.default}."
 
 
-def _parameter(option: Option) -> inspect.Parameter:
+def parameter_of(option: Option) -> inspect.Parameter:
+    """The parameter of a command's function that stands for `option`."""
     declared = typer.Option(
         option.flag,
         help=described(option),

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from gancomp.errors import ConfigError
 
 When = Callable[[Any, Any], bool]
+Help = str | Callable[[], str]
 LIMITS = ("above", "least", "most")
 
 
@@ -36,7 +37,7 @@ class Declared:
 
     Attributes:
         flag: as typed, or None for a setting that only a file or a program can give.
-        help: one line.
+        help: one line; a function where it lists lines of a table, which plug-ins add to.
         shown: what the help shows as its default, where the field's own says too little.
         owners: what must be chosen for it to be shown in the help, such as `--method dgl`; empty
             for what every run has.
@@ -52,13 +53,13 @@ class Declared:
     """
 
     flag: str | None = None
-    help: str = ""
+    help: Help = ""
     shown: str | None = None
     owners: tuple[str, ...] = ()
     panel: str | None = None
     off: str | None = None
     distil_only: bool = False
-    pretrain: Mapping[str, str] = field(default_factory=dict)
+    pretrain: Mapping[str, Help] = field(default_factory=dict)
     kind: type | None = None
     equation: str | None = None
     unit: str | None = None
@@ -86,7 +87,7 @@ class NoOptions:
     """Of a method that has none of its own."""
 
 
-def setting(default: Any, flag: str | None = None, help: str = "", **declared: Any) -> Any:
+def setting(default: Any, flag: str | None = None, help: Help = "", **declared: Any) -> Any:
     """A dataclass field with its command line option and the limits its value must keep.
 
     Args:
@@ -188,6 +189,10 @@ def options_of(kind: type, path: str = "", owners: tuple[str, ...] = ()) -> Iter
         )
 
 
+def _said(help: Help) -> str:
+    return help() if callable(help) else help
+
+
 def _option(
     declared: Declared, hint: Any, where: str, default: Any, owners: tuple[str, ...]
 ) -> Option:
@@ -202,12 +207,12 @@ def _option(
         flag,
         kind,
         where,
-        declared.help,
+        _said(declared.help),
         shown if shown is not None else shown_value(default),
         declared.panel or PANELS.get(where.split(".")[0], "Run"),
         owners=declared.owners or owners,
         distil_only=declared.distil_only,
-        pretrain=declared.pretrain,
+        pretrain={name: _said(text) for name, text in declared.pretrain.items()},
         unused=declared.unused,
         equation=declared.equation,
         unit=declared.unit,
@@ -230,6 +235,8 @@ PANELS = {
     "stages": "Length",
     "selection": "Selection",
     "run": "Run",
+    "shrink_options": "Method",
+    "metrics": "Metrics",
 }
 
 

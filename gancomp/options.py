@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from gancomp.declare import Option, options_of
 from gancomp.errors import ConfigError
-from gancomp.registry import METHODS, ORIGINS, options_type, trains_alone
+from gancomp.registry import METHODS, METRICS, ORIGINS, SHRINKERS, options_type, trains_alone
 from gancomp.settings import Json, Overrides, Settings
 
 
@@ -24,16 +24,9 @@ def all_options() -> tuple[Option, ...]:
     for option in (*options_of(Overrides), *options_of(Settings)):
         rows[option.name] = option
     for name in METHODS:
-        for option in _options_unless_broken(name):
-            known = rows.setdefault(option.name, option)
-            if (known.kind, known.setting) != (option.kind, option.setting):
-                raise ConfigError(
-                    f"{option.name}: method {name} declares it in another way than "
-                    f"{', '.join(known.owners) or 'every run'}; choose another flag"
-                )
-            owners = dict.fromkeys((*known.owners, *option.owners)) if known.owners else ()
-            distil_only = known.distil_only and option.distil_only
-            rows[option.name] = replace(known, owners=tuple(owners), distil_only=distil_only)
+        _join(rows, f"method {name}", _unless_broken("methods", name, method_options))
+    for name in SHRINKERS:
+        _join(rows, f"shrinker {name}", _unless_broken("shrinkers", name, shrinker_options))
     return tuple(sorted(rows.values(), key=lambda row: ORDER.index(row.panel)))
 
 
@@ -49,14 +42,34 @@ ORDER = (
 )
 
 
-def _options_unless_broken(name: str) -> list[Option]:
+def _join(rows: dict[str, Option], owner: str, options: Iterable[Option]) -> None:
+    """Adds the options of one line of a table to `rows`, by flag; a flag may have many owners."""
+    for option in options:
+        known = rows.setdefault(option.name, option)
+        if (known.kind, known.setting) != (option.kind, option.setting):
+            raise ConfigError(
+                f"{option.name}: {owner} declares it in another way than "
+                f"{', '.join(known.owners) or 'every run'}; choose another flag"
+            )
+        owners = dict.fromkeys((*known.owners, *option.owners)) if known.owners else ()
+        distil_only = known.distil_only and option.distil_only
+        rows[option.name] = replace(known, owners=tuple(owners), distil_only=distil_only)
+
+
+def _unless_broken(table: str, name: str, options: Callable[[str], list[Option]]) -> list[Option]:
     """None of a plug-in that fails: whoever chooses it is told, everybody else can go on."""
     try:
-        return method_options(name)
+        return options(name)
     except ConfigError:
-        if ("methods", name) in ORIGINS:
+        if (table, name) in ORIGINS:
             return []
         raise
+
+
+def shrinker_options(name: str) -> list[Option]:
+    """The options that the way to shrink called `name` declares."""
+    found = options_of(options_type(name, "shrinker"), "shrink_options", (f"--shrink {name}",))
+    return [replace(option, distil_only=True, panel="Method") for option in found]
 
 
 def method_options(name: str) -> list[Option]:
@@ -66,6 +79,41 @@ def method_options(name: str) -> list[Option]:
         return []
     alone = trains_alone(name)
     return [replace(option, distil_only=not alone) for option in found]
+
+
+@functools.cache
+def all_metric_options() -> tuple[Option, ...]:
+    """The options of all metrics, one row per flag; one flag may set those of several.
+
+    Raises:
+        ConfigError: if two metrics declare one flag in two ways.
+    """
+    rows: dict[str, Option] = {}
+    for name in METRICS:
+        for option in _unless_broken("metrics", name, metric_options):
+            known = rows.get(option.name)
+            if known is None:
+                rows[option.name] = option
+                continue
+            if (known.kind, known.default) != (option.kind, option.default):
+                raise ConfigError(
+                    f"{option.name}: metric {name} declares it in another way than "
+                    f"{', '.join(known.owners)}; choose another flag"
+                )
+            owners, sets = (*known.owners, *option.owners), (*known.sets, *option.sets)
+            rows[option.name] = replace(known, owners=owners, sets=sets)
+    return tuple(rows.values())
+
+
+def metric_options(name: str) -> list[Option]:
+    """The options that the metric called `name` declares."""
+    return list(options_of(options_type(name, "metric"), f"metrics.{name}", (f"--metrics {name}",)))
+
+
+def forget() -> None:
+    """Lets the options be derived again, of the lines that the tables have then."""
+    all_options.cache_clear()
+    all_metric_options.cache_clear()
 
 
 def options_for(command: str) -> list[Option]:
@@ -97,7 +145,9 @@ def gather(typed: dict[str, Any]) -> Json:
         if row.reads is not None:
             value = row.reads(value)
         for path in row.sets:
-            if "." in path:
+            if path.startswith("shrink_options."):
+                put(fields, path, value)
+            elif "." in path:
                 put(settings, path, value)
             else:
                 fields[path] = value

@@ -16,13 +16,14 @@ from types import ModuleType
 from typing import Any
 
 from gancomp.errors import ConfigError, printable
-from gancomp.options import all_options
+from gancomp.options import forget
 from gancomp.paths import expanded
 from gancomp.registry import ORIGINS, TABLES
 
 VARIABLE = "GANCOMP_PLUGINS"
 FLAG = "--plugin"
 LINES = "GANCOMP"  # the name of a file's own tables
+WITH_OPTIONS = ("methods", "metrics", "shrinkers")
 
 
 def load_plugins(typed: list[str]) -> list[str]:
@@ -44,7 +45,7 @@ def load_plugins(typed: list[str]) -> list[str]:
     for file in files:
         added.append(_add_file(file))
     if any(added):
-        all_options.cache_clear()
+        forget()
     return rest
 
 
@@ -53,7 +54,7 @@ def forget_plugins() -> None:
     for table, name in ORIGINS:
         TABLES[table].pop(name, None)
     ORIGINS.clear()
-    all_options.cache_clear()
+    forget()
 
 
 def _without_files(typed: list[str]) -> tuple[list[str], list[str]]:
@@ -110,7 +111,7 @@ def _add_file(text: str) -> bool:
 
 def _check_line(text: str, table: str, name: Any, thing: Any) -> None:
     fits = isinstance(name, str) and callable(thing)
-    if not fits or (table == "methods" and not hasattr(thing, "Options")):
+    if not fits or (table in WITH_OPTIONS and not hasattr(thing, "Options")):
         raise ConfigError(
             f"{FLAG} {text}: {table} has {printable(str(name))}, which is none of these; see "
             "examples/extending.md"

@@ -90,12 +90,33 @@ CHECKPOINTS = {  # whose layout -> what recognizes a state dict of it, asked in 
     "BigGAN-PyTorch": "gancomp.export.foreign:recognize_biggan",
     "stylegan2-pytorch": "gancomp.export.foreign:recognize_stylegan2",
 }
+METRICS = {  # scores that `eval` computes
+    "fid": "gancomp.metrics.fid:Fid",
+}
+METRIC_OPTIONS = {"fid": "gancomp.declare:NoOptions"}
+SHRINKERS = {  # where a student comes from
+    "ratio": "gancomp.shrink.ratio:Ratio",
+    "latency": "gancomp.shrink.latency:Latency",
+}
+SHRINKER_OPTIONS = {
+    "ratio": "gancomp.declare:NoOptions",
+    "latency": "gancomp.declare:NoOptions",
+}
 TABLES = {  # what plug-ins may add lines to
     "methods": METHODS,
     "method_options": METHOD_OPTIONS,
     "networks": NETWORKS,
+    "metrics": METRICS,
+    "metric_options": METRIC_OPTIONS,
     "exporters": EXPORTERS,
+    "shrinkers": SHRINKERS,
+    "shrinker_options": SHRINKER_OPTIONS,
     "checkpoints": CHECKPOINTS,
+}
+OWN_OPTIONS = {  # kind -> its table, where its options stand apart, and how it is chosen
+    "method": (METHODS, METHOD_OPTIONS, "--method"),
+    "metric": (METRICS, METRIC_OPTIONS, "--metrics"),
+    "shrinker": (SHRINKERS, SHRINKER_OPTIONS, "--shrink"),
 }
 ORIGINS: dict[tuple[str, str], str] = {}  # (table, name) -> the plug-in that added the line
 PRETRAINING = ("teacher-only", "srgan", "gan")  # they train one network alone
@@ -113,12 +134,17 @@ def trains_alone(method: str) -> bool:
     return not resolve(METHODS, "--method", method).distils
 
 
-def options_type(method: str) -> type:
-    """The dataclass of a method's own options."""
-    if method in METHOD_OPTIONS:
-        found: type = resolve(METHOD_OPTIONS, "--method", method)
+def options_type(name: str, kind: str = "method") -> type:
+    """The dataclass of the own options of a method, metric or shrinker.
+
+    Raises:
+        ConfigError: for an unknown name.
+    """
+    things, options, flag = OWN_OPTIONS[kind]
+    if name in options:
+        found: type = resolve(options, flag, name)
     else:
-        found = resolve(METHODS, "--method", method).Options
+        found = resolve(things, flag, name).Options
     return found
 
 

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import gancomp
-from gancomp import cli
+from gancomp import cli, score_commands
 from gancomp.api.arguments import overrides, request
 from gancomp.api.boundary import field_of, speaking_python, words
 from gancomp.data.demo_set import write_demo_set
@@ -154,7 +154,7 @@ def test_functions_have_the_names_and_defaults_of_their_commands(
 
 
 def test_evaluate_has_the_names_and_defaults_of_eval_fid() -> None:
-    typed = inspect.signature(cli.eval_fid).parameters
+    typed = inspect.signature(score_commands.eval_fid).parameters
     defaults = {name: item.default for name, item in typed.items() if name != "json"}
     request = FidRequest()
     assert {name: getattr(request, name) or None for name in defaults} == {

@@ -20,7 +20,7 @@ from gancomp.settings import Overrides, Settings
 
 # scripts depend on them; a star marks what `pretrain` lacks
 PUBLISHED = """
---accumulation --adv-weight --al-start-step* --arch --batch-size --blocks --cache
+--accumulation --adv-weight --al-start-step* --arch --batch-size --blocks --budget* --cache
 --checkpoint-every --compile --config --connector* --content-scale --content-tap
 --d-layers --d-lr --d-multiplier* --d-norm --d-width --dataset --decay-epochs --device
 --direction --discriminator-from-teacher/--fresh-discriminator* --dropout --ema-beta
@@ -32,7 +32,7 @@ PUBLISHED = """
 --narrow-const/--wide-const* --norm --objective --out --path-every --path-weight
 --perceptual --perceptual-normalise/--no-perceptual-normalise --pool-size --precision
 --preset --r1-every --r1-gamma --rate-drop-step --ratio* --resume/--no-resume
---sample-every --scale --seed --select* --size --srresnet-lr --stage1-kimg* --stage2-kimg*
+--sample-every --scale --seed --select* --shrink* --size --srresnet-lr --stage1-kimg* --stage2-kimg*
 --strict/--no-strict --student* --student-arch* --student-block-epochs* --student-blocks*
 --student-fools-discriminator/--no-student-fools-discriminator*
 --student-gan/--no-student-gan* --student-in-discriminator/--no-student-in-discriminator*

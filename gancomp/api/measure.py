@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from gancomp.api.arguments import request
 from gancomp.api.boundary import log, speaking_python
 from gancomp.paths import expanded
 from gancomp.recipes.eval_fid import eval_fid
+from gancomp.recipes.evaluate import evaluate as evaluate_recipe
 from gancomp.recipes.export import export as export_recipe
 from gancomp.recipes.profile import latency_asked_for, network_asked_for, profile_document
 from gancomp.recipes.request import FidRequest
@@ -23,27 +24,39 @@ Place = str | os.PathLike[str]
 
 
 def evaluate(
-    model: Place | None = None, *, progress: bool = False, **options: Any
+    model: Place | None = None,
+    *,
+    metrics: Sequence[str] | None = None,
+    metric_options: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: bool = False,
+    **options: Any,
 ) -> dict[str, Any]:
     """The FID of a model, or of a folder of images, as `gancomp eval-fid` computes it.
 
     Args:
         model: a model file or a run; by default the latest run, unless `fake` is given.
+        metrics: names of scores to compute instead, from one pass, as `gancomp eval` does.
+        metric_options: their own options, by metric and name.
         progress: say on stderr how far it is.
         options: named as the command's: `dataset`, `direction`, `real` (a folder, several, or
             STATS.npz), `fake`, `real_split`, `size`, `batch_size`, `save_stats`, `num`, `seed`,
             `truncation`, `mirror`, `in_range`, `out_range`, `recursive`, `strict`, `device`,
             `part`.
 
-    Returns: `fid`, `n_real`, `n_fake`, `real`, `fake`, `weights`, `protocol`; kept in the run's
-        `eval.json`, if the model lies in one.
+    Returns: `fid`, or with `metrics` a table of that name with `value`, `low` and `high` of each;
+        `n_real`, `n_fake`, `real`, `fake`, `weights`, `protocol`. Kept in the run's `eval.json`, if
+        the model lies in one.
 
     Raises:
         GancompError: for whatever the caller can fix, `field` naming the argument.
     """
     with speaking_python():
         given = request("evaluate", FidRequest, {"model": model, **options})
-        return eval_fid(FidRequest(**given), console.say if progress else log)
+        say = console.say if progress else log
+        if metrics is None:
+            return eval_fid(FidRequest(**given), say)
+        own = {name: dict(values) for name, values in (metric_options or {}).items()}
+        return evaluate_recipe(FidRequest(**given), list(metrics), own, say)
 
 
 def profile(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gancomp.errors import DataError, RunError
 from gancomp.files import replacing, write_text
@@ -19,6 +20,7 @@ from gancomp.metrics.fid import LEAST_IMAGES, Array, Statistics
 CACHE_VERSION = 2  # 1 could hold statistics of a part of the images
 MOST_FEATURES = 4096  # pool3 has 2048; the check of a sigma of 4096 needs half a gigabyte
 LARGEST = 1e60  # of a value: products of two matrices of such are finite
+MOST_KEPT_FEATURES = 20_000  # images: 164 MB
 MOST_TEXT_BYTES = 1_000_000
 # of a sigma's trace: how far rounding, to float32 at most, moves an eigenvalue below zero
 ROUNDING = 1e-5
@@ -75,10 +77,17 @@ def load_statistics(path: Path) -> Statistics:
 
 @dataclass(frozen=True)
 class Found:
-    """Statistics, and the files that they are not of, since these could not be read."""
+    """Statistics, and the files that they are not of, since these could not be read.
+
+    Attributes:
+        statistics: of all images that could be read.
+        skipped: the others.
+        features: `(N, D)` of the images, where they were asked for.
+    """
 
     statistics: Statistics
     skipped: tuple[Path, ...] = ()
+    features: NDArray[np.float32] | None = None
 
 
 def cached_statistics(
@@ -89,6 +98,7 @@ def cached_statistics(
     unreadable: Callable[[Sequence[Path]], Sequence[Path]],
     weights_id: str,
     protocol: str = "",
+    with_features: bool = False,
 ) -> Found:
     """`compute()`, remembered for as long as the contents that were read stay what they are.
 
@@ -105,6 +115,8 @@ def cached_statistics(
         unreadable: which of the given files still cannot be read; tells the user of each.
         weights_id: of the feature network (`InceptionFeatures.weights_id`).
         protocol: whatever else changes the features, such as how images are resized.
+        with_features: whether the features are needed, which are kept too, up to
+            `MOST_KEPT_FEATURES` images.
 
     Raises:
         Whatever `compute` and `unreadable` raise.
@@ -117,13 +129,14 @@ def cached_statistics(
     if not doubtful or list(unreadable(doubtful)) == doubtful:
         rest = [digests[file] for file in known if file not in set(doubtful)]
         statistics = cache.load(rest)
-        if statistics is not None:
-            return Found(statistics, tuple(doubtful))
+        features = cache.load_features(rest) if with_features else None
+        if statistics is not None and (features is not None) == with_features:
+            return Found(statistics, tuple(doubtful), features)
     found = compute()
     left_out = set(found.skipped)
     read = [file for file in files if file not in left_out]
     if all(file in digests for file in read):
-        cache.save([digests[file] for file in read], found.statistics)
+        cache.save([digests[file] for file in read], found)
         cache.note_skipped(
             [digests[file] for file in known], sorted({digests[f] for f in known if f in left_out})
         )
@@ -143,11 +156,28 @@ class _Cache:
         except DataError:
             return None  # missing, or damaged: written again
 
-    def save(self, digests: Sequence[str], statistics: Statistics) -> None:
-        """Keeps statistics of the files with these contents."""
+    def load_features(self, digests: Sequence[str]) -> NDArray[np.float32] | None:
+        """Of exactly the files with these contents, if kept; in any order."""
+        try:
+            features: NDArray[np.float32] = np.load(
+                self._entry("features", ".npy", digests), allow_pickle=False
+            )
+        except Exception:  # a damaged file makes NumPy raise almost anything
+            return None
+        sound = isinstance(features, np.ndarray) and features.dtype == np.float32
+        if not sound or features.ndim != 2 or not np.isfinite(features).all():
+            return None
+        return features
+
+    def save(self, digests: Sequence[str], found: Found) -> None:
+        """Keeps statistics, and features where there are any, of the files with these contents."""
         with contextlib.suppress(OSError, RunError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            save_statistics(self._entry("statistics", ".npz", digests), statistics)
+            save_statistics(self._entry("statistics", ".npz", digests), found.statistics)
+            if found.features is not None and len(found.features) <= MOST_KEPT_FEATURES:
+                entry = self._entry("features", ".npy", digests)
+                with replacing(entry) as aside, aside.open("wb") as file:
+                    np.save(file, found.features)
 
     def skipped(self, digests: Iterable[str]) -> list[str]:
         """Which of the files with these contents could not be read the last time."""

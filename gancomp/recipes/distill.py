@@ -51,7 +51,7 @@ def train(plan: Plan, view: View) -> Result:
         perceptual = load_feature_network(plan, view)
         teacher = make_teacher(settings, resume=goes_on(plan))
         task = make_task(settings, teacher, resume=goes_on(plan))
-        student = make_student(settings, resume=goes_on(plan))
+        student = make_student(settings, resume=goes_on(plan), initial=plan.initial)
         method = make_method(plan, task, student, perceptual).to(device)
         speed_up(method, device, compiled=settings.run.compile, say=view.say)
         selection = make_selection(plan, method, view, device=device)

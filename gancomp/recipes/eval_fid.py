@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
-from itertools import chain, islice
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gancomp import console
+from gancomp.config import read
 from gancomp.data.layout import DIRECTIONS, locate, scan
 from gancomp.data.loader import evaluation_batches, uint8_folder
 from gancomp.data.pixels import PixelFormat, as_rgb
@@ -19,33 +19,16 @@ from gancomp.data.transforms import to_uint8
 from gancomp.engine.device import choose_device
 from gancomp.engine.speed import keep_freed_memory
 from gancomp.errors import ConfigError, DataError, RunError
-from gancomp.metrics.features import (
-    WEIGHTS_HASH_PREFIX,
-    Features,
-    InceptionFeatures,
-    inception_features,
-    load_inception,
-)
-from gancomp.metrics.fid import (
-    Statistics,
-    bias_warning,
-    fid_from_features,
-    fid_from_statistics,
-    statistics_of,
-    statistics_of_parts,
-)
-from gancomp.metrics.statistics_files import (
-    Found,
-    cached_statistics,
-    load_statistics,
-    save_statistics,
-)
+from gancomp.metrics.base import Metric
+from gancomp.metrics.features import WEIGHTS_HASH_PREFIX, load_inception
+from gancomp.metrics.fid import Statistics
+from gancomp.metrics.statistics_files import load_statistics
 from gancomp.networks.accelerate import accelerate
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.inference import run_generator
 from gancomp.networks.synthesis import SynthesisGenerator
-from gancomp.paths import cache_folder
 from gancomp.recipes.eval_synthesis import synthesis_contest
+from gancomp.recipes.measuring import fake_set, progress, real_set
 from gancomp.recipes.models import Chosen, check_translates, choose
 from gancomp.recipes.pixels import opened_format, pixels_in, refuse_odd_channels
 from gancomp.recipes.request import (
@@ -62,17 +45,66 @@ from gancomp.recipes.request import (
     listing,
 )
 from gancomp.recipes.scores import remember
+from gancomp.registry import METRICS, options_type, resolve
 from gancomp.settings import Json
 from gancomp.sizes import Size, as_size, in_pixels
 
 GRAY = ", gray repeated to 3 channels"
-TOLD_EVERY = 100  # images between two lines of progress
-MOST_TOLD = 50  # lines of progress, about
-AT_ONCE = 4096  # images whose features are in memory together; more than features are enough
 
 
 def eval_fid(request: FidRequest, say: Say) -> Json:
     """The FID and its protocol, as `eval-fid --json` prints it; kept in the run's `eval.json`.
+
+    Raises:
+        ConfigError: for options that do not go together.
+        DataError, CheckpointError, WeightsError: for images, model or Inception weights.
+    """
+    compared = compare(request, make_metrics(["fid"], {}), say)
+    score = {**compared.numbers, **compared.protocol}
+    compared.keep(score, say)
+    return score
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came of a comparison.
+
+    Attributes:
+        numbers: the scores by their names.
+        protocol: what was compared, and how.
+        run: whose model it was, if there is one.
+    """
+
+    numbers: dict[str, float]
+    protocol: Json
+    run: Path | None
+
+    def keep(self, score: Json, say: Say) -> None:
+        """Adds `score` to the run's `eval.json`."""
+        if self.run is None:
+            return
+        try:
+            remember(self.run, score, say)
+        except RunError as error:  # a run of somebody else's may be scored, too
+            say(f"warning: the score is not kept: {error}")
+
+
+def make_metrics(names: Sequence[str], options: Json) -> dict[str, Metric]:
+    """The metrics called so, each with its own `options`: nested, by the metric's name.
+
+    Raises:
+        ConfigError: for an unknown name, or an impossible option.
+    """
+    made: dict[str, Metric] = {}
+    for name in names:
+        kind = resolve(METRICS, "--metrics", name)
+        own: Any = read(options_type(name, "metric"), options.get(name, {}), f"metrics.{name}")
+        made[name] = kind(own)
+    return made
+
+
+def compare(request: FidRequest, metrics: Mapping[str, Metric], say: Say) -> Compared:
+    """All metrics of one contest, from one pass of Inception over each side.
 
     Raises:
         ConfigError: for options that do not go together.
@@ -84,41 +116,51 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
         keep_freed_memory()
     chosen = choose(request.model, request.part) if request.fake is None else None
     contest = make_contest(request, chosen, say)
-    inception = load_inception(announce=say)
-    inception = inception.to(device)
+    wanting = next((name for name, item in metrics.items() if item.needs == "features"), None)
+    if wanting is not None:
+        refuse_statistics(contest, request, wanting)
+    inception = load_inception(announce=say).to(device)
     told = progress("generated", say, contest.num_fakes)
-    given = contest.fakes
-    fakes = given if isinstance(given, Statistics) else gathered(given, inception, request, told)
-    found = real_statistics(contest.reals, inception, request, say)
-    statistics, skipped = (
-        found.statistics,
-        {*contest.skipped, *contest.reals.skipped, *found.skipped},
-    )
+    whole = wanting is not None
+    fakes = fake_set(contest.fakes, inception, request, told, with_features=whole)
+    reals, unreadable = real_set(contest.reals, inception, request, say, with_features=whole)
     if not inception.weights_id.startswith(WEIGHTS_HASH_PREFIX):
         say(
             f"warning: the Inception weights (sha256 {inception.weights_id[:12]}) are not the file "
             "that pytorch-fid publishes; compare with other scores only if the network is the same"
         )
-    num_fakes = fakes.num_images if isinstance(fakes, Statistics) else len(fakes)
-    known = [count for count in (num_fakes, statistics.num_images) if count is not None]
-    if known and (warning := bias_warning(min(known))):
-        say(f"warning: {warning}")
-    score = {
-        "fid": distance(fakes, statistics),
-        "n_real": statistics.num_images,
-        "n_fake": num_fakes,
-        "skipped": len(skipped),
+    known = [count for count in (fakes.num_images, reals.num_images) if count is not None]
+    numbers: dict[str, float] = {}
+    for metric in metrics.values():
+        if known and (warning := metric.warning(min(known))):
+            say(f"warning: {warning}")
+        numbers |= metric.scores(fakes, reals)
+    protocol = {
+        "n_real": reals.num_images,
+        "n_fake": fakes.num_images,
+        "skipped": len({*contest.skipped, *contest.reals.skipped, *unreadable}),
         "real": contest.reals.label,
         "fake": contest.fake_label,
         "weights": inception.weights_id,
         "protocol": describe_protocol(request, contest),
     }
-    if chosen is not None and chosen.run is not None:
-        try:
-            remember(chosen.run, score, say)
-        except RunError as error:  # a run of somebody else's may be scored, too
-            say(f"warning: the score is not kept: {error}")
-    return score
+    return Compared(numbers, protocol, chosen.run if chosen is not None else None)
+
+
+def refuse_statistics(contest: Contest, request: FidRequest, metric: str) -> None:
+    """Refuses statistics where the images themselves are needed.
+
+    Raises:
+        ConfigError: naming the side.
+    """
+    given = {"--fake": isinstance(contest.fakes, Statistics) and request.fake}
+    given["--real"] = contest.reals.statistics is not None and request.real[0]
+    for option, path in given.items():
+        if path:
+            raise ConfigError(
+                f"--metrics {metric}: compares features of single images, {option} {path} holds "
+                "statistics of all; give the folder of images"
+            )
 
 
 def make_contest(request: FidRequest, chosen: Chosen | None, say: Say) -> Contest:
@@ -299,96 +341,6 @@ def translated(
         yield from as_rgb(to_uint8(run_generator(fast, sources)))
 
 
-def features_of(
-    images: Iterator[Pixels],
-    inception: InceptionFeatures,
-    request: FidRequest,
-    progress: Callable[[int], None] | None = None,
-) -> Features:
-    """Pool3 features of all images."""
-    return inception_features(
-        images,
-        inception,
-        batch_size=request.batch_size,
-        device=choose_device(request.device),
-        progress=progress,
-    )
-
-
-def gathered(
-    images: Iterator[Pixels],
-    inception: InceptionFeatures,
-    request: FidRequest,
-    progress: Callable[[int], None],
-) -> Features | Statistics:
-    """Features of all images, or, where these would take too much memory, their statistics."""
-    size = request.batch_size * -(-AT_ONCE // request.batch_size)
-
-    def parts() -> Iterator[Features]:
-        done = 0
-        while True:
-            told = partial(_tell_after, progress, done)
-            part = features_of(islice(images, size), inception, request, told)
-            yield part
-            done += len(part)
-            if len(part) < size:
-                return
-
-    several = parts()
-    first = next(several)
-    return first if len(first) < size else statistics_of_parts(chain([first], several))
-
-
-def _tell_after(progress: Callable[[int], None], before: int, done: int) -> None:
-    progress(before + done)
-
-
-def distance(fakes: Features | Statistics, reals: Statistics) -> float:
-    """The FID, the faster way where there are features."""
-    if isinstance(fakes, Statistics):
-        return fid_from_statistics(fakes, reals)
-    return fid_from_features(fakes, reals)
-
-
-def progress(kind: str, say: Say, count: int = 0) -> Callable[[int], None]:
-    """Tells `say` about every hundred images, or fewer times if there are very many."""
-    every = max(TOLD_EVERY, count // MOST_TOLD // TOLD_EVERY * TOLD_EVERY)
-    return console.milestones(say, every, lambda done: f"features of {kind} images: {done} done")
-
-
-def real_statistics(
-    reals: Reals, inception: InceptionFeatures, request: FidRequest, say: Say
-) -> Found:
-    """Statistics of the reals, remembered by the content of the files, and which were left out."""
-    if reals.statistics is not None:
-        return Found(reals.statistics)
-
-    def compute() -> Found:
-        skipped: list[Path] = []
-        images = reals.images(say, strict=request.strict, skipped=skipped)
-        count = len(reals.files) * (2 if reals.mirrored else 1)
-        found = gathered(images, inception, request, progress("real", say, count))
-        statistics = found if isinstance(found, Statistics) else statistics_of(found)
-        return Found(statistics, tuple(skipped))
-
-    cache = cache_folder()
-    if cache is None:
-        say("no home folder: the statistics of the reals are not kept; set XDG_CACHE_HOME for that")
-        found = compute()
-    else:
-        found = cached_statistics(
-            reals.files,
-            compute,
-            cache / "fid",
-            unreadable=lambda files: reals.unreadable(files, say, strict=request.strict),
-            weights_id=inception.weights_id,
-            protocol=reals.preparation(),
-        )
-    if request.save_stats is not None:
-        save_statistics(request.save_stats, found.statistics)
-    return found
-
-
 def describe_protocol(request: FidRequest, contest: Contest) -> Json:
     """Everything that a reader needs to repeat the score, beside the two sets themselves."""
     device = choose_device(request.device)
@@ -407,11 +359,14 @@ def number_format(device: torch.device, *, generates: bool) -> str:
 
 def show_fid(score: Json) -> None:
     """Prints the score with what it was computed from."""
+    console.print_table(["", "value"], [["FID", f"{score['fid']:.4f}"], *protocol_rows(score)])
+
+
+def protocol_rows(score: Json) -> list[list[str]]:
+    """Lines of a table: what was compared, and how."""
     rows = [
-        ["FID", f"{score['fid']:.4f}"],
         ["generated images", f"{score['n_fake']} ({score['fake']})"],
         ["real images", f"{score['n_real']} ({', '.join(score['real'])})"],
         ["unreadable files left out", str(score["skipped"])],
     ]
-    rows += [[name, str(value)] for name, value in score["protocol"].items()]
-    console.print_table(["", "value"], rows)
+    return rows + [[name, str(value)] for name, value in score["protocol"].items()]

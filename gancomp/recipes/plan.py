@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from gancomp.config import changed_on_resume, merge, read, read_toml, wrong_kinds
 from gancomp.data.layout import locate, scan
@@ -15,14 +17,13 @@ from gancomp.engine.run import read_config, settings_in
 from gancomp.errors import ConfigError
 from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import LoadedModel, open_model
+from gancomp.networks.base import TappedNetwork
 from gancomp.paths import expanded
 from gancomp.preset_parts import Preset
 from gancomp.presets import find_preset
-from gancomp.recipes import pixels, super_resolution, synthesis
-from gancomp.recipes.budget import Measure, fit_student, milliseconds, student_latency_ms
+from gancomp.recipes import pixels, shrinking, super_resolution, synthesis
 from gancomp.recipes.checks import check, refuse_too_small_images
 from gancomp.recipes.unused import refuse_unused
-from gancomp.records import Record
 from gancomp.registry import METHODS, NETWORKS, network_parameters, resolve
 from gancomp.settings import (
     INNER_FLAGS,
@@ -32,7 +33,6 @@ from gancomp.settings import (
     Overrides,
     Settings,
 )
-from gancomp.shrink.ratio import narrowed
 from gancomp.sizes import as_size, before_crop, square_side
 
 
@@ -47,7 +47,8 @@ class Plan:
         out: the run's folder.
         resume: whether the folder holds the run's beginning.
         preset: where the settings come from.
-        latency: how the student's width was measured, where it was.
+        shrink: how the student was found, where that was asked for: `by`, `budget` and more.
+        initial: weights that the student begins with, where its way to shrink gives any.
         is_stage: whether it is but a stage of another run, which `runs/latest` goes on naming.
     """
 
@@ -57,16 +58,12 @@ class Plan:
     out: Path
     resume: bool
     preset: Json
-    latency: Json | None = None
+    shrink: Json | None = None
+    initial: Mapping[str, Tensor] | None = None
     is_stage: bool = False
 
 
-def make_plan(
-    command: str,
-    given: Overrides,
-    say: Callable[[str], None],
-    measure: Measure = student_latency_ms,
-) -> Plan:
+def make_plan(command: str, given: Overrides, say: Callable[[str], None]) -> Plan:
     """Resolves and checks everything that can be known before the first step.
 
     Raises:
@@ -98,15 +95,26 @@ def make_plan(
     refuse_too_small_images(settings, files)
     for remark in (*synthesis.remarks(settings, files), *pixels.remarks(settings, files)):
         say(remark)
-    latency = None
-    if given.latency_budget is not None:
-        settings, latency = fit_student(settings, given.latency_budget, measure, say)
+    shrink, initial = None, None
+    if (way := shrinking.way_of(given)) is not None:
+        shrink = {"by": way.name, "budget": way.text}
+        if not way.shrinker.from_settings:
+            settings, shrunk = shrinking.shrink_checked(settings, way, _opener(settings), say)
+            shrink, initial = shrink | shrunk.found, shrunk.weights
+            check(settings)
     ratio = given.ratio if given.ratio is not None else _ratio(settings)
     out = given.out or default_out(settings, files.name, ratio)
     row = {"name": preset.name, "source": preset.source, "reported": preset.reported}
     if not _is_as_published(settings, preset, files):
         row["reported"] = None
-    return Plan(settings, options, files, out, resume=False, preset=row, latency=latency)
+    return Plan(
+        settings, options, files, out, resume=False, preset=row, shrink=shrink, initial=initial
+    )
+
+
+def _opener(settings: Settings) -> Callable[[], TappedNetwork] | None:
+    source = settings.teacher.source
+    return None if source is None else lambda: open_model(teacher_file(source)).network
 
 
 def _is_as_published(settings: Settings, preset: Preset, files: DatasetFiles) -> bool:
@@ -263,12 +271,15 @@ def _with_load_size(data: Json) -> Json:
 
 def _student(teacher: NetworkSettings, given: Overrides, typed: Json, preset: Preset) -> Json:
     """The student's settings: the preset's kind of network, narrowed from the teacher's."""
-    _check_one_width(given, typed.get("student") or {})
+    way = shrinking.way_of(given)
+    shrinking.refuse_two_widths(given, way, typed.get("student") or {})
     if source := typed.get("stages", {}).get("student_source"):
         return _student_from(source, given, typed.get("student") or {})
     arch = given.student_arch or _student_arch(teacher.arch, given, preset)
-    ratio = preset.ratio if given.ratio is None else given.ratio
-    student: Json = narrowed(teacher, ratio, arch=arch).arguments() | {"arch": arch}
+    if way is None or not way.shrinker.from_settings:
+        way = shrinking.ratio_way(preset.ratio)
+    shrunk = shrinking.shrunk_at_once(teacher, arch, way, typed.get("data", {}).get("size"))
+    student: Json = shrunk.arguments() | {"arch": shrunk.arch}
     if given.student_width is not None:
         student["width"] = given.student_width
     if given.narrow_const is not None:
@@ -278,7 +289,7 @@ def _student(teacher: NetworkSettings, given: Overrides, typed: Json, preset: Pr
 
 def _student_from(source: str, given: Overrides, typed: Json) -> Json:
     """The student's network settings as the file of `--student` says."""
-    for name in ("ratio", "student_width", "student_arch", "narrow_const"):
+    for name in ("ratio", "shrink", "student_width", "student_arch", "narrow_const"):
         if (value := getattr(given, name)) is not None:
             flag = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{flag} {value}: the network follows from --student {source}")
@@ -293,20 +304,6 @@ def student_file(source: str) -> Path:
     """The generator file of `--student FILE` or `--student RUN`."""
     path = expanded(source)
     return path / "student.safetensors" if path.is_dir() else path
-
-
-def _check_one_width(given: Overrides, typed: Json) -> None:
-    """Refuses two options that both say how wide the student is."""
-    if given.ratio is not None and given.student_width is not None:
-        raise ConfigError("--ratio and --student-width: give one of them")
-    if given.latency_budget is None:
-        return
-    milliseconds(given.latency_budget)
-    widths = {"--ratio": given.ratio, "--student-width": given.student_width}
-    widths |= {f"student.{name}": typed.get(name) for name in ("width", "channels")}
-    for name, value in widths.items():
-        if value is not None:
-            raise ConfigError(f"{name} and --latency-budget: give one of them")
 
 
 def _student_arch(teacher_arch: str, given: Overrides, preset: Preset) -> str:
@@ -343,7 +340,7 @@ def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], N
                 f"--{name.replace('_', '-')} {getattr(given, name)}: the run in {out} was started "
                 "with another; remove it, or choose another --out"
             )
-    _check_same_budget(given, config, out)
+    shrinking.refuse_other_budget(given, config, out)
     # the dataset may have moved: its fingerprint, not its path, must be the same
     moved = (typed.get("data") or {}).get("dataset")
     # a time limit is a sitting's, and does not pass on to the next one
@@ -366,18 +363,8 @@ def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], N
             f"--resume: the files in {root} are not those that the run was started with; "
             "restore them, or choose another --out for a new run"
         )
-    return Plan(wanted, options, files, out, resume=True, preset=config.get("preset", dict))
-
-
-def _check_same_budget(given: Overrides, config: Record, out: Path) -> None:
-    """Refuses another budget: a run keeps the width that was measured when it began."""
-    if given.latency_budget is None:
-        return
-    if config.find("latency_budget.asked_ms", float) != milliseconds(given.latency_budget):
-        raise ConfigError(
-            f"--latency-budget {given.latency_budget}: the run in {out} was started with another, "
-            "or none; remove it, or choose another --out"
-        )
+    preset, initial = config.get("preset", dict), shrinking.load_initial(out)
+    return Plan(wanted, options, files, out, resume=True, preset=preset, initial=initial)
 
 
 def _without_dataset(typed: Json) -> Json:
@@ -402,10 +389,12 @@ def _guess_out(command: str, given: Overrides, typed: Json, say: Callable[[str],
         raise ConfigError(
             "--resume: give the run's folder with --out (or the options it was started with)"
         )
-    if given.latency_budget is not None:
+    way = shrinking.way_of(given)
+    if way is not None and not way.shrinker.from_settings:
+        flag = way.asked.split()[0]
         raise ConfigError(
-            "--resume with --latency-budget: give the run's folder with --out; its default name "
-            "holds the width, which would have to be measured again"
+            f"--resume with {flag}: give the run's folder with --out; its default name "
+            "holds the width, which would have to be sought again"
         )
     fresh = Overrides(**{**given.__dict__, "resume": False})
     return make_plan(command, fresh, say).out

@@ -39,7 +39,12 @@ def remember(run: Path, score: Json, say: Callable[[str], None]) -> None:
             aside = _kept_aside(path)
             say(f"warning: {path}: was damaged; it is kept as {aside.name}, a new one begun")
             scores = []
-        kept = [old for old in scores if any(old.get(key) != score.get(key) for key in same)]
+        kept = [
+            old
+            for old in scores
+            if any(old.get(key) != score.get(key) for key in same)
+            or set(old.get("metrics", ())) != set(score.get("metrics", ()))
+        ]
         write_text(path, json.dumps(versioned({"scores": [*kept, score]}), indent=2) + "\n")
 
 
@@ -97,9 +102,11 @@ def latest_fid(model: Path, step: int | None) -> float | None:
         RunError: if the scores are damaged.
     """
     for score in reversed(read_scores(model.parent / SCORES)):
-        if "fid" not in score.values:
+        key = "fid" if "fid" in score.values else "metrics.fid.value"
+        fid = score.find(key, float)
+        if fid is None:
             continue
         named = Path(score.get("fake", str)).name == model.name
         if named and score.find("protocol.step", int) == step:
-            return score.get("fid", float)
+            return fid
     return None

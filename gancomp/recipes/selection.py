@@ -17,7 +17,8 @@ from gancomp.files import replacing, write_text
 from gancomp.metrics.features import load_inception
 from gancomp.metrics.fid import Statistics, fid_from_features
 from gancomp.networks.base import TappedNetwork
-from gancomp.recipes.eval_fid import features_of, real_statistics, translated
+from gancomp.recipes.eval_fid import translated
+from gancomp.recipes.measuring import features_of, real_set
 from gancomp.recipes.pixels import format_of
 from gancomp.recipes.request import FidRequest, Reals
 from gancomp.records import read_record, versioned
@@ -169,9 +170,8 @@ class Selection:
     def real_statistics(self) -> Statistics:
         """Of the images to compare with: they stay the same, so one score alone reads them."""
         if self._real_statistics is None:
-            self._real_statistics = real_statistics(
-                self.reals, self.inception, self.request, self.say
-            ).statistics
+            found, _ = real_set(self.reals, self.inception, self.request, self.say)
+            self._real_statistics = found.statistics
         return self._real_statistics
 
     def history(self) -> list[Json]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from gancomp.losses.perceptual import PerceptualFeatures, load_perceptual
 from gancomp.methods.base import Components, Method
 from gancomp.networks.base import TappedNetwork
 from gancomp.paths import expanded
-from gancomp.recipes import pixels, synthesis
+from gancomp.recipes import pixels, shrinking, synthesis
 from gancomp.recipes.grids import make_sampler
 from gancomp.recipes.plan import Plan, student_file, teacher_file
 from gancomp.recipes.selection import Selection, divide
@@ -148,11 +148,15 @@ def bring_companions(task: Task, run: Path) -> None:
         ) from error
 
 
-def make_student(settings: Settings, *, resume: bool) -> TappedNetwork | None:
-    """The student, if there is one: fresh, or with the weights of `--student`."""
+def make_student(
+    settings: Settings, *, resume: bool, initial: Mapping[str, Tensor] | None = None
+) -> TappedNetwork | None:
+    """The student, if there is one: fresh, or with weights of `--student` or its shrinker's."""
     if settings.student is None:
         return None
     student = new_network(settings.student, settings.run.seed, "student")
+    if initial is not None and not resume:
+        shrinking.fill(student, initial)
     if settings.stages.student_source is not None and not resume:
         given = open_model(student_file(settings.stages.student_source)).network
         student.load_state_dict(given.state_dict())
@@ -182,7 +186,7 @@ def describe_run(plan: Plan, perceptual: PerceptualFeatures | None) -> Json:
         "settings": plan.settings.to_json(),
         "preset": plan.preset,
         "seed": plan.settings.run.seed,
-        "latency_budget": plan.latency,
+        "shrink": plan.shrink,
         "dataset": {
             "name": plan.files.name,
             "root": str(plan.files.root.resolve()),
@@ -216,6 +220,8 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
     if not plan.is_stage and (warning := name_latest(run.path)):
         view.say(warning)
     if not plan.resume:
+        if plan.initial is not None:
+            shrinking.save_initial(run.path, plan.initial)
         run.write_config(config)
         return None
     saved = read_config(run.path)

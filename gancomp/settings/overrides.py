@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gancomp.declare import setting
-from gancomp.registry import generators
+from gancomp.registry import SHRINKERS, generators
 
 _network = partial(setting, None, panel="Networks")
 _shape = partial(setting, None, panel="Method", distil_only=True)
@@ -28,15 +28,18 @@ class Overrides:
         student_width: the student's width instead of a ratio.
         ratio: the student's channels over the teacher's.
         latency_budget: as typed; the student is as wide as it allows, instead of a ratio.
+        shrink: how the student is found, by its name in the table `SHRINKERS`.
+        budget: for that, as typed.
+        shrink_options: the shrinker's own.
         narrow_const: whether the student's learned constant is narrowed with the rest (StyleGAN2).
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
     arch: str | None = _network(
         "--arch",
-        f"Generator of teacher and student: {', '.join(generators())}.",
+        lambda: f"Generator of teacher and student: {', '.join(generators())}.",
         shown="the preset's",
-        pretrain={"help": f"Generator: {', '.join(generators())}."},
+        pretrain={"help": lambda: f"Generator: {', '.join(generators())}."},
     )
     student_arch: str | None = _network(
         "--student-arch",
@@ -58,6 +61,11 @@ class Overrides:
     latency_budget: str | None = _shape(
         "--latency-budget", "Widest student within e.g. 25ms an image here."
     )
+    shrink: str | None = _shape(
+        "--shrink", lambda: f"How the student is found: {', '.join(SHRINKERS)}.", shown="ratio"
+    )
+    budget: str | None = _shape("--budget", "What it may cost: ratio 25%, latency 25ms.")
+    shrink_options: dict[str, Any] = field(default_factory=dict)
     narrow_const: bool | None = _shape(
         "--narrow-const",
         "Narrow the student's learned constant too.",

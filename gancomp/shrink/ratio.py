@@ -4,27 +4,53 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gancomp.declare import NoOptions
 from gancomp.errors import ConfigError
 from gancomp.settings import NetworkSettings
+from gancomp.shrink.base import ShrinkRequest, Shrunk
 
 
-def narrowed(teacher: NetworkSettings, ratio: float, *, arch: str) -> NetworkSettings:
-    """Settings of a student of architecture `arch` with `ratio` times the teacher's width.
+class Ratio:
+    """A budget of channels: `25%` or `0.25` of the teacher's.
+
+    Source: OMGD and DCD, whose students have 1/4 of the teacher's channels.
+    """
+
+    from_settings = True
+    Options = NoOptions
+
+    def __init__(self, options: NoOptions) -> None:
+        self.options = options
+
+    def read(self, asked: str, budget: str) -> float:
+        """The share.
+
+        Raises:
+            ConfigError: if it is not more than 0 and at most 1.
+        """
+        text = budget.strip()
+        try:
+            ratio = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            raise ConfigError(f"{asked}: is no share; write 25% or 0.25") from None
+        if not 0 < ratio <= 1:
+            raise ConfigError(f"{asked}: must be greater than 0 and at most 1")
+        return ratio
+
+    def shrink(self, request: ShrinkRequest) -> Shrunk:
+        """The student with that share of the teacher's width."""
+        return Shrunk(narrowed(request.student, request.budget))
+
+
+def narrowed(network: NetworkSettings, ratio: float) -> NetworkSettings:
+    """The settings with `ratio` times the width.
 
     Where the number of blocks is a setting, it shrinks alike: SRGAN's student has half of both.
 
     Args:
-        teacher: the teacher's settings.
+        network: as wide as the teacher.
         ratio: channels of the student over channels of the teacher, in (0, 1].
-        arch: the student's architecture, often the teacher's own.
-
-    Raises:
-        ConfigError: if the ratio is out of range.
-
-    Source: OMGD and DCD, whose students have 1/4 of the teacher's channels.
     """
-    if not 0 < ratio <= 1:
-        raise ConfigError(f"--ratio {ratio:g}: must be greater than 0 and at most 1")
-    blocks = None if teacher.blocks is None else max(1, round(teacher.blocks * ratio))
-    width = max(1, round(teacher.width * ratio))
-    return replace(teacher, arch=arch, width=width, blocks=blocks, channels=None)
+    blocks = None if network.blocks is None else max(1, round(network.blocks * ratio))
+    width = max(1, round(network.width * ratio))
+    return replace(network, width=width, blocks=blocks, channels=None)

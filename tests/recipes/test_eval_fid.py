@@ -23,6 +23,7 @@ from gancomp.metrics.fid import fid_from_features, statistics_of
 from gancomp.metrics.statistics_files import load_statistics
 from gancomp.networks.inference import run_generator
 from gancomp.recipes import eval_fid as recipe
+from gancomp.recipes import measuring
 from gancomp.recipes.scores import saved_scores
 
 
@@ -366,14 +367,14 @@ def test_reals_are_computed_once(
     model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: list[int] = []
-    original = recipe.features_of
+    original = measuring.features_of
 
     def counting(*args: Any) -> Any:
         rows = original(*args)
         counted.append(len(rows))
         return rows
 
-    monkeypatch.setattr(recipe, "features_of", counting)
+    monkeypatch.setattr(measuring, "features_of", counting)
     first, second = (run_command(capsys, "eval-fid", model, "--json").document for _ in range(2))
     assert counted == [3, 7, 3]
     assert first == second
@@ -529,8 +530,8 @@ def test_features_of_many_images_show_progress_on_stderr(
 ) -> None:
     arguments = ["--real", toy / "trainB", "--fake", toy / "trainA", "--batch-size", 1, "--json"]
     assert "images done" not in run_command(capsys, "eval-fid", *arguments).err
-    assert recipe.TOLD_EVERY == 100
-    monkeypatch.setattr(recipe, "TOLD_EVERY", 2)
+    assert measuring.TOLD_EVERY == 100
+    monkeypatch.setattr(measuring, "TOLD_EVERY", 2)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))  # the reals are not remembered
     outcome = run_command(capsys, "eval-fid", *arguments)
     progress = [line for line in outcome.err.splitlines() if line.startswith("features")]

@@ -18,6 +18,7 @@ from gancomp.export.model import open_model
 from gancomp.metrics.fid import fid_from_features, statistics_of
 from gancomp.metrics.statistics_files import load_statistics
 from gancomp.recipes import eval_fid as recipe
+from gancomp.recipes import measuring
 from gancomp.recipes.sampling import Recipe, sampled
 from gancomp.recipes.scores import saved_scores
 
@@ -134,18 +135,18 @@ def test_very_many_images_are_scored_in_parts(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = score(capsys, MODEL, "--num", 40, "--batch-size", 3)
-    monkeypatch.setattr(recipe, "AT_ONCE", 4)
-    monkeypatch.setattr(recipe, "TOLD_EVERY", 10)
+    monkeypatch.setattr(measuring, "AT_ONCE", 4)
+    monkeypatch.setattr(measuring, "TOLD_EVERY", 10)
     monkeypatch.setenv("XDG_CACHE_HOME", "other")  # the reals are not remembered
     asked: list[int] = []
-    original = recipe.features_of
+    original = measuring.features_of
 
     def noting(*arguments: Any) -> Any:
         rows = original(*arguments)
         asked.append(len(rows))
         return rows
 
-    monkeypatch.setattr(recipe, "features_of", noting)
+    monkeypatch.setattr(measuring, "features_of", noting)
     outcome = run_command(
         capsys, "eval-fid", MODEL, "--num", 40, "--batch-size", 3, "--device", "cpu", "--json"
     )
@@ -176,13 +177,13 @@ def test_reals_are_remembered_for_each_way_to_prepare_them(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed: list[int] = []
-    original = recipe.statistics_of
+    original = measuring.statistics_of
 
     def counting(rows: Any) -> Any:
         computed.append(len(rows))
         return original(rows)
 
-    monkeypatch.setattr(recipe, "statistics_of", counting)
+    monkeypatch.setattr(measuring, "statistics_of", counting)
     for more in ([], [], ["--mirror"], ["--no-mirror"], ["--mirror"]):
         score(capsys, MODEL, "--num", 4, *more)
     assert computed == [5, 10]

@@ -15,7 +15,8 @@ from gancomp.data.loader import uint8_folder
 from gancomp.errors import ConfigError, WeightsError
 from gancomp.export.model import open_model
 from gancomp.metrics.statistics_files import cached_statistics
-from gancomp.recipes import eval_fid, fid_request
+from gancomp.recipes import measuring
+from gancomp.recipes import request as requests
 from gancomp.recipes import selection as recipe
 from gancomp.recipes.plan import make_plan
 from gancomp.recipes.selection import divide
@@ -114,8 +115,8 @@ def test_three_scores_build_inception_once_and_read_the_reals_once(
         return cached_statistics(files, *arguments, **options)
 
     monkeypatch.setattr(recipe, "load_inception", build)
-    monkeypatch.setattr(fid_request, "uint8_folder", reading)
-    monkeypatch.setattr(eval_fid, "cached_statistics", hashing)
+    monkeypatch.setattr(requests, "uint8_folder", reading)
+    monkeypatch.setattr(measuring, "cached_statistics", hashing)
     options = SMALL.replace("--max-steps 1", "--max-steps 3").split()
     select = ["--select", "best-on-test", "--eval-every", "1"]
     arguments = ["--dataset", toy, "--perceptual", "none", "--out", "run", *options, *select]

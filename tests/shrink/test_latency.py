@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from gancomp.data.demo_set import write_demo_set
+from gancomp.declare import NoOptions
 from gancomp.engine.run import writing_run
 from gancomp.errors import ConfigError
-from gancomp.recipes.budget import milliseconds, student_latency_ms, widest_within
 from gancomp.recipes.plan import Plan, make_plan
 from gancomp.recipes.training import describe_run
 from gancomp.settings import NetworkSettings, Overrides
+from gancomp.shrink import latency
+from gancomp.shrink.latency import Latency, student_latency_ms, widest_within
 
 
 @pytest.mark.parametrize(
@@ -23,13 +25,13 @@ from gancomp.settings import NetworkSettings, Overrides
     [("25ms", 25), ("25", 25), ("0.025s", 25), (" 1.5 ms ", 1.5), (".5", 0.5), ("2s", 2000)],
 )
 def test_budgets_are_read_as_they_are_written(text: str, wanted: float) -> None:
-    assert milliseconds(text) == pytest.approx(wanted)
+    assert Latency(NoOptions()).read("", text) == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize("text", ["", "ms", "fast", "-3ms", "0", "0s", "nan", "inf", "1e2", "2m"])
 def test_what_is_no_budget_is_refused_with_examples(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"--latency-budget .*25ms or 0.025s"):
-        milliseconds(text)
+    with pytest.raises(ConfigError, match=r"--latency-budget: is no time; write 25ms or 0.025s"):
+        Latency(NoOptions()).read("--latency-budget", text)
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 16, 64])
@@ -73,16 +75,21 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def by_width(network: NetworkSettings, size: int, device: torch.device) -> float:
-    assert (network.arch, size, device.type) == ("mobile-resnet9", 32, "cpu")
-    return 2.0 * network.width
+@pytest.fixture(autouse=True)
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The widths whose latency was asked for; it is twice as many milliseconds."""
+    widths: list[int] = []
+
+    def by_width(network: NetworkSettings, size: int, device: torch.device) -> float:
+        assert (network.arch, size, device.type) == ("mobile-resnet9", 32, "cpu")
+        widths.append(network.width)
+        return 2.0 * network.width
+
+    monkeypatch.setattr(latency, "student_latency_ms", by_width)
+    return widths
 
 
-def never(network: NetworkSettings, size: int, device: torch.device) -> float:
-    raise AssertionError("nothing is to be measured")
-
-
-def plan(toy: Path, measure: Any = by_width, say: Any = None, **given: Any) -> Plan:
+def plan(toy: Path, say: Any = None, **given: Any) -> Plan:
     overrides = {
         "data": {"dataset": str(toy), "size": 32},
         "teacher": {"network": {"width": 8}},
@@ -90,7 +97,7 @@ def plan(toy: Path, measure: Any = by_width, say: Any = None, **given: Any) -> P
         "run": {"device": "cpu"},
     }
     overrides |= given.pop("overrides", {})
-    return make_plan("distill", Overrides(overrides, **given), say or (lambda text: None), measure)
+    return make_plan("distill", Overrides(overrides, **given), say or (lambda text: None))
 
 
 def test_the_student_is_as_wide_as_the_budget_allows_and_all_are_told(toy: Path) -> None:
@@ -100,7 +107,9 @@ def test_the_student_is_as_wide_as_the_budget_allows_and_all_are_told(toy: Path)
     assert chosen.settings.student.width == 5
     assert chosen.settings.teacher.network.width == 8
     assert "r0.625" in chosen.out.name
-    assert chosen.latency == {
+    assert chosen.shrink == {
+        "by": "latency",
+        "budget": "11ms",
         "asked_ms": 11.0,
         "width": 5,
         "measured_ms": 10.0,
@@ -108,7 +117,7 @@ def test_the_student_is_as_wide_as_the_budget_allows_and_all_are_told(toy: Path)
         "device": "cpu",
         "threads": torch.get_num_threads(),
     }
-    assert describe_run(chosen, None)["latency_budget"] == chosen.latency
+    assert describe_run(chosen, None)["shrink"] == chosen.shrink
     (line,) = said
     assert line.startswith("--latency-budget 11ms: mobile-resnet9 of width 5 takes 10 ms for one")
 
@@ -134,15 +143,19 @@ def test_a_budget_that_nothing_meets_costs_one_line_with_what_there_is(toy: Path
     ],
 )
 def test_a_width_that_is_given_otherwise_contradicts_a_budget(
-    toy: Path, given: dict[str, Any]
+    toy: Path, given: dict[str, Any], measured: list[int]
 ) -> None:
     with pytest.raises(ConfigError, match="--latency-budget: give one of them"):
-        plan(toy, never, latency_budget="11ms", **given)
+        plan(toy, latency_budget="11ms", **given)
+    assert measured == []
 
 
-def test_mistakes_in_other_options_are_found_before_anything_is_measured(toy: Path) -> None:
+def test_mistakes_in_other_options_are_found_before_anything_is_measured(
+    toy: Path, measured: list[int]
+) -> None:
     with pytest.raises(ConfigError, match="--lambda-l1"):
-        plan(toy, never, latency_budget="11ms", overrides={"adversarial": {"lambda_l1": 3.0}})
+        plan(toy, latency_budget="11ms", overrides={"adversarial": {"lambda_l1": 3.0}})
+    assert measured == []
 
 
 @pytest.fixture
@@ -155,25 +168,38 @@ def run(toy: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("budget", [None, "11ms", "0.011s"])
 def test_a_resumed_run_keeps_its_width_and_measures_nothing(
-    toy: Path, run: Path, budget: str | None
+    toy: Path, run: Path, budget: str | None, measured: list[int]
 ) -> None:
-    resumed = plan(toy, never, out=run, resume=True, latency_budget=budget)
+    measured.clear()
+    resumed = plan(toy, out=run, resume=True, latency_budget=budget)
     assert resumed.settings.student is not None
     assert resumed.settings.student.width == 5
+    assert measured == []
 
 
 def test_a_resumed_run_takes_no_other_budget(toy: Path, run: Path) -> None:
     with pytest.raises(ConfigError, match="--latency-budget 12ms: the run in .* another"):
-        plan(toy, never, out=run, resume=True, latency_budget="12ms")
+        plan(toy, out=run, resume=True, latency_budget="12ms")
+    with pytest.raises(ConfigError, match="--shrink ratio --budget 50%: the run in .* another"):
+        plan(toy, out=run, resume=True, shrink="ratio", budget="50%")
     config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps(config | {"latency_budget": None}))
+    (run / "config.json").write_text(json.dumps(config | {"shrink": None}))
     with pytest.raises(ConfigError, match="--latency-budget 11ms: the run in .* or none"):
-        plan(toy, never, out=run, resume=True, latency_budget="11ms")
+        plan(toy, out=run, resume=True, latency_budget="11ms")
+
+
+def test_a_run_of_before_goes_on_with_its_budget(toy: Path, run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    older = {"latency_budget": {"asked_ms": 11.0, "width": 5}, "shrink": None}
+    (run / "config.json").write_text(json.dumps(config | older))
+    assert plan(toy, out=run, resume=True, latency_budget="11ms").resume
+    with pytest.raises(ConfigError, match="--latency-budget 12ms: the run in .* another"):
+        plan(toy, out=run, resume=True, latency_budget="12ms")
 
 
 def test_resuming_by_the_default_name_would_need_the_width(toy: Path) -> None:
     with pytest.raises(ConfigError, match="--resume with --latency-budget: .*--out"):
-        plan(toy, never, resume=True, latency_budget="11ms")
+        plan(toy, resume=True, latency_budget="11ms")
 
 
 def test_a_student_s_latency_is_measured_as_gancomp_runs_it() -> None:

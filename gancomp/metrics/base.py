@@ -1,0 +1,62 @@
+"""What a score of images is: named numbers from features, or statistics, of two sets of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gancomp.metrics.fid import Statistics, statistics_of
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A set of images as Inception sees it.
+
+    Attributes:
+        features: `(N, D)` float32, a row per image; None where only statistics are known.
+        given: statistics, where they are known without the features.
+    """
+
+    features: NDArray[np.float32] | None = None
+    given: Statistics | None = None
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Mean and covariance of the features."""
+        if self.given is not None:
+            return self.given
+        assert self.features is not None, "a set has features or statistics"
+        return statistics_of(self.features)
+
+    @property
+    def num_images(self) -> int | None:
+        """How many; None for statistics that do not say."""
+        return len(self.features) if self.features is not None else self.statistics.num_images
+
+
+class Metric(Protocol):
+    """One way to compare two sets of images, made with its own options; a line of `METRICS`.
+
+    Attributes:
+        needs: whether both sets must have features, or statistics are enough. With the latter,
+            features are there only if the set is small, or another metric needs them.
+        Options: dataclass of its own options.
+    """
+
+    needs: ClassVar[Literal["features", "statistics"]]
+    Options: ClassVar[type]
+
+    def scores(self, fakes: ImageSet, reals: ImageSet) -> Mapping[str, float]:
+        """Finite numbers by their names.
+
+        Raises:
+            DataError: if the sets cannot be compared.
+        """
+
+    def warning(self, num_images: int) -> str | None:
+        """What somebody should know who scores so few images, if anything."""

@@ -1,0 +1,186 @@
+"""Where a run's student comes from: the way to shrink that was asked for, and its budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gancomp.config import read
+from gancomp.errors import CheckpointError, ConfigError
+from gancomp.files import replacing
+from gancomp.networks.base import TappedNetwork
+from gancomp.records import Record
+from gancomp.registry import SHRINKERS, options_type, resolve
+from gancomp.settings import Json, NetworkSettings, Overrides, Settings
+from gancomp.shrink.base import Shrinker, ShrinkRequest, Shrunk
+
+INITIAL = "initial.safetensors"  # weights that a student begins with, in a run's folder
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to shrink and its budget.
+
+    Attributes:
+        name: in the table.
+        shrinker: made with its options.
+        text: the budget as typed.
+        budget: as read.
+        asked: both as typed, for messages.
+    """
+
+    name: str
+    shrinker: Shrinker
+    text: str
+    budget: float
+    asked: str
+
+
+def way_of(given: Overrides) -> Way | None:
+    """What was asked for, by `--shrink`, `--ratio` or `--latency-budget`; None if nothing was.
+
+    Raises:
+        ConfigError: for two of them, an unknown name, or a budget that is none.
+    """
+    if given.shrink is None and (given.budget is not None or given.shrink_options):
+        first = "budget" if given.budget is not None else next(iter(given.shrink_options))
+        raise ConfigError(f"--{first.replace('_', '-')}: needs --shrink {'|'.join(SHRINKERS)}")
+    if given.shrink is not None:
+        resolve(SHRINKERS, "--shrink", given.shrink)
+        if given.budget is None:
+            raise ConfigError(f"--shrink {given.shrink}: needs --budget, such as 25% or 25ms")
+        asked = f"--shrink {given.shrink} --budget {given.budget}"
+        return _way(given.shrink, given.budget, asked, given.shrink_options)
+    if given.latency_budget is not None:
+        text = given.latency_budget
+        return _way("latency", text, f"--latency-budget {text}", {})
+    if given.ratio is not None:
+        return _way("ratio", repr(given.ratio), f"--ratio {given.ratio:g}", {})
+    return None
+
+
+def ratio_way(ratio: float) -> Way:
+    """Of a preset's ratio."""
+    return _way("ratio", repr(ratio), f"--ratio {ratio:g}", {})
+
+
+def _way(name: str, text: str, asked: str, options: Json) -> Way:
+    kind = resolve(SHRINKERS, "--shrink", name)
+    own: Any = read(options_type(name, "shrinker"), options, "shrink_options")
+    shrinker: Shrinker = kind(own)
+    return Way(name, shrinker, text, shrinker.read(asked, text), asked)
+
+
+def refuse_two_widths(given: Overrides, way: Way | None, typed: Json) -> None:
+    """Refuses two options that both say how wide the student is.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    widths: dict[str, Any] = {
+        "--ratio": given.ratio,
+        "--student-width": given.student_width,
+        "--latency-budget": given.latency_budget,
+        "--shrink": given.shrink,
+    }
+    named = [flag for flag, value in widths.items() if value is not None]
+    if len(named) > 1:
+        raise ConfigError(f"{' and '.join(named)}: give one of them")
+    if way is None or way.shrinker.from_settings:
+        return
+    for name in ("width", "channels"):
+        if typed.get(name) is not None:
+            raise ConfigError(f"student.{name} and {named[0]}: give one of them")
+
+
+def shrunk_at_once(teacher: NetworkSettings, arch: str, way: Way, size: Any) -> NetworkSettings:
+    """The student that follows from settings alone."""
+    request = ShrinkRequest(teacher, replace(teacher, arch=arch), way.budget, way.asked, size)
+    return way.shrinker.shrink(request).student
+
+
+def shrink_checked(
+    settings: Settings,
+    way: Way,
+    open_teacher: Callable[[], TappedNetwork] | None,
+    say: Callable[[str], None],
+) -> tuple[Settings, Shrunk]:
+    """The settings with the student that is sought once all else was checked.
+
+    Raises:
+        ConfigError: if there is none within the budget.
+    """
+    assert settings.student is not None, "pretrain has no such option"
+    request = ShrinkRequest(
+        settings.teacher.network,
+        settings.student,
+        way.budget,
+        way.asked,
+        settings.data.size,
+        device=settings.run.device,
+        open_teacher=open_teacher,
+        say=say,
+    )
+    shrunk = way.shrinker.shrink(request)
+    return replace(settings, student=shrunk.student), shrunk
+
+
+def refuse_other_budget(given: Overrides, config: Record, out: Path) -> None:
+    """Refuses another budget: a run keeps the student that was found when it began.
+
+    Raises:
+        ConfigError: naming the run.
+    """
+    if given.shrink is None and given.latency_budget is None:
+        return
+    way = way_of(given)
+    assert way is not None
+    saved = config.find("shrink", dict) or {}
+    known = saved.get("by"), saved.get("budget")
+    asked_ms = config.find("latency_budget.asked_ms", float)
+    if not saved and asked_ms is not None:  # of a run of before there were other ways
+        known = "latency", f"{asked_ms!r}ms"
+    same = known[0] == way.name and isinstance(known[1], str)
+    if not same or way.shrinker.read(way.asked, str(known[1])) != way.budget:
+        raise ConfigError(
+            f"{way.asked}: the run in {out} was started with another, or none; remove it, or "
+            "choose another --out"
+        )
+
+
+def save_initial(run: Path, weights: Mapping[str, Tensor]) -> None:
+    """Keeps the weights that a student begins with, for a run that is killed at once."""
+    with replacing(run / INITIAL) as aside:
+        save_file({name: value.contiguous() for name, value in weights.items()}, aside)
+
+
+def load_initial(run: Path) -> Mapping[str, Tensor] | None:
+    """What `save_initial` kept, if anything.
+
+    Raises:
+        CheckpointError: if it cannot be read.
+    """
+    if not (run / INITIAL).exists():
+        return None
+    try:
+        return load_file(run / INITIAL)
+    except Exception as error:  # a damaged file makes safetensors raise almost anything
+        raise CheckpointError(f"{run / INITIAL}: cannot be read ({error}); start anew") from error
+
+
+def fill(student: TappedNetwork, weights: Mapping[str, Tensor]) -> None:
+    """Lets the student begin with `weights`.
+
+    Raises:
+        ConfigError: if these are not its own.
+    """
+    try:
+        student.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--shrink: its weights do not fit its student ({reason})") from error

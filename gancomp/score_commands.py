@@ -1,0 +1,136 @@
+"""`gancomp eval-fid` and `gancomp eval`: one request, one score or several."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gancomp import console
+from gancomp.commands import (
+    Device,
+    Direction,
+    InRange,
+    Json,
+    OutRange,
+    Part,
+    SizeOfModel,
+    parameter_of,
+    range_of,
+    sign,
+    signed_by,
+    size_of,
+)
+from gancomp.fid_options import (
+    FidFake,
+    FidMirror,
+    FidNum,
+    FidReal,
+    FidRealSplit,
+    FidRecursive,
+    FidSaveStats,
+    FidSeed,
+    FidTruncation,
+)
+from gancomp.options import all_metric_options, put
+from gancomp.paths import expanded
+from gancomp.registry import METRICS
+
+
+def add_score_commands(app: typer.Typer) -> None:
+    """Registers both commands."""
+    app.command("eval-fid")(eval_fid)
+    signed_by(sign_evaluate)
+    app.command("eval")(evaluate)
+
+
+def eval_fid(
+    model: Annotated[
+        Path | None,
+        typer.Argument(help="A model file or a run; by default the latest run.", parser=expanded),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="By default the model's own.")
+    ] = None,
+    direction: Direction = None,
+    real: FidReal = None,
+    fake: FidFake = None,
+    real_split: FidRealSplit = "auto",
+    size: SizeOfModel = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Images per pass.")] = 50,
+    save_stats: FidSaveStats = None,
+    num: FidNum = None,
+    seed: FidSeed = None,
+    truncation: FidTruncation = None,
+    mirror: FidMirror = None,
+    in_range: InRange = None,
+    out_range: OutRange = None,
+    recursive: FidRecursive = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image.")] = False,
+    device: Device = "auto",
+    part: Part = None,
+    json: Json = False,
+) -> None:
+    """Score a model, or a folder of images, by FID, with the protocol of the published tables.
+
+    Images made out of noise are compared with the training images, as training prepares them.
+
+    Example: gancomp eval-fid --real data/testB --fake translated
+    """
+    typed = dict(locals())
+    del typed["json"]
+    from gancomp.recipes.eval_fid import eval_fid as recipe
+    from gancomp.recipes.eval_fid import show_fid
+
+    score = recipe(_request(typed), console.say)
+    console.print_json(score) if json else show_fid(score)
+
+
+def evaluate(metrics: str = "fid", json: bool = False, **typed: Any) -> None:
+    """Score a model, or a folder of images, by several metrics from one pass of Inception.
+
+    All else is as eval-fid has it.
+
+    Example: gancomp eval runs/latest --metrics fid
+    """
+    from gancomp.recipes.evaluate import evaluate as recipe
+    from gancomp.recipes.evaluate import names_of, show_scores
+
+    options: dict[str, Any] = {}
+    for row in all_metric_options():
+        value = typed.pop(row.parameter, None)
+        if value is not None:
+            for path in row.sets:
+                put(options, path.removeprefix("metrics."), value)
+    score = recipe(_request(typed), names_of(metrics), options, console.say)
+    console.print_json(score) if json else show_scores(score)
+
+
+def sign_evaluate() -> None:
+    """Gives `eval` the options of eval-fid, and of all metrics there are now."""
+    shared = list(inspect.signature(eval_fid, eval_str=True).parameters.values())
+    named = Annotated[
+        str, typer.Option("--metrics", help=f"Which, with commas: {', '.join(METRICS)}.")
+    ]
+    own = inspect.Parameter(
+        "metrics", inspect.Parameter.POSITIONAL_OR_KEYWORD, default="fid", annotation=named
+    )
+    options = [parameter_of(option) for option in all_metric_options()]
+    as_json = shared.pop()
+    sign(evaluate, [*shared, own, as_json, *options])
+
+
+def _request(typed: dict[str, Any]) -> Any:
+    from gancomp.recipes.request import FidRequest
+
+    return FidRequest(
+        **{
+            **typed,
+            "real": tuple(typed["real"] or ()),
+            "size": size_of(typed["size"]),
+            "in_range": range_of("--in-range", typed["in_range"]),
+            "out_range": range_of("--out-range", typed["out_range"]),
+        }
+    )
