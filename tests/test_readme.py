@@ -9,7 +9,6 @@ import shlex
 import textwrap
 import tomllib
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from gancomp.cli import app
 from gancomp.data.demo_set import write_demo_set
 from gancomp.data.registered import KNOWN_DATASETS
 from gancomp.export.native import save_model
-from gancomp.methods.dcd import Dcd
+from gancomp.methods.blocks import BlockSchedule
 from gancomp.metrics.cost import measure_cost
 from gancomp.options import all_options, gather
 from gancomp.plugins import forget_plugins, load_plugins
@@ -222,9 +221,8 @@ def test_epochs_are_those_of_the_comparison_page(
     line = f"gancomp distill --dataset {dataset} --preset {preset}"
     plan = plan_of(line, datasets, monkeypatch)
     options, schedule = plan.options, plan.settings.schedule
-    method: Any = SimpleNamespace(options=options)  # what `num_epochs` looks at
     epochs = schedule.epochs + schedule.decay_epochs
-    total = Dcd.num_epochs(method, epochs)
+    total = BlockSchedule.of(options).num_epochs(epochs)
     assert (total - epochs, total) == (student_epochs, all_epochs)
     weights = options.lambda_style, options.lambda_feature, options.lambda_dcd
     assert weights == (1e4, 10, 1)

@@ -74,7 +74,7 @@ def cut_vgg(source: Path, to: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     from gancomp.losses.perceptual import load_perceptual
-    from gancomp.methods.dcd_options import STYLE_TAPS
+    from gancomp.methods.shared_options import STYLE_TAPS
 
     if source.suffix == ".safetensors":
         state = load_file(source)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from gancomp.methods.dcd_options import ConnectorKind
+from gancomp.methods.shared_options import ConnectorKind
 from gancomp.networks.base import initialize
 
 

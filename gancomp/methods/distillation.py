@@ -1,0 +1,170 @@
+"""A student that learns beside its teacher: what the methods for translation have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from gancomp.engine.phases import Phase, Step
+from gancomp.errors import ConfigError
+from gancomp.methods.base import Components, Method, adam, adversarial_phases
+from gancomp.methods.blocks import BlockSchedule
+from gancomp.methods.perceptual_terms import check_perceptual, perceptual_losses, perceptual_taps
+from gancomp.methods.shared_options import BlockOptions, PerceptualOptions
+from gancomp.networks.base import TappedNetwork
+from gancomp.tasks.base import Translation
+
+
+class Distillation(Method):
+    """Teacher (unless frozen), discriminator, student: jointly or in blocks.
+
+    The student imitates the teacher as it was at the start of the step: its output and maps are
+    those of the one forward pass that also trains the teacher. It minimizes its GAN term and the
+    perceptual terms, as far as they have a weight, and what a subclass adds: `own_losses`. The
+    subclass hands over what is trained with the student when it makes the phases.
+
+    Args:
+        components: with a student.
+        options: the method's own, with the perceptual ones if it has such terms.
+        lambda_fools: weight of the student's own GAN term.
+        lambda_judged: weight of the student's fakes in the discriminator's loss.
+
+    Raises:
+        ConfigError: without a student, for half a block schedule, or for a term without taps.
+    """
+
+    options: BlockOptions
+    _phases: list[Phase]
+
+    def __init__(
+        self,
+        components: Components,
+        options: BlockOptions,
+        *,
+        lambda_fools: float = 0.0,
+        lambda_judged: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if components.student is None:
+            raise ConfigError(
+                f"--method {self.name}: needs a student; use gancomp pretrain for a teacher alone"
+            )
+        self.options, self.blocks = options, BlockSchedule.of(options)
+        if isinstance(options, PerceptualOptions):
+            check_perceptual(options)
+        self.lambda_fools, self.lambda_judged = lambda_fools, lambda_judged
+        self.task, self.student = components.task, components.student
+        self.perceptual = components.perceptual
+        self.student_taps: tuple[str, ...] = ()
+
+    @abstractmethod
+    def own_losses(
+        self, step: Step, teacher: Translation, student: Translation
+    ) -> dict[str, Tensor]:
+        """What this method adds to the student's weighted terms; no weight, no term."""
+
+    @staticmethod
+    def perceptual_taps(options: BlockOptions) -> tuple[str, ...]:
+        """The taps of those perceptual terms that have a weight."""
+        return perceptual_taps(options) if isinstance(options, PerceptualOptions) else ()
+
+    def record(self, teacher_taps: Iterable[str], student_taps: Iterable[str]) -> None:
+        """From now on, the translations bring these maps along."""
+        recorded = dict.fromkeys((*self.task.recorded_taps, *teacher_taps))
+        self.task.recorded_taps = tuple(recorded)
+        self.student_taps = tuple(dict.fromkeys((*self.student_taps, *student_taps)))
+
+    def make_phases(
+        self, components: Components, learners: Iterable[nn.Module] = ()
+    ) -> list[Phase]:
+        """The phases in their order; `learners` are trained with the student."""
+        trained = nn.ModuleList([self.student, *learners])
+        phases = adversarial_phases(
+            self.task,
+            components.optimizer,
+            keeps_graph_of=(self.student,) if self.lambda_judged > 0 else (),
+            active=self.blocks.is_teachers_turn,
+        )
+        student = Phase(
+            "student",
+            trained,
+            adam(trained, components.optimizer),
+            active=self.blocks.is_students_turn,
+        )
+        return [*phases, student]
+
+    def phases(self) -> list[Phase]:
+        """Teacher (unless frozen), discriminator, student."""
+        return self._phases
+
+    def generators(self) -> dict[str, TappedNetwork]:
+        """The teacher and the student."""
+        return {"teacher": self.task.generator, "student": self.student}
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The task's networks and the student; a subclass adds its own."""
+        return self.task.networks() | {"student": self.student}
+
+    def losses(self, phase: str, step: Step) -> dict[str, Tensor]:
+        """Weighted terms: the task's for teacher and discriminator, its own for the student."""
+        if phase == "teacher":
+            return self.task.generator_losses(step)
+        if phase == "discriminator":
+            return self._discriminator_losses(step)
+        return self.student_losses(step)
+
+    def _discriminator_losses(self, step: Step) -> dict[str, Tensor]:
+        """DCD's eq. 7, the discriminator's side."""
+        if self.lambda_judged == 0:
+            return self.task.discriminator_losses(step)
+        return self.task.discriminator_losses(step, self.translate(step).fake, self.lambda_judged)
+
+    def translate(self, step: Step) -> Translation:
+        """The student's translation with its maps, computed once for all phases that need it."""
+
+        def compute() -> Translation:
+            source = step.batch["source"]
+            return Translation(*self.student.forward_with_taps(source, self.student_taps))
+
+        translation: Translation = step.once("student", compute)
+        return translation
+
+    def student_losses(self, step: Step) -> dict[str, Tensor]:
+        """DCD's eq. 8, the student's side, with what this method has for its third term."""
+        teacher, student = self.task.teacher(step), self.translate(step)
+        losses: dict[str, Tensor] = {}
+        if self.lambda_fools > 0:
+            losses["gan"] = self.lambda_fools * self.task.student_gan_loss(step, student.fake)
+        if isinstance(self.options, PerceptualOptions):
+            fakes = teacher.fake.detach(), student.fake
+            losses |= perceptual_losses(self.perceptual, self.options, *fakes)
+        return losses | self.own_losses(step, teacher, student)
+
+    def schedule_epoch(self, epoch: int) -> int:
+        """In blocks, the learning rate moves with the teacher's epochs only."""
+        return self.blocks.schedule_epoch(epoch)
+
+    def num_epochs(self, schedule_epochs: int) -> int:
+        """In blocks, the student's come on top of the schedule's."""
+        return self.blocks.num_epochs(schedule_epochs)
+
+    def refuse_no_loss(self, weight: float, flag: str) -> None:
+        """Refuses a student without any loss term.
+
+        Args:
+            weight: of the method's own terms.
+            flag: what sets it.
+
+        Raises:
+            ConfigError: naming what to do.
+        """
+        if weight > 0 or self.lambda_fools > 0:
+            return
+        if self.perceptual is not None and self.perceptual_taps(self.options):
+            return
+        raise ConfigError(
+            f"the student has no loss term: give {flag}, --lambda-feature or --lambda-style a "
+            "weight (the latter two need --perceptual), or remove --no-student-gan"
+        )
