@@ -59,7 +59,7 @@ TrainDropout = Annotated[
 @app.callback(invoke_without_command=True)
 def version(
     context: typer.Context,
-    show: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+    show: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
     plugin: Annotated[
         list[str] | None,
         typer.Option(
@@ -303,18 +303,22 @@ def generate(
         Path, typer.Option("--out", "-o", help="Folder for the PNG files.", parser=expanded)
     ],
     num: Annotated[int, typer.Option("--num", "-n", help="How many images.")] = 64,
-    seed: Annotated[int, typer.Option("--seed", help="Image K follows from SEED and K alone.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Image K depends on SEED and K alone.")] = 0,
     truncation: Annotated[
         float | None,
         typer.Option(
             "--truncation",
-            help="StyleGAN2: psi, 0.5 for safe pictures. BigGAN: the noise goes no further than X.",
+            help="StyleGAN2: psi, e.g. 0.5. BigGAN: noise is redrawn until it lies within X.",
             show_default="none",
         ),
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option("--classes", help="Such as 0,3, in turns.", show_default="drawn for each"),
+        typer.Option(
+            "--classes",
+            help="Class indices, e.g. 0,3, used in turn.",
+            show_default="drawn for each",
+        ),
     ] = None,
     batch_size: Annotated[
         int | None,
@@ -327,10 +331,10 @@ def generate(
     part: Part = None,
     json: Json = False,
 ) -> None:
-    """Make images out of noise: seed0_00000.png and so on, the same with every batch size.
+    """Generate images from noise: seed0_00000.png and so on, the same with every batch size.
 
-    A run's student makes them, else its teacher. Without --truncation images are as varied as in
-    training, which is what FID wants; with it they are more alike and cleaner.
+    Uses a run's student, or its teacher if it has none. Without --truncation, images are as varied
+    as in training, which is what FID expects; with it, they are cleaner but less varied.
 
     Example: gancomp generate runs/latest -n 64 --seed 0 -o samples
     """

@@ -118,7 +118,7 @@ def where_the_rest_is(rows: list[Option], command: str) -> str:
         names = [owner.removeprefix(f"{flag} ") for owner in owners if owner.startswith(f"{flag} ")]
         if names:
             found.append(f"{flag} {'|'.join(names)}")
-    return f"More options with gancomp {command} CHOICE --help, CHOICE being {' or '.join(found)}"
+    return f"More options: gancomp {command} CHOICE --help, where CHOICE is {' or '.join(found)}"
 
 
 def _with_one_name(param: Any) -> Any:

@@ -131,7 +131,7 @@ def say(message: str) -> None:
 
 
 def milestones(
-    tell: Callable[[str], None], every: int, line: Callable[[int], str]
+    say: Callable[[str], None], every: int, line: Callable[[int], str]
 ) -> Callable[[int], None]:
     """A function of the count so far, which tells `line(count)` each time `every` more are done."""
     told = 0
@@ -140,7 +140,7 @@ def milestones(
         nonlocal told
         if done // every > told:
             told = done // every
-            tell(line(done))
+            say(line(done))
 
     return advance
 

@@ -75,7 +75,7 @@ def eval_fid(
 ) -> None:
     """Score a model, or a folder of images, by FID, with the protocol of the published tables.
 
-    Images made out of noise are compared with the training images, as training prepares them.
+    Images generated from noise are compared with the training images, prepared as in training.
 
     Example: gancomp eval-fid --real data/testB --fake translated
     """

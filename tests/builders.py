@@ -57,7 +57,7 @@ def small_task(name: str = "unpaired", *, frozen: bool = False, **weights: Any) 
 @functools.cache
 def random_features(taps: tuple[str, ...]) -> PerceptualFeatures | None:
     """Frozen, so all tests can share it; drawing its 15 million weights takes a while."""
-    return load_perceptual("random", None, taps=taps, announce=print)
+    return load_perceptual("random", None, taps=taps, say=print)
 
 
 def small_method(

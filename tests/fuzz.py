@@ -412,7 +412,7 @@ def whole_file(kind: Kind, folder: Path) -> Iterator[Callable[[], int]]:
 def fuzz(num_mutants: int, seed: int, folder: Path) -> Iterator[tuple[str, str]]:
     """The faults as they are found: the mutant's name (kind, seed, number), and what is wrong."""
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-    eval_fid.load_inception = lambda announce: Means()  # type: ignore[assignment]  # a stand-in
+    eval_fid.load_inception = lambda say: Means()  # type: ignore[assignment]  # a stand-in
     torch.set_num_threads(1)
     seeds = Seeds(folder)
     all_kinds = kinds(seeds)

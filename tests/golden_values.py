@@ -90,7 +90,7 @@ def fill(module: Module, base: int, *, he: bool = False) -> Module:
 @functools.cache
 def vgg() -> PerceptualFeatures:
     """VGG16 of hashed weights, in float64."""
-    features = load_perceptual("random", None, taps=VGG_TAPS, announce=print)
+    features = load_perceptual("random", None, taps=VGG_TAPS, say=print)
     assert features is not None
     features = features.double()
     use_torch_frozen(features)  # equal, and without what is kept of the former weights

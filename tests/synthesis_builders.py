@@ -1,4 +1,4 @@
-"""Tiny generators out of noise, their discriminators and the methods that train them."""
+"""Tiny generators from noise, their discriminators and the methods that train them."""
 
 from __future__ import annotations
 

@@ -361,7 +361,7 @@ def test_images_out_of_noise_are_those_of_the_command(
         with pytest.raises(gancomp.GancompError, match=f"^{field} ") as caught:
             generator.generate(**{field: wrong})
         assert caught.value.field == field
-    with pytest.raises(gancomp.GancompError, match=r"out of noise, .*use generate\(\)"):
+    with pytest.raises(gancomp.GancompError, match=r"from noise, .*use generate\(\)"):
         generator.translate(picture())
 
 
@@ -395,7 +395,7 @@ def test_evaluate_scores_as_eval_fid_and_the_run_keeps_it(
         def forward(self, images: Tensor) -> Tensor:
             return images.mean((2, 3)).repeat(1, 2)
 
-    monkeypatch.setattr("gancomp.recipes.eval_fid.load_inception", lambda announce: Stub())
+    monkeypatch.setattr("gancomp.recipes.eval_fid.load_inception", lambda say: Stub())
     monkeypatch.setenv("XDG_CACHE_HOME", str(run.path.parent / "cache"))
     score = gancomp.evaluate(run, device="cpu")
     assert run.scores == [score]

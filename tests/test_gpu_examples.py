@@ -308,7 +308,7 @@ def test_what_came_back_is_scored_by_both_protocols_and_tabled(
 ) -> None:
     score, table = script("score"), script("table")
     for module in (eval_fid, score):
-        monkeypatch.setattr(module, "load_inception", lambda announce: Means())
+        monkeypatch.setattr(module, "load_inception", lambda say: Means())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     back, out = tmp_path / "back", tmp_path / "scores"
     back.mkdir()

@@ -175,7 +175,7 @@ CASES: list[tuple[str, str, str]] = [
     ("eval-fid --fake data/testA --real nosuch.npz", "nosuch.npz", "no such file"),
     ("eval-fid --fake data/testA", "--fake", "needs --real"),
     ("eval-fid student.safetensors --dataset onesided", "no trainB/", "gancomp demo"),
-    # images out of noise
+    # images from noise
     ("generate style.safetensors -o new -n 0", "-n 0", "at least 1"),
     ("generate style.safetensors -o new --seed -1", "--seed -1", "from 0"),
     ("generate style.safetensors -o new --truncation 0", "--truncation 0", "remove it"),
@@ -382,7 +382,7 @@ CASES: list[tuple[str, str, str]] = [
     (f"distill {SYNTHESIS} --teacher judge.safetensors", "--teacher judge", "another"),
     (f"distill --dataset data {TRAIN} --lambda-dgl 1", "--lambda-dgl", "--lambda-dcd"),
     (f"distill --dataset data {TRAIN} --stage1-kimg 1", "--stage1-kimg", "remove it"),
-    (f"distill --dataset data {FROM_FILE} --arch stylegan2", "out of noise", "unpaired data"),
+    (f"distill --dataset data {FROM_FILE} --arch stylegan2", "from noise", "unpaired data"),
     (f"distill --dataset data {FROM_FILE} --teacher style.safetensors", "synthesis", "another"),
     ("distill --dataset empty --task synthesis", "--dataset empty", "a folder of images"),
     (f"distill --dataset data {TRAIN} --narrow-const", "--narrow-const", "remove it"),

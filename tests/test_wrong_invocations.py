@@ -104,7 +104,7 @@ CASES: list[tuple[str, str, str]] = [
     # images and statistics for scoring and translating
     ("translate student.safetensors nosuch.png -o new", "nosuch.png", "check the path"),
     ("eval-fid --fake nosuch --real data/testA", "--fake nosuch", "folder of images"),
-    # images out of noise
+    # images from noise
     ("generate", "Missing argument 'model'", "gancomp generate --help"),
     ("translate style.safetensors photo.png -o new", "style.safetensors", "gancomp generate"),
     ("eval-sr style.safetensors --dataset data/testA", "style.safetensors", "gancomp generate"),

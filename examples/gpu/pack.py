@@ -86,7 +86,7 @@ def cut_vgg(source: Path, to: Path) -> None:
         raise ValueError(f"{source}: has weights that are too large for float16")
     origin = f"{source.name}, SHA-256 {digest(source)}, up to relu4_3, float16"
     save_file(kept, to, metadata={"origin": origin})
-    load_perceptual("vgg16", to, taps=STYLE_TAPS, announce=print)
+    load_perceptual("vgg16", to, taps=STYLE_TAPS, say=print)
 
 
 def digest(path: Path) -> str:

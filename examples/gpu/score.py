@@ -53,7 +53,7 @@ class Judge:
         assert files.test is not None
         self.files, self.size = files, size
         self.request = FidRequest(device="cpu")
-        self.inception = load_inception(announce=say)
+        self.inception = load_inception(say=say)
         order = torch.randperm(len(files.train.source), generator=derive_generator(0, "judging"))
         chosen = sorted(order[:count].tolist())
         sources = tuple(files.train.source[index] for index in chosen)

@@ -1,4 +1,4 @@
-"""A generator out of a file: translates pictures, enlarges them, or makes them out of noise."""
+"""A generator out of a file: translates pictures, enlarges them, or generates them from noise."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Generator:
 
         Raises:
             ConfigError: for other kinds of images, an option without effect, or a generator that
-                makes images out of noise.
+                generates images from noise.
         """
         with speaking_python():
             self._check_translates()
@@ -142,9 +142,7 @@ class Generator:
         """
         with speaking_python():
             if not isinstance(self.network, SynthesisGenerator):
-                raise ConfigError(
-                    f"{self.path}: makes images out of images, not out of noise; use translate()"
-                )
+                raise ConfigError(f"{self.path}: is an image-to-image generator; use translate()")
             network = check_generates(self._model, str(self.path))
             check_request(
                 GenerateRequest(
@@ -202,7 +200,7 @@ class Generator:
     def _check_translates(self) -> None:
         if isinstance(self.network, SynthesisGenerator):
             raise ConfigError(
-                f"{self.path}: makes images out of noise, not out of images; use generate()"
+                f"{self.path}: generates images from noise, not from images; use generate()"
             )
         check_translates(self._model, str(self.path))
 

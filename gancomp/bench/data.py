@@ -87,7 +87,7 @@ def bench_data(request: DataBench, say: Callable[[str], None]) -> Json:
             raise ConfigError(f"--{option.replace('_', '-')} {value}: must be at least 1")
     if request.workers < 0:
         raise ConfigError(f"--workers {request.workers}: use 0 or more")
-    files = scan(locate(request.dataset, say), warn=say)
+    files = scan(locate(request.dataset, say), say=say)
     if files.task != "unpaired":
         raise DataError(f"--dataset {request.dataset}: is paired; give an unpaired dataset")
     split, load_size = files.train, round(request.size * 286 / 256)

@@ -361,7 +361,7 @@ def build(request: TrainRequest) -> Dcd:
     )
     options = DcdOptions()
     taps = Dcd.perceptual_taps(options)
-    perceptual = load_perceptual("random", None, taps=taps, announce=lambda message: None)
+    perceptual = load_perceptual("random", None, taps=taps, say=lambda message: None)
     student = new_network(replace(generator, width=request.width // 4), 0, "student")
     method = Dcd(Components(task, student, perceptual, OptimizerSettings(), seed=0), options)
     return method.train()

@@ -115,7 +115,7 @@ def check_folder(
     side_by_side = False
     classes: dict[str, int] = {}
     try:
-        files = scan(root, task=task, warn=_nobody)
+        files = scan(root, task=task, say=_nobody)
     except DataError as error:
         problems.append(str(error))
     else:

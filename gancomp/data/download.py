@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from gancomp.data.images import Warn, list_images, one_line, warn_on_stderr
+from gancomp.data.images import Say, list_images, one_line, warn_on_stderr
 from gancomp.data.registered import KnownDataset
 from gancomp.data.unpack import unpack
 from gancomp.errors import DataError
@@ -38,7 +38,7 @@ def fetch(
     destination: Path,
     *,
     progress: Progress | None = None,
-    warn: Warn = warn_on_stderr,
+    say: Say = warn_on_stderr,
     attempts: int = 3,
     timeout_s: float = 30.0,
     pause_s: float = 1.0,
@@ -53,7 +53,7 @@ def fetch(
         dataset: what to fetch.
         destination: the folder to be made; its parents are made too.
         progress: is told (bytes so far, bytes in all or None) as they arrive.
-        warn: is told when another process holds the lock.
+        say: is told when another process holds the lock.
         attempts: tries without any progress before giving up.
         timeout_s: of a silent connection.
         pause_s: before the second try; doubled for each one after.
@@ -66,7 +66,7 @@ def fetch(
     part, aside = parent / f".{name}.part", parent / f".{name}.unpacking"
     with _reporting_disk_errors(parent):
         parent.mkdir(parents=True, exist_ok=True)
-    with _locked(parent / f".{name}.lock", warn):
+    with _locked(parent / f".{name}.lock", say):
         if not destination.exists():
             _Download(dataset, part, progress, timeout_s).run(attempts, pause_s)
             _install(dataset, part, aside, destination)
@@ -80,15 +80,15 @@ def fetch(
     return destination
 
 
-def fetch_announced(dataset: KnownDataset, destination: Path, say: Warn) -> Path:
+def fetch_announced(dataset: KnownDataset, destination: Path, say: Say) -> Path:
     """What `fetch` returns, telling `say` size and address before a download, then each 10 %."""
     if not destination.exists():
         size = f"{dataset.num_bytes / 1e6:.0f} MB" if dataset.num_bytes else "size unknown"
         say(f"downloading {dataset.name} ({size}) from {dataset.urls[0]} to {destination}")
-    return fetch(dataset, destination, progress=each_tenth(say, dataset.name), warn=say)
+    return fetch(dataset, destination, progress=each_tenth(say, dataset.name), say=say)
 
 
-def each_tenth(say: Warn, name: str) -> Progress:
+def each_tenth(say: Say, name: str) -> Progress:
     """A progress that tells `say` each further tenth, or 100 MB where the size is unknown."""
     told = 0
 
@@ -260,9 +260,9 @@ def _wrong_counts(dataset: KnownDataset, folder: Path) -> str | None:
 
 
 @contextmanager
-def _locked(path: Path, warn: Warn) -> Iterator[None]:
+def _locked(path: Path, say: Say) -> Iterator[None]:
     def wait(owner: str) -> None:
-        warn(f"{path.parent}: {owner} is fetching this dataset; waiting for it")
+        say(f"{path.parent}: {owner} is fetching this dataset; waiting for it")
 
     with ExitStack() as held:
         with _reporting_disk_errors(path):

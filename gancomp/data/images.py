@@ -39,7 +39,7 @@ FULL_SCALE_16_BIT = 65535
 TRANSPARENT_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 
 Result = TypeVar("Result")
-Warn = Callable[[str], None]
+Say = Callable[[str], None]
 
 
 def warn_on_stderr(message: str) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from gancomp.data.images import Warn, image_size
+from gancomp.data.images import Say, image_size
 from gancomp.errors import DataError
 
 FILES_AHEAD = 32
@@ -22,7 +22,7 @@ Read = TypeVar("Read")
 def read_in_order(
     paths: Sequence[Path],
     read: Callable[[Path], Read],
-    warn: Warn,
+    say: Say,
     strict: bool,
     *,
     skipped: list[Path] | None = None,
@@ -32,7 +32,7 @@ def read_in_order(
     Args:
         paths: image files.
         read: raises DataError for what is unreadable; computes nothing with torch.
-        warn: is told about each unreadable file, which is left out.
+        say: is told about each unreadable file, which is left out.
         strict: raise instead.
         skipped: the files left out are added to it.
 
@@ -46,7 +46,7 @@ def read_in_order(
         except DataError as error:
             if strict:
                 raise
-            warn(f"{error}; skipped")
+            say(f"{error}; skipped")
             if skipped is not None:
                 skipped.append(path)
             continue

@@ -23,7 +23,7 @@ from gancomp.data.class_folders import (
 from gancomp.data.deep import is_sideways, picture_size
 from gancomp.data.hints import hint
 from gancomp.data.images import (
-    Warn,
+    Say,
     count_suffixes,
     image_size,
     list_images,
@@ -51,7 +51,7 @@ LAYOUTS = (
 )
 
 
-def locate(name_or_path: str, say: Warn = say_on_stderr) -> Path:
+def locate(name_or_path: str, say: Say = say_on_stderr) -> Path:
     """The folder of a dataset given by path or name, downloaded if it is a known one.
 
     An existing folder; else `$GANCOMP_DATA/X`; else X in the user's cache; else, for a known
@@ -102,7 +102,7 @@ def scan(
     task: str | None = None,
     direction: str = "AtoB",
     strict: bool = False,
-    warn: Warn = warn_on_stderr,
+    say: Say = warn_on_stderr,
 ) -> DatasetFiles:
     """The files of the dataset in `root` by role; only headers are read.
 
@@ -118,7 +118,7 @@ def scan(
             "synthesis".
         direction: "BtoA" swaps source and target.
         strict: raise at a file that is no image instead of skipping it.
-        warn: is told the names of skipped files, once per folder.
+        say: is told the names of skipped files, once per folder.
 
     Raises:
         DataError: if folders are missing, empty or one-sided, pairs are incomplete, the layout
@@ -134,7 +134,7 @@ def scan(
         )
     if not root.is_dir():
         raise DataError(f"--dataset {root}: no such folder")
-    scanner = _Scanner(root, swap=direction == "BtoA", strict=strict, warn=warn)
+    scanner = _Scanner(root, swap=direction == "BtoA", strict=strict, say=say)
     if task in WITHOUT_DIRECTION:
         if scanner.swap:
             raise ConfigError(
@@ -162,7 +162,7 @@ class _Scanner:
     root: Path
     swap: bool
     strict: bool
-    warn: Warn
+    say: Say
     skipped: list[Path] = field(default_factory=list)
     ignored: dict[Path, None] = field(default_factory=dict)  # in order, each once
 
@@ -174,7 +174,7 @@ class _Scanner:
         paired = task == "paired"
         if task is None and self._names_are_equal(train_a, train_b):
             paired = True
-            self.warn(
+            self.say(
                 f"{self.root}: the files of trainA/ and trainB/ have equal names, so they are "
                 f"taken as pairs{_of_other_sizes(train_a, train_b)}; if they are none: "
                 "--task unpaired (--task paired says that they are)"
@@ -231,7 +231,7 @@ class _Scanner:
             self._images(inside)
         for empty in folders(folder):
             if not list_images(empty):
-                self.warn(f"{empty}: holds no images and is skipped; it is no class")
+                self.say(f"{empty}: holds no images and is skipped; it is no class")
         return labelled(folder, lambda paths: self._readable(paths, image_size), known)
 
     def _images(self, folder: Path) -> tuple[Path, ...]:
@@ -258,7 +258,7 @@ class _Scanner:
     ) -> DatasetFiles:
         if self.ignored:
             first = next(iter(self.ignored))
-            self.warn(
+            self.say(
                 f"{self.root}: ignored {len(self.ignored)} files that are no images by their "
                 f"names: {count_suffixes(self.ignored)}; the first is {first}"
             )
@@ -352,7 +352,7 @@ class _Scanner:
         if reasons:
             more = len(reasons) - NUM_NAMED
             tail = f"; and {more} more (gancomp data check names all)" if more > 0 else ""
-            self.warn(
+            self.say(
                 f"{folder}: skipped {len(reasons)} of {len(paths)} files: "
                 f"{'; '.join(reasons[:NUM_NAMED])}{tail}"
             )

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gancomp.data.deep import read_raw, read_values
 from gancomp.data.images import (
-    Warn,
+    Say,
     load_image_as_pytorch_fid,
     warn_on_stderr,
 )
@@ -77,7 +77,7 @@ def batches(
     start_step: int = 0,
     workers: int = 0,
     device: torch.device | None = None,
-    warn: Warn = warn_on_stderr,
+    say: Say = warn_on_stderr,
 ) -> Generator[dict[str, Tensor], None, None]:
     """Endless batches `{role: (N, ...)}`; the k-th is the same for any `workers` and any start.
 
@@ -95,7 +95,7 @@ def batches(
         workers: processes that read ahead; 0 reads in this one. They ignore what asks to stop,
             SIGTERM from anyone but this process, which is to save first and then end them.
         device: where batches are sent, by a copy that nothing waits for; default: the CPU.
-        warn: is told once about each unreadable file.
+        say: is told once about each unreadable file.
 
     Raises:
         ConfigError: if `batch_size` is below 1 `workers` below 0 or far above the
@@ -125,23 +125,23 @@ def batches(
         # without one the loader draws a seed from the global generator
         generator=derive_generator(seed, "workers"),
     )
-    return _delivered(loader, warn, reader, device)
+    return _delivered(loader, say, reader, device)
 
 
-def _checked(loader: Iterable[_Batch], warn: Warn) -> Iterator[_Batch]:
+def _checked(loader: Iterable[_Batch], say: Say) -> Iterator[_Batch]:
     named: set[str] = set()
     for batch in loader:
         for message in batch.unreadable:
             if message not in named:
                 named.add(message)
-                warn(message)
+                say(message)
         if batch.error is not None:
             raise batch.error
         yield batch
 
 
 def _delivered(
-    loader: DataLoader[_Batch], warn: Warn, reader: Reader | None, device: torch.device | None
+    loader: DataLoader[_Batch], say: Say, reader: Reader | None, device: torch.device | None
 ) -> Generator[dict[str, Tensor], None, None]:
     """Batches cut from the shared cache where they lie there, sent to the device, as floats."""
     send = _Sender(device)
@@ -153,7 +153,7 @@ def _delivered(
         assert reader is not None
         return cut_batch(reader, batch.chosen, pinned=send.stream is not None)
 
-    found = map(cut, _checked(workers or loader, warn))
+    found = map(cut, _checked(workers or loader, say))
     try:
         if send.stream is None:
             yield from one_ahead(map(send, found), workers)
@@ -282,7 +282,7 @@ def evaluation_batches(
     size: Size,
     batch_size: int,
     half: Half | None = None,
-    warn: Warn = warn_on_stderr,
+    say: Say = warn_on_stderr,
     strict: bool = False,
     skipped: list[Path] | None = None,
     pixels: PixelFormat | None = None,
@@ -296,7 +296,7 @@ def evaluation_batches(
         size: height and width.
         batch_size: images per batch.
         half: for paths of two images side by side, the half to read.
-        warn: is told about each unreadable file, which is left out.
+        say: is told about each unreadable file, which is left out.
         strict: raise instead.
         skipped: the files left out are added to it.
         pixels: how the files are read, if not as 8-bit RGB.
@@ -319,7 +319,7 @@ def evaluation_batches(
 
     names: list[str] = []
     tensors: list[Tensor] = []
-    for path, picture in read_in_order(paths, read, warn, strict, skipped=skipped):
+    for path, picture in read_in_order(paths, read, say, strict, skipped=skipped):
         names.append(path.name)
         tensors.append(picture_tensor(picture))
         if len(names) == batch_size:
@@ -332,7 +332,7 @@ def evaluation_batches(
 def uint8_folder(
     paths: Sequence[Path],
     *,
-    warn: Warn = warn_on_stderr,
+    say: Say = warn_on_stderr,
     strict: bool = False,
     half: Half | None = None,
     skipped: list[Path] | None = None,
@@ -344,7 +344,7 @@ def uint8_folder(
 
     Args:
         paths: image files.
-        warn: is told about each unreadable file, which is left out.
+        say: is told about each unreadable file, which is left out.
         strict: raise instead.
         half: for files of two images side by side, the half to read.
         skipped: the files left out are added to it.
@@ -360,5 +360,5 @@ def uint8_folder(
         image = load_image_as_pytorch_fid(path)
         return np.array(image if half is None else cut_half(image, half, path))
 
-    for _, image in read_in_order(paths, read, warn, strict, skipped=skipped):
+    for _, image in read_in_order(paths, read, say, strict, skipped=skipped):
         yield image

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gancomp.data.degrade import Pixels, check_scale, downscale, modcrop
-from gancomp.data.images import Warn, load_image, warn_on_stderr
+from gancomp.data.images import Say, load_image, warn_on_stderr
 from gancomp.data.indexed import Sample, draw_numbers, first_readable
 from gancomp.data.splits import Split
 from gancomp.data.transforms import to_float
@@ -154,7 +154,7 @@ def aligned_pair(
 
 
 def evaluation_crops(
-    split: Split, *, size: int, scale: int, count: int, warn: Warn = warn_on_stderr
+    split: Split, *, size: int, scale: int, count: int, say: Say = warn_on_stderr
 ) -> dict[str, Tensor]:
     """The centers of the first `count` usable images, as a batch of the reader's shapes.
 
@@ -165,7 +165,7 @@ def evaluation_crops(
         size: high-resolution crop, a multiple of `scale`.
         scale: 2 or 4.
         count: how many.
-        warn: is told about each file that is unreadable or too small.
+        say: is told about each file that is unreadable or too small.
 
     Raises:
         ConfigError: for an impossible `size` or `scale`.
@@ -181,7 +181,7 @@ def evaluation_crops(
         try:
             image = _large_enough(path, size, scale)
         except DataError as error:
-            warn(f"{error}; skipped")
+            say(f"{error}; skipped")
             unusable.append(str(error))
             continue
         top, left = ((length - size) // scale // 2 for length in image.shape[:2])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gancomp.data.images import Warn, load_image, warn_on_stderr
+from gancomp.data.images import Say, load_image, warn_on_stderr
 from gancomp.data.in_order import read_in_order
 from gancomp.data.indexed import ChosenCrops, Crop, Reader, draw_numbers, first_readable
 from gancomp.data.splits import Split
@@ -101,7 +101,7 @@ def square_images(
     *,
     size: int,
     mirrored: bool = False,
-    warn: Warn = warn_on_stderr,
+    say: Say = warn_on_stderr,
     strict: bool = False,
     skipped: list[Path] | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
@@ -111,7 +111,7 @@ def square_images(
         paths: image files.
         size: what the square in the middle of each is brought to.
         mirrored: follow each image by its mirror image.
-        warn: is told about each unreadable file, which is left out.
+        say: is told about each unreadable file, which is left out.
         strict: raise instead.
         skipped: the files left out are added to it.
 
@@ -122,7 +122,7 @@ def square_images(
     def read(path: Path) -> NDArray[np.uint8]:
         return np.array(square(load_image(path), size))
 
-    for _, pixels in read_in_order(paths, read, warn, strict, skipped=skipped):
+    for _, pixels in read_in_order(paths, read, say, strict, skipped=skipped):
         yield pixels
         if mirrored:
             yield np.ascontiguousarray(pixels[:, ::-1])

@@ -163,7 +163,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(named, key=_step_of, reverse=True)
 
 
-def load_newest(folder: Path, warn: Any) -> Checkpoint | None:
+def load_newest(folder: Path, say: Any) -> Checkpoint | None:
     """The newest checkpoint that is whole; damaged ones are named through `warn` and passed over.
 
     Raises:
@@ -177,7 +177,7 @@ def load_newest(folder: Path, warn: Any) -> Checkpoint | None:
         except NewerFormatError:
             raise
         except CheckpointError as error:
-            warn(f"{error}; going back to the one before")
+            say(f"{error}; going back to the one before")
     if found:
         raise CheckpointError(
             f"{folder}: none of {len(found)} checkpoints is whole; start anew with another --out"

@@ -155,7 +155,7 @@ def load_perceptual(
     taps: Sequence[str],
     normalize: bool = False,
     seed: int = 0,
-    announce: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> PerceptualFeatures | None:
     """The perceptual network from `source`, or None for `none`; never another one in its place.
 
@@ -173,7 +173,7 @@ def load_perceptual(
         taps: names out of the network's `TAPS`.
         normalize: see `PerceptualFeatures`.
         seed: of the random weights; the global generator is left alone.
-        announce: told, in one line and beforehand, where a download comes from.
+        say: told, in one line and beforehand, where a download comes from.
 
     Raises:
         ConfigError: if `source` or a tap is unknown, or `file` is given but would be ignored.
@@ -195,7 +195,7 @@ def load_perceptual(
         state = _random_state(network, seed)
         describe.update({"seed": seed} | ({"network": network} if network == "vgg19" else {}))
     else:
-        file = _find_file(network, file, announce)
+        file = _find_file(network, file, say)
         state, digest = _read_state(network, file, taps)
         describe.update(file=file.name, sha256=digest)
     return PerceptualFeatures(state, taps, network=network, normalize=normalize, describe=describe)
@@ -264,7 +264,7 @@ def _random_state(network: str, seed: int) -> dict[str, Tensor]:
     return state
 
 
-def _find_file(network: str, file: Path | None, announce: Callable[[str], None]) -> Path:
+def _find_file(network: str, file: Path | None, say: Callable[[str], None]) -> Path:
     variable = VARIABLES[network]
     if file is not None:
         origin = f"--vgg {file}"
@@ -272,7 +272,7 @@ def _find_file(network: str, file: Path | None, announce: Callable[[str], None])
         file = expanded(os.environ[variable])
         origin = f"{variable}={file}"
     else:
-        return _torchvision_file(network, announce)
+        return _torchvision_file(network, say)
     if not file.is_file():
         raise WeightsError(
             f"{origin}: no such file; give a {network.upper()}'s weights, or {WAYS_OUT[network]}"
@@ -280,7 +280,7 @@ def _find_file(network: str, file: Path | None, announce: Callable[[str], None])
     return file
 
 
-def _torchvision_file(network: str, announce: Callable[[str], None]) -> Path:
+def _torchvision_file(network: str, say: Callable[[str], None]) -> Path:
     """Torchvision's ImageNet weights in the torch hub folder, downloaded if they are not there."""
     from torchvision.models import (  # slow to import and needed on this path only
         VGG16_Weights,
@@ -293,7 +293,7 @@ def _torchvision_file(network: str, announce: Callable[[str], None]) -> Path:
     if path.is_file():
         return path
     name = network.upper()
-    announce(f"downloading {name} ({megabytes} MB, ImageNet weights) from {url} to {path}")
+    say(f"downloading {name} ({megabytes} MB, ImageNet weights) from {url} to {path}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), _hash_prefix(path), progress=False)

@@ -105,7 +105,7 @@ class GanOptions:
     accumulation: int = setting(
         1,
         "--accumulation",
-        "Accumulate gradients over that many parts of a batch.",
+        "Parts of a batch to accumulate gradients over.",
         least=1,
         most=4096,
         shown="1; BigGAN 8",
@@ -128,7 +128,7 @@ class GanOptions:
     turn_order: Literal["generator-first", "discriminator-first"] = setting(
         "generator-first",
         "--turn-order",
-        "Who learns first in a step: generator-first, or discriminator-first as in BigGAN's "
+        "Which network is updated first: generator-first, or discriminator-first as in BigGAN's "
         "release.",
     )
 

@@ -64,20 +64,20 @@ class InceptionFeatures(nn.Module):
 
 
 def load_inception(
-    weights: Path | None = None, *, announce: Callable[[str], None] | None = None
+    weights: Path | None = None, *, say: Callable[[str], None] | None = None
 ) -> InceptionFeatures:
     """The Inception network that FID is defined with.
 
     Args:
         weights: a file with the state dict; otherwise the one pytorch-fid keeps in the torch hub
             folder, downloaded there from pytorch-fid's release if it is missing.
-        announce: told, in one line and beforehand, where a download comes from; default: stderr.
+        say: told, in one line and beforehand, where a download comes from; default: stderr.
 
     Raises:
         WeightsError: if the weights are missing, damaged, of another network, or cannot be
             downloaded.
     """
-    path = weights if weights is not None else _hub_file(announce or _to_stderr)
+    path = weights if weights is not None else _hub_file(say or _to_stderr)
     if not path.is_file():
         raise WeightsError(
             f"Inception weights {path}: no such file; needed is pytorch-fid's {WEIGHTS_NAME}, "
@@ -209,13 +209,13 @@ def _full_precision(device: torch.device) -> Iterator[None]:
         yield
 
 
-def _hub_file(announce: Callable[[str], None]) -> Path:
+def _hub_file(say: Callable[[str], None]) -> Path:
     """pytorch-fid's weights in the torch hub folder, downloaded if they are not there."""
     path = weights_folder() / WEIGHTS_NAME
     if path.is_file():
         return path
     url = WEIGHTS_URL
-    announce(f"downloading the FID Inception weights (91 MB) from {url} to {path}")
+    say(f"downloading the FID Inception weights (91 MB) from {url} to {path}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), WEIGHTS_HASH_PREFIX, progress=False)

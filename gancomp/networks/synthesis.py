@@ -1,4 +1,4 @@
-"""What generators of images out of noise, and the discriminators beside them, have in common."""
+"""What generators of images from noise, and the discriminators beside them, have in common."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from gancomp.settings import DataSettings, NetworkSettings, Settings
 from gancomp.sizes import as_size, shown_size, sides, square_side
 
 TRANSLATES, ENLARGES = "keeps their size", "enlarges images"
-SYNTHESIZES = "makes images out of noise"
+SYNTHESIZES = "generates images from noise"
 PURPOSES = {"super-resolution": ENLARGES, synthesis.TASK: SYNTHESIZES}
 
 
@@ -131,4 +131,4 @@ def refuse_too_small_images(settings: Settings, files: DatasetFiles) -> None:
     scale = settings.teacher.network.scale
     if files.task == "super-resolution" and scale is not None:
         size = square_side(settings.data.size, "super-resolution")
-        evaluation_crops(files.train, size=size, scale=scale, count=1, warn=lambda message: None)
+        evaluation_crops(files.train, size=size, scale=scale, count=1, say=lambda message: None)

@@ -119,7 +119,7 @@ def compare(request: FidRequest, metrics: Mapping[str, Metric], say: Say) -> Com
     wanting = next((name for name, item in metrics.items() if item.needs == "features"), None)
     if wanting is not None:
         refuse_statistics(contest, request, wanting)
-    inception = load_inception(announce=say).to(device)
+    inception = load_inception(say=say).to(device)
     told = progress("generated", say, contest.num_fakes)
     whole = wanting is not None
     fakes = fake_set(contest.fakes, inception, request, told, with_features=whole)
@@ -186,7 +186,7 @@ def make_contest(request: FidRequest, chosen: Chosen | None, say: Say) -> Contes
             return Contest(str(request.fake), computed, 0, reals, protocol, skipped)
         paths = listing("--fake", request.fake, say, recursive=request.recursive)
         found = folder_format(paths, request.out_range, say)
-        fakes = uint8_folder(paths, warn=say, strict=request.strict, skipped=skipped, pixels=found)
+        fakes = uint8_folder(paths, say=say, strict=request.strict, skipped=skipped, pixels=found)
         protocol["fakes"] = f"files as stored{as_8_bits(found)}"
         return Contest(str(request.fake), fakes, len(paths), reals, protocol, skipped)
     if isinstance(chosen.model.network, SynthesisGenerator):
@@ -286,7 +286,7 @@ def dataset_of(chosen: Chosen, request: FidRequest, say: Say) -> DatasetFiles:
             "if so, give --direction BtoA, else --direction AtoB"
         )
     root = locate(dataset_name(chosen, request), say)
-    files = scan(root, task=task, direction=direction, strict=request.strict, warn=say)
+    files = scan(root, task=task, direction=direction, strict=request.strict, say=say)
     if files.test is None:
         raise DataError(
             f"{files.root}: has no test images (testA/, test/ or val/) to translate; "
@@ -335,7 +335,7 @@ def translated(
     """
     fast = accelerate(network)
     batches = evaluation_batches(
-        split, size=size, batch_size=1, warn=say, strict=strict, skipped=skipped, pixels=pixels
+        split, size=size, batch_size=1, say=say, strict=strict, skipped=skipped, pixels=pixels
     )
     for _, sources in batches:
         yield from as_rgb(to_uint8(run_generator(fast, sources)))

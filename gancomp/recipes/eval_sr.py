@@ -91,7 +91,7 @@ def eval_sr(request: SrRequest, say: Say) -> Json:
 
 def benchmark(dataset: str, *, strict: bool, say: Say) -> DatasetFiles:
     """The originals to score on: a folder of images, or one with `test/` or `valid/` of them."""
-    return scan(locate(dataset, say), task="super-resolution", strict=strict, warn=say)
+    return scan(locate(dataset, say), task="super-resolution", strict=strict, say=say)
 
 
 def originals(files: DatasetFiles) -> tuple[Path, ...]:

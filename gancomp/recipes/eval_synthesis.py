@@ -1,4 +1,4 @@
-"""What `gancomp eval-fid` compares for a generator out of noise: its images and training images."""
+"""What `gancomp eval-fid` compares for a generator from noise: its images and training images."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def prepared_reals(request: FidRequest, chosen: Chosen, size: int, say: Say) -> 
     reals = given_reals(request, say)
     if reals is None:
         root = locate(dataset_name(chosen, request), say)
-        files = scan(root, task="synthesis", strict=request.strict, warn=say)
+        files = scan(root, task="synthesis", strict=request.strict, say=say)
         label = [f"{files.root} (training images)"]
         reals = Reals(label, files.train.target, skipped=files.skipped)
     if reals.statistics is not None:

@@ -128,7 +128,7 @@ def seconds_of(
             batch_size=images_per_step(trial),
             seed=part.plan.settings.run.seed,
             device=device,
-            warn=lambda message: None,
+            say=lambda message: None,
         )
     ) as source:
         batch = {name: tensor.to(device) for name, tensor in next(source).items()}

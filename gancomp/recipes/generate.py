@@ -1,4 +1,4 @@
-"""`gancomp generate`: images out of noise, one file each, and a picture of many."""
+"""`gancomp generate`: images from noise, one file each, and a picture of many."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def generate(request: GenerateRequest, say: Callable[[str], None]) -> Json:
         them.
 
     Raises:
-        ConfigError: for impossible options, or a model that makes no images out of noise.
+        ConfigError: for impossible options, or a model that does not generate images from noise.
         CheckpointError, RunError: for the model or the folder.
     """
     check_request(request)

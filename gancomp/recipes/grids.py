@@ -102,7 +102,7 @@ def sample_images(settings: Settings, files: DatasetFiles) -> list[Tensor]:
             size=size,
             batch_size=NUM_SAMPLES,
             half=split.side_by_side,
-            warn=lambda message: None,
+            say=lambda message: None,
             pixels=format_of(settings.data.source),
         )
     )
@@ -112,7 +112,7 @@ def sample_images(settings: Settings, files: DatasetFiles) -> list[Tensor]:
 def enlarged_samples(split: Split, other: Split, *, size: int, scale: int) -> list[Tensor]:
     """Sources and photographs out of `split`, or of `other` if its images are all too small."""
     crops = partial(
-        evaluation_crops, size=size, scale=scale, count=NUM_SAMPLES, warn=lambda message: None
+        evaluation_crops, size=size, scale=scale, count=NUM_SAMPLES, say=lambda message: None
     )
     try:
         pairs = crops(split)

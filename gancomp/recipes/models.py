@@ -62,7 +62,7 @@ def check_translates(model: LoadedModel, named: str) -> None:
     _refuse_discriminator(model, named)
     if isinstance(network, SynthesisGenerator):
         raise ConfigError(
-            f"{named}: makes images out of noise, not out of images; gancomp generate runs it, "
+            f"{named}: generates images from noise, not from images; gancomp generate runs it, "
             "eval-fid scores it"
         )
     settings = network.settings()
@@ -80,16 +80,14 @@ def check_translates(model: LoadedModel, named: str) -> None:
 
 
 def check_generates(model: LoadedModel, named: str) -> SynthesisGenerator:
-    """The network, if it makes images out of noise.
+    """The network, if it generates images from noise.
 
     Raises:
         ConfigError: starting with `named`, what the user calls the model.
     """
     _refuse_discriminator(model, named)
     if not isinstance(model.network, SynthesisGenerator):
-        raise ConfigError(
-            f"{named}: makes images out of images, not out of noise; gancomp translate runs it"
-        )
+        raise ConfigError(f"{named}: is an image-to-image generator; gancomp translate runs it")
     return model.network
 
 

@@ -87,7 +87,7 @@ def make_plan(command: str, given: Overrides, say: Callable[[str], None]) -> Pla
         task=data.get("task"),
         direction=data.get("direction", "AtoB"),
         strict=data.get("strict", False),
-        warn=say,
+        say=say,
     )
     settings, preset = _resolve(command, given, typed, files)
     options = check(settings)
@@ -357,7 +357,7 @@ def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], N
     data = wanted.data
     kept = Path(config.get("dataset.root", str))
     root = kept if moved is None and kept.is_dir() else locate(moved or data.dataset, say)
-    files = scan(root, task=data.task, direction=data.direction, strict=data.strict, warn=say)
+    files = scan(root, task=data.task, direction=data.direction, strict=data.strict, say=say)
     if files.fingerprint() != config.get("dataset.fingerprint", dict):
         raise ConfigError(
             f"--resume: the files in {root} are not those that the run was started with; "

@@ -62,7 +62,7 @@ class FidRequest:
     recursive: bool = False
 
     def of_synthesis(self) -> list[str]:
-        """The options given that only a generator out of noise has a use for."""
+        """The options given that only a generator from noise has a use for."""
         given = {
             "--num": self.num,
             "--seed": self.seed,
@@ -114,7 +114,7 @@ class Reals:
         if self.size is None:
             return uint8_folder(
                 self.files,
-                warn=say,
+                say=say,
                 strict=strict,
                 half=self.half,
                 skipped=skipped,
@@ -124,7 +124,7 @@ class Reals:
             self.files,
             size=self.size,
             mirrored=self.mirrored,
-            warn=say,
+            say=say,
             strict=strict,
             skipped=skipped,
         )

@@ -1,4 +1,4 @@
-"""Images out of noise: each one follows from the seed and its number, whatever the batches are."""
+"""Images from noise: each one follows from the seed and its number, whatever the batches are."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DRAWING_THREADS = 4  # at 1024 pixels an image takes three million random number
 
 @dataclass(frozen=True)
 class Recipe:
-    """What, beside its number, an image out of noise follows from.
+    """What, beside its number, an image from noise follows from.
 
     Attributes:
         seed: of all images.

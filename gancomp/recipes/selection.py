@@ -123,7 +123,7 @@ class Selection:
         self.keep, self.say = keep, say
         self.judging = divide(files, settings).judging
         self.request = FidRequest(device=str(device))
-        self.inception = load_inception(announce=say).to(device)
+        self.inception = load_inception(say=say).to(device)
         self.reals = Reals(
             [settings.selection.select],
             self.judging.target,

@@ -83,7 +83,7 @@ def load_feature_network(plan: Plan, view: View) -> PerceptualFeatures | None:
         return None
     file = expanded(settings.file) if settings.file else None
     return load_perceptual(
-        settings.source, file, taps=taps, normalize=settings.normalize, announce=view.say
+        settings.source, file, taps=taps, normalize=settings.normalize, say=view.say
     )
 
 
@@ -307,7 +307,7 @@ def make_loop(
             start_step=step,
             workers=settings.run.workers,
             device=device,
-            warn=view.say,
+            say=view.say,
         )
 
     return Loop(

@@ -118,8 +118,8 @@ def translate(request: TranslateRequest, say: Callable[[str], None]) -> Json:
     lost: set[str] = set()
     for file, target in zip(files, _targets(files, request.out, suffix), strict=True):
         try:
-            warn = partial(_once, lost=lost, say=say)
-            _translate_file(translator, file, target, warn=warn, say=say)
+            say_once = partial(_once, lost=lost, say=say)
+            _translate_file(translator, file, target, say_once=say_once, say=say)
             written.append(str(target))
         except UnwritableError:
             raise
@@ -213,7 +213,7 @@ def _translate_file(
     file: Path,
     target: Path,
     *,
-    warn: Callable[[str], None],
+    say_once: Callable[[str], None],
     say: Callable[[str], None],
 ) -> None:
     pixels, size = translator.source_of(file), translator.request.size
@@ -221,7 +221,7 @@ def _translate_file(
     picture: Picture
     if pixels is None:
         if lost := bits_lost(file, "--in" if network.scale == 1 else None):
-            warn(lost)
+            say_once(lost)
         image = load_image(file)
         picture = image if size is None else resize(image, size)
     else:

@@ -69,7 +69,7 @@ class MethodSettings:
     preset: str = setting(
         "dcd",
         "--preset",
-        "Row of settings (gancomp methods).",
+        "Named settings (gancomp methods).",
         shown="dcd",
         pretrain={"shown": "standard"},
     )

@@ -55,11 +55,11 @@ class Overrides:
     )
     ratio: float | None = _shape(
         "--ratio",
-        "Student's over teacher's channels.",
+        "Student's share of the teacher's channels.",
         shown="0.25, or 0.5",
     )
     latency_budget: str | None = _shape(
-        "--latency-budget", "Widest student within e.g. 25ms an image here."
+        "--latency-budget", "Widest student within e.g. 25ms per image."
     )
     shrink: str | None = _shape(
         "--shrink", lambda: f"How the student is found: {', '.join(SHRINKERS)}.", shown="ratio"
@@ -80,4 +80,4 @@ class Overrides:
         pretrain={"shown": "a name in runs/"},
     )
     resume: bool = setting(False, "--resume", "Continue the run in --out.")
-    config: Path | None = setting(None, "--config", "TOML file; options win.")
+    config: Path | None = setting(None, "--config", "TOML file; options override it.")

@@ -222,13 +222,13 @@ class ScheduleSettings:
     max_steps: int | None = setting(
         None,
         "--max-steps",
-        "At most so many steps, in each stage too.",
+        "Stop after this many steps, in each stage too.",
         least=1,
     )
     max_seconds: float | None = setting(
         None,
         "--max-time",
-        "Stop, saved, after e.g. 25m or 1h30m.",
+        "Save and stop after e.g. 25m or 1h30m.",
         above=0.0,
         kind=str,
         reads=seconds,

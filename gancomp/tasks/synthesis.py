@@ -1,4 +1,4 @@
-"""Synthesis: images out of noise, judged by a discriminator; what one round of it minimizes."""
+"""Synthesis: images from noise, judged by a discriminator; what one round of it minimizes."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Judged:
 
 
 class SynthesisTask(Task):
-    """One generator of images out of noise and one discriminator, without pools.
+    """One generator of images from noise and one discriminator, without pools.
 
     A batch has `image` `(N, 3, H, W)` and, where the data has classes, `label` `(N,)`. With a
     teacher, generator and discriminator are the teacher's: what a student and its own
@@ -90,7 +90,7 @@ class SynthesisTask(Task):
             and isinstance(discriminator, SynthesisDiscriminator)
         ):
             raise ConfigError(
-                f"--arch {generator.arch}: does not make images out of noise; use stylegan2 or "
+                f"--arch {generator.arch}: does not generate images from noise; use stylegan2 or "
                 "biggan"
             )
         return generator, discriminator

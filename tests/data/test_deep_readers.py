@@ -69,7 +69,7 @@ def test_cache_and_workers_change_no_sample(
 
 
 def test_perceptual_maps_of_gray_are_those_of_three_equal_channels() -> None:
-    network = load_perceptual("random", None, taps=["relu2_2"], announce=pytest.fail)
+    network = load_perceptual("random", None, taps=["relu2_2"], say=pytest.fail)
     assert network is not None
     gray = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     (one,), (three,) = network(gray).values(), network(gray.repeat(1, 3, 1, 1)).values()

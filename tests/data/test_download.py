@@ -342,7 +342,7 @@ def test_second_process_says_that_it_waits_and_then_finds_the_folder(
         waiting = threading.Thread(
             target=fetch,
             args=(server.dataset(), tmp_path / "toy"),
-            kwargs={"warn": warnings.append},
+            kwargs={"say": warnings.append},
         )
         waiting.start()
         deadline = time.monotonic() + 10

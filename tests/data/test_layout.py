@@ -92,7 +92,7 @@ def test_empty_name_and_plain_file_are_refused(tmp_path: Path) -> None:
 def test_two_folders_of_unrelated_names_are_unpaired_with_every_test_image(
     unpaired_root: Path,
 ) -> None:
-    files = scan(unpaired_root, warn=refuse_warning)
+    files = scan(unpaired_root, say=refuse_warning)
     assert (files.name, files.task) == ("toy", "unpaired")
     assert files.test is not None
     assert len(files.train.source) == 5
@@ -103,7 +103,7 @@ def test_two_folders_of_unrelated_names_are_unpaired_with_every_test_image(
 
 
 def test_direction_b_to_a_swaps_source_and_target(unpaired_root: Path) -> None:
-    files = scan(unpaired_root, direction="BtoA", warn=refuse_warning)
+    files = scan(unpaired_root, direction="BtoA", say=refuse_warning)
     assert names(files.train.source)[0] == "trainB/b0.png"
     assert names(files.train.target)[0] == "trainA/a0.png"
     assert files.test is not None
@@ -113,7 +113,7 @@ def test_direction_b_to_a_swaps_source_and_target(unpaired_root: Path) -> None:
 def test_val_folders_stand_in_for_missing_test_folders(unpaired_root: Path) -> None:
     for side in "AB":
         (unpaired_root / f"test{side}").rename(unpaired_root / f"val{side}")
-    files = scan(unpaired_root, warn=refuse_warning)
+    files = scan(unpaired_root, say=refuse_warning)
     assert files.test is not None
     assert names(files.test.target) == ["valB/b0.png", "valB/b1.png"]
 
@@ -121,7 +121,7 @@ def test_val_folders_stand_in_for_missing_test_folders(unpaired_root: Path) -> N
 def test_dataset_without_test_folders_has_no_test_split(unpaired_root: Path) -> None:
     shutil.rmtree(unpaired_root / "testA")
     shutil.rmtree(unpaired_root / "testB")
-    assert scan(unpaired_root, warn=refuse_warning).test is None
+    assert scan(unpaired_root, say=refuse_warning).test is None
 
 
 @pytest.mark.parametrize("lost", ["trainA", "trainB", "testA", "testB"])
@@ -143,7 +143,7 @@ def test_unreadable_files_are_named_once_counted_and_skipped(unpaired_root: Path
     (unpaired_root / "trainA" / "a1.png").write_bytes(b"")
     (unpaired_root / "trainA" / "zz.jpg").write_text("not an image")
     warnings: list[str] = []
-    files = scan(unpaired_root, warn=warnings.append)
+    files = scan(unpaired_root, say=warnings.append)
     assert len(files.train.source) == 4
     assert names(files.skipped) == ["trainA/a1.png", "trainA/zz.jpg"]
     assert len(warnings) == 1
@@ -158,7 +158,7 @@ def test_files_of_other_kinds_are_counted_and_named_once(unpaired_root: Path) ->
     for name in ("trainA/a.heic", "trainA/b.txt", "trainB/c.txt", "testA/Thumbs.db"):
         (unpaired_root / name).touch()
     warnings: list[str] = []
-    assert len(scan(unpaired_root, warn=warnings.append).train.source) == 5
+    assert len(scan(unpaired_root, say=warnings.append).train.source) == 5
     assert warnings == [
         f"{unpaired_root}: ignored 3 files that are no images by their names: 2 .txt, 1 .heic; "
         f"the first is {unpaired_root / 'trainA' / 'a.heic'}"
@@ -182,16 +182,16 @@ def test_two_folders_of_equal_names_are_paired_unless_told_otherwise(
         make_image(tmp_path / "trainA" / f"{index}.png")
         make_image(tmp_path / "trainB" / f"{index}.bmp")
     said: list[str] = []
-    files = scan(tmp_path, warn=said.append)
+    files = scan(tmp_path, say=said.append)
     assert len(said) == 1
     assert "equal names, so they are taken as pairs; if they are none: --task unpaired (" in said[0]
     make_image(tmp_path / "trainB" / "1.bmp", size=(30, 20))
-    scan(tmp_path, warn=said.append)
+    scan(tmp_path, say=said.append)
     assert "as pairs, although 1.png has 24x24 pixels and 1.bmp 30x20; if" in said[1]
-    assert scan(tmp_path, task="paired", warn=refuse_warning).task == files.task == "paired"
+    assert scan(tmp_path, task="paired", say=refuse_warning).task == files.task == "paired"
     assert files.train.side_by_side is None
     assert [path.stem for path in files.train.source] == [p.stem for p in files.train.target]
-    assert scan(tmp_path, task="unpaired", warn=refuse_warning).task == "unpaired"
+    assert scan(tmp_path, task="unpaired", say=refuse_warning).task == "unpaired"
 
 
 def test_pair_with_one_unreadable_image_is_skipped_whole(
@@ -202,7 +202,7 @@ def test_pair_with_one_unreadable_image_is_skipped_whole(
         make_image(tmp_path / "trainB" / f"{index}.png")
     (tmp_path / "trainB" / "1.png").write_bytes(b"")
     warnings: list[str] = []
-    files = scan(tmp_path, task="paired", warn=warnings.append)
+    files = scan(tmp_path, task="paired", say=warnings.append)
     assert names(files.train.source) == ["trainA/0.png", "trainA/2.png"]
     assert names(files.train.target) == ["trainB/0.png", "trainB/2.png"]
     assert "trainB/1.png" in warnings[0]
@@ -234,7 +234,7 @@ def test_two_files_of_one_name_in_a_paired_folder_are_refused(
 def test_images_side_by_side_are_paired_and_direction_picks_the_half(
     side_by_side_root: Path, direction: str, half: str
 ) -> None:
-    files = scan(side_by_side_root, direction=direction, warn=refuse_warning)
+    files = scan(side_by_side_root, direction=direction, say=refuse_warning)
     assert files.task == "paired"
     assert files.test is not None
     assert files.train.side_by_side == files.test.side_by_side == half
@@ -249,7 +249,7 @@ def test_image_that_cannot_hold_two_side_by_side_is_skipped_by_name(
 ) -> None:
     make_image(side_by_side_root / "train" / "odd.png", size=size)
     warnings: list[str] = []
-    assert len(scan(side_by_side_root, warn=warnings.append).train.source) == 5
+    assert len(scan(side_by_side_root, say=warnings.append).train.source) == 5
     assert f"odd.png: {size[0]} x {size[1]} pixels" in warnings[0]
 
 
@@ -257,7 +257,7 @@ def test_portrait_file_that_exif_turns_to_landscape_is_kept(side_by_side_root: P
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (24, 48)).save(side_by_side_root / "train" / "turned.jpg", exif=exif)
-    assert len(scan(side_by_side_root, warn=refuse_warning).train.source) == 6
+    assert len(scan(side_by_side_root, say=refuse_warning).train.source) == 6
 
 
 @pytest.mark.parametrize("size", [(48, 48), (40, 60)])
@@ -265,7 +265,7 @@ def test_portrait_pairs_are_pairs_where_that_is_stated(
     tmp_path: Path, make_image: MakeImage, size: tuple[int, int]
 ) -> None:
     make_image(tmp_path / "train" / "0.png", size=size)
-    files = scan(tmp_path, task="paired", warn=refuse_warning)
+    files = scan(tmp_path, task="paired", say=refuse_warning)
     assert files.train.side_by_side == "left"
     make_image(tmp_path / "train" / "0.png", size=(size[0] - 1, size[1]))
     with pytest.raises(DataError, match="are of even width"):
@@ -284,7 +284,7 @@ def test_single_images_in_train_are_refused_as_pairs(tmp_path: Path, make_image:
 def test_a_folder_of_images_is_for_super_resolution_if_the_task_says_so(
     unpaired_root: Path,
 ) -> None:
-    files = scan(unpaired_root / "trainA", task="super-resolution", warn=refuse_warning)
+    files = scan(unpaired_root / "trainA", task="super-resolution", say=refuse_warning)
     assert (files.name, files.task, files.test) == ("trainA", "super-resolution", None)
     assert files.train.source == files.train.target
     assert len(files.train.target) == 5
@@ -298,7 +298,7 @@ def test_train_and_test_folders_of_whole_images_are_told_from_pairs_by_the_task(
     for index in range(3):
         make_image(tmp_path / "train" / f"{index}.png", size=(48, 24))
     make_image(tmp_path / test / "9.png")
-    files = scan(tmp_path, task="super-resolution", warn=refuse_warning)
+    files = scan(tmp_path, task="super-resolution", say=refuse_warning)
     assert files.train.side_by_side is None
     assert len(files.train.target) == 3
     assert files.test is not None
@@ -308,7 +308,7 @@ def test_train_and_test_folders_of_whole_images_are_told_from_pairs_by_the_task(
 def test_the_folders_of_div2k_are_known(tmp_path: Path, make_image: MakeImage) -> None:
     make_image(tmp_path / "DIV2K_train_HR" / "0001.png")
     make_image(tmp_path / "DIV2K_valid_HR" / "0801.png")
-    files = scan(tmp_path, task="super-resolution", warn=refuse_warning)
+    files = scan(tmp_path, task="super-resolution", say=refuse_warning)
     assert names(files.train.target) == ["DIV2K_train_HR/0001.png"]
     assert files.test is not None
     assert names(files.test.target) == ["DIV2K_valid_HR/0801.png"]
@@ -343,7 +343,7 @@ def zoo(tmp_path: Path, make_image: MakeImage) -> Path:
 
 def test_a_folder_of_images_is_for_synthesis_without_classes(unpaired_root: Path) -> None:
     (unpaired_root / "trainA" / "notes").mkdir()
-    files = scan(unpaired_root / "trainA", task="synthesis", warn=refuse_warning)
+    files = scan(unpaired_root / "trainA", task="synthesis", say=refuse_warning)
     assert (files.name, files.task, files.test, files.classes) == (
         "trainA",
         "synthesis",
@@ -356,7 +356,7 @@ def test_a_folder_of_images_is_for_synthesis_without_classes(unpaired_root: Path
 
 def test_class_folders_are_labelled_in_the_order_of_their_names(zoo: Path) -> None:
     (zoo / ".cache").mkdir()
-    files = scan(zoo, task="synthesis", warn=refuse_warning)
+    files = scan(zoo, task="synthesis", say=refuse_warning)
     assert files.classes == ("ape", "zebra")
     assert files.train.labels == (0, 0, 0, 1, 1)
     assert names(files.train.target) == [
@@ -378,7 +378,7 @@ def test_train_and_test_may_hold_images_or_class_folders(
     for index, name in enumerate(inside):
         make_image(tmp_path / "train" / name / f"{index}.png")
     make_image(tmp_path / test / inside[0] / "9.png")
-    files = scan(tmp_path, task="synthesis", warn=refuse_warning)
+    files = scan(tmp_path, task="synthesis", say=refuse_warning)
     assert files.test is not None
     assert files.classes == (("a", "b", "c") if classes else ())
     assert files.train.labels == ((0, 1, 2) if classes else None)
@@ -394,7 +394,7 @@ def test_test_images_without_classes_and_classes_without_training_classes_have_n
     make_image(tmp_path / "two" / "train" / "0.png")
     make_image(tmp_path / "two" / "test" / "a" / "0.png")
     for name, classes in (("one", ("a",)), ("two", ())):
-        files = scan(tmp_path / name, task="synthesis", warn=refuse_warning)
+        files = scan(tmp_path / name, task="synthesis", say=refuse_warning)
         assert files.classes == classes
         assert files.test is not None
         assert files.test.labels is None
@@ -421,20 +421,20 @@ def test_a_class_folder_without_images_and_folders_of_others_are_no_classes(zoo:
         (zoo / name).mkdir()
     (zoo / "@eaDir" / "thumbnail.jpg").touch()
     said: list[str] = []
-    assert scan(zoo, task="synthesis", warn=said.append).classes == ("ape", "zebra")
+    assert scan(zoo, task="synthesis", say=said.append).classes == ("ape", "zebra")
     assert said == [f"{zoo / 'newt'}: holds no images and is skipped; it is no class"]
 
 
 def test_a_single_class_folder_is_one_class(zoo: Path) -> None:
     shutil.rmtree(zoo / "ape")
-    files = scan(zoo, task="synthesis", warn=refuse_warning)
+    files = scan(zoo, task="synthesis", say=refuse_warning)
     assert (files.classes, files.train.labels) == (("zebra",), (0, 0))
 
 
 def test_unreadable_files_of_a_class_are_skipped_with_their_labels(zoo: Path) -> None:
     (zoo / "ape" / "1.png").write_bytes(b"")
     warnings: list[str] = []
-    files = scan(zoo, task="synthesis", warn=warnings.append)
+    files = scan(zoo, task="synthesis", say=warnings.append)
     assert files.train.labels == (0, 0, 1, 1)
     assert names(files.skipped) == ["ape/1.png"]
     assert "ape: skipped 1 of 3 files" in warnings[0]
@@ -443,7 +443,7 @@ def test_unreadable_files_of_a_class_are_skipped_with_their_labels(zoo: Path) ->
     for index in range(2):
         (zoo / "zebra" / f"{index}.png").write_bytes(b"")
     with pytest.raises(DataError, match="zebra: none of 2 files is usable"):
-        scan(zoo, task="synthesis", warn=warnings.append)
+        scan(zoo, task="synthesis", say=warnings.append)
 
 
 def test_a_set_for_translation_is_no_set_of_classes(unpaired_root: Path) -> None:
@@ -557,7 +557,7 @@ def test_fingerprints_stay_what_they_were_before_there_were_classes(
         (tmp_path / folder).mkdir()
         for index in range(2):
             Image.new("RGB", (8, 8)).save(tmp_path / folder / f"{folder}{index}.bmp")
-    found = scan(tmp_path, warn=refuse_warning).fingerprint()["sha256"]
+    found = scan(tmp_path, say=refuse_warning).fingerprint()["sha256"]
     assert found == "65a470906dc9bf5ca9290520eb6f2881a0ab210a566d7d399db4978840df3807"
 
 
@@ -584,7 +584,7 @@ def test_fingerprint_follows_names_sizes_and_direction_but_not_the_place(
 def test_fingerprint_takes_file_names_that_are_not_utf8(unpaired_root: Path) -> None:
     old = unpaired_root / "trainA" / "a0.png"
     old.rename(os.fsdecode(bytes(unpaired_root / "trainA") + b"/caf\xe9.png"))
-    assert scan(unpaired_root, warn=refuse_warning).fingerprint()["counts"]["train_source"] == 5
+    assert scan(unpaired_root, say=refuse_warning).fingerprint()["counts"]["train_source"] == 5
 
 
 REAL_DATA = os.environ.get("GANCOMP_DATA", "")
@@ -595,7 +595,7 @@ REAL_DATA = os.environ.get("GANCOMP_DATA", "")
     reason="needs GANCOMP_DATA with horse2zebra/",
 )
 def test_horse2zebra_has_its_published_counts_and_seven_gray_zebras() -> None:
-    files = scan(Path(REAL_DATA) / "horse2zebra", warn=refuse_warning)
+    files = scan(Path(REAL_DATA) / "horse2zebra", say=refuse_warning)
     assert list(files.fingerprint()["counts"].values()) == [1067, 1334, 120, 140]
     zebras = [path for path in files.train.target if Image.open(path).mode == "L"]
     assert len(zebras) == 7

@@ -220,7 +220,7 @@ def test_damaged_file_is_named_once_over_many_epochs(
     data = UnpairedImages(split, size=8, load_size=8, seed=0, cached=cached)
     data.split.source[2].write_bytes(b"")
     warnings: list[str] = []
-    stream = batches(data, batch_size=5, seed=0, workers=workers, warn=warnings.append)
+    stream = batches(data, batch_size=5, seed=0, workers=workers, say=warnings.append)
     for _ in range(6):
         next(stream)
     stream.close()
@@ -347,9 +347,9 @@ def test_evaluation_and_uint8_skip_by_name_or_stop_if_strict(unpaired_root: Path
     assert split is not None
     split.source[0].write_bytes(b"")
     warnings: list[str] = []
-    found = list(evaluation_batches(split, size=8, batch_size=1, warn=warnings.append))
+    found = list(evaluation_batches(split, size=8, batch_size=1, say=warnings.append))
     assert [names for names, _ in found] == [["a1.png"], ["a2.png"]]
-    assert len(list(uint8_folder(split.source, warn=warnings.append))) == 2
+    assert len(list(uint8_folder(split.source, say=warnings.append))) == 2
     assert len(warnings) == 2
     assert all("a0.png" in warning for warning in warnings)
     with pytest.raises(DataError, match=r"a0\.png"):
@@ -361,7 +361,7 @@ def test_evaluation_and_uint8_skip_by_name_or_stop_if_strict(unpaired_root: Path
 def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     with pytest.raises(DataError, match="none of 1 files"):
-        list(uint8_folder([tmp_path / "a.png"], warn=lambda message: None))
+        list(uint8_folder([tmp_path / "a.png"], say=lambda message: None))
     with pytest.raises(DataError, match="none of 0 files"):
         list(evaluation_batches([], size=8, batch_size=1))
 

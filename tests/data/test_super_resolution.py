@@ -212,20 +212,20 @@ def test_evaluation_crops_are_the_centers_of_the_first_usable_images(
     make_image(photos / "00.png", size=(8, 8))
     split = scan(photos, task="super-resolution").train
     warnings: list[str] = []
-    crops = evaluation_crops(split, size=24, scale=4, count=2, warn=warnings.append)
+    crops = evaluation_crops(split, size=24, scale=4, count=2, say=warnings.append)
     assert crops["source"].shape == (2, 3, 6, 6)
     image = load_high_resolution(photos / "0.png", 4)  # 48 x 40: center from column 12 and row 8
     assert torch.equal(crops["target"][0], as_tensor(image[8:32, 12:36]))
     assert torch.equal(crops["source"][0], as_tensor(downscale(image, 4)[2:8, 3:9]))
     assert len(warnings) == 1
     assert "00.png" in warnings[0]
-    few = evaluation_crops(split, size=40, scale=4, count=9, warn=warnings.append)
+    few = evaluation_crops(split, size=40, scale=4, count=9, say=warnings.append)
     assert len(few["target"]) == 2
     with pytest.raises(
         DataError,
         match=r"none of 5 images can be used; the first: .*/0\.png: 48x40 .* smaller --size",
     ):
-        evaluation_crops(split, size=400, scale=4, count=2, warn=warnings.append)
+        evaluation_crops(split, size=400, scale=4, count=2, say=warnings.append)
 
 
 def test_pixels_become_what_other_readers_make_of_them_and_come_back_unchanged() -> None:

@@ -173,7 +173,7 @@ def test_unreadable_reals_are_skipped_by_name_or_stop_if_strict(photos: Path) ->
     paths = scan(photos, task="synthesis").train.target
     paths[0].write_bytes(b"")
     warnings: list[str] = []
-    assert len(list(square_images(paths, size=8, warn=warnings.append))) == 3
+    assert len(list(square_images(paths, size=8, say=warnings.append))) == 3
     assert len(warnings) == 1
     assert "0.png" in warnings[0]
     with pytest.raises(DataError, match=r"0\.png"):

@@ -34,7 +34,7 @@ def no_weights_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 def load(
     source: str, file: Path | None = None, taps: tuple[str, ...] = ("relu1_2",), **options: bool
 ) -> PerceptualFeatures:
-    features = load_perceptual(source, file, taps=taps, announce=pytest.fail, **options)
+    features = load_perceptual(source, file, taps=taps, say=pytest.fail, **options)
     assert features is not None
     return features
 
@@ -146,7 +146,7 @@ def test_a_vgg19_has_a_variable_and_a_download_of_its_own(
         write_hollow(Path(path), "E")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    features = load_perceptual("vgg19", None, taps=("relu1_1",), announce=told.append)
+    features = load_perceptual("vgg19", None, taps=("relu1_1",), say=told.append)
     assert features is not None
     assert features.describe["file"] == "vgg19-dcbb9e9d.pth"
     assert told[0].startswith("downloading VGG19 (548 MB, ImageNet weights) from https://")

@@ -66,7 +66,7 @@ def no_weights_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def load(file: Path | None, taps: tuple[str, ...] = SHALLOW, **options: bool) -> PerceptualFeatures:
-    features = load_perceptual("vgg16", file, taps=taps, announce=fail_to_announce, **options)
+    features = load_perceptual("vgg16", file, taps=taps, say=fail_to_announce, **options)
     assert features is not None
     return features
 
@@ -203,7 +203,7 @@ def test_a_download_is_announced_first_checked_by_hash_and_recorded(
         torch.save(shallow_state, path)
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    features = load_perceptual("vgg16", None, taps=SHALLOW, announce=told.append)
+    features = load_perceptual("vgg16", None, taps=SHALLOW, say=told.append)
     assert features is not None
     assert features.describe["file"] == "vgg16-397923af.pth"
     assert len(told) == 1
@@ -222,7 +222,7 @@ def test_description_says_source_file_hash_taps_and_normalization(weights_file: 
 
 def test_random_weights_depend_on_the_seed_only_and_leave_the_global_generator_alone() -> None:
     def weight(seed: int, taps: tuple[str, ...]) -> Tensor:
-        features = load_perceptual("random", None, taps=taps, seed=seed, announce=fail_to_announce)
+        features = load_perceptual("random", None, taps=taps, seed=seed, say=fail_to_announce)
         assert features is not None
         assert features.describe == {
             "source": "random",
@@ -243,7 +243,7 @@ def test_random_weights_depend_on_the_seed_only_and_leave_the_global_generator_a
 
 
 def test_source_none_gives_no_network() -> None:
-    assert load_perceptual("none", None, taps=TAPS, announce=fail_to_announce) is None
+    assert load_perceptual("none", None, taps=TAPS, say=fail_to_announce) is None
 
 
 def changed(state: dict[str, Tensor], **entries: Tensor) -> dict[str, Tensor]:
@@ -357,7 +357,7 @@ def test_without_a_network_the_error_names_url_and_ways_out(
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     with pytest.raises(WeightsError) as error:
-        load_perceptual("vgg16", None, taps=SHALLOW, announce=lambda message: None)
+        load_perceptual("vgg16", None, taps=SHALLOW, say=lambda message: None)
     assert_one_line(
         error,
         "https://download.pytorch.org/models/vgg16-397923af.pth",
@@ -377,7 +377,7 @@ def test_unknown_source_tap_and_an_ignored_file_are_refused(weights_file: Path) 
         ("random", None, ("relu1_2", "relu1_2"), "each once"),
     ]:
         with pytest.raises(ConfigError) as error:
-            load_perceptual(source, file, taps=taps, announce=fail_to_announce)
+            load_perceptual(source, file, taps=taps, say=fail_to_announce)
         assert parts in str(error.value)
         assert "\n" not in str(error.value)
 

@@ -172,7 +172,7 @@ def test_missing_weights_offline_are_one_line_with_the_place_to_put_them(
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     with pytest.raises(WeightsError) as error:
-        load_inception(announce=told.append)
+        load_inception(say=told.append)
     message = str(error.value)
     assert "\n" not in message
     assert f"$TORCH_HOME/hub/checkpoints/{WEIGHTS_NAME}" in message

@@ -39,7 +39,7 @@ class Means(nn.Module):
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(recipe, "load_inception", lambda announce: Means())
+    monkeypatch.setattr(recipe, "load_inception", lambda say: Means())
 
 
 def numbers(seed: int, dtype: str, channels: int, most: float) -> np.ndarray[Any, Any]:

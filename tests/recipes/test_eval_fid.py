@@ -39,7 +39,7 @@ class Means(nn.Module):
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Means:
     means = Means()
-    monkeypatch.setattr(recipe, "load_inception", lambda announce: means)
+    monkeypatch.setattr(recipe, "load_inception", lambda say: means)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return means

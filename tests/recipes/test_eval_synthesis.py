@@ -1,4 +1,4 @@
-"""`gancomp eval-fid` for images made out of noise: what is compared, recorded and refused."""
+"""`gancomp eval-fid` for images generated from noise: what is compared, recorded and refused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Means(nn.Module):
 @pytest.fixture(autouse=True)
 def _place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Five photographs of several sizes in two classes, a model, and no real Inception."""
-    monkeypatch.setattr(recipe, "load_inception", lambda announce: Means())
+    monkeypatch.setattr(recipe, "load_inception", lambda say: Means())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)

@@ -70,7 +70,7 @@ def passes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[int
         return rows
 
     monkeypatch.setattr(measuring, "features_of", counting)
-    monkeypatch.setattr(eval_fid, "load_inception", lambda announce: Means())
+    monkeypatch.setattr(eval_fid, "load_inception", lambda say: Means())
     monkeypatch.setitem(METRICS, "spread", f"{__name__}:Spread")
     monkeypatch.setitem(METRIC_OPTIONS, "spread", f"{__name__}:SpreadOptions")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -34,7 +34,7 @@ class Means(nn.Module):
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(recipe, "load_inception", lambda announce: Means())
+    monkeypatch.setattr(recipe, "load_inception", lambda say: Means())
 
 
 def images(folders: tuple[str, ...], width: int, height: int) -> None:
@@ -137,7 +137,7 @@ def test_a_square_size_is_recorded_as_one_number_however_it_is_typed(
 def test_deep_images_need_not_be_square_and_a_student_is_chosen_at_their_size(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "load_inception", lambda announce: Means())
+    monkeypatch.setattr(selection, "load_inception", lambda say: Means())
     for number, folder in enumerate(UNPAIRED):
         (Path("data") / folder).mkdir(parents=True)
         for index in range(4):

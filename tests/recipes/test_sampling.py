@@ -1,4 +1,4 @@
-"""Images out of noise follow from seed and number; batches and what they are put together in."""
+"""Images from noise follow from seed and number; batches and what they are put together in."""
 
 from __future__ import annotations
 

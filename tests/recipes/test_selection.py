@@ -36,7 +36,7 @@ class Means(nn.Module):
 def toy(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(recipe, "load_inception", lambda announce: Means())
+    monkeypatch.setattr(recipe, "load_inception", lambda say: Means())
     write_demo_set(tmp_path / "toy", size=32, train=8, test=3, paired=request.param == "paired")
     return tmp_path / "toy"
 
@@ -102,7 +102,7 @@ def test_three_scores_build_inception_once_and_read_the_reals_once(
     read: list[int] = []
     hashed: list[int] = []
 
-    def build(announce: object) -> Means:
+    def build(say: object) -> Means:
         built.append(Means())
         return built[-1]
 
@@ -148,7 +148,7 @@ def test_what_keeps_a_student_from_being_scored_is_said_before_a_run_exists(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def missing(announce: object) -> None:
+    def missing(say: object) -> None:
         raise WeightsError("no weights here; put them there")
 
     if not has_weights:
