@@ -315,9 +315,7 @@ def generate(
     classes: Annotated[
         str | None,
         typer.Option(
-            "--classes",
-            help="Class indices, e.g. 0,3, used in turn.",
-            show_default="drawn for each",
+            "--classes", help="Indices, e.g. 0,3, in turn.", show_default="drawn for each"
         ),
     ] = None,
     batch_size: Annotated[
