@@ -331,8 +331,7 @@ def generate(
 ) -> None:
     """Generate images from noise: seed0_00000.png and so on, the same with every batch size.
 
-    Uses a run's student, or its teacher if it has none. Without --truncation, images are as varied
-    as in training, which is what FID expects; with it, they are cleaner but less varied.
+    Without --truncation they are as varied as in training, as FID expects; with it, cleaner.
 
     Example: gancomp generate runs/latest -n 64 --seed 0 -o samples
     """
