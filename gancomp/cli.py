@@ -314,9 +314,7 @@ def generate(
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option(
-            "--classes", help="Indices, e.g. 0,3, in turn.", show_default="drawn for each"
-        ),
+        typer.Option("--classes", help="Indices, e.g. 0,3, in turn.", show_default="drawn"),
     ] = None,
     batch_size: Annotated[
         int | None,
