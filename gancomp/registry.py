@@ -55,6 +55,8 @@ READERS = {  # task -> the dataset class that reads its training images
 
 METHODS = {
     "dcd": "gancomp.methods.dcd:Dcd",
+    "gan-compression": "gancomp.methods.gan_compression:GanCompression",
+    "dmad": "gancomp.methods.dmad:Dmad",
     "gan2g": "gancomp.methods.srgan:Gan2G",
     "gan2g-al": "gancomp.methods.srgan:Gan2GAl",
     "g2g-al": "gancomp.methods.srgan:G2GAl",
@@ -69,6 +71,8 @@ METHODS = {
 # where a method's own options stand apart, importable without torch; else they are its `Options`
 METHOD_OPTIONS = {
     "dcd": "gancomp.methods.dcd_options:DcdOptions",
+    "gan-compression": "gancomp.methods.gan_compression_options:GanCompressionOptions",
+    "dmad": "gancomp.methods.dmad_options:DmadOptions",
     "gan2g": "gancomp.methods.srgan_options:KdOptions",
     "gan2g-al": "gancomp.methods.srgan_options:GanTeacherOptions",
     "g2g-al": "gancomp.methods.srgan_options:AdversarialOptions",

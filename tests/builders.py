@@ -44,12 +44,14 @@ def small_task(name: str = "unpaired", *, frozen: bool = False, **weights: Any) 
         discriminator = {"arch": "srgan-discriminator", "width": 2, "norm": "batch", "crop": SIZE}
         make, weights = small_upscaler, {"gan": "vanilla", "pool_size": 0, **weights}
     generator = weights.pop("generator", None) or make()
+    own = {"whole": True} if weights.pop("whole", False) else {}
     task: Task = resolve(TASKS, "--task", name)(
         generator,
         NetworkSettings(**discriminator),
         adversarial=AdversarialSettings(**weights),
         seed=0,
         frozen=frozen,
+        **own,
     )
     return task
 

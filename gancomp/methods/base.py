@@ -48,6 +48,9 @@ class Method(nn.Module, ABC):
         replayable: whether a step may be replayed as a CUDA graph: `losses` and what phases do
             `after` run the same operations in every step of the same phases and variants, wait for
             no value, and take what is random or depends on the step's index from `Step.drawn`.
+        finished_teacher: whether the paper's teacher was trained before: one that is given is
+            frozen unless asked otherwise; without one, it is trained beside the student.
+        whole_teacher: whether a frozen teacher needs its discriminators and backward generator.
     """
 
     name: ClassVar[str]
@@ -56,6 +59,8 @@ class Method(nn.Module, ABC):
     tasks: ClassVar[tuple[str, ...]] = ("unpaired", "paired")
     has_features: ClassVar[bool] = True
     replayable: ClassVar[bool] = False
+    finished_teacher: ClassVar[bool] = False
+    whole_teacher: ClassVar[bool] = False
     Options: ClassVar[type]
 
     @staticmethod

@@ -21,7 +21,7 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.paths import expanded
 from gancomp.preset_parts import Preset
 from gancomp.presets import find_preset
-from gancomp.recipes import pixels, shrinking, super_resolution, synthesis
+from gancomp.recipes import pixels, shrinking, super_resolution, synthesis, teachers
 from gancomp.recipes.checks import check, refuse_too_small_images
 from gancomp.recipes.unused import refuse_unused
 from gancomp.registry import METHODS, NETWORKS, network_parameters, resolve
@@ -93,7 +93,9 @@ def make_plan(command: str, given: Overrides, say: Callable[[str], None]) -> Pla
     options = check(settings)
     refuse_unused(typed, settings, options)
     refuse_too_small_images(settings, files)
-    for remark in (*synthesis.remarks(settings, files), *pixels.remarks(settings, files)):
+    teachers.refuse_lone_generator(settings)
+    own_remarks = (*synthesis.remarks(settings, files), *pixels.remarks(settings, files))
+    for remark in (*own_remarks, *teachers.remarks(settings)):
         say(remark)
     shrink, initial = None, None
     if (way := shrinking.way_of(given)) is not None:
@@ -176,6 +178,7 @@ def _resolve(
         base[section] = {}
     rows = _for_network(preset.settings, base["teacher"]["network"]["arch"])
     values = merge(merge(merge(base, rows), {"teacher": teacher}), typed)
+    teachers.freeze_given(values, typed)
     values["data"] = _with_load_size(values["data"])
     if files.task in pixels.TRANSLATIONS:
         source = typed_teacher.get("source")

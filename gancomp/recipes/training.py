@@ -110,12 +110,14 @@ def make_task(settings: Settings, teacher: TappedNetwork, *, resume: bool) -> Ta
     Started from a run, the teacher brings its discriminators (and backward generator) along;
     started from a file, they begin anew.
     """
+    method = resolve(METHODS, "--method", settings.method.name)
     task: Task = resolve(TASKS, "--task", settings.data.task)(
         teacher,
         settings.discriminator,
         adversarial=settings.adversarial,
         seed=settings.run.seed,
         frozen=settings.teacher.freeze,
+        **({"whole": True} if method.whole_teacher else {}),
     )
     source = expanded(settings.teacher.source) if settings.teacher.source else None
     if source is None or resume:

@@ -39,6 +39,8 @@ class Task(nn.Module, ABC):
         adversarial: weights of the objective.
         seed: of the run; initial weights and pools derive theirs from it.
         frozen: the teacher is given and never changes: only the discriminator is trained.
+        whole: a frozen teacher keeps all that was trained with it, frozen too: its discriminators
+            and, of two directions, the backward generator.
     """
 
     name: ClassVar[str]
@@ -51,9 +53,11 @@ class Task(nn.Module, ABC):
         adversarial: AdversarialSettings,
         seed: int,
         frozen: bool = False,
+        whole: bool = False,
     ) -> None:
         super().__init__()
         self.settings, self.seed, self.frozen = adversarial, seed, frozen
+        self.whole = whole or not frozen
         self.generator = generator
         self.discriminator = new_network(
             self.discriminator_settings(generator, discriminator), seed, "discriminator"
@@ -62,13 +66,19 @@ class Task(nn.Module, ABC):
         self.student_pool = FakePool(adversarial.pool_size, seed, "student")
         self.recorded_taps: tuple[str, ...] = ()
         if frozen:
-            generator.requires_grad_(False).eval()
+            self.train()
+
+    def frozen_networks(self) -> list[nn.Module]:
+        """What never changes."""
+        if self.frozen and self.whole:
+            return [item for item in self.children() if isinstance(item, TappedNetwork)]
+        return [self.generator] if self.frozen else []
 
     def train(self, mode: bool = True) -> Task:
-        """Sets the mode of all networks; a frozen teacher stays as it will be deployed."""
+        """Sets the mode of all networks; what is frozen stays as it will be deployed."""
         super().train(mode)
-        if self.frozen:
-            self.generator.eval()
+        for network in self.frozen_networks():
+            network.requires_grad_(False).eval()
         return self
 
     @staticmethod
@@ -153,10 +163,10 @@ class Task(nn.Module, ABC):
         """
         inputs = {
             "real": self.discriminator_input(step, step.batch["target"]),
-            "teacher_fake": self._shown(step, self.teacher_pool, self.teacher(step).fake),
+            "teacher_fake": self.shown(step, self.teacher_pool, self.teacher(step).fake),
         }
         if student_fake is not None:
-            inputs["student_fake"] = self._shown(step, self.student_pool, student_fake)
+            inputs["student_fake"] = self.shown(step, self.student_pool, student_fake)
         judge = self.discriminator
         logits = dict(zip(inputs, in_one_pass(judge, judge, list(inputs.values())), strict=True))
         kind = self.settings.gan
@@ -169,8 +179,8 @@ class Task(nn.Module, ABC):
             losses["student_fake"] = 0.5 * lambda_student * loss
         return losses
 
-    def _shown(self, step: Step, pool: FakePool, fake: Tensor) -> Tensor:
-        """What the discriminator is shown for `fake`: itself or older ones, without a graph."""
+    def shown(self, step: Step, pool: FakePool, fake: Tensor) -> Tensor:
+        """What a discriminator is shown for `fake`: itself or older ones, without a graph."""
         return pool.show(self.discriminator_input(step, fake.detach()), step)
 
 

@@ -22,7 +22,7 @@ class UnpairedTask(Task):
     """Image-to-image translation without pairs (Zhu et al. 2017, eq. 3 and section 4).
 
     The teacher is the forward generator; the backward one only serves its training and is left
-    out when the teacher is frozen.
+    out when the teacher is frozen, unless it is kept whole.
     """
 
     name = "unpaired"
@@ -31,7 +31,8 @@ class UnpairedTask(Task):
         self, generator: TappedNetwork, discriminator: NetworkSettings, **options: Any
     ) -> None:
         super().__init__(generator, discriminator, **options)
-        if not self.frozen:
+        self.recorded_backward_taps: tuple[str, ...] = ()
+        if self.whole:
             settings = generator.settings()
             source, target = settings["in_channels"], settings["out_channels"]
             self.backward_generator = like(
@@ -45,6 +46,8 @@ class UnpairedTask(Task):
                 self.discriminator, self.seed, "backward_discriminator", in_channels=source
             )
             self.backward_pool = FakePool(self.settings.pool_size, self.seed, "backward")
+        if self.frozen:
+            self.train()
 
     @staticmethod
     def discriminator_settings(
@@ -79,7 +82,7 @@ class UnpairedTask(Task):
         # if it came in one pass with the backward fake, it shares the graph of the terms below
         early = {name: term for name, term in losses.items() if name != "identity_source"}
         losses |= step.minimize(early)
-        fake_source = self._backward_fake(step)
+        fake_source = self.backward(step).fake
         judge = self.backward_discriminator
         return losses | {
             "gan_backward": generator_loss(kind, judge(fake_source)),
@@ -109,8 +112,11 @@ class UnpairedTask(Task):
         Returns: what the backward generator makes of the source and the forward one of the target.
         """
         source, target, num = step.batch["source"], step.batch["target"], len(step.batch["source"])
-        of_both = self.backward_generator(torch.cat([source, target]))
-        step.once("backward_fake", lambda: of_both[num:])
+        of_both, taps = self.backward_generator.forward_with_taps(
+            torch.cat([source, target]), self.recorded_backward_taps
+        )
+        of_target = {tap: features[num:] for tap, features in taps.items()}
+        step.once("backward", lambda: Translation(of_both[num:], of_target))
         fakes, taps = self.generator.forward_with_taps(
             torch.cat([source, target]), self.recorded_taps
         )
@@ -118,12 +124,19 @@ class UnpairedTask(Task):
         step.once("teacher", lambda: Translation(fakes[:num], of_source))
         return of_both[:num], fakes[num:]
 
-    def _backward_fake(self, step: Step) -> Tensor:
+    def backward(self, step: Step) -> Translation:
         """The target translated back to the source's domain, computed once per step."""
-        fake: Tensor = step.once(
-            "backward_fake", lambda: self.backward_generator(step.batch["target"])
-        )
-        return fake
+
+        def compute() -> Translation:
+            with torch.set_grad_enabled(not self.frozen and torch.is_grad_enabled()):
+                return Translation(
+                    *self.backward_generator.forward_with_taps(
+                        step.batch["target"], self.recorded_backward_taps
+                    )
+                )
+
+        translation: Translation = step.once("backward", compute)
+        return translation
 
     def discriminator_losses(
         self, step: Step, student_fake: Tensor | None = None, lambda_student: float = 1.0
@@ -135,7 +148,7 @@ class UnpairedTask(Task):
         losses = step.minimize(losses)
         kind, judge = self.settings.gan, self.backward_discriminator
         source = step.batch["source"]
-        fake = self.backward_pool.show(self._backward_fake(step).detach(), step)
+        fake = self.backward_pool.show(self.backward(step).fake.detach(), step)
         real_logits, fake_logits = in_one_pass(judge, judge, [source, fake])
         return losses | {
             "real_source": 0.5 * discriminator_real_loss(kind, real_logits),
