@@ -33,6 +33,7 @@ class GanCompression(Method):
     paper = "GAN Compression: Efficient Architectures for Interactive Conditional GANs, CVPR 2020"
     has_features = False
     finished_teacher = True
+    replayable = True
     Options = GanCompressionOptions
 
     def __init__(self, components: Components, options: GanCompressionOptions) -> None:
