@@ -17,13 +17,13 @@ from gancomp.engine.phases import Phase, Step, always
 from gancomp.errors import ConfigError
 from gancomp.losses.maps import co_attention_loss, map_distance
 from gancomp.methods.base import Components, Method, adam, adversarial_phases
-from gancomp.methods.dcd import running_statistics
 from gancomp.methods.dmad_options import DmadOptions
+from gancomp.methods.matched_taps import MatchedTaps
+from gancomp.methods.statistics import running_statistics
 from gancomp.networks.base import TappedNetwork
-from gancomp.networks.shapes import tap_sizes
 from gancomp.seeding import derive_seed
 from gancomp.settings import NetworkSettings
-from gancomp.sizes import Size, sides
+from gancomp.sizes import Size
 from gancomp.tasks.base import Task, Translation
 from gancomp.tasks.unpaired import UnpairedTask
 
@@ -71,18 +71,15 @@ class Dmad(Method):
         self.options = options
         self.task, self.student = components.task, components.student
         self.own_task = task_of_the_students(self.task, self.student)
-        teacher, student = self.task.generator, self.student
-        if len(teacher.default_taps) != len(student.default_taps):
-            raise ConfigError(
-                f"--student-arch {student.arch}: its taps cannot be matched with those of the "
-                f"teacher ({teacher.arch}); choose networks of one family"
-            )
+        self.matched = MatchedTaps(self.task.generator, self.student)
         self.discriminator_tap = (
             options.discriminator_tap or self.task.discriminator.default_taps[-1]
         )
         self._check_taps()
-        for task in (self.task, self.own_task):
-            taps = task.generator.default_taps if options.lambda_attention > 0 else ()
+        recorded = (self.matched.of_teacher, self.matched.of_student)
+        for task, taps in zip((self.task, self.own_task), recorded, strict=True):
+            if options.lambda_attention == 0:
+                continue
             task.recorded_taps = taps
             if isinstance(task, UnpairedTask):
                 task.recorded_backward_taps = taps
@@ -113,15 +110,8 @@ class Dmad(Method):
         """
         super().check_size(size)
         self.own_task.check_size(size)
-        teacher, student = (
-            tap_sizes(network, network.default_taps, sides(size))
-            for network in (self.task.generator, self.student)
-        )
-        if teacher != student and self.options.lambda_attention > 0:
-            raise ConfigError(
-                f"--student-arch {self.student.arch}: its maps {student} differ in size from the "
-                f"teacher's ({self.task.generator.arch}: {teacher}); choose networks of one family"
-            )
+        if self.options.lambda_attention > 0:
+            self.matched.sizes(size)
 
     def phases(self) -> list[Phase]:
         """Teacher and its discriminators (unless frozen), the student, its discriminators."""

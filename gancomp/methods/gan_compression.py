@@ -11,14 +11,12 @@ from torch import Tensor, nn
 from gancomp.engine.phases import Phase, Step, always
 from gancomp.errors import ConfigError
 from gancomp.losses.maps import adapted_map_loss
-from gancomp.methods.adaptors import Adaptors
 from gancomp.methods.base import Components, Method, adam, adversarial_phases
 from gancomp.methods.gan_compression_options import GanCompressionOptions
+from gancomp.methods.matched_taps import MatchedTaps
 from gancomp.methods.own_discriminator import OwnDiscriminator
 from gancomp.networks.base import TappedNetwork
-from gancomp.networks.shapes import tap_sizes
-from gancomp.seeding import derive_generator
-from gancomp.sizes import Size, sides
+from gancomp.sizes import Size
 from gancomp.tasks.base import Translation
 
 
@@ -45,21 +43,10 @@ class GanCompression(Method):
         self.options = options
         self.task, self.student = components.task, components.student
         self.own = OwnDiscriminator(self.task, warm=options.warm_discriminator)
-        teacher, student = self.task.generator.tap_channels, self.student.tap_channels
-        if len(teacher) != len(student):
-            raise ConfigError(
-                f"--student-arch {self.student.arch}: its taps cannot be matched with those of the "
-                f"teacher ({self.task.generator.arch}); choose networks of one family"
-            )
-        self.taps = tuple(teacher)
-        self.adaptors = Adaptors(
-            dict(zip(teacher, student.values(), strict=True)),
-            teacher,
-            kind="conv",
-            generator=derive_generator(components.seed, "init", "adaptors"),
-        )
+        self.matched = MatchedTaps(self.task.generator, self.student)
+        self.adaptors = self.matched.adaptors("conv", components.seed)
         if options.lambda_distill > 0:
-            self.task.recorded_taps = self.taps
+            self.task.recorded_taps = self.matched.of_teacher
         self._phases = self._make_phases(components)
 
     def _make_phases(self, components: Components) -> list[Phase]:
@@ -85,13 +72,8 @@ class GanCompression(Method):
             ConfigError: naming the networks and the way out.
         """
         super().check_size(size)
-        teacher = tap_sizes(self.task.generator, self.taps, sides(size))
-        student = tap_sizes(self.student, tuple(self.student.tap_channels), sides(size))
-        if teacher != student and self.options.lambda_distill > 0:
-            raise ConfigError(
-                f"--student-arch {self.student.arch}: its maps {student} differ in size from the "
-                f"teacher's ({self.task.generator.arch}: {teacher}); choose networks of one family"
-            )
+        if self.options.lambda_distill > 0:
+            self.matched.sizes(size)
 
     def phases(self) -> list[Phase]:
         """Teacher and its discriminator (unless frozen), the student's, the student."""
@@ -128,7 +110,7 @@ class GanCompression(Method):
             wanted = step.batch["target"] if paired else teacher.fake.detach()
             losses["recon"] = options.lambda_recon * F.l1_loss(student.fake, wanted)
         if options.lambda_distill > 0:
-            adapted = self.adaptors(dict(zip(self.taps, student.taps.values(), strict=True)))
+            adapted = self.adaptors(student.taps)
             distance = adapted_map_loss(list(teacher.taps.values()), list(adapted.values()))
             losses["distill"] = options.lambda_distill * distance
         return losses
@@ -137,7 +119,7 @@ class GanCompression(Method):
         """The student's translation with its maps, computed once for both phases."""
 
         def compute() -> Translation:
-            taps = tuple(self.student.tap_channels) if self.options.lambda_distill > 0 else ()
+            taps = self.matched.of_student if self.options.lambda_distill > 0 else ()
             return Translation(*self.student.forward_with_taps(step.batch["source"], taps))
 
         translation: Translation = step.once("student", compute)

@@ -172,18 +172,10 @@ def test_no_network_runs_more_often_than_the_equations_ask(
     for role, network in method.generators().items():
         monkeypatch.setattr(network, "walk", counted(network.walk, counts, role))
     run_step(loop_of(method), 0, batch_for(task))
-<<<<<<< HEAD
-    # unpaired teacher: the translation, the cycle back to the target, the identity
-    usual = {"teacher": 3 if task == "unpaired" else 1, "student": 1}
+    # who plays the unpaired game: the translation, the cycle back to the target, the identity
+    usual = {"teacher": 3 if task == "unpaired" else 1, "student": 3 if name == "dmad" else 1}
     # what synthesis hands out is a teacher that takes no part, and an average
     assert counts == {"no-kd": {"student": 1}, "dgl": {}}.get(name, usual)
-=======
-    # who plays the unpaired game: the translation, the cycle back to the target, the identity
-    # what synthesis hands out is a teacher that takes no part, and an average
-    student = {"no-kd": {"student": 1}, "dmad": {"student": 3}, "dgl": {}}.get(name, {"student": 1})
-    teacher = {"no-kd": {}, "dgl": {}}.get(name, {"teacher": 3 if task == "unpaired" else 1})
-    assert counts == student | teacher
->>>>>>> 5f66891 (methods: gan-compression and dmad, each with its own options, losses and presets)
 
 
 def counted(walk: object, counts: dict[str, int], role: str) -> object:
