@@ -66,9 +66,11 @@ class CudaRecorder:
     def record(self, work: Work) -> Work:
         """Other threads may go on meanwhile, such as the one that pins batches."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(
+        capture = torch.cuda.graph(
             graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"
-        ):
+        )
+        # a capture that fails does not leave its stream: the one outside does
+        with torch.cuda.stream(torch.cuda.current_stream(self.device)), capture:
             result = work()
 
         def replay() -> Tensor:
@@ -132,8 +134,10 @@ class _Rates:
     def in_place(self) -> Iterator[None]:
         """Within the block optimizers use them; outside, their settings are those of any run."""
         before = [(group["lr"], group["capturable"]) for group, _ in self._held]
+        # asked for by a captured optimizer, warned of by any other
+        captured = self._on_gpu and torch.cuda.is_current_stream_capturing()
         for group, held in self._held:
-            group["lr"], group["capturable"] = held, self._on_gpu
+            group["lr"], group["capturable"] = held, captured
         try:
             yield
         finally:

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from gancomp.networks.fused import run
+
 Network = TypeVar("Network", bound="TappedNetwork")
 
 
@@ -48,6 +50,10 @@ class TappedNetwork(nn.Module, ABC):
     def walk(self, images: Any) -> Iterator[tuple[str, Tensor]]:
         """Runs the layers in order and yields each one's name and output as it is computed."""
 
+    def walk_to(self, images: Any, taps: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """As `walk`, but only the last layer and the named ones have to be yielded."""
+        return self.walk(images)
+
     def draw_weights(self, generator: torch.Generator) -> None:
         """Draws fresh weights, and fills every buffer: after `construct` they hold anything.
 
@@ -82,7 +88,7 @@ class TappedNetwork(nn.Module, ABC):
         found: dict[str, Tensor] = {}
         output: Any = images
         missing = set(taps)
-        for name, value in self.walk(images):
+        for name, value in self.walk_to(images, taps):
             output = value
             if name in missing:
                 found[name] = value
@@ -138,6 +144,8 @@ class SequentialNetwork(TappedNetwork):
     """A network that is one `nn.Sequential` called `model`; taps `model.0`, `model.1` and on."""
 
     model: nn.Sequential
+    can_fuse = True
+    fused = False
 
     def walk(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yields `model.{index}` and the output of that layer, in order."""
@@ -145,6 +153,15 @@ class SequentialNetwork(TappedNetwork):
         for index, layer in enumerate(self.model):
             output = layer(output)
             yield f"model.{index}", output
+
+    def walk_to(self, images: Tensor, taps: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """As `walk`; where norms are fused with what follows them, without what is in between."""
+        if not self.fused:
+            yield from self.walk(images)
+            return
+        stops = {int(tap.partition(".")[2]) for tap in taps}
+        for index, value in run(list(self.model), images, stops):
+            yield f"model.{index}", value
 
     def tap_names(self) -> tuple[str, ...]:
         """`model.0` to the last layer."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from gancomp.networks.base import SequentialNetwork, construct
+from gancomp.networks.fused import Chain
 from gancomp.networks.norm import (
     CONV_BEFORE,
     RELU_AFTER,
@@ -33,7 +34,7 @@ class SeparableConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, norm: str) -> None:
         super().__init__()
-        self.conv = nn.Sequential(
+        self.conv = Chain(
             ConvBeforeNorm2d(in_channels, in_channels, 3, groups=in_channels),
             InstanceNorm2d(in_channels),
             CONV_BEFORE[norm](in_channels, out_channels, 1),
@@ -58,7 +59,7 @@ class ResidualBlock(nn.Module):
                 return SeparableConv(source, target, norm=norm)
             return CONV_BEFORE[norm](source, target, 3, bias=norm == "instance")
 
-        self.conv_block = nn.Sequential(
+        self.conv_block = Chain(
             ReflectionPad2d(1),
             conv(channels, inner_channels),
             norm_layer(norm, inner_channels),

@@ -51,7 +51,8 @@ class FakePool(nn.Module):
         num, device = len(fakes), fakes.device
 
         def compute(index: int) -> dict[str, Tensor]:
-            return {CHOICES: self.choose(num, index).to(device)}
+            # small enough to be on its way at once: to wait would be to wait for the step before
+            return {CHOICES: self.choose(num, index).to(device, non_blocking=True)}
 
         return self._swap(fakes, step.drawn(f"pool {self.name}", compute)[CHOICES])
 
@@ -96,7 +97,7 @@ class FakePool(nn.Module):
     def _room_for(self, fakes: Tensor) -> Tensor:
         """The storage, in the type and on the device of `fakes`: restored, it lies on the CPU."""
         if self.storage is None:
-            self.storage = fakes.new_zeros((self.size + 1, *fakes.shape[1:]))
+            self.storage = torch.zeros_like(fakes[:1].expand(self.size + 1, -1, -1, -1))
         if (self.storage.device, self.storage.dtype) != (fakes.device, fakes.dtype):
             self.storage = self.storage.to(fakes)
         return self.storage
