@@ -1,4 +1,4 @@
-"""InstanceNorm, the activation and the padding behind it in one, where a GPU would take three turns.
+"""InstanceNorm with the activation and the padding behind it in one turn of a GPU instead of three.
 
 Off by default: `fuse` turns it on for networks that a GPU trains. It holds for maps in
 channels_last; whatever else comes, and every CPU, takes the layers in turn.

@@ -1,4 +1,4 @@
-"""Triton kernels: InstanceNorm with what follows it, over maps in channels_last, statistics in float32.
+"""Triton kernels: InstanceNorm with what follows it, in channels_last, statistics in float32.
 
 A map `(N, C, H, W)` lies as `(N, rows, C)` with `rows = H W` positions. Statistics take two passes:
 each program sums over a chunk of an image's rows, then the chunks are put together. Nothing is

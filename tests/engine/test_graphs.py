@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 from builders import batch_for, small_method, small_task
-from synthesis_builders import tiny_batch, tiny_loop, tiny_method
+from loops import loop_of as plain_loop
+from synthesis_builders import tiny_batch, tiny_method
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -20,7 +21,6 @@ from gancomp.errors import TrainingError
 from gancomp.methods.base import Method
 from gancomp.networks.winograd import FrozenConv2d
 from gancomp.registry import METHODS, resolve
-from gancomp.settings import ScheduleSettings
 
 CPU = torch.device("cpu")
 STEPS = 6  # warm-up, capture and replays
@@ -110,9 +110,8 @@ def batch_of(method: Method, index: int) -> dict[str, Tensor]:
 
 
 def loop_of(method: Method, *, replayed: bool, recorder: Any = None) -> Any:
-    loop = tiny_loop(method.train())
-    # blocks and rates change within a few steps
-    loop.steps_per_epoch, loop.schedule = 2, ScheduleSettings(epochs=1, decay_epochs=6)
+    loop: Any = plain_loop(method.train(), epochs=1, decay_epochs=6)
+    loop.steps_per_epoch = 2  # blocks and rates change within a few steps
     if replayed:
         loop.said = []
         loop.graphs = Graphs(
