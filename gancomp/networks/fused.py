@@ -30,7 +30,7 @@ class Chain(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         """The output of the last layer."""
         if not self.fused:
-            output: Tensor = super().forward(input)
+            output: Tensor = super().forward(input)  # type: ignore[no-untyped-call]  # torch left it so
             return output
         for _, value in run(list(self), input):
             input = value
