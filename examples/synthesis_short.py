@@ -21,7 +21,7 @@ from pathlib import Path
 
 from gancomp.__main__ import run
 from gancomp.recipes.eval_fid import eval_fid
-from gancomp.recipes.request import FidRequest
+from gancomp.scoring.request import FidRequest
 
 
 def gancomp(command: str, out: Path) -> Path:

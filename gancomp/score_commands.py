@@ -123,7 +123,7 @@ def sign_evaluate() -> None:
 
 
 def _request(typed: dict[str, Any]) -> Any:
-    from gancomp.recipes.request import FidRequest
+    from gancomp.scoring.request import FidRequest
 
     return FidRequest(
         **{

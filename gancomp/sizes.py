@@ -6,6 +6,7 @@ import re
 
 from gancomp.errors import ConfigError
 
+MIN_SIZE, MAX_SIZE = 8, 4096
 Size = int | tuple[int, int]  # side of a square, or height and width
 
 
@@ -67,3 +68,9 @@ def square_side(size: Size, purpose: str) -> int:
         f"--size {shown_size(size)}: {purpose} needs square images; give one number, as in "
         f"--size {min(size)}"
     )
+
+
+def check_size(size: Size | None) -> None:
+    """Raises ConfigError unless `size` is one that images can sensibly be resized to."""
+    if size is not None and not all(MIN_SIZE <= length <= MAX_SIZE for length in sides(size)):
+        raise ConfigError(f"--size {shown_size(size)}: must be from {MIN_SIZE} to {MAX_SIZE}")

@@ -41,8 +41,8 @@ from gancomp.data.demo_set import write_demo_set
 from gancomp.data.download import fetch
 from gancomp.data.registered import KnownDataset
 from gancomp.errors import GancompError
+from gancomp.planning.plan import make_plan
 from gancomp.recipes import eval_fid
-from gancomp.recipes.plan import make_plan
 from gancomp.settings import Overrides
 
 SEED = 0

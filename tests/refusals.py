@@ -14,7 +14,7 @@ from gancomp.cli import app
 from gancomp.errors import GancompError
 from gancomp.options import gather, options_for
 from gancomp.paths import expanded
-from gancomp.recipes.plan import make_plan
+from gancomp.planning.plan import make_plan
 from gancomp.settings import Overrides
 
 TRAINING = ("pretrain", "distill")

@@ -30,7 +30,7 @@ from gancomp.data.demo_set import write_demo_set
 from gancomp.engine.stopping import InterruptedRunError
 from gancomp.errors import ConfigError
 from gancomp.options import options_for
-from gancomp.recipes.request import FidRequest
+from gancomp.scoring.request import FidRequest
 
 TINY: dict[str, Any] = {
     "arch": "mobile-resnet6",

@@ -22,9 +22,9 @@ from gancomp.export.native import save_model
 from gancomp.methods.blocks import BlockSchedule
 from gancomp.metrics.cost import measure_cost
 from gancomp.options import all_options, gather
+from gancomp.planning.plan import Plan, make_plan
 from gancomp.plugins import forget_plugins, load_plugins
 from gancomp.recipes.methods import list_methods, list_presets
-from gancomp.recipes.plan import Plan, make_plan
 from gancomp.registry import build_network
 from gancomp.settings import Overrides
 

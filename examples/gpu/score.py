@@ -26,12 +26,15 @@ import torch
 from gancomp.console import say
 from gancomp.data.layout import locate, scan
 from gancomp.data.splits import DatasetFiles, Split
+from gancomp.domains.translation import real_images, translated
 from gancomp.export.model import open_model
 from gancomp.files import replacing, write_text
 from gancomp.metrics.features import load_inception
-from gancomp.recipes import eval_fid as fid
+from gancomp.metrics.fid import fid_from_features
+from gancomp.recipes.eval_fid import eval_fid
 from gancomp.recipes.profile import profile_document
-from gancomp.recipes.request import FidRequest, Reals
+from gancomp.scoring.measuring import features_of, real_set
+from gancomp.scoring.request import FidRequest, Reals
 from gancomp.seeding import derive_generator
 
 Json = dict[str, Any]
@@ -58,7 +61,7 @@ class Judge:
         chosen = sorted(order[:count].tolist())
         sources = tuple(files.train.source[index] for index in chosen)
         self.judging = replace(files.train, source=sources)
-        self.reals = fid.real_images(self.request, files)
+        self.reals = real_images(self.request, files)
 
     def of_test(self, student: Path) -> float:
         """FID of the translated test images against all reals."""
@@ -71,16 +74,16 @@ class Judge:
 
     def _fid(self, student: Path, split: Split, reals: Reals) -> float:
         network = open_model(student).network.eval()
-        fakes = fid.translated(network, split, size=self.size, say=say)
-        features = fid.features_of(fakes, self.inception, self.request)
-        found = fid.real_statistics(reals, self.inception, self.request, say)
-        return fid.distance(features, found.statistics)
+        fakes = translated(network, split, size=self.size, say=say)
+        features = features_of(fakes, self.inception, self.request)
+        found, _ = real_set(reals, self.inception, self.request, say)
+        return fid_from_features(features, found.statistics)
 
 
 def both_protocols(student: Path, dataset: str) -> Json:
     """What `gancomp eval-fid` says against all targets, and against those of the test set."""
     scores = {
-        name: fid.eval_fid(
+        name: eval_fid(
             FidRequest(model=student, dataset=dataset, real_split=split, device="cpu"), say
         )
         for name, split in (("all", "all"), ("test", "test"))
@@ -171,7 +174,7 @@ def score_images(archive: Path, run: str, dataset: str, work: Path) -> Json | No
     request = FidRequest(
         fake=work / run, real=(root / "trainB", root / "testB"), device="cpu", batch_size=50
     )
-    score = fid.eval_fid(request, say)
+    score = eval_fid(request, say)
     return {"fid": score["fid"], "n_fake": score["n_fake"], "n_real": score["n_real"]}
 
 

@@ -24,18 +24,17 @@ from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError
 from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import LoadedModel
+from gancomp.inference.enlarge import enlarge
+from gancomp.inference.memory import check_memory
+from gancomp.inference.models import check_generates, check_translates, choose
+from gancomp.inference.sampling import Recipe, fitting_batch, sampled
+from gancomp.inference.train_mode import train_mode as in_train_mode
 from gancomp.networks.accelerate import FastGenerator, accelerate
 from gancomp.networks.inference import run_generator
 from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.paths import expanded
-from gancomp.recipes.enlarge import enlarge
 from gancomp.recipes.generate import GenerateRequest, check_request, read_classes
-from gancomp.recipes.memory import check_memory
-from gancomp.recipes.models import check_generates, check_translates, choose
-from gancomp.recipes.sampling import Recipe, fitting_batch, sampled
-from gancomp.recipes.train_mode import train_mode as in_train_mode
-from gancomp.recipes.translate import check_size
-from gancomp.sizes import Size
+from gancomp.sizes import Size, check_size
 
 Pixels = NDArray[np.uint8]
 Images = TypeVar(

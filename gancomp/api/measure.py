@@ -17,7 +17,7 @@ from gancomp.recipes.eval_fid import eval_fid
 from gancomp.recipes.evaluate import evaluate as evaluate_recipe
 from gancomp.recipes.export import export as export_recipe
 from gancomp.recipes.profile import latency_asked_for, network_asked_for, profile_document
-from gancomp.recipes.request import FidRequest
+from gancomp.scoring.request import FidRequest
 from gancomp.sizes import Size
 
 Place = str | os.PathLike[str]

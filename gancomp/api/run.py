@@ -11,7 +11,7 @@ from gancomp.api.boundary import speaking_python
 from gancomp.api.generator import Generator, load
 from gancomp.engine.run import RunFolder, read_config, read_metrics, settings_in
 from gancomp.paths import expanded
-from gancomp.recipes.scores import SCORES, read_scores
+from gancomp.scoring.scores import SCORES, read_scores
 from gancomp.settings import Settings
 
 

@@ -9,10 +9,11 @@ from gancomp.engine.fit import View, fit
 from gancomp.engine.run import check_place, writing_run
 from gancomp.engine.speed import speed_up
 from gancomp.engine.stopping import listening_for_stop
-from gancomp.recipes.forecast import tell_plan
-from gancomp.recipes.plan import Plan, make_plan
-from gancomp.recipes.stages import begin
-from gancomp.recipes.training import (
+from gancomp.planning.plan import Plan, make_plan
+from gancomp.settings import Overrides
+from gancomp.training.forecast import tell_plan
+from gancomp.training.stages import begin
+from gancomp.training.steps import (
     Result,
     begin_or_continue,
     describe_preset,
@@ -28,7 +29,6 @@ from gancomp.recipes.training import (
     make_teacher,
     save_generators,
 )
-from gancomp.settings import Overrides
 
 
 def distill(given: Overrides, view: View) -> Result:

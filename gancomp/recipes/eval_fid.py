@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,45 +11,33 @@ import torch
 
 from gancomp import console
 from gancomp.config import read
-from gancomp.data.layout import DIRECTIONS, locate, scan
-from gancomp.data.loader import evaluation_batches, uint8_folder
-from gancomp.data.pixels import PixelFormat, as_rgb
-from gancomp.data.splits import DatasetFiles, Split, other_half
-from gancomp.data.transforms import to_uint8
+from gancomp.data.loader import uint8_folder
+from gancomp.domains.synthesis.contest import synthesis_contest
+from gancomp.domains.translation import translation_contest
 from gancomp.engine.device import choose_device
 from gancomp.engine.speed import keep_freed_memory
-from gancomp.errors import ConfigError, DataError, RunError
+from gancomp.errors import ConfigError, RunError
+from gancomp.inference.models import Chosen, choose
 from gancomp.metrics.base import Metric
 from gancomp.metrics.features import WEIGHTS_HASH_PREFIX, load_inception
 from gancomp.metrics.fid import Statistics
 from gancomp.metrics.statistics_files import load_statistics
-from gancomp.networks.accelerate import accelerate
-from gancomp.networks.base import TappedNetwork
-from gancomp.networks.inference import run_generator
 from gancomp.networks.synthesis import SynthesisGenerator
-from gancomp.recipes.eval_synthesis import synthesis_contest
-from gancomp.recipes.measuring import fake_set, progress, real_set
-from gancomp.recipes.models import Chosen, check_translates, choose
-from gancomp.recipes.pixels import opened_format, pixels_in, refuse_odd_channels
-from gancomp.recipes.request import (
+from gancomp.registry import METRICS, options_type, resolve
+from gancomp.scoring.measuring import fake_set, progress, real_set
+from gancomp.scoring.request import (
     Contest,
     FidRequest,
-    Pixels,
-    Reals,
     Say,
+    as_8_bits,
     check_request,
-    dataset_name,
     folder_format,
     given_reals,
     holds_statistics,
     listing,
 )
-from gancomp.recipes.scores import remember
-from gancomp.registry import METRICS, options_type, resolve
+from gancomp.scoring.scores import remember
 from gancomp.settings import Json
-from gancomp.sizes import Size, as_size, in_pixels
-
-GRAY = ", gray repeated to 3 channels"
 
 
 def eval_fid(request: FidRequest, say: Say) -> Json:
@@ -192,153 +180,6 @@ def make_contest(request: FidRequest, chosen: Chosen | None, say: Say) -> Contes
     if isinstance(chosen.model.network, SynthesisGenerator):
         return synthesis_contest(request, chosen, say)
     return translation_contest(request, chosen, say)
-
-
-def translation_contest(request: FidRequest, chosen: Chosen, say: Say) -> Contest:
-    """What the model makes of every test image, against targets."""
-    files = dataset_of(chosen, request, say)
-    assert files.test is not None
-    reals = given_reals(request, say) or real_images(request, files)
-    network = chosen.model.network.to(choose_device(request.device))
-    source, target = formats(request, chosen, files.test, reals)
-    reals = replace(reals, pixels=target)
-    size = request.size or as_size(*chosen.model.header["input"]["size"])
-    skipped = list(files.skipped)
-    fakes = translated(
-        network,
-        files.test,
-        size=size,
-        say=say,
-        strict=request.strict,
-        skipped=skipped,
-        pixels=source,
-    )
-    gray = GRAY if network.settings()["out_channels"] == 1 else ""
-    resized = f"bicubic to {in_pixels(size)}"
-    protocol = {
-        "reals": f"native size{as_8_bits(target)}",
-        "fakes": f"all test sources, {resized}, output truncated to 8 bits{gray}",
-        "task": files.task,
-        "direction": direction_of(chosen, request),
-        "step": chosen.model.header["step"],
-        "selection": chosen.model.header.get("selection", "last"),
-    }
-    num_fakes = len(files.test.source)
-    return Contest(str(chosen.model.path), fakes, num_fakes, reals, protocol, skipped)
-
-
-def formats(
-    request: FidRequest, chosen: Chosen, test: Split, reals: Reals
-) -> tuple[PixelFormat | None, PixelFormat | None]:
-    """How the sources and the reals are read, None for plain 8-bit RGB.
-
-    Raises:
-        ConfigError: if the model's images are neither RGB nor gray.
-        DataError: if the first image cannot be read.
-    """
-    settings = chosen.model.network.settings()
-    channels = settings["in_channels"], settings["out_channels"]
-    refuse_odd_channels(str(chosen.model.path), channels[1])
-    stated = pixels_in(chosen.model.header, chosen.model.path)
-    source = opened_format(
-        stated["source"], channels[0], test.source[0], request.in_range, "--in-range"
-    )
-    if not reals.files:
-        if request.out_range is not None:
-            raise ConfigError("--out-range: has no effect with statistics as --real; remove it")
-        return source, None
-    target = opened_format(
-        stated["target"], channels[1], reals.files[0], request.out_range, "--out-range"
-    )
-    return source, target
-
-
-def as_8_bits(pixels: PixelFormat | None) -> str:
-    """How images that are no plain 8-bit RGB become what Inception looks at."""
-    if pixels is None:
-        return ""
-    return f"; {pixels} in 256 levels{GRAY if pixels.channels == 1 else ''}"
-
-
-def dataset_of(chosen: Chosen, request: FidRequest, say: Say) -> DatasetFiles:
-    """The dataset the model is scored on: as asked for, its run's, or the one its header names.
-
-    Raises:
-        ConfigError: if nothing names a dataset, or the model is no generator.
-        DataError: if it cannot be found or has no test images.
-    """
-    header = chosen.model.header
-    check_translates(chosen.model, str(chosen.model.path))
-    if unused := request.of_synthesis():
-        raise ConfigError(
-            f"{', '.join(unused)}: no effect on {chosen.model.path}, which translates every "
-            "test image; remove it"
-        )
-    if chosen.model.network.scale > 1:
-        raise ConfigError(
-            f"{chosen.model.path}: enlarges images; gancomp eval-sr scores it, against originals"
-        )
-    task, direction = header["task"], direction_of(chosen, request)
-    part = request.part or ""
-    if part.endswith("_B") and not (request.direction or header["direction"]):
-        say(
-            f"warning: --part {part}: by its name it translates B to A, but is scored {direction}; "
-            "if so, give --direction BtoA, else --direction AtoB"
-        )
-    root = locate(dataset_name(chosen, request), say)
-    files = scan(root, task=task, direction=direction, strict=request.strict, say=say)
-    if files.test is None:
-        raise DataError(
-            f"{files.root}: has no test images (testA/, test/ or val/) to translate; "
-            "add some, or score a folder with --fake"
-        )
-    return files
-
-
-def direction_of(chosen: Chosen, request: FidRequest) -> str:
-    """What the model translates: as typed, else as its header says, else A to B."""
-    direction: str = request.direction or chosen.model.header["direction"] or DIRECTIONS[0]
-    return direction
-
-
-def real_images(request: FidRequest, files: DatasetFiles) -> Reals:
-    """The reals by the protocol: train and test targets unpaired, test targets paired.
-
-    Source: GAN-Compression's statistics, which OMGD and DCD reuse, hold train and test images for
-    unpaired tasks and test images for paired ones.
-    """
-    assert files.test is not None
-    split = request.real_split
-    if split == "auto":
-        split = "all" if files.task == "unpaired" else "test"
-    paths = files.test.target if split == "test" else files.train.target + files.test.target
-    half = files.test.side_by_side
-    half = other_half(half) if half else None
-    return Reals(
-        [f"{files.root} ({'train+test' if split == 'all' else 'test'} targets)"], paths, half
-    )
-
-
-def translated(
-    network: TappedNetwork,
-    split: Split,
-    *,
-    size: Size,
-    say: Say,
-    strict: bool = False,
-    skipped: list[Path] | None = None,
-    pixels: PixelFormat | None = None,
-) -> Iterator[Pixels]:
-    """The outputs for all sources of `split`: resized to `size`, truncated to 8 bits.
-
-    Gray is repeated: `(H, W, 3)` each.
-    """
-    fast = accelerate(network)
-    batches = evaluation_batches(
-        split, size=size, batch_size=1, say=say, strict=strict, skipped=skipped, pixels=pixels
-    )
-    for _, sources in batches:
-        yield from as_rgb(to_uint8(run_generator(fast, sources)))
 
 
 def describe_protocol(request: FidRequest, contest: Contest) -> Json:

@@ -18,11 +18,11 @@ from gancomp.data.splits import DatasetFiles
 from gancomp.data.super_resolution import load_high_resolution
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError, DataError, RunError
+from gancomp.inference.enlarge import enlarge
+from gancomp.inference.memory import is_lack_of_memory
+from gancomp.inference.models import Chosen, check_upscales, choose
 from gancomp.metrics.image_quality import Quality, image_quality
-from gancomp.recipes.enlarge import enlarge
-from gancomp.recipes.models import Chosen, check_upscales, choose
-from gancomp.recipes.scores import remember
-from gancomp.recipes.translate import is_lack_of_memory
+from gancomp.scoring.scores import remember
 from gancomp.settings import Json
 
 Say = Callable[[str], None]

@@ -9,8 +9,8 @@ from gancomp import console
 from gancomp.errors import ConfigError
 from gancomp.metrics.base import Metric
 from gancomp.recipes.eval_fid import compare, make_metrics, protocol_rows
-from gancomp.recipes.request import FidRequest, Say
 from gancomp.registry import METRICS
+from gancomp.scoring.request import FidRequest, Say
 from gancomp.settings import Json
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gancomp.errors import ConfigError
 from gancomp.export.formats import exporter_for
-from gancomp.recipes.models import choose
+from gancomp.inference.models import choose
 from gancomp.settings import Json
 
 

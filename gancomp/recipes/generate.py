@@ -16,9 +16,8 @@ from gancomp.data.transforms import to_nearest_uint8
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError
 from gancomp.files import replacing, reporting_disk_errors
-from gancomp.networks.synthesis import SynthesisGenerator
-from gancomp.recipes.models import check_generates, choose
-from gancomp.recipes.sampling import (
+from gancomp.inference.models import check_generates, choose
+from gancomp.inference.sampling import (
     Recipe,
     check_seed,
     check_truncation,
@@ -26,6 +25,7 @@ from gancomp.recipes.sampling import (
     grid,
     sampled,
 )
+from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.settings import Json
 
 GRID = "grid.png"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gancomp.engine.fit import View
+from gancomp.planning.plan import make_plan
 from gancomp.recipes.distill import train
-from gancomp.recipes.plan import make_plan
-from gancomp.recipes.training import Result
 from gancomp.settings import Overrides
+from gancomp.training.steps import Result
 
 
 def pretrain(given: Overrides, view: View) -> Result:

@@ -14,6 +14,7 @@ from gancomp.engine.device import choose_device
 from gancomp.engine.run import latest_run
 from gancomp.errors import ConfigError, RunError
 from gancomp.export.model import open_model
+from gancomp.inference.models import generator_of
 from gancomp.metrics.cost import measure_cost
 from gancomp.metrics.latency import NUM_RUNS, Latency, time_in_turns
 from gancomp.networks.accelerate import FastGenerator, accelerate
@@ -21,9 +22,8 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.networks.plain import plain_copy
 from gancomp.networks.synthesis import SynthesisDiscriminator, SynthesisGenerator
 from gancomp.paths import expanded
-from gancomp.recipes.models import generator_of
-from gancomp.recipes.scores import latest_fid
 from gancomp.registry import DISCRIMINATORS, build_network, network_parameters
+from gancomp.scoring.scores import latest_fid
 from gancomp.settings import Json
 from gancomp.sizes import Size, as_size, shown_size, sides, square_side
 from gancomp.threads import compute_on

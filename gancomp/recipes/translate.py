@@ -20,18 +20,16 @@ from gancomp.data.writing import SUFFIXES, encoded, fitting_format
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError, DataError, GancompError
 from gancomp.files import UnwritableError, replacing, reporting_disk_errors
+from gancomp.inference.enlarge import enlarge
+from gancomp.inference.memory import check_memory, is_lack_of_memory
+from gancomp.inference.models import check_translates, choose
+from gancomp.inference.pixels import bits_lost, format_of, opened_format, pixels_in, shown
+from gancomp.inference.train_mode import TrainMode, train_mode
 from gancomp.networks.accelerate import FastGenerator, accelerate
 from gancomp.networks.inference import run_generator
 from gancomp.paths import expanded
-from gancomp.recipes.enlarge import enlarge
-from gancomp.recipes.memory import check_memory
-from gancomp.recipes.models import check_translates, choose
-from gancomp.recipes.pixels import bits_lost, format_of, opened_format, pixels_in, shown
-from gancomp.recipes.train_mode import TrainMode, train_mode
 from gancomp.settings import Json, PixelSettings
-from gancomp.sizes import Size, shown_size, sides
-
-MIN_SIZE, MAX_SIZE = 8, 4096
+from gancomp.sizes import Size, check_size
 
 
 @dataclass(frozen=True)
@@ -166,12 +164,6 @@ def _format(translator: Translator, files: list[Path]) -> str:
     return fitting_format(translator.request.format, 3, "uint8")
 
 
-def check_size(size: Size | None) -> None:
-    """Raises ConfigError unless `size` is one that images can sensibly be resized to."""
-    if size is not None and not all(MIN_SIZE <= length <= MAX_SIZE for length in sides(size)):
-        raise ConfigError(f"--size {shown_size(size)}: must be from {MIN_SIZE} to {MAX_SIZE}")
-
-
 def _expand(inputs: list[Path], say: Callable[[str], None]) -> Iterator[Path]:
     for item in inputs:
         path = expanded(item)
@@ -271,9 +263,3 @@ def _output(translator: Translator, picture: Picture, pixels: PixelFormat | None
         levels: Raw = to_uint8(images)[0]
         return levels
     return target.from_unit(images[0].detach().to("cpu", torch.float32).movedim(0, -1).numpy())
-
-
-def is_lack_of_memory(error: Exception) -> bool:
-    """Whether the CPU's or a GPU's allocator gave up."""
-    words = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in words or "alloc" in words

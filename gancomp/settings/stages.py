@@ -20,7 +20,7 @@ from gancomp.settings.rules import (
 
 @dataclass(frozen=True)
 class StageSettings:
-    """What super-resolution and synthesis train before the run itself; see `recipes.stages`.
+    """What super-resolution and synthesis train before the run itself; see `training.stages`.
 
     Synthesis has the teacher, the student alone and then under its teacher, in thousands of images.
     A run's own length (`pretrain`: the teacher's, `distill`: the last) gives way to `max_steps`.

@@ -20,9 +20,9 @@ from torch import Tensor
 from gancomp.errors import CheckpointError
 from gancomp.export.model import open_model
 from gancomp.export.native import save_model
+from gancomp.inference.models import choose
 from gancomp.networks.base import initialize
 from gancomp.networks.synthesis import Latents
-from gancomp.recipes.models import choose
 from gancomp.registry import build_network
 
 WIDTH, RESOLUTION, CLASSES = 2, 64, 5

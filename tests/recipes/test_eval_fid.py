@@ -23,8 +23,8 @@ from gancomp.metrics.fid import fid_from_features, statistics_of
 from gancomp.metrics.statistics_files import load_statistics
 from gancomp.networks.inference import run_generator
 from gancomp.recipes import eval_fid as recipe
-from gancomp.recipes import measuring
-from gancomp.recipes.scores import saved_scores
+from gancomp.scoring import measuring
+from gancomp.scoring.scores import saved_scores
 
 
 class Means(nn.Module):

@@ -18,8 +18,8 @@ from gancomp.data.degrade import Pixels, downscale, upscale_bicubic
 from gancomp.data.super_resolution import load_high_resolution
 from gancomp.errors import DataError
 from gancomp.export.model import open_model
+from gancomp.inference.enlarge import enlarge
 from gancomp.metrics.image_quality import image_quality
-from gancomp.recipes.enlarge import enlarge
 from gancomp.recipes.eval_sr import (
     METRICS,
     ImageScore,
@@ -28,7 +28,7 @@ from gancomp.recipes.eval_sr import (
     originals,
     score_images,
 )
-from gancomp.recipes.scores import latest_fid, remember, saved_scores
+from gancomp.scoring.scores import latest_fid, remember, saved_scores
 from gancomp.settings import Json
 
 REAL_DATA = Path(os.environ.get("GANCOMP_DATA", "/nowhere"))

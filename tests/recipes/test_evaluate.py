@@ -18,9 +18,10 @@ from gancomp.declare import setting
 from gancomp.errors import ConfigError
 from gancomp.metrics.base import ImageSet
 from gancomp.options import forget
-from gancomp.recipes import eval_fid, measuring
-from gancomp.recipes.scores import latest_fid, saved_scores
+from gancomp.recipes import eval_fid
 from gancomp.registry import METRIC_OPTIONS, METRICS
+from gancomp.scoring import measuring
+from gancomp.scoring.scores import latest_fid, saved_scores
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from PIL import Image
 
 from gancomp.data.transforms import to_nearest_uint8
 from gancomp.export.model import open_model
+from gancomp.inference.sampling import Recipe, sampled
 from gancomp.recipes import generate as recipe
-from gancomp.recipes.sampling import Recipe, sampled
 
 STYLEGAN2 = {"resolution": 16, "style_channels": 8, "mapping_layers": 2, "const_channels": 8}
 BIGGAN = {"resolution": 32, "num_classes": 5}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gancomp.export.native import open_native
 from gancomp.recipes import eval_fid as recipe
-from gancomp.recipes import selection
+from gancomp.training import selection
 
 NETS = "--arch mobile-resnet6 --width 4 --d-layers 1 --d-width 4 --perceptual random"
 RUN = "--workers 0 --device cpu --sample-every 2"

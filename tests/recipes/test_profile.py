@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from gancomp.export.model import open_model
 from gancomp.metrics.latency import measure_latency
 from gancomp.recipes.profile import profile_table
-from gancomp.recipes.scores import remember
 from gancomp.registry import build_network
+from gancomp.scoring.scores import remember
 
 # counted by hand for tests/metrics; torchprofile's rule as the papers' tables print it
 GOLDEN = {

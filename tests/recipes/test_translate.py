@@ -17,12 +17,12 @@ from gancomp.data.images import load_image
 from gancomp.data.transforms import resize, to_tensor, to_uint8
 from gancomp.errors import GancompError
 from gancomp.export.model import open_model
+from gancomp.inference import enlarge as enlarging
+from gancomp.inference import memory
 from gancomp.networks.accelerate import FastGenerator, accelerate
 from gancomp.networks.base import TappedNetwork, initialize
 from gancomp.networks.inference import run_generator
 from gancomp.networks.tiling import upscaled_tiles
-from gancomp.recipes import enlarge as enlarging
-from gancomp.recipes import memory
 from gancomp.registry import build_network
 from gancomp.seeding import derive_generator
 

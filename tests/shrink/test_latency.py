@@ -13,11 +13,11 @@ from gancomp.data.demo_set import write_demo_set
 from gancomp.declare import NoOptions
 from gancomp.engine.run import writing_run
 from gancomp.errors import ConfigError
-from gancomp.recipes.plan import Plan, make_plan
-from gancomp.recipes.training import describe_run
+from gancomp.planning.plan import Plan, make_plan
 from gancomp.settings import NetworkSettings, Overrides
 from gancomp.shrink import latency
 from gancomp.shrink.latency import Latency, student_latency_ms, widest_within
+from gancomp.training.steps import describe_run
 
 
 @pytest.mark.parametrize(

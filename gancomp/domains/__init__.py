@@ -1,0 +1,1 @@
+"""What is about one kind of data, in one place per kind."""

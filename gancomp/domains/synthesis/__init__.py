@@ -1,0 +1,1 @@
+"""Synthesis: images from noise."""

@@ -1,0 +1,1 @@
+"""What runs trained generators: opening, images in and out, sampling."""

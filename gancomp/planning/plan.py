@@ -1,0 +1,406 @@
+"""From what was typed to one validated plan: dataset, preset, teacher and student, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from gancomp.config import changed_on_resume, merge, read, read_toml, wrong_kinds
+from gancomp.data.layout import locate, scan
+from gancomp.data.registered import find_known
+from gancomp.data.splits import DatasetFiles
+from gancomp.domains import super_resolution
+from gancomp.domains.synthesis import settings as synthesis
+from gancomp.engine.run import read_config, settings_in
+from gancomp.errors import ConfigError
+from gancomp.export.biggan import is_biggan_folder
+from gancomp.export.model import LoadedModel, open_model
+from gancomp.inference import pixels
+from gancomp.networks.base import TappedNetwork
+from gancomp.paths import expanded
+from gancomp.planning import shrinking, teachers
+from gancomp.planning.checks import check, refuse_too_small_images
+from gancomp.planning.unused import refuse_unused
+from gancomp.preset_parts import Preset
+from gancomp.presets import find_preset
+from gancomp.registry import METHODS, NETWORKS, network_parameters, resolve
+from gancomp.settings import (
+    INNER_FLAGS,
+    Json,
+    MethodSettings,
+    NetworkSettings,
+    Overrides,
+    Settings,
+)
+from gancomp.sizes import as_size, before_crop, square_side
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run about to start or to go on.
+
+    Attributes:
+        settings: all of it, checked.
+        options: the method's own options, of its `Options` type.
+        files: the dataset.
+        out: the run's folder.
+        resume: whether the folder holds the run's beginning.
+        preset: where the settings come from.
+        shrink: how the student was found, where that was asked for: `by`, `budget` and more.
+        initial: weights that the student begins with, where its way to shrink gives any.
+        is_stage: whether it is but a stage of another run, which `runs/latest` goes on naming.
+    """
+
+    settings: Settings
+    options: Any
+    files: DatasetFiles
+    out: Path
+    resume: bool
+    preset: Json
+    shrink: Json | None = None
+    initial: Mapping[str, Tensor] | None = None
+    is_stage: bool = False
+
+
+def make_plan(command: str, given: Overrides, say: Callable[[str], None]) -> Plan:
+    """Resolves and checks everything that can be known before the first step.
+
+    Raises:
+        ConfigError: for impossible or contradictory settings, all of one kind at once.
+        DataError: for a dataset that is missing or unfit.
+        CheckpointError: for a teacher that cannot be read.
+        RunError: if there is no run to resume.
+    """
+    typed = merge(_tables(given.config) if given.config else {}, given.settings)
+    check_options(command, typed)
+    if given.resume:
+        return _resumed(command, given, typed, say)
+    data = typed.get("data", {})
+    if not data.get("dataset"):
+        raise ConfigError(
+            "--dataset: is needed, a folder or a known name (gancomp data list). "
+            "To try without data: gancomp demo"
+        )
+    files = scan(
+        locate(data["dataset"], say),
+        task=data.get("task"),
+        direction=data.get("direction", "AtoB"),
+        strict=data.get("strict", False),
+        say=say,
+    )
+    settings, preset = _resolve(command, given, typed, files)
+    options = check(settings)
+    refuse_unused(typed, settings, options)
+    refuse_too_small_images(settings, files)
+    teachers.refuse_lone_generator(settings)
+    own_remarks = (*synthesis.remarks(settings, files), *pixels.remarks(settings, files))
+    for remark in (*own_remarks, *teachers.remarks(settings)):
+        say(remark)
+    shrink, initial = None, None
+    if (way := shrinking.way_of(given)) is not None:
+        shrink = {"by": way.name, "budget": way.text}
+        if not way.shrinker.from_settings:
+            settings, shrunk = shrinking.shrink_checked(settings, way, _opener(settings), say)
+            shrink, initial = shrink | shrunk.found, shrunk.weights
+            check(settings)
+    ratio = given.ratio if given.ratio is not None else _ratio(settings)
+    out = given.out or default_out(settings, files.name, ratio)
+    row = {"name": preset.name, "source": preset.source, "reported": preset.reported}
+    if not _is_as_published(settings, preset, files):
+        row["reported"] = None
+    return Plan(
+        settings, options, files, out, resume=False, preset=row, shrink=shrink, initial=initial
+    )
+
+
+def _opener(settings: Settings) -> Callable[[], TappedNetwork] | None:
+    source = settings.teacher.source
+    return None if source is None else lambda: open_model(teacher_file(source)).network
+
+
+def _is_as_published(settings: Settings, preset: Preset, files: DatasetFiles) -> bool:
+    """Whether nothing was changed that the reported figure depends on."""
+    limits = (settings.schedule.max_steps, settings.schedule.max_seconds)
+    if preset.reported is None or limits != (None, None):
+        return False
+    plain = Overrides(arch=preset.arch)
+    data = {"dataset": settings.data.dataset, "direction": "AtoB"}
+    typed: Json = {"data": data, "method": {"preset": preset.name}}
+    published, _ = _resolve(settings.command, plain, typed, files)
+    free = replace(settings, run=published.run)
+    return not changed_on_resume(published, free)
+
+
+def _tables(config: Path) -> Json:
+    values = read_toml(config)
+    if problems := wrong_kinds(Settings, values):
+        raise ConfigError(f"--config {config}: {'; '.join(problems)}")
+    return values
+
+
+def check_options(command: str, typed: Json) -> None:
+    """Refuses options that would have no effect, rather than ignoring them."""
+    teacher = typed.get("teacher", {})
+    if command == "pretrain" and (teacher.get("freeze") or typed.get("student")):
+        raise ConfigError(
+            "--config: pretrain trains the teacher alone; remove student and teacher.freeze"
+        )
+    if teacher.get("freeze") and not teacher.get("source"):
+        raise ConfigError("--freeze-teacher: needs --teacher FILE, the teacher to keep as it is")
+
+
+def _resolve(
+    command: str, given: Overrides, typed: Json, files: DatasetFiles
+) -> tuple[Settings, Preset]:
+    typed_teacher = typed.get("teacher", {})
+    teacher = _teacher_from(
+        typed_teacher.get("source"), typed_teacher.get("network", {}), given, files
+    )
+    arch = given.arch or teacher.get("network", {}).get("arch")
+    preset = find_preset(
+        command,
+        files.task,
+        name=typed.get("method", {}).get("preset"),
+        dataset=registered_name(files.name, typed["data"]["dataset"]),
+        arch=arch or typed_teacher.get("network", {}).get("arch"),
+        method=typed.get("method", {}).get("name"),
+    )
+    base: Json = {
+        "command": command,
+        "data": {"task": files.task},
+        "teacher": {"network": {"arch": arch or preset.arch}},
+        "student": None,
+        "discriminator": {"arch": "patchgan"},
+        "method": {"name": preset.method, "preset": preset.name},
+    }
+    for section in ("adversarial", "optimizer", "schedule", "perceptual", "selection", "run"):
+        base[section] = {}
+    rows = _for_network(preset.settings, base["teacher"]["network"]["arch"])
+    values = merge(merge(merge(base, rows), {"teacher": teacher}), typed)
+    teachers.freeze_given(values, typed)
+    values["data"] = _with_load_size(values["data"])
+    if files.task in pixels.TRANSLATIONS:
+        source = typed_teacher.get("source")
+        given_sides = pixels.of_teacher(open_model(teacher_file(source))) if source else {}
+        values["data"] |= pixels.complete(files, typed["data"], given_sides)
+        values = pixels.with_networks(values)
+    if files.task == "super-resolution":
+        values = super_resolution.complete(values, typed)
+    if files.task == synthesis.TASK:
+        values = synthesis.complete(values, typed, files)
+    if not resolve(METHODS, "", preset.method).has_features:
+        if "perceptual" in typed:
+            raise ConfigError(
+                f"--perceptual, --vgg: {command} has no perceptual loss for {files.task} data; "
+                "remove them"
+            )
+        values["perceptual"] = {"source": "none"}
+    if command == "distill":
+        network = read(NetworkSettings, values["teacher"]["network"], "teacher.network")
+        values["student"] = _student(network, given, typed, preset)
+    return read(Settings, values), preset
+
+
+def _for_network(settings: Json, arch: str) -> Json:
+    """A preset's settings without those of its network that another network does not have."""
+    network = settings.get("teacher", {}).get("network", {})
+    known = network_parameters(arch) if arch in NETWORKS else network
+    kept = {name: value for name, value in network.items() if name in known}
+    return settings | {"teacher": settings.get("teacher", {}) | {"network": kept}}
+
+
+def registered_name(*names: str) -> str:
+    """The known dataset's name that a folder or an alias stands for, else the first of `names`."""
+    known = [item.name for item in map(find_known, names) if item is not None]
+    return known[0] if known else names[0]
+
+
+def _teacher_from(source: str | None, typed: Json, given: Overrides, files: DatasetFiles) -> Json:
+    """The teacher's network settings as the file says, which no option may contradict."""
+    if source is None:
+        return {}
+    if given.arch is not None:
+        raise ConfigError(
+            f"--arch {given.arch}: the architecture follows from --teacher {source}; "
+            "use --student-arch for the student's"
+        )
+    path = teacher_file(source)
+    model = open_model(path)
+    _check_purpose(model, source, files, given.settings.get("data", {}))
+    network = model.network
+    settings = {key: value for key, value in network.settings().items() if value is not None}
+    for name, value in typed.items():
+        # dropout has no weights: a teacher may go on with another rate
+        if name != "dropout" and settings.get(name, value) != value:
+            flag = INNER_FLAGS.get(f"teacher.network.{name}", f"teacher.network.{name}")
+            raise ConfigError(
+                f"{flag} {value}: --teacher {source} has {settings[name]}; remove {flag}"
+            )
+    return {"network": {"arch": network.arch, **settings}}
+
+
+def _check_purpose(model: LoadedModel, source: str, files: DatasetFiles, data: Json) -> None:
+    """Refuses a teacher that its file says was trained for another task or direction."""
+    wanted = {"task": files.task, "direction": data.get("direction", "AtoB")}
+    for name, value in wanted.items():
+        found = model.header.get(name)
+        if found is not None and found != value:
+            raise ConfigError(
+                f"--teacher {source}: was trained for {name} {found}, this run is {value}; "
+                f"give another teacher, or --{name} {found} with data that fits"
+            )
+
+
+def teacher_file(source: str) -> Path:
+    """The file of `--teacher FILE` or `--teacher RUN`; a BigGAN's folder is taken whole."""
+    path = expanded(source)
+    if path.is_dir() and not is_biggan_folder(path):
+        return path / "teacher.safetensors"
+    return path
+
+
+def _with_load_size(data: Json) -> Json:
+    size = data.get("size")
+    lengths: Any = size if isinstance(size, list | tuple) else [size]
+    if not all(isinstance(length, int) and 8 <= length <= 4096 for length in lengths):
+        return data  # refused with whatever else is out of the question
+    size = as_size(lengths[0], lengths[-1])
+    if data["task"] not in pixels.TRANSLATIONS:
+        # no larger than what is cut out of them
+        return {"load_size": square_side(size, f"--task {data['task']}")} | data
+    return {"load_size": before_crop(size)} | data
+
+
+def _student(teacher: NetworkSettings, given: Overrides, typed: Json, preset: Preset) -> Json:
+    """The student's settings: the preset's kind of network, narrowed from the teacher's."""
+    way = shrinking.way_of(given)
+    shrinking.refuse_two_widths(given, way, typed.get("student") or {})
+    if source := typed.get("stages", {}).get("student_source"):
+        return _student_from(source, given, typed.get("student") or {})
+    arch = given.student_arch or _student_arch(teacher.arch, given, preset)
+    if way is None or not way.shrinker.from_settings:
+        way = shrinking.ratio_way(preset.ratio)
+    shrunk = shrinking.shrunk_at_once(teacher, arch, way, typed.get("data", {}).get("size"))
+    student: Json = shrunk.arguments() | {"arch": shrunk.arch}
+    if given.student_width is not None:
+        student["width"] = given.student_width
+    if given.narrow_const is not None:
+        student = synthesis.with_constant(teacher, student, narrow=given.narrow_const)
+    return merge(student, typed.get("student") or {})
+
+
+def _student_from(source: str, given: Overrides, typed: Json) -> Json:
+    """The student's network settings as the file of `--student` says."""
+    for name in ("ratio", "shrink", "student_width", "student_arch", "narrow_const"):
+        if (value := getattr(given, name)) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag} {value}: the network follows from --student {source}")
+    network = open_model(student_file(source)).network
+    if typed:
+        raise ConfigError(f"--student-blocks: the network follows from --student {source}")
+    settings = {key: value for key, value in network.settings().items() if value is not None}
+    return {"arch": network.arch, **settings}
+
+
+def student_file(source: str) -> Path:
+    """The generator file of `--student FILE` or `--student RUN`."""
+    path = expanded(source)
+    return path / "student.safetensors" if path.is_dir() else path
+
+
+def _student_arch(teacher_arch: str, given: Overrides, preset: Preset) -> str:
+    # a full ResNet teacher has the same taps as the mobile one, which is the student of the tables
+    if given.arch is None and preset.arch == f"mobile-{teacher_arch}":
+        return preset.arch
+    return teacher_arch
+
+
+def _ratio(settings: Settings) -> float | None:
+    if settings.student is None:
+        return None
+    return settings.student.width / settings.teacher.network.width
+
+
+def default_out(settings: Settings, dataset: str, ratio: float | None) -> Path:
+    """`runs/DATASET-METHOD-rRATIO-sSEED`; a teacher alone is `runs/DATASET-pretrain-sSEED`."""
+    if ratio is None:
+        return Path("runs") / f"{dataset}-pretrain-s{settings.run.seed}"
+    method: MethodSettings = settings.method
+    name = method.preset if method.preset.startswith(method.name) else method.name
+    return Path("runs") / f"{dataset}-{name}-r{ratio:g}-s{settings.run.seed}"
+
+
+def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], None]) -> Plan:
+    out = given.out or _guess_out(command, given, typed, say)
+    config = read_config(out)
+    saved = settings_in(config)
+    if saved.command != command:
+        raise ConfigError(f"--resume: {out} is a run of gancomp {saved.command}, not {command}")
+    for name in ("arch", "student_arch", "student_width", "ratio", "narrow_const"):
+        if getattr(given, name) is not None and not _agrees(saved, name, getattr(given, name)):
+            raise ConfigError(
+                f"--{name.replace('_', '-')} {getattr(given, name)}: the run in {out} was started "
+                "with another; remove it, or choose another --out"
+            )
+    shrinking.refuse_other_budget(given, config, out)
+    # the dataset may have moved: its fingerprint, not its path, must be the same
+    moved = (typed.get("data") or {}).get("dataset")
+    # a time limit is a sitting's, and does not pass on to the next one
+    base = merge(saved.to_json(), {"schedule": {"max_seconds": None}})
+    wanted = read(Settings, merge(base, _without_dataset(typed)))
+    changed = changed_on_resume(saved, wanted)
+    if changed:
+        raise ConfigError(
+            f"--resume: would change {'; '.join(changed)}; remove these options, "
+            "or choose another --out for a new run"
+        )
+    options = check(wanted)
+    refuse_unused(typed, wanted, options)
+    data = wanted.data
+    kept = Path(config.get("dataset.root", str))
+    root = kept if moved is None and kept.is_dir() else locate(moved or data.dataset, say)
+    files = scan(root, task=data.task, direction=data.direction, strict=data.strict, say=say)
+    if files.fingerprint() != config.get("dataset.fingerprint", dict):
+        raise ConfigError(
+            f"--resume: the files in {root} are not those that the run was started with; "
+            "restore them, or choose another --out for a new run"
+        )
+    preset, initial = config.get("preset", dict), shrinking.load_initial(out)
+    return Plan(wanted, options, files, out, resume=True, preset=preset, initial=initial)
+
+
+def _without_dataset(typed: Json) -> Json:
+    data = {key: value for key, value in (typed.get("data") or {}).items() if key != "dataset"}
+    return typed | {"data": data}
+
+
+def _agrees(saved: Settings, name: str, value: Any) -> bool:
+    if name == "arch":
+        return bool(saved.teacher.network.arch == value)
+    if saved.student is None:
+        return False
+    if name == "narrow_const":
+        return value is (saved.student.const_channels != saved.teacher.network.const_channels)
+    if name == "ratio":
+        return bool(max(1, round(saved.teacher.network.width * value)) == saved.student.width)
+    return bool(getattr(saved.student, name.removeprefix("student_")) == value)
+
+
+def _guess_out(command: str, given: Overrides, typed: Json, say: Callable[[str], None]) -> Path:
+    if not (typed.get("data") or {}).get("dataset"):
+        raise ConfigError(
+            "--resume: give the run's folder with --out (or the options it was started with)"
+        )
+    way = shrinking.way_of(given)
+    if way is not None and not way.shrinker.from_settings:
+        flag = way.asked.split()[0]
+        raise ConfigError(
+            f"--resume with {flag}: give the run's folder with --out; its default name "
+            "holds the width, which would have to be sought again"
+        )
+    fresh = Overrides(**{**given.__dict__, "resume": False})
+    return make_plan(command, fresh, say).out

@@ -1,0 +1,1 @@
+"""What the scoring commands share: requests, measurements, and where scores are kept."""

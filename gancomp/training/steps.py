@@ -1,0 +1,374 @@
+"""The steps that pretrain and distil share; each function is one of them."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import gancomp
+from gancomp.config import with_todays_names
+from gancomp.data.cache import is_kept, num_bytes
+from gancomp.data.indexed import Reader, kind_of
+from gancomp.data.loader import IndexedDataset, batches, steps_per_epoch
+from gancomp.domains.synthesis import settings as synthesis
+from gancomp.engine.checkpoint import Checkpoint, list_checkpoints, load_newest
+from gancomp.engine.fit import Loop, Outcome, Periodic, View, load_networks
+from gancomp.engine.logging import tensorboard_logger
+from gancomp.engine.run import RunFolder, name_latest, read_config
+from gancomp.errors import CheckpointError, ConfigError
+from gancomp.export.model import open_model
+from gancomp.export.native import save_model
+from gancomp.inference import pixels
+from gancomp.losses.perceptual import PerceptualFeatures, load_perceptual
+from gancomp.methods.base import Components, Method
+from gancomp.networks.base import TappedNetwork
+from gancomp.paths import expanded
+from gancomp.planning import shrinking
+from gancomp.planning.plan import Plan, student_file, teacher_file
+from gancomp.registry import METHODS, ORIGINS, READERS, TASKS, resolve
+from gancomp.settings import Json, Settings
+from gancomp.sizes import sides
+from gancomp.tasks.base import Task, new_network
+from gancomp.training.grids import make_sampler
+from gancomp.training.selection import Selection, divide
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training command reports: the run, how far it came, and the generators it wrote."""
+
+    run: Path
+    outcome: Outcome
+    teacher: Path | None
+    student: Path | None
+    grid: Path | None
+
+    def generators(self) -> list[Path]:
+        """The generator files, the teacher's first."""
+        return [path for path in (self.teacher, self.student) if path is not None]
+
+    def to_json(self) -> Json:
+        """The shape that `distill --json` and `pretrain --json` keep."""
+        main = {path.stem: str(path) for path in self.generators()}
+        return {
+            "run": str(self.run),
+            "step": self.outcome.step,
+            "seconds": round(self.outcome.seconds, 3),
+            "images_per_second": round(self.outcome.images_per_second, 4),
+            "data_wait": round(self.outcome.data_wait, 4),
+            **main,
+            "losses": self.outcome.losses,
+            "samples": str(self.grid) if self.grid else None,
+        }
+
+
+def describe_preset(plan: Plan) -> str:
+    """Where the settings come from, and what was reported with them."""
+    text = f"preset {plan.preset['name']}: {plan.preset['source']}"
+    if plan.preset["reported"]:
+        text += f"; reported there (not ours): {plan.preset['reported']}"
+    return text
+
+
+def load_feature_network(plan: Plan, view: View) -> PerceptualFeatures | None:
+    """The frozen network of the perceptual losses, if the method's options need one."""
+    settings = plan.settings.perceptual
+    method = resolve(METHODS, "--method", plan.settings.method.name)
+    taps = method.perceptual_taps(plan.options)
+    if not taps:
+        return None
+    file = expanded(settings.file) if settings.file else None
+    return load_perceptual(
+        settings.source, file, taps=taps, normalize=settings.normalize, say=view.say
+    )
+
+
+def goes_on(plan: Plan) -> bool:
+    """Whether a checkpoint brings all weights: a run killed before its first one begins anew."""
+    return plan.resume and bool(list_checkpoints(plan.out / "checkpoints"))
+
+
+def make_teacher(settings: Settings, *, resume: bool) -> TappedNetwork:
+    """The teacher generator: fresh, or with the weights of `--teacher`.
+
+    A run resumed from a checkpoint has its weights there: the file it started from may be gone.
+    """
+    teacher = new_network(settings.teacher.network, settings.run.seed, "generator")
+    if settings.teacher.source is not None and not resume:
+        given = open_model(teacher_file(settings.teacher.source)).network
+        teacher.load_state_dict(given.state_dict())
+    return teacher
+
+
+def make_task(settings: Settings, teacher: TappedNetwork, *, resume: bool) -> Task:
+    """The adversarial objective around the teacher.
+
+    Started from a run, the teacher brings its discriminators (and backward generator) along;
+    started from a file, they begin anew.
+    """
+    method = resolve(METHODS, "--method", settings.method.name)
+    task: Task = resolve(TASKS, "--task", settings.data.task)(
+        teacher,
+        settings.discriminator,
+        adversarial=settings.adversarial,
+        seed=settings.run.seed,
+        frozen=settings.teacher.freeze,
+        **({"whole": True} if method.whole_teacher else {}),
+    )
+    source = expanded(settings.teacher.source) if settings.teacher.source else None
+    if source is None or resume:
+        return task
+    if settings.data.task == synthesis.TASK:
+        synthesis.bring_discriminator(task, str(source))
+    elif source.is_dir():
+        bring_companions(task, source)
+    return task
+
+
+def bring_companions(task: Task, run: Path) -> None:
+    """Loads the networks that were trained beside the teacher in `run` into `task`.
+
+    Raises:
+        CheckpointError: if the run has no checkpoint, or networks of another shape.
+    """
+    checkpoint = load_newest(run / "checkpoints", lambda message: None)
+    if checkpoint is None:
+        raise CheckpointError(
+            f"--teacher {run}: has no checkpoint yet; give teacher.safetensors itself"
+        )
+    wanted = {name: net for name, net in task.networks().items() if isinstance(net, TappedNetwork)}
+    try:
+        load_networks(wanted, checkpoint.state["networks"])
+    except (RuntimeError, KeyError) as error:
+        raise CheckpointError(
+            f"--teacher {run}: its discriminators do not fit ({str(error).splitlines()[0]}); give "
+            "the same --d-width, --d-norm and --d-layers, or teacher.safetensors itself"
+        ) from error
+
+
+def make_student(
+    settings: Settings, *, resume: bool, initial: Mapping[str, Tensor] | None = None
+) -> TappedNetwork | None:
+    """The student, if there is one: fresh, or with weights of `--student` or its shrinker's."""
+    if settings.student is None:
+        return None
+    student = new_network(settings.student, settings.run.seed, "student")
+    if initial is not None and not resume:
+        shrinking.fill(student, initial)
+    if settings.stages.student_source is not None and not resume:
+        given = open_model(student_file(settings.stages.student_source)).network
+        student.load_state_dict(given.state_dict())
+    return student
+
+
+def make_method(
+    plan: Plan, task: Task, student: TappedNetwork | None, perceptual: PerceptualFeatures | None
+) -> Method:
+    """The method with its connectors, optimizers and phases, checked against the image size."""
+    settings = plan.settings
+    components = Components(
+        task=task,
+        student=student,
+        perceptual=perceptual,
+        optimizer=settings.optimizer,
+        seed=settings.run.seed,
+    )
+    method: Method = resolve(METHODS, "--method", settings.method.name)(components, plan.options)
+    method.check_size(settings.data.size)
+    return method
+
+
+def describe_run(plan: Plan, perceptual: PerceptualFeatures | None) -> Json:
+    """The content of `config.json`: settings, data, weights and versions."""
+    return {
+        "settings": plan.settings.to_json(),
+        "preset": plan.preset,
+        "seed": plan.settings.run.seed,
+        "shrink": plan.shrink,
+        "dataset": {
+            "name": plan.files.name,
+            "root": str(plan.files.root.resolve()),
+            "fingerprint": plan.files.fingerprint(),
+        },
+        "perceptual": perceptual.describe if perceptual else {"source": "none"},
+        "plugins": plugins_of(plan.settings),
+        "versions": {
+            "gancomp": gancomp.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def plugins_of(settings: Settings) -> list[str]:
+    """The plug-ins that a run's method and networks come from."""
+    lines = [("methods", settings.method.name), ("networks", settings.teacher.network.arch)]
+    if settings.student is not None:
+        lines.append(("networks", settings.student.arch))
+    return list(dict.fromkeys(ORIGINS[line] for line in lines if line in ORIGINS))
+
+
+def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> Checkpoint | None:
+    """Writes a new run's settings, or finds where an older one stopped.
+
+    Raises:
+        ConfigError: if the perceptual weights are not those that the run was started with.
+        CheckpointError: if there are checkpoints but none is whole.
+    """
+    if not plan.is_stage and (warning := name_latest(run.path)):
+        view.say(warning)
+    if not plan.resume:
+        if plan.initial is not None:
+            shrinking.save_initial(run.path, plan.initial)
+        run.write_config(config)
+        return None
+    saved = read_config(run.path)
+    weights = with_todays_names(saved.get("perceptual", dict), "perceptual")
+    if weights | {"file": None} != config["perceptual"] | {"file": None}:  # the checksum counts
+        raise ConfigError(
+            "--resume: the run was started with other perceptual weights "
+            f"({weights.get('file', weights.get('source'))}); give the same --vgg"
+        )
+    # a new length holds from now on
+    run.write_config(saved.values | {"settings": config["settings"]})
+    return load_newest(run.checkpoints, view.say)
+
+
+def images_per_step(plan: Plan) -> int:
+    """How many images of the dataset a step looks at."""
+    turns: int = getattr(plan.options, "d_steps", 1)  # of a discriminator, each with its own
+    return turns * plan.settings.data.batch_size
+
+
+def make_reader(plan: Plan, view: View) -> IndexedDataset:
+    """What reads the training images, with room in memory to decode each but once, if there is any.
+
+    Raises:
+        ConfigError: if `--cache on` does not fit.
+        DataError: if the images are not of the task's kind.
+    """
+    data, train = plan.settings.data, divide(plan.files, plan.settings).training.train
+    kind = resolve(READERS, "--task", data.task)
+    # photographs for super-resolution are never brought to one size
+    own: Json = {"scale": plan.settings.teacher.network.scale}
+    if issubclass(kind, Reader):
+        num_images = kind.num_slots(train)
+        formats = pixels.formats_of(data)
+        counts = len(train.source), len(train.target)
+        needed = (
+            None
+            if formats == (None, None)
+            else sum(
+                num_bytes(count, data.load_size, kind_of(item))
+                for count, item in zip(counts, formats, strict=True)
+            )
+        )
+        own = {
+            "cached": is_kept(data.cache, num_images, data.load_size, say=view.say, needed=needed)
+        }
+        if data.task in pixels.TRANSLATIONS:  # the others are plain 8-bit RGB
+            own |= {"source_pixels": formats[0], "target_pixels": formats[1]}
+    reader: IndexedDataset = kind(
+        train,
+        size=data.size,
+        load_size=data.load_size,
+        seed=plan.settings.run.seed,
+        flip=data.flip,
+        strict=data.strict,
+        **own,
+    )
+    return reader
+
+
+def make_loop(
+    plan: Plan,
+    method: Method,
+    reader: IndexedDataset,
+    run: RunFolder,
+    view: View,
+    *,
+    device: torch.device,
+    selection: Selection | None,
+) -> Loop:
+    """Everything `engine.fit` works with: data from any step on, samples, scores, loggers."""
+    settings, files = plan.settings, divide(plan.files, plan.settings).training
+    sample = make_sampler(settings, files, method, run, device=device)
+    periodic = [Periodic(settings.run.sample_every, sample)]
+    if selection is not None:
+        periodic.append(Periodic(settings.selection.every, selection.score))
+
+    def batches_from(step: int) -> Iterator[dict[str, Tensor]]:
+        return batches(
+            reader,
+            batch_size=images_per_step(plan),
+            seed=settings.run.seed,
+            start_step=step,
+            workers=settings.run.workers,
+            device=device,
+            say=view.say,
+        )
+
+    return Loop(
+        method=method,
+        run=run,
+        settings=settings.run,
+        schedule=settings.schedule,
+        device=device,
+        steps_per_epoch=steps_per_epoch(reader, images_per_step(plan)),
+        batches=batches_from,
+        periodic=periodic,
+        saved=partial(save_generators, plan, method, run),
+        view=view,
+        loggers=[tensorboard_logger(run.path)] if settings.run.tensorboard else [],
+    )
+
+
+def save_generators(plan: Plan, method: Method, run: RunFolder, step: int) -> dict[str, Path]:
+    """Writes `teacher.safetensors` and `student.safetensors`, each whole or not at all."""
+    paths = {}
+    for role, network in method.generators().items():
+        paths[role] = run.path / f"{role}.safetensors"
+        save_generator(paths[role], network, plan, role=role, step=step, selection="last")
+    return paths
+
+
+def save_generator(
+    path: Path, network: TappedNetwork, plan: Plan, *, role: str, step: int, selection: str
+) -> None:
+    """Writes one generator with all that the plan knows about it."""
+    height, width = sides(plan.settings.data.size)
+    save_model(
+        path,
+        network,
+        role=role,
+        task=plan.settings.data.task,
+        step=step,
+        method=plan.settings.method.name,
+        dataset=plan.files.name,
+        direction=plan.settings.data.direction,
+        input_size=(height // network.scale, width // network.scale),
+        extra={"selection": selection} | pixels.header_entries(plan.settings.data),
+    )
+
+
+def make_selection(
+    plan: Plan, method: Method, view: View, *, device: torch.device
+) -> Selection | None:
+    """What scores the student during the run, unless its last state is handed out anyway."""
+    wanted = plan.settings.selection.select
+    student = method.generators().get("student")
+    if wanted == "last" or student is None:
+        return None
+
+    def keep(path: Path, step: int) -> None:
+        save_generator(path, student, plan, role="student", step=step, selection=wanted)
+
+    return Selection(
+        plan.settings, plan.files, student, folder=plan.out, keep=keep, say=view.say, device=device
+    )

@@ -1,0 +1,101 @@
+"""A teacher that should be finished before: frozen if it is given, whole if that is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gancomp.console import ConsoleView
+from gancomp.data.demo_set import write_demo_set
+from gancomp.engine.checkpoint import load_newest
+from gancomp.errors import ConfigError
+from gancomp.planning.plan import Plan, make_plan
+from gancomp.recipes.distill import train
+from gancomp.settings import Json, Overrides
+
+BASE: Json = {
+    "teacher": {"network": {"width": 4}},
+    "discriminator": {"width": 4, "layers": 1},
+    "schedule": {"max_steps": 1},
+    "run": {"device": "cpu", "workers": 0},
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("sets") / "toy"
+    write_demo_set(root, size=32, train=2, test=1)
+    return root
+
+
+def plan(photos: Path, out: Path, said: list[str], **given: Any) -> Plan:
+    teacher = BASE["teacher"] | given.pop("teacher", {})
+    settings = BASE | {"data": {"dataset": str(photos), "size": 32}, "teacher": teacher}
+    command = "distill" if given else "pretrain"
+    return make_plan(
+        command,
+        Overrides(settings=settings | given, out=out, arch=None if "source" in teacher else ARCH),
+        said.append,
+    )
+
+
+ARCH = "mobile-resnet6"
+
+
+@pytest.fixture(scope="module")
+def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished teacher's."""
+    out = tmp_path_factory.mktemp("runs") / "teacher"
+    train(plan(photos, out, []), ConsoleView())
+    return out
+
+
+@pytest.mark.parametrize("method", ["gan-compression", "dmad"])
+def test_a_given_teacher_is_frozen_unless_asked_otherwise(
+    method: str, photos: Path, run: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    source = {"source": str(run)}
+    named = {"method": {"name": method}}
+    assert plan(photos, tmp_path, said, teacher=source, **named).settings.teacher.freeze
+    kept = plan(photos, tmp_path, said, teacher=source | {"freeze": False}, **named)
+    assert not kept.settings.teacher.freeze
+    assert said == []
+    alone = plan(photos, tmp_path, said, **named)
+    assert not alone.settings.teacher.freeze
+    assert len(said) == 1
+    assert said[0].startswith(f"--method {method}: its paper's teacher is finished before")
+
+
+def test_dcd_trains_a_given_teacher_on(photos: Path, run: Path, tmp_path: Path) -> None:
+    dcd = plan(photos, tmp_path, [], teacher={"source": str(run)}, perceptual={"source": "none"})
+    assert not dcd.settings.teacher.freeze
+
+
+def test_a_lone_generator_is_refused_where_its_discriminator_is_needed(
+    photos: Path, run: Path, tmp_path: Path
+) -> None:
+    source = {"source": str(run / "teacher.safetensors")}
+    with pytest.raises(ConfigError, match=r"teacher.safetensors: is a generator alone.*--method "):
+        plan(photos, tmp_path, [], teacher=source, method={"name": "dmad"})
+    named = {"name": "gan-compression"}
+    assert plan(photos, tmp_path, [], teacher=source, method=named).settings.teacher.freeze
+
+
+def test_a_whole_teacher_comes_out_of_its_run_as_it_was(
+    photos: Path, run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "student"
+    made = plan(photos, out, [], teacher={"source": str(run)}, method={"name": "dmad"})
+    train(made, ConsoleView())
+    before, after = (
+        checkpoint.state["networks"]
+        for folder in (run, out)
+        if (checkpoint := load_newest(folder / "checkpoints", print)) is not None
+    )
+    names = ("generator", "discriminator", "backward_generator", "backward_discriminator")
+    for name in names:
+        assert all(torch.equal(after[name][key], value) for key, value in before[name].items())
