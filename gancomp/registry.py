@@ -22,9 +22,12 @@ NETWORKS = {
     "unet128": "gancomp.networks.unet:unet128",
     "inception-resnet9": "gancomp.networks.inception:inception_resnet9",
     "agd": "gancomp.networks.agd:agd_generator",
+    "deep-resnet9": "gancomp.networks.deep_teachers:deep_resnet9",
+    "deep-unet256": "gancomp.networks.deep_teachers:deep_unet256",
     "srresnet": "gancomp.networks.srresnet:srresnet",
     "patchgan": "gancomp.networks.patchgan:patchgan",
     "gated-patchgan": "gancomp.networks.gated_patchgan:gated_patchgan",
+    "two-branch-patchgan": "gancomp.networks.two_branch:two_branch_patchgan",
     "srgan-discriminator": "gancomp.networks.srgan_discriminator:srgan_discriminator",
     "stylegan2": "gancomp.networks.stylegan2:stylegan2",
     "stylegan2-discriminator": "gancomp.networks.stylegan2_discriminator:stylegan2_discriminator",
@@ -34,6 +37,7 @@ NETWORKS = {
 DISCRIMINATORS = (  # they judge images instead of making them
     "patchgan",
     "gated-patchgan",
+    "two-branch-patchgan",
     "srgan-discriminator",
     "stylegan2-discriminator",
     "biggan-discriminator",
@@ -91,6 +95,7 @@ CHECKPOINTS = {  # whose layout -> what recognizes a state dict of it, asked in 
     "resnet": "gancomp.export.foreign:recognize_resnet",
     "patchgan": "gancomp.export.foreign:recognize_patchgan",
     "inception": "gancomp.export.foreign:recognize_inception",
+    "two-branch": "gancomp.export.foreign:recognize_two_branch",
     "BigGAN-PyTorch": "gancomp.export.foreign:recognize_biggan",
     "stylegan2-pytorch": "gancomp.export.foreign:recognize_stylegan2",
 }

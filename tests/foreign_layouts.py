@@ -187,6 +187,40 @@ def inception(
     return Generator()
 
 
+def two_teachers(width: int, *, norm: str = "instance", inputs: int = 6) -> nn.Module:
+    """OMGD's discriminator; each block stands twice, and the wide teacher's branch is run."""
+    bias = norm != "batch"
+    times = (inputs, width, 2 * width, 4 * width, 8 * width)
+
+    class Block(nn.Module):
+        def __init__(self, *layers: nn.Module) -> None:
+            super().__init__()
+            self.block = nn.Sequential(*layers)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.block(x)
+
+    def block(k: int) -> Block:
+        if k == 4:
+            return Block(nn.Conv2d(times[4], 1, 4, 1, 1))
+        conv = nn.Conv2d(times[k], times[k + 1], 4, 2 if k < 3 else 1, 1, bias=bias or k == 0)
+        normed = [normalizer(norm)(times[k + 1])] if k else []
+        return Block(conv, *normed, nn.LeakyReLU(0.2, True))
+
+    class Discriminator(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for k in range(5):
+                setattr(self, f"block{k + 1}s", nn.ModuleList([block(k), block(k)]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            for k in range(5):
+                x = getattr(self, f"block{k + 1}s")[0](x)
+            return x
+
+    return Discriminator()
+
+
 def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
     """Weights and statistics large enough that every layer shows in the output."""
     generator = torch.Generator().manual_seed(seed)
@@ -293,6 +327,12 @@ LAYOUTS = {
     "PatchGAN before 0.4": (patch(4, norm="old-instance"), "patchgan", {"norm": "instance"}),
     "PatchGAN conditional": (
         patch(4, norm="batch", inputs=6), "patchgan", {"norm": "batch", "in_channels": 6},
+    ),
+    "OMGD two teachers": (
+        two_teachers(4), "two-branch-patchgan", {"width": 4, "in_channels": 6, "num_shared": 0},
+    ),
+    "OMGD two teachers batch": (
+        two_teachers(4, norm="batch"), "two-branch-patchgan", {"norm": "batch"},
     ),
     "PatchGAN 1 layer": (patch(4, layers=1), "patchgan", {"layers": 1}),
     "PatchGAN 4 layers": (patch(4, layers=4, norm="batch"), "patchgan", {"layers": 4}),

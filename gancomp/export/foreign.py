@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gancomp.errors import CheckpointError, ConfigError, MissingPartError
-from gancomp.export import biggan, cat, stylegan2
+from gancomp.export import biggan, cat, omgd, stylegan2
 from gancomp.export.containers import read_safetensors, read_torch, shortened, sniff
 from gancomp.export.native import describe
 from gancomp.export.parts import State, pick
@@ -133,6 +133,12 @@ def recognize_inception(state: State) -> Recognized | None:
         return None
     arch, settings, named = cat.inception_settings(state)
     return Recognized(arch, settings, cat.LAYOUT, named)
+
+
+def recognize_two_branch(state: State) -> Recognized | None:
+    """OMGD's discriminator for two teachers."""
+    found = omgd.two_branch_settings(state)
+    return None if found is None else Recognized(*found, omgd.LAYOUT, state)
 
 
 def recognize_biggan(state: State) -> Recognized | None:

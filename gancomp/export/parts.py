@@ -21,6 +21,8 @@ MARKS = (  # keys that together give a layout away, behind whatever prefix
     (f"model.{FIRST_BLOCK}.conv_block.1.weight",),  # ResNet
     (f"model.{FIRST_BLOCK}.conv_block.1.conv.0.weight",),  # mobile ResNet
     ("model.0.weight", "model.2.weight"),  # PatchGAN
+    ("down_sampling.1.weight", "up_sampling.0.weight"),  # CAT
+    ("block1s.0.block.0.weight", "block2s.0.block.0.weight"),  # OMGD's discriminator
     ("blocks.0.0.conv1.weight",),  # BigGAN
     ("input.input",),  # StyleGAN2
     ("final_conv.0.weight",),  # and its discriminator

@@ -15,8 +15,8 @@ CONVERT = (
 BARE = "save the bare weights, torch.save(network.state_dict(), FILE), and open those"
 LAYOUTS = (
     "ResNet, mobile ResNet, inception and U-Net generators and PatchGAN discriminators of "
-    "CycleGAN, pix2pix and their compressors, StyleGAN2 as stylegan2-pytorch has it and BigGAN as "
-    "BigGAN-PyTorch has it"
+    "CycleGAN, pix2pix and their compressors (OMGD's for two teachers too), StyleGAN2 as "
+    "stylegan2-pytorch has it and BigGAN as BigGAN-PyTorch has it"
 )
 OPENED = f"gancomp opens {LAYOUTS}"
 # keys of which all must be there, whole or at the end of a longer one; what it is; what to do
@@ -44,7 +44,6 @@ STRANGERS: tuple[tuple[tuple[str, ...], str, str], ...] = (
 BEGINNINGS = {  # layouts of compressors that their first keys give away
     "down_sampling.": "part of CAT's generator of inception-residual blocks (down_sampling.*)",
     "features.": "part of CAT's generator of inception-residual blocks (features.*)",
-    "block1s.": "OMGD's discriminator for two teachers (block1s.*)",
     "0.weight": "OMGD's channel adaptor or another bare layer (0.weight)",
 }
 ENTRIES = (  # entries of files that hold no network

@@ -14,7 +14,8 @@ from gancomp.settings.rules import SR, TRANSLATION, no_discriminator_trained, ob
 class NetworkSettings:
     """What the registry needs to build one network, None where its own default holds.
 
-    `layers`, `crop` and `threshold` (over which a gate is open) are discriminators'. `branches`
+    `layers`, `crop` and `threshold` (over which a gate is open) and
+    `num_shared` (blocks for two teachers) are discriminators'. `branches`
     are the widths in each of CAT's blocks, `operations` the kinds of AGD's cells. The last six are
     those of synthesis: StyleGAN2 has `style_channels`, `mapping_layers` and `const_channels`,
     BigGAN `num_classes` and `attention`.
@@ -30,6 +31,7 @@ class NetworkSettings:
     blocks: int | None = setting(None, least=1, most=1024)
     scale: int | None = setting(None, least=1, most=16)
     crop: int | None = setting(None, least=8, most=4096)
+    num_shared: int | None = setting(None, least=0, most=5)
     threshold: float | None = setting(None, least=0.0, most=0.999)
     channels: tuple[int, ...] | None = setting(None)
     branches: tuple[tuple[int, ...], ...] | None = setting(None)

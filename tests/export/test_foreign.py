@@ -94,6 +94,23 @@ def test_the_header_tells_what_is_known_and_says_none_to_the_rest(tmp_path: Path
     assert read_foreign(tmp_path / "net.pth")[1]["role"] == "discriminator"
 
 
+@pytest.mark.parametrize("norm", ["", " batch"])
+def test_how_many_blocks_omgds_teachers_share_is_told_by_the_branches_never_trained(
+    tmp_path: Path, norm: str
+) -> None:
+    state = small(f"OMGD two teachers{norm}")
+    for name, value in state.items():
+        if name.startswith(("block1s.0.", "block2s.0.")) and name.endswith(".bias"):
+            value.zero_()
+    torch.save(state, tmp_path / "net.pth")
+    network, header = read_foreign(tmp_path / "net.pth")
+    assert network.settings()["num_shared"] == 2
+    assert header["layout"] == "discriminator for two teachers of OMGD"
+    fresh = {name: value * 0 if name.endswith(".bias") else value for name, value in state.items()}
+    torch.save(fresh, tmp_path / "net.pth")
+    assert read_foreign(tmp_path / "net.pth")[0].settings()["num_shared"] == 0
+
+
 def test_a_checkpoint_of_two_directions_opens_by_part_with_its_numpy_scores(tmp_path: Path) -> None:
     content = {
         "G_A": small(seed=1) | {"model.1.total_ops": torch.zeros(1), "total_params": torch.ones(1)},
@@ -204,7 +221,8 @@ REFUSALS = [
     (lambda: {"features.0.res_ops.0.1.weight": torch.ones(1)}, "part of CAT's generator"),
     (lambda: cat_with_kernel(7), r"a branch features.2.res_ops.0 of kernel 7"),
     (lambda: cat_with_kernel(0), r"no convolution up_sampling.3"),
-    (lambda: {"block1s.0.block.0.weight": torch.ones(1)}, "OMGD's discriminator for two teachers"),
+    (lambda: {"block1s.0.block.0.weight": torch.ones(1)}, "no convolution block1s.0.block.0"),
+    (lambda: without("OMGD two teachers", "block5s.1.block.0.weight"), "no convolution block5s.1"),
     (lambda: {"0.weight": torch.ones(3, 3, 1, 1), "1.weight": torch.ones(3)}, "OMGD's .*adaptor"),
     (lambda: {"conv1.weight": torch.ones(1)}, "no layout that gancomp knows.*conv1.weight"),
     (lambda: {"a\nb\x1b[2J": torch.ones(1)}, r"it holds a\\nb\\x1b\[2J\)"),
