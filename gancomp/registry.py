@@ -59,6 +59,9 @@ READERS = {  # task -> the dataset class that reads its training images
 
 METHODS = {
     "dcd": "gancomp.methods.dcd:Dcd",
+    "fitnet": "gancomp.methods.fitnet:Fitnet",
+    "mgd": "gancomp.methods.mgd:Mgd",
+    "reviewkd": "gancomp.methods.reviewkd:ReviewKd",
     "gan-compression": "gancomp.methods.gan_compression:GanCompression",
     "dmad": "gancomp.methods.dmad:Dmad",
     "gan2g": "gancomp.methods.srgan:Gan2G",
@@ -75,6 +78,9 @@ METHODS = {
 # where a method's own options stand apart, importable without torch; else they are its `Options`
 METHOD_OPTIONS = {
     "dcd": "gancomp.methods.dcd_options:DcdOptions",
+    "fitnet": "gancomp.methods.fitnet_options:FitnetOptions",
+    "mgd": "gancomp.methods.mgd_options:MgdOptions",
+    "reviewkd": "gancomp.methods.reviewkd_options:ReviewKdOptions",
     "gan-compression": "gancomp.methods.gan_compression_options:GanCompressionOptions",
     "dmad": "gancomp.methods.dmad_options:DmadOptions",
     "gan2g": "gancomp.methods.srgan_options:KdOptions",
