@@ -15,7 +15,8 @@ from typing import Any, Literal, TypeVar
 from gancomp.declare import Declared
 from gancomp.errors import ConfigError
 from gancomp.records import shown
-from gancomp.settings import FREE_ON_RESUME, INNER_FLAGS, Json, Settings
+from gancomp.registry import NETWORK_OPTIONS, NETWORKS, network_options
+from gancomp.settings import FREE_ON_RESUME, PIXEL_FLAGS, Json, Settings, network_flag
 
 T = TypeVar("T")
 # (section, name) of older run files and `--config` files -> today's name
@@ -45,10 +46,17 @@ def _read(kind: type[T], values: Mapping[str, Any], where: str, problems: list[s
     hints = typing.get_type_hints(kind)
     values = with_todays_names(values, where)
     known = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]  # T is always one of our dataclasses
-    for name in sorted(values.keys() - known.keys()):
-        problems.append(f"{_join(where, name)}: no such setting{_meant(name, list(known))}")
+    further = next((name for name, item in known.items() if item.metadata.get("further")), None)
     before = len(problems)
     chosen: Json = {}
+    if further is not None:  # of a network, whose own options stand beside its name
+        del known[further]
+        own = {name: value for name, value in values.items() if name not in known}
+        chosen[further] = _read_own(values.get("arch"), own, where, problems)
+        values = {name: value for name, value in values.items() if name in known}
+    for name in sorted(values.keys() - known.keys()):
+        problems.append(f"{_join(where, name)}: no such setting{_meant(name, list(known))}")
+    before = min(before, len(problems)) if further is not None else len(problems)
     for name, item in known.items():
         if name in values:
             label = _label(item, where)
@@ -57,6 +65,48 @@ def _read(kind: type[T], values: Mapping[str, Any], where: str, problems: list[s
         elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
             problems.append(f"{_label(item, where)}: is needed")
     return kind(**chosen) if len(problems) == before else None
+
+
+def _read_own(arch: Any, values: Json, where: str, problems: list[str]) -> Json:
+    """The own options of the network called `arch`; None is its own default.
+
+    An unknown network's are left as they are: its name is refused later on.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    if arch not in NETWORKS:
+        return {name: _as_tuple(value) for name, value in given.items()}
+    kind = network_options(arch)
+    hints = typing.get_type_hints(kind)
+    known = {item.name: item for item in dataclasses.fields(kind)}
+    read: Json = {}
+    for name, value in given.items():
+        path = _join(where, name)
+        if name not in known:
+            problems.append(_no_own_option(arch, path))
+            continue
+        label = network_flag(path, arch) or path
+        read[name] = _value(hints[name], value, path, label, problems)
+        problems.extend(_limits(read[name], known[name].metadata, label))
+    return read
+
+
+def _no_own_option(arch: str, path: str) -> str:
+    """That the network has no such option, and which networks have it."""
+    name = path.rpartition(".")[2]
+    owners = [
+        other
+        for other in NETWORK_OPTIONS
+        if name in {item.name for item in dataclasses.fields(network_options(other))}
+    ]
+    flag = next((flag for other in owners if (flag := network_flag(path, other))), path)
+    own = [item.name for item in dataclasses.fields(network_options(arch))]
+    labels = [network_flag(f"{path.rpartition('.')[0]}.{item}", arch) or item for item in own]
+    hint = f"it belongs to {', '.join(owners)}; " if owners else ""
+    return f"{flag}: --arch {arch} has no such option; {hint}{arch} has: {', '.join(labels)}"
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list | tuple) else value
 
 
 def with_todays_names(values: Mapping[str, Any], where: str) -> Json:
@@ -68,11 +118,13 @@ def _label(item: dataclasses.Field[Any], where: str) -> str:
     """The option that sets the field, or its dotted path where there is none."""
     path = _join(where, item.name)
     declared: Declared | None = item.metadata.get("declared")
-    return (declared and declared.flag) or INNER_FLAGS.get(path, path)
+    return (declared and declared.flag) or network_flag(path, None) or PIXEL_FLAGS.get(path, path)
 
 
 def _value(hint: Any, value: Any, where: str, label: str, problems: list[str]) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return _as_tuple(value)
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
             return None

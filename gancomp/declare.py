@@ -50,6 +50,10 @@ class Declared:
         unit: of its values.
         reads: turns what was typed into the value, where it has another form.
         unused: when it has no effect.
+        student: of a network's option, that of the student alone; else the student has what the
+            teacher has.
+        on_shrink: of a network's option, what a narrower network has: the same (`keep`), in
+            proportion to the width (`scale`), or its own default (`drop`).
     """
 
     flag: str | None = None
@@ -65,6 +69,8 @@ class Declared:
     unit: str | None = None
     reads: Callable[[str], Any] | None = None
     unused: tuple[Unused, ...] = ()
+    student: Declared | None = None
+    on_shrink: Literal["keep", "scale", "drop"] = "keep"
 
 
 @dataclass(frozen=True)
@@ -187,6 +193,17 @@ def options_of(kind: type, path: str = "", owners: tuple[str, ...] = ()) -> Iter
             owners,
             sets=fields,
         )
+
+
+def student_options_of(kind: type, owners: tuple[str, ...]) -> Iterator[Option]:
+    """The options that a network's own declare for the student alone."""
+    hints = typing.get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        declared: Declared | None = item.metadata.get("declared")
+        if declared is not None and declared.student is not None:
+            hint = without_none(hints[item.name])
+            option = _option(declared.student, hint, f"student.{item.name}", None, owners)
+            yield replace(option, distil_only=True)
 
 
 def _said(help: Help) -> str:

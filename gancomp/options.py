@@ -7,9 +7,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from gancomp.declare import Option, options_of
+from gancomp.declare import Option, options_of, student_options_of
 from gancomp.errors import ConfigError
-from gancomp.registry import METHODS, METRICS, ORIGINS, SHRINKERS, options_type, trains_alone
+from gancomp.registry import (
+    DISCRIMINATORS,
+    METHODS,
+    METRICS,
+    NETWORK_OPTIONS,
+    ORIGINS,
+    SHRINKERS,
+    network_options,
+    options_type,
+    trains_alone,
+)
 from gancomp.settings import Json, Overrides, Settings
 
 
@@ -23,6 +33,8 @@ def all_options() -> tuple[Option, ...]:
     rows: dict[str, Option] = {}
     for option in (*options_of(Overrides), *options_of(Settings)):
         rows[option.name] = option
+    for name in NETWORK_OPTIONS:
+        _join(rows, f"network {name}", _unless_broken("networks", name, own_options))
     for name in METHODS:
         _join(rows, f"method {name}", _unless_broken("methods", name, method_options))
     for name in SHRINKERS:
@@ -64,6 +76,14 @@ def _unless_broken(table: str, name: str, options: Callable[[str], list[Option]]
         if (table, name) in ORIGINS:
             return []
         raise
+
+
+def own_options(arch: str) -> list[Option]:
+    """The options that the network called `arch` declares, for the role that it has."""
+    kind, owners = network_options(arch), (f"--arch {arch}",)
+    if arch in DISCRIMINATORS:
+        return list(options_of(kind, "discriminator", owners))
+    return [*options_of(kind, "teacher.network", owners), *student_options_of(kind, owners)]
 
 
 def shrinker_options(name: str) -> list[Option]:
@@ -112,6 +132,7 @@ def metric_options(name: str) -> list[Option]:
 
 def forget() -> None:
     """Lets the options be derived again, of the lines that the tables have then."""
+    network_options.cache_clear()
     all_options.cache_clear()
     all_metric_options.cache_clear()
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import functools
 import importlib
 import inspect
-from collections.abc import Mapping
+import types
+import typing
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gancomp.errors import ConfigError
@@ -105,6 +109,27 @@ CHECKPOINTS = {  # whose layout -> what recognizes a state dict of it, asked in 
     "BigGAN-PyTorch": "gancomp.export.foreign:recognize_biggan",
     "stylegan2-pytorch": "gancomp.export.foreign:recognize_stylegan2",
 }
+NETWORK_OPTIONS = {  # a network's own options; else they are its factory's parameters
+    "resnet9": "gancomp.networks.options:ResNetOptions",
+    "resnet6": "gancomp.networks.options:ResNetOptions",
+    "mobile-resnet9": "gancomp.networks.options:ResNetOptions",
+    "mobile-resnet6": "gancomp.networks.options:ResNetOptions",
+    "unet256": "gancomp.networks.options:ResNetOptions",
+    "unet128": "gancomp.networks.options:ResNetOptions",
+    "inception-resnet9": "gancomp.networks.options:InceptionOptions",
+    "agd": "gancomp.networks.options:AgdOptions",
+    "deep-resnet9": "gancomp.networks.options:DeepOptions",
+    "deep-unet256": "gancomp.networks.options:DeepOptions",
+    "srresnet": "gancomp.networks.options:SRResNetOptions",
+    "patchgan": "gancomp.networks.options:PatchGANOptions",
+    "gated-patchgan": "gancomp.networks.options:GatedPatchGANOptions",
+    "two-branch-patchgan": "gancomp.networks.options:TwoBranchPatchGANOptions",
+    "srgan-discriminator": "gancomp.networks.options:SRGANDiscriminatorOptions",
+    "stylegan2": "gancomp.networks.options:StyleGAN2Options",
+    "stylegan2-discriminator": "gancomp.networks.options:StyleGAN2DiscriminatorOptions",
+    "biggan": "gancomp.networks.options:BigGANOptions",
+    "biggan-discriminator": "gancomp.networks.options:BigGANDiscriminatorOptions",
+}
 METRICS = {  # scores that `eval` computes
     "fid": "gancomp.metrics.fid:Fid",
 }
@@ -121,6 +146,7 @@ TABLES = {  # what plug-ins may add lines to
     "methods": METHODS,
     "method_options": METHOD_OPTIONS,
     "networks": NETWORKS,
+    "network_options": NETWORK_OPTIONS,
     "metrics": METRICS,
     "metric_options": METRIC_OPTIONS,
     "exporters": EXPORTERS,
@@ -192,6 +218,39 @@ def resolve(table: Mapping[str, str], kind: str, name: str) -> Any:
             f"{kind} {name}: {origin}, which adds it, fails ({type(error).__name__}: {error}); "
             "fix or uninstall it"
         ) from error
+
+
+@functools.cache
+def network_options(arch: str) -> type:
+    """The dataclass of a network's own options: declared, or its factory's parameters.
+
+    Raises:
+        ConfigError: for an unknown name.
+    """
+    if arch in NETWORK_OPTIONS:
+        declared: type = resolve(NETWORK_OPTIONS, "--arch", arch)
+        return declared
+    factory = resolve(NETWORKS, "--arch", arch)
+    try:
+        hints = typing.get_type_hints(factory)
+    except (NameError, TypeError):  # of names that only a type checker knows
+        hints = {}
+    names = [name for name in network_parameters(arch) if name != "width"]
+    return dataclasses.make_dataclass(
+        "FactoryOptions",
+        [(name, _as_read(hints.get(name, Any)), dataclasses.field(default=None)) for name in names],
+        frozen=True,
+    )
+
+
+def _as_read(hint: Any) -> Any:
+    """A parameter's type as a setting has it: None allowed, tuples for sequences."""
+    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return typing.Union[tuple(_as_read(option) for option in inside)]  # noqa: UP007  # built at run time
+    if origin in (Sequence, list) and inside:
+        return tuple[_as_read(inside[0]), ...] | None  # type: ignore[misc]  # built at run time
+    return hint
 
 
 def network_parameters(arch: str) -> list[str]:

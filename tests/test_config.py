@@ -190,7 +190,7 @@ def unknown(name: str) -> str:
     ],
 )
 def test_limits_hold_to_the_edge(kind: type, name: str, edge: float, beyond: float) -> None:
-    needed = {DataSettings: {"dataset": "x"}, NetworkSettings: {"arch": "x"}}.get(kind, {})
+    needed = {DataSettings: {"dataset": "x"}, NetworkSettings: {"arch": "resnet9"}}.get(kind, {})
     assert getattr(read(kind, needed | {name: edge}), name) == edge
     with pytest.raises(ConfigError, match=f"{beyond}: must be"):
         read(kind, needed | {name: beyond})

@@ -15,7 +15,14 @@ from gancomp import options, registry
 from gancomp.declare import Option, Unused, options_of, seconds, setting, without_none
 from gancomp.errors import ConfigError
 from gancomp.options import all_options, flag_of, gather, method_options, options_for, put
-from gancomp.registry import METHODS, PRETRAINING, options_type, resolve
+from gancomp.registry import (
+    METHODS,
+    NETWORK_OPTIONS,
+    PRETRAINING,
+    network_options,
+    options_type,
+    resolve,
+)
 from gancomp.settings import Overrides, Settings
 
 # scripts depend on them; a star marks what `pretrain` lacks
@@ -43,6 +50,9 @@ PUBLISHED = """
 """
 
 
+NETWORK_PATHS = ("teacher.network.", "student.", "discriminator.")
+
+
 def fields_at(path: str) -> dict[str, Any]:
     """Field name -> type without None, of the settings at a dotted path."""
     kind: Any = Settings
@@ -56,6 +66,13 @@ def type_of(option: Option) -> Any:
         name = option.setting.rpartition(".")[2]
         kinds = [options_type(owner.removeprefix("--method ")) for owner in option.owners]
         (hint, *others) = [typing.get_type_hints(kind)[name] for kind in kinds]
+        assert all(other == hint for other in others)
+        return without_none(hint)
+    if option.setting.startswith(NETWORK_PATHS) and not option.setting.endswith(".width"):
+        name = option.setting.rpartition(".")[2]
+        kinds = [network_options(arch) for arch in NETWORK_OPTIONS]
+        hints = [typing.get_type_hints(kind).get(name) for kind in kinds]
+        (hint, *others) = [hint for hint in hints if hint is not None]
         assert all(other == hint for other in others)
         return without_none(hint)
     if "." in option.setting:

@@ -279,7 +279,7 @@ CASES: list[tuple[str, str, str]] = [
     (f"distill {SR} --norm instance", "--norm instance", "remove the option"),
     (f"distill {SR_PLAIN} --arch resnet9", "keeps their size", "super-resolution"),
     (f"distill --dataset data {TRAIN} --arch srresnet --norm batch", "enlarges", "unpaired data"),
-    (f"distill --dataset data {TRAIN} --blocks 3", "blocks", "it has"),
+    (f"distill --dataset data {TRAIN} --blocks 3", "--blocks", "belongs to srresnet"),
     (f"distill {SR} --method dcd", "--method dcd", "gan2g"),
     (f"distill --dataset data {TRAIN} --method gan2g", "--method gan2g", "dcd"),
     (f"distill {SR} --method gan2gan --kd-adv-weight -1", "--kd-adv-weight -1", "at least 0"),

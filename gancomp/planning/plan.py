@@ -21,6 +21,7 @@ from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import LoadedModel, open_model
 from gancomp.inference import pixels
 from gancomp.networks.base import TappedNetwork
+from gancomp.options import flag_of
 from gancomp.paths import expanded
 from gancomp.planning import shrinking, teachers
 from gancomp.planning.checks import check, refuse_too_small_images
@@ -29,7 +30,6 @@ from gancomp.preset_parts import Preset
 from gancomp.presets import find_preset
 from gancomp.registry import METHODS, NETWORKS, network_parameters, resolve
 from gancomp.settings import (
-    INNER_FLAGS,
     Json,
     MethodSettings,
     NetworkSettings,
@@ -236,7 +236,7 @@ def _teacher_from(source: str | None, typed: Json, given: Overrides, files: Data
     for name, value in typed.items():
         # dropout has no weights: a teacher may go on with another rate
         if name != "dropout" and settings.get(name, value) != value:
-            flag = INNER_FLAGS.get(f"teacher.network.{name}", f"teacher.network.{name}")
+            flag = flag_of(f"teacher.network.{name}")
             raise ConfigError(
                 f"{flag} {value}: --teacher {source} has {settings[name]}; remove {flag}"
             )

@@ -15,8 +15,9 @@ from gancomp.errors import CheckpointError, ConfigError
 from gancomp.files import replacing
 from gancomp.networks.base import TappedNetwork
 from gancomp.records import Record
-from gancomp.registry import SHRINKERS, options_type, resolve
+from gancomp.registry import NETWORKS, SHRINKERS, options_type, resolve
 from gancomp.settings import Json, NetworkSettings, Overrides, Settings
+from gancomp.settings.networks import declared_of
 from gancomp.shrink.base import Shrinker, ShrinkRequest, Shrunk
 
 INITIAL = "initial.safetensors"  # weights that a student begins with, in a run's folder
@@ -99,8 +100,15 @@ def refuse_two_widths(given: Overrides, way: Way | None, typed: Json) -> None:
 
 
 def shrunk_at_once(teacher: NetworkSettings, arch: str, way: Way, size: Any) -> NetworkSettings:
-    """The student that follows from settings alone."""
-    request = ShrinkRequest(teacher, replace(teacher, arch=arch), way.budget, way.asked, size)
+    """The student that follows from settings alone.
+
+    Of the teacher's own options another kind of network keeps those that it has.
+    """
+    start = teacher.changed(arch=arch)
+    if arch != teacher.arch and arch in NETWORKS:
+        lost = teacher.own.keys() - {name for name, _ in declared_of(arch)}
+        start = start.changed(**dict.fromkeys(lost))
+    request = ShrinkRequest(teacher, start, way.budget, way.asked, size)
     return way.shrinker.shrink(request).student
 
 

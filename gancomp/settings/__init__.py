@@ -10,10 +10,10 @@ from typing import Any, Literal
 from gancomp.declare import setting
 from gancomp.settings.networks import (
     DISCRIMINATOR_OPTIONS,
-    NETWORK_FLAGS,
-    STUDENT_OPTIONS,
+    OWN,
     TEACHER_OPTIONS,
     NetworkSettings,
+    network_flag,
 )
 from gancomp.settings.overrides import Overrides
 from gancomp.settings.rules import no_kd
@@ -32,7 +32,7 @@ from gancomp.settings.training import (
 
 __all__ = [
     "FREE_ON_RESUME",
-    "INNER_FLAGS",
+    "PIXEL_FLAGS",
     "AdversarialSettings",
     "DataSettings",
     "Json",
@@ -48,11 +48,10 @@ __all__ = [
     "Settings",
     "StageSettings",
     "TeacherSettings",
+    "network_flag",
 ]
 
 Json = dict[str, Any]
-# of what is described by one class in several places
-INNER_FLAGS = NETWORK_FLAGS | PIXEL_FLAGS
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ class Settings:
     command: Literal["pretrain", "distill"]
     data: DataSettings
     teacher: TeacherSettings
-    student: NetworkSettings | None = field(metadata={"inner": STUDENT_OPTIONS})
+    student: NetworkSettings | None
     discriminator: NetworkSettings = field(metadata={"inner": DISCRIMINATOR_OPTIONS})
     adversarial: AdversarialSettings
     optimizer: OptimizerSettings
@@ -121,6 +120,9 @@ class Settings:
     def to_json(self) -> Json:
         """A JSON-able copy that `read(Settings, …)` turns back into an equal object."""
         plain: Json = json.loads(json.dumps(dataclasses.asdict(self)))
+        for network in (plain["teacher"]["network"], plain["student"], plain["discriminator"]):
+            if network is not None:
+                network.update(network.pop(OWN))
         return plain
 
 

@@ -1,82 +1,82 @@
-"""The networks' settings; one class describes three of them, each with its own options."""
+"""A network's settings: its name, its width, and the options that it declares itself."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from gancomp.declare import Declared, setting
-from gancomp.settings.rules import SR, TRANSLATION, no_discriminator_trained, objective_is
+from gancomp.registry import DISCRIMINATORS, NETWORKS, network_options
+from gancomp.settings.rules import no_discriminator_trained, objective_is
+
+OWN = "own"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class NetworkSettings:
-    """What the registry needs to build one network, None where its own default holds.
+    """What the registry needs to build one network.
 
-    `layers`, `crop` and `threshold` (over which a gate is open) and
-    `num_shared` (blocks for two teachers) are discriminators'. `branches`
-    are the widths in each of CAT's blocks, `operations` the kinds of AGD's cells. The last six are
-    those of synthesis: StyleGAN2 has `style_channels`, `mapping_layers` and `const_channels`,
-    BigGAN `num_classes` and `attention`.
+    Files and nested tables hold the own options beside `arch` and `width`. An own option reads like
+    a field, and is None where the network's default holds, or where it has no such option.
+
+    Attributes:
+        arch: name in the table of networks.
+        width: ngf or ndf.
+        own: options that this network declares, without those left to its default.
     """
 
     arch: str = setting(dataclasses.MISSING)
     width: int = setting(64, least=1, most=4096)
-    norm: Literal["instance", "batch"] | None = setting(None)
-    in_channels: int | None = setting(None, least=1, most=1024)
-    out_channels: int | None = setting(None, least=1, most=1024)
-    dropout: float | None = setting(None, least=0.0, most=0.999)
-    layers: int | None = setting(None, least=1, most=8)
-    blocks: int | None = setting(None, least=1, most=1024)
-    scale: int | None = setting(None, least=1, most=16)
-    crop: int | None = setting(None, least=8, most=4096)
-    num_shared: int | None = setting(None, least=0, most=5)
-    threshold: float | None = setting(None, least=0.0, most=0.999)
-    channels: tuple[int, ...] | None = setting(None)
-    branches: tuple[tuple[int, ...], ...] | None = setting(None)
-    operations: tuple[str, ...] | None = setting(None)
-    resolution: int | None = setting(None, least=16, most=1024)
-    num_classes: int | None = setting(None, least=1, most=100_000)
-    attention: tuple[int, ...] | None = setting(None)
-    style_channels: int | None = setting(None, least=1, most=4096)
-    mapping_layers: int | None = setting(None, least=1, most=64)
-    const_channels: int | None = setting(None, least=1, most=4096)
+    own: dict[str, Any] = dataclasses.field(default_factory=dict, metadata={"further": True})
+
+    def __init__(
+        self, arch: str, width: int = 64, own: Mapping[str, Any] | None = None, **more: Any
+    ) -> None:
+        given = {**(own or {}), **more}
+        values = {name: value for name, value in given.items() if value is not None}
+        for name, value in (("arch", arch), ("width", width), (OWN, values)):
+            object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == OWN:  # asked for while it is copied, still empty
+            raise AttributeError(name)
+        return self.own.get(name)
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments for the registry's factory: all that was set, less the name."""
-        values = dataclasses.asdict(self)
-        del values["arch"]
-        return {key: value for key, value in values.items() if value is not None}
+        return {"width": self.width, **self.own}
+
+    def changed(self, **changes: Any) -> NetworkSettings:
+        """A copy with other values of fields or own options; None leaves one to its default."""
+        return NetworkSettings(**{"arch": self.arch, "width": self.width, **self.own, **changes})
 
 
-# one class describes three networks, each with options of its own
-_srresnet = ("--arch srresnet", SR)
-TEACHER_OPTIONS = {
-    "width": Declared("--width", "The teacher's width (ngf).", shown="64"),
-    "norm": Declared(
-        "--norm",
-        "Norm of the generators: instance or batch.",
-        shown="the preset's",
-        owners=TRANSLATION,
-    ),
-    "dropout": Declared(
-        "--dropout", "Dropout rate inside the generators.", shown="0", owners=TRANSLATION
-    ),
-    "blocks": Declared(
-        "--blocks", "The teacher's residual blocks.", shown="the preset's", owners=_srresnet
-    ),
-    "scale": Declared("--scale", "Upscaling factor, 2 or 4.", shown="4", owners=_srresnet),
-}
-STUDENT_OPTIONS = {
-    "blocks": Declared(
-        "--student-blocks",
-        "The student's residual blocks.",
-        shown="ratio x blocks",
-        owners=_srresnet,
-        distil_only=True,
-    ),
-}
+def declared_of(arch: str) -> Iterator[tuple[str, Declared]]:
+    """The own options of a network in the table, by name."""
+    for item in dataclasses.fields(network_options(arch)):
+        yield item.name, item.metadata.get("declared", Declared())
+
+
+def network_flag(path: str, arch: str | None) -> str | None:
+    """The flag that sets the network setting at a dotted path, for the network called `arch`."""
+    section, _, name = path.rpartition(".")
+    if path in FLAGS:
+        return FLAGS[path]
+    if section not in SECTIONS or arch not in NETWORKS:
+        return None
+    declared = dict(declared_of(arch)).get(name)
+    if declared is None or (section == "discriminator") != (arch in DISCRIMINATORS):
+        return None
+    if section == "student":
+        return declared.student.flag if declared.student else None
+    return declared.flag
+
+
+SECTIONS = ("teacher.network", "student", "discriminator")
+# what every network has; the student's follows from the teacher's by how it is shrunk
+TEACHER_OPTIONS = {"width": Declared("--width", "The teacher's width (ngf).", shown="64")}
 DISCRIMINATOR_OPTIONS = {
     "width": Declared(
         "--d-width",
@@ -87,31 +87,11 @@ DISCRIMINATOR_OPTIONS = {
             no_discriminator_trained,
         ),
     ),
-    "layers": Declared(
-        "--d-layers",
-        "The discriminator's strided layers; 3 see 70x70 pixels.",
-        shown="3",
-        owners=TRANSLATION,
-    ),
-    "norm": Declared(
-        "--d-norm",
-        "The discriminator's norm: instance or batch.",
-        shown="the preset's",
-        owners=TRANSLATION,
-    ),
 }
-
-
-NETWORK_FLAGS = {
-    f"{section}.{name}": declared.flag
-    for section, options in (
-        ("teacher.network", TEACHER_OPTIONS),
-        ("student", STUDENT_OPTIONS),
-        ("discriminator", DISCRIMINATOR_OPTIONS),
-    )
-    for name, declared in options.items()
-    if declared.flag
-} | {  # a name or a width that chooses a whole network, which then holds it
+FLAGS = {
+    "teacher.network.width": "--width",
+    "discriminator.width": "--d-width",
+    # a name or a width that chooses a whole network, which then holds it
     "teacher.network.arch": "--arch",
     "student.arch": "--student-arch",
     "student.width": "--student-width",

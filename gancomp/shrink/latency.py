@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -62,7 +62,7 @@ class Latency:
         device, threads = choose_device(request.device), torch.get_num_threads()
 
         def latency_ms(width: int) -> float:
-            return student_latency_ms(replace(student, width=width), size, device)
+            return student_latency_ms(student.changed(width=width), size, device)
 
         where = f"one {in_pixels(size)} image on {device.type}, {threads} threads"
         choice = widest_within(request.budget, most=request.teacher.width, latency_ms=latency_ms)
@@ -83,7 +83,7 @@ class Latency:
             "device": device.type,
             "threads": threads,
         }
-        return Shrunk(replace(student, width=choice.width), found=found)
+        return Shrunk(student.changed(width=choice.width), found=found)
 
 
 def student_latency_ms(network: NetworkSettings, size: Size, device: torch.device) -> float:

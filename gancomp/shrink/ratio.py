@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from gancomp.declare import NoOptions
 from gancomp.errors import ConfigError
-from gancomp.settings import NetworkSettings
+from gancomp.registry import NETWORKS
+from gancomp.settings import Json, NetworkSettings
+from gancomp.settings.networks import declared_of
 from gancomp.shrink.base import ShrinkRequest, Shrunk
 
 
@@ -43,7 +43,7 @@ class Ratio:
 
 
 def narrowed(network: NetworkSettings, ratio: float) -> NetworkSettings:
-    """The settings with `ratio` times the width.
+    """The settings with `ratio` times the width, and what the network says follows from it.
 
     Where the number of blocks is a setting, it shrinks alike: SRGAN's student has half of both.
 
@@ -51,6 +51,11 @@ def narrowed(network: NetworkSettings, ratio: float) -> NetworkSettings:
         network: as wide as the teacher.
         ratio: channels of the student over channels of the teacher, in (0, 1].
     """
-    blocks = None if network.blocks is None else max(1, round(network.blocks * ratio))
-    width = max(1, round(network.width * ratio))
-    return replace(network, width=width, blocks=blocks, channels=None)
+    changes: Json = {"width": max(1, round(network.width * ratio))}
+    for name, declared in declared_of(network.arch) if network.arch in NETWORKS else ():
+        value = network.own.get(name)
+        if declared.on_shrink == "drop":
+            changes[name] = None
+        elif declared.on_shrink == "scale" and value is not None:
+            changes[name] = max(1, round(value * ratio))
+    return network.changed(**changes)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,7 +24,7 @@ class PairedTask(Task):
     ) -> NetworkSettings:
         """The discriminator sees condition and image, one above the other."""
         channels = generator.settings()
-        return replace(settings, in_channels=channels["in_channels"] + channels["out_channels"])
+        return settings.changed(in_channels=channels["in_channels"] + channels["out_channels"])
 
     def teacher_networks(self) -> nn.Module:
         """The generator."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -54,7 +53,7 @@ class UnpairedTask(Task):
         generator: TappedNetwork, settings: NetworkSettings
     ) -> NetworkSettings:
         """The discriminator sees one image."""
-        return replace(settings, in_channels=generator.settings()["out_channels"])
+        return settings.changed(in_channels=generator.settings()["out_channels"])
 
     def teacher_networks(self) -> nn.Module:
         """Both generators."""
