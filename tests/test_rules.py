@@ -102,7 +102,7 @@ CASES: list[tuple[str, str, str]] = [
     ("bench fid --real data/testB --fake empty", "--fake empty", "2 or more"),
     ("bench fid --real data/testB --fake data/testA --rounds 0", "--rounds 0", "at least 1"),
     (f"distill --dataset data {TRAIN} --cache maybe", "--cache maybe", "auto, on, off"),
-    (f"distill --dataset data {TRAIN} --compile maybe", "--compile maybe", "auto, on, off"),
+    (f"distill --dataset data {TRAIN} --compile maybe", "--compile maybe", "auto, off, on"),
     # wrong names
     (f"distill --dataset data {TRAIN} --method teacher-only", "does not distil", "dcd"),
     (f"distill --dataset data {TRAIN} --preset dcd-relaesed", "dcd-relaesed", "dcd-released?"),

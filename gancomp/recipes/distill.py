@@ -7,7 +7,6 @@ from dataclasses import replace
 from gancomp.engine.device import choose_device, refuse_precision
 from gancomp.engine.fit import View, fit
 from gancomp.engine.run import check_place, writing_run
-from gancomp.engine.speed import speed_up
 from gancomp.engine.stopping import listening_for_stop
 from gancomp.planning.plan import Plan, make_plan
 from gancomp.settings import Overrides
@@ -29,6 +28,7 @@ from gancomp.training.steps import (
     make_teacher,
     save_generators,
 )
+from gancomp.training.ways import choose_way, use_way
 
 
 def distill(given: Overrides, view: View) -> Result:
@@ -53,13 +53,16 @@ def train(plan: Plan, view: View) -> Result:
         task = make_task(settings, teacher, resume=goes_on(plan))
         student = make_student(settings, resume=goes_on(plan), initial=plan.initial)
         method = make_method(plan, task, student, perceptual).to(device)
-        speed_up(method, device, compiled=settings.run.compile, say=view.say)
         selection = make_selection(plan, method, view, device=device)
         reader = make_reader(plan, view)
         with writing_run(plan.out, resume=plan.resume) as run:
             if not plan.is_stage:
                 view.say(describe_preset(plan))
-            checkpoint = begin_or_continue(plan, run, describe_run(plan, perceptual), view)
+            way = choose_way(plan, reader, device, say=view.say, stopped=stop.__bool__)
+            precision = settings.run.precision
+            graphs = use_way(method, device, way.way, precision=precision, say=view.say)
+            config = describe_run(plan, perceptual) | {"speed": way.to_json()}
+            checkpoint = begin_or_continue(plan, run, config, view)
             if not plan.is_stage:
                 tell_plan(plan, method, reader, view)
             if checkpoint is None:
@@ -68,6 +71,7 @@ def train(plan: Plan, view: View) -> Result:
                     return beginning.unfinished
                 plan = with_time(plan, beginning.seconds_left)
             loop = make_loop(plan, method, reader, run, view, device=device, selection=selection)
+            loop.graphs = graphs
             outcome = fit(loop, checkpoint=checkpoint, stop=stop)
             files = save_generators(plan, method, run, outcome.step)
             if selection is not None:

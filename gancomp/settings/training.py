@@ -275,8 +275,12 @@ class RunSettings:
     precision: Literal["auto", "fp32", "bf16"] = _run(
         "auto", "--precision", "auto, fp32 or bf16.", shown="auto: fp32"
     )
-    compile: Literal["auto", "on", "off"] = _run(
-        "auto", "--compile", "torch.compile: auto, on or off.", shown="auto: on a GPU"
+    compile: Literal["auto", "off", "on", "graphs", "fused", "fused+graphs", "on+graphs"] = _run(
+        "auto",
+        "--compile",
+        "How a GPU takes a step: off, on (torch.compile), graphs (CUDA graphs), fused, "
+        "fused+graphs, on+graphs.",
+        shown="auto: the fastest, tried on a GPU",
     )
     workers: int = _run(2, "--workers", "Processes that read images.", least=0, most=256)
     checkpoint_every: int = _run(1000, "--checkpoint-every", "Steps between checkpoints.", least=1)

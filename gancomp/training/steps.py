@@ -236,7 +236,8 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
             f"({weights.get('file', weights.get('source'))}); give the same --vgg"
         )
     # a new length holds from now on
-    run.write_config(saved.values | {"settings": config["settings"]})
+    fresh = {name: config[name] for name in ("settings", "speed") if name in config}
+    run.write_config(saved.values | fresh)
     return load_newest(run.checkpoints, view.say)
 
 
