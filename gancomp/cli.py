@@ -122,14 +122,17 @@ def export(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.", parser=expanded)],
     format: Annotated[
-        str | None, typer.Option("--format", help="safetensors; by default from the suffix.")
+        str | None,
+        typer.Option("--format", help="safetensors or onnx; by default from the suffix."),
     ] = None,
     part: Part = None,
     json: Json = False,
 ) -> None:
-    """Write a generator as one self-describing file.
+    """Write a generator as one self-describing file: safetensors, or ONNX for any runtime.
 
-    Example: gancomp export runs/latest -o student.safetensors
+    What is written for a runtime is run by it first and must give PyTorch's images.
+
+    Example: gancomp export runs/latest -o student.onnx
     """
     from gancomp.recipes.export import export as recipe
 
@@ -138,7 +141,15 @@ def export(
         console.print_json(result)
     else:
         console.print_table(
-            ["file", "format", "bytes"], [[result["file"], result["format"], str(result["bytes"])]]
+            ["file", "format", "bytes", "difference from PyTorch"],
+            [
+                [
+                    result["file"],
+                    result["format"],
+                    str(result["bytes"]),
+                    "not run" if result["parity"] is None else f"{result['parity']:.1e}",
+                ]
+            ],
         )
 
 

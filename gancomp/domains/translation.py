@@ -13,6 +13,7 @@ from gancomp.data.splits import DatasetFiles, Split, other_half
 from gancomp.data.transforms import to_uint8
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError, DataError
+from gancomp.export.deployed import runtime_of
 from gancomp.inference.models import Chosen, check_translates
 from gancomp.inference.pixels import opened_format, pixels_in, refuse_odd_channels
 from gancomp.networks.accelerate import accelerate
@@ -60,7 +61,7 @@ def translation_contest(request: FidRequest, chosen: Chosen, say: Say) -> Contes
         "direction": direction_of(chosen, request),
         "step": chosen.model.header["step"],
         "selection": chosen.model.header.get("selection", "last"),
-    }
+    } | runtime_of(network)
     num_fakes = len(files.test.source)
     return Contest(str(chosen.model.path), fakes, num_fakes, reals, protocol, skipped)
 

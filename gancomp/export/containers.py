@@ -15,6 +15,8 @@ from gancomp.export.strangers import BARE, name_owner
 from gancomp.export.torch_files import OtherKindError, read_archive, read_row
 from gancomp.paths import utf8_name
 
+EXPORTED = (".onnx", ".xml")  # they begin in many ways
+
 
 def sniff(path: Path) -> str:
     """`"safetensors"` or `"torch"`, by the first bytes of the file and not by its name.
@@ -39,6 +41,11 @@ def sniff(path: Path) -> str:
         return "safetensors"
     if start.startswith((b"PK\x03\x04", b"\x80")):
         return "torch"
+    if path.suffix.lower() in EXPORTED:
+        raise CheckpointError(
+            f"{path}: is an exported file, for a runtime and not for PyTorch; give the "
+            ".safetensors that it was made from"
+        )
     raise CheckpointError(
         f"{path}: is no model file (neither safetensors nor written by torch.save)"
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gancomp.errors import ConfigError
 from gancomp.export.model import LoadedModel, open_model
-from gancomp.export.native import save_model
+from gancomp.export.native import header_of, save_model
 from gancomp.registry import EXPORTERS, resolve
 
 
@@ -39,18 +39,18 @@ class Safetensors:
 
     def write(self, model: LoadedModel, out: Path) -> None:
         """Writes weights and header."""
-        header = model.header
+        header = header_of(model.network, model.header)
         save_model(
             out,
             model.network,
-            role=header["role"] or "generator",
+            role=header["role"],
             task=header["task"],
             step=header["step"],
             method=header["method"],
             dataset=header["dataset"],
-            direction=header.get("direction"),
+            direction=header["direction"],
             input_size=(header["input"]["size"][0], header["input"]["size"][1]),
-            extra={"pixels": header["pixels"]} if header.get("pixels") else None,
+            extra={"pixels": header["pixels"]} if "pixels" in header else None,
         )
 
     def parity(self, model: LoadedModel, out: Path) -> float:

@@ -105,6 +105,14 @@ def describe(network: TappedNetwork, size: list[int]) -> dict[str, Any]:
     }
 
 
+def header_of(network: TappedNetwork, header: Mapping[str, Any]) -> dict[str, Any]:
+    """The header of an export: that of the file it is made from, which may be of others."""
+    kept = ("task", "step", "method", "dataset", "direction")
+    known = {name: header.get(name) for name in kept} | {"role": header["role"] or "generator"}
+    pixels = {"pixels": header["pixels"]} if header.get("pixels") else {}
+    return describe(network, list(header["input"]["size"])) | known | pixels
+
+
 def open_native(path: Path) -> tuple[TappedNetwork, dict[str, Any]]:
     """The network in `path`, in eval mode on the CPU, and the header it was saved with.
 
@@ -114,7 +122,18 @@ def open_native(path: Path) -> tuple[TappedNetwork, dict[str, Any]]:
     metadata, tensors = read_safetensors(path) if sniff(path) == "safetensors" else ({}, {})
     if HEADER_KEY not in metadata:
         raise CheckpointError(f"{path}: was not written by gancomp; its header is missing")
-    header = _parse_header(path, metadata[HEADER_KEY])
+    header = parse_header(path, metadata[HEADER_KEY])
+    network = network_without_weights(path, header)
+    fill(network, tensors, path)
+    return network, header
+
+
+def network_without_weights(path: Path, header: Mapping[str, Any]) -> TappedNetwork:
+    """The network that the header of `path` describes, on the meta device.
+
+    Raises:
+        CheckpointError: if it cannot be built.
+    """
     if header["arch"] not in NETWORKS and isinstance(plugin := header.get("plugin"), str):
         raise CheckpointError(
             f"{path}: its network {shortened(header['arch'])} comes from a plug-in, "
@@ -129,11 +148,15 @@ def open_native(path: Path) -> tuple[TappedNetwork, dict[str, Any]]:
             f"({shortened(str(error))}); export the model again, or update gancomp if a newer one "
             "wrote it"
         ) from error
-    fill(network, tensors, path)
-    return network, header
+    return network
 
 
-def _parse_header(path: Path, text: str) -> dict[str, Any]:
+def parse_header(path: Path, text: str) -> dict[str, Any]:
+    """The header of a model file out of its text.
+
+    Raises:
+        CheckpointError: if it is damaged, lacks an entry or is of a newer format.
+    """
     damaged = f"{path}: its gancomp header cannot be read; export the model again"
     try:
         header = json.loads(text)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gancomp.data.cache import available_bytes
 from gancomp.errors import DataError
-from gancomp.networks.base import TappedNetwork
+from gancomp.networks.base import TappedNetwork, device_of
 
 WORTH_ASKING = 16_000_000  # pixels; below them everything fits
 PROBE = 256  # pixels, a multiple of what every network needs
@@ -36,7 +36,8 @@ def check_memory(
     width, height = size
     if width * height < WORTH_ASKING:
         return
-    device = next(network.parameters()).device
+    device = device_of(network)
+    network = network.described
     needed = int(
         width * height * (IMAGES + bytes_per_pixel(network, network.settings()["in_channels"]))
     )
@@ -66,7 +67,7 @@ def bytes_per_pixel(network: nn.Module, channels: int = 3) -> float:
 
     hooks = [module.register_forward_hook(note) for module in network.modules()]
     try:
-        network(torch.zeros(1, channels, PROBE, PROBE, device=next(network.parameters()).device))
+        network(torch.zeros(1, channels, PROBE, PROBE, device=device_of(network)))
     finally:
         for hook in hooks:
             hook.remove()

@@ -9,6 +9,7 @@ from gancomp.data.pixels import MOST_CHANNELS
 from gancomp.engine.run import CONFIG, latest_run
 from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.biggan import is_biggan_folder
+from gancomp.export.deployed import is_deployed, open_deployed
 from gancomp.export.model import LoadedModel, open_model
 from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.paths import expanded
@@ -23,11 +24,18 @@ class Chosen:
     run: Path | None
 
 
-def choose(model: Path | None, part: str | None = None) -> Chosen:
+def choose(model: Path | None, part: str | None = None, *, device: str | None = None) -> Chosen:
     """Opens the model file, the student (else teacher) of a run, or by default of the latest run.
 
+    Args:
+        model: a model file or a run.
+        part: network of a file that holds several.
+        device: where it is to run; given, it may also be an exported file, which runs in a
+            runtime of its own, on the CPU.
+
     Raises:
-        ConfigError: if there is neither a model nor a latest run.
+        ConfigError: if there is neither a model nor a latest run, or an exported file's runtime
+            is not installed.
         CheckpointError: if the file cannot be opened or the run has written no generator yet.
     """
     path = expanded(model) if model is not None else latest_run()
@@ -35,7 +43,25 @@ def choose(model: Path | None, part: str | None = None) -> Chosen:
         raise ConfigError("no model given and no latest run in runs/; give a model file or a run")
     file = generator_of(path) if path.is_dir() else path
     run = file.parent if (file.parent / CONFIG).exists() else None
-    return Chosen(open_model(file, part), run)
+    return Chosen(open_model(file, part) if device is None else open_any(file, part, device), run)
+
+
+def open_any(path: Path, part: str | None, device: str) -> LoadedModel:
+    """The model in a file: weights for PyTorch, or an exported file for another runtime.
+
+    Raises:
+        CheckpointError: if it cannot be opened.
+        ConfigError: if its runtime is not installed, or does not run on `device`.
+    """
+    if not is_deployed(path):
+        return open_model(path, part)
+    if part is not None:
+        raise ConfigError(f"--part {part}: {path} holds a single network; remove it")
+    if device not in ("auto", "cpu"):
+        raise ConfigError(
+            f"--device {device}: {path} is an exported file, run on the CPU; remove it"
+        )
+    return open_deployed(path)
 
 
 def check_upscales(model: LoadedModel, named: str) -> None:

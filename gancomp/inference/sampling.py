@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gancomp.errors import ConfigError
 from gancomp.inference.memory import is_lack_of_memory
+from gancomp.networks.base import device_of
 from gancomp.networks.inference import finite
 from gancomp.networks.synthesis import Latents, SynthesisGenerator
 from gancomp.seeding import derive_generator
@@ -86,7 +87,7 @@ def sampled(
         ConfigError: for classes that the network does not have, or too little memory.
         GancompError: if the images are not finite.
     """
-    device = next(network.parameters()).device
+    device = device_of(network)
     with thread_pool(DRAWING_THREADS) as pool:
 
         def draw(first: int) -> list[Future[Latents]]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gancomp.errors import ConfigError
+from gancomp.export.deployed import DeployedGenerator
 from gancomp.export.model import LoadedModel
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.inference import run_generator
@@ -64,6 +65,8 @@ def train_mode(model: LoadedModel, named: str, dropout: float | None) -> TrainMo
         ConfigError: if that would change nothing, or the rate is none.
     """
     network = model.network
+    if isinstance(network, DeployedGenerator):
+        raise ConfigError(f"--train-mode: {named} is an exported file, at rest for good; remove it")
     if network.scale > 1:
         raise ConfigError(f"--train-mode: {named} enlarges images; remove it")
     settings = network.settings()

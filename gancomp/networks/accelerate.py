@@ -20,7 +20,7 @@ from gancomp.networks.accelerate_steps import (
     has_fewer_products,
     make_steps,
 )
-from gancomp.networks.base import TappedNetwork
+from gancomp.networks.base import TappedNetwork, device_of
 from gancomp.networks.resnet import ResNetGenerator
 from gancomp.networks.unet import UNetGenerator, UNetLevel
 
@@ -54,7 +54,7 @@ class FastGenerator:
     @property
     def device(self) -> torch.device:
         """Where the images must lie."""
-        return next(self.network.parameters()).device
+        return device_of(self.network)
 
     def __call__(self, images: Tensor) -> Tensor:
         """What the network gives for `(N, C, H, W)` in eval mode, without a graph.
@@ -92,7 +92,9 @@ def accelerate(network: TappedNetwork, rewrites: Rewrites = ALL) -> FastGenerato
     """
     if any(module.training for module in network.modules()):
         raise ValueError(f"accelerate: {network.arch} is in training mode; call eval() before")
-    weights = next(network.parameters())
+    weights = next(network.parameters(), None)
+    if weights is None:  # computed by another runtime
+        return FastGenerator(network, network, network.how)
     if weights.device.type != "cpu" or weights.dtype not in (torch.float32, torch.float64):
         return FastGenerator(network, network, "eager")
     if isinstance(network, ResNetGenerator):
@@ -118,8 +120,8 @@ def _state(network: nn.Module) -> Iterator[tuple[int, int]]:
 
 def _witnesses(network: nn.Module) -> list[Tensor]:
     """The first and the last weights: every step of a training changes them."""
-    first, *_, last = (weights.detach() for weights in network.parameters())
-    return [first, last]
+    weights = [item.detach() for item in network.parameters()]
+    return [weights[0], weights[-1]] if weights else []
 
 
 def _one_by_one(steps: list[LayerStep]) -> Run:

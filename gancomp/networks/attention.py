@@ -35,7 +35,8 @@ class SelfAttention(nn.Module):
         values = F.max_pool2d(self.g(features), 2).flatten(2)
         weights = torch.softmax(torch.bmm(queries.transpose(1, 2), keys), dim=-1)
         mixture = torch.bmm(weights, values.transpose(1, 2)).transpose(1, 2)
-        mixture = mixture.reshape(len(features), -1, *features.shape[2:])  # lies in channels_last
+        shape = features.shape  # len() would make a constant of the first in a traced graph
+        mixture = mixture.reshape(shape[0], -1, *shape[2:])  # lies in channels_last
         if features.is_contiguous():
             mixture = mixture.contiguous()
         attended: Tensor = self.gamma * self.o(mixture) + features

@@ -46,6 +46,16 @@ class TappedNetwork(nn.Module, ABC):
         """The keyword arguments that rebuild this network through the registry, fit for JSON."""
         return copy.deepcopy(self._settings)
 
+    @property
+    def how(self) -> str:
+        """What computes it, in words."""
+        return "eager"
+
+    @property
+    def described(self) -> TappedNetwork:
+        """The network to count on: itself, or without weights what another runtime computes."""
+        return self
+
     @abstractmethod
     def walk(self, images: Any) -> Iterator[tuple[str, Tensor]]:
         """Runs the layers in order and yields each one's name and output as it is computed."""
@@ -166,6 +176,12 @@ class SequentialNetwork(TappedNetwork):
     def tap_names(self) -> tuple[str, ...]:
         """`model.0` to the last layer."""
         return tuple(f"model.{index}" for index in range(len(self.model)))
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where the network's weights lie; the CPU for one without any, which another runtime runs."""
+    weights = next(network.parameters(), None)
+    return torch.device("cpu") if weights is None else weights.device
 
 
 def initialize(network: nn.Module, generator: torch.Generator) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gancomp.errors import GancompError
 from gancomp.networks.accelerate import FastGenerator
-from gancomp.networks.base import TappedNetwork
+from gancomp.networks.base import TappedNetwork, device_of
 from gancomp.networks.tiling import upscale
 
 SMALLEST = 8  # pixels: two at a quarter of the size, which reflection and InstanceNorm need
@@ -40,7 +40,7 @@ def run_generator(network: TappedNetwork | FastGenerator, images: Tensor) -> Ten
         -max(length, SMALLEST) % network.size_multiple + max(length, SMALLEST) - length
         for length in (height, width)
     )
-    images = images.to(next(itself.parameters()).device)
+    images = images.to(device_of(itself))
     if bottom or right:
         mode = "reflect" if bottom < height and right < width else "replicate"
         images = F.pad(images, (0, right, 0, bottom), mode=mode)

@@ -191,7 +191,8 @@ class StyleGAN2(SynthesisGenerator):
         if len(noise) != self.num_styles - 1:
             raise ValueError(f"takes {self.num_styles - 1} maps of noise, {len(noise)} given")
         style = styles.unbind(1)
-        features = self.conv1(self.input(len(styles)), style[0], noise[0])
+        count = styles.shape[0]  # len() would make a constant of it in a traced graph
+        features = self.conv1(self.input(count), style[0], noise[0])
         yield "conv1", features
         image = self.to_rgb1(features, style[1])
         yield "to_rgb1", image

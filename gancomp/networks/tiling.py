@@ -8,7 +8,7 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
-from gancomp.networks.base import TappedNetwork
+from gancomp.networks.base import TappedNetwork, device_of
 
 # With its surroundings a tile of 192 pixels costs SRResNet (64 filters, 16 blocks, x4) 0.7 GB. Half
 # of what is computed is then surroundings; a tile of 256 would still be two fifths.
@@ -56,8 +56,8 @@ def upscaled_tiles(
     """
     if tile < 1:
         raise ValueError(f"tile {tile}: must be at least 1")
-    device = next(network.parameters()).device
-    halo, scale = receptive_radius(network), network.scale
+    device = device_of(network)
+    halo, scale = receptive_radius(network.described), network.scale
     for rows in _tiles(images.shape[2], tile, halo):
         for columns in _tiles(images.shape[3], tile, halo):
             part = network(images[:, :, rows.seen, columns.seen].to(device))

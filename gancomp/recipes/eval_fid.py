@@ -102,7 +102,9 @@ def compare(request: FidRequest, metrics: Mapping[str, Metric], say: Say) -> Com
     device = choose_device(request.device)
     if device.type == "cpu":  # maps of the same sizes, batch after batch
         keep_freed_memory()
-    chosen = choose(request.model, request.part) if request.fake is None else None
+    chosen = (
+        choose(request.model, request.part, device=request.device) if request.fake is None else None
+    )
     contest = make_contest(request, chosen, say)
     wanting = next((name for name, item in metrics.items() if item.needs == "features"), None)
     if wanting is not None:

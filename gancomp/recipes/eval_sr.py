@@ -63,7 +63,7 @@ def eval_sr(request: SrRequest, say: Say) -> Json:
     if request.scale is not None:
         check_scale(request.scale)
     device = choose_device(request.device)
-    chosen = choose(request.model, request.part)
+    chosen = choose(request.model, request.part, device=request.device)
     check_upscales(chosen.model, str(chosen.model.path))
     network = chosen.model.network.to(device)
     if request.scale not in (None, network.scale):

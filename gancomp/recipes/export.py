@@ -14,9 +14,13 @@ from gancomp.settings import Json
 def export(model: Path, out: Path, *, format: str | None = None, part: str | None = None) -> Json:
     """Writes the generator of `model` to `out`; returns file, format, bytes, SHA-256 and parity.
 
+    And `checked`, at which sizes and batch sizes, where a runtime made the comparison, and
+    `weights`, a second file that `bytes` counts, too.
+
     Raises:
-        ConfigError: if the format is unknown.
+        ConfigError: if the format is unknown or needs an extra that is not installed.
         CheckpointError: if the model cannot be opened.
+        ExportError: if it cannot be exported so, or the file would not give the model's images.
         RunError: if `out` cannot be written.
     """
     name, exporter = exporter_for(out, format)
@@ -25,10 +29,15 @@ def export(model: Path, out: Path, *, format: str | None = None, part: str | Non
         raise ConfigError(f"-o {out}: is the model itself; choose another file")
     exporter.write(loaded, out)
     content = out.read_bytes()
-    return {
+    beside = getattr(exporter, "beside", None)  # a second file that belongs to the first
+    document: Json = {
         "file": str(out),
         "format": name,
-        "bytes": len(content),
+        "bytes": len(content) + (beside.stat().st_size if beside is not None else 0),
         "sha256": hashlib.sha256(content).hexdigest(),
         "parity": exporter.parity(loaded, out),
     }
+    if beside is not None:
+        document["weights"] = str(beside)
+    checked = getattr(exporter, "checked", None)  # a format of a plug-in may not tell
+    return document if checked is None else document | {"checked": checked}

@@ -62,7 +62,7 @@ def generate(request: GenerateRequest, say: Callable[[str], None]) -> Json:
         CheckpointError, RunError: for the model or the folder.
     """
     check_request(request)
-    model = choose(request.model, request.part).model
+    model = choose(request.model, request.part, device=request.device).model
     network = check_generates(model, str(request.model))
     classes = read_classes(request.classes, network)
     device = choose_device(request.device)

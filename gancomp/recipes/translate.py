@@ -99,7 +99,7 @@ def translate(request: TranslateRequest, say: Callable[[str], None]) -> Json:
     """
     check_size(request.size)
     files = list(_expand(request.inputs, say))
-    chosen = choose(request.model, request.part).model
+    chosen = choose(request.model, request.part, device=request.device).model
     check_translates(chosen, str(request.model))
     if request.dropout is not None and not request.train_mode:
         raise ConfigError(f"--dropout {request.dropout:g}: only matters with --train-mode")

@@ -10,6 +10,7 @@ from gancomp.data.transforms import to_nearest_uint8
 from gancomp.engine.device import choose_device
 from gancomp.engine.run import read_config
 from gancomp.errors import ConfigError
+from gancomp.export.deployed import runtime_of
 from gancomp.inference.models import Chosen, check_generates
 from gancomp.inference.pixels import shown
 from gancomp.inference.sampling import Recipe, fitting_batch, sampled
@@ -136,10 +137,12 @@ def describe(request: FidRequest, chosen: Chosen, reals: Reals, num: int) -> Jso
         prepared = f"square in the middle, Lanczos to {reals.size}x{reals.size}"
         prepared += ", each image and its mirror image" if reals.mirrored else ", not mirrored"
     classes = getattr(network, "num_classes", None)
-    return {
+    runtime = runtime_of(network)
+    drawn = "latents" if runtime else "latents and noise"
+    return runtime | {
         "reals": prepared,
         "mirrored": reals.mirrored if reals.size is not None else None,
-        "fakes": "latents and noise at random, output rounded to 8 bits",
+        "fakes": f"{drawn} at random, output rounded to 8 bits",
         "num": num,
         "seed": request.seed or 0,
         "truncation": request.truncation,

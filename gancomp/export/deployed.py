@@ -1,0 +1,205 @@
+"""Exported files as generators, so that whatever runs a network runs what is deployed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gancomp.errors import CheckpointError, GancompError
+from gancomp.export.model import LoadedModel
+from gancomp.export.native import HEADER_KEY, network_without_weights, parse_header
+from gancomp.export.openvino_file import PRECISIONS, weights_beside, without_header
+from gancomp.export.runtimes import OnnxSession, OpenVinoSession, Session, damaged
+from gancomp.networks.base import TappedNetwork
+from gancomp.networks.synthesis import Latents, SynthesisGenerator
+
+Open = Callable[[int], Session]  # by the number of threads
+LEAST = 8  # pixels of a trial image's side, which every norm can do with
+
+
+class DeployedGenerator(TappedNetwork):
+    """A generator that an exported file's runtime computes, on the CPU.
+
+    Args:
+        described: the network that the file's header describes, on the meta device.
+        open_session: opens the file on a number of threads.
+    """
+
+    def __init__(self, described: TappedNetwork, open_session: Open) -> None:
+        super().__init__(described.arch, described.settings())
+        self._described = (described,)  # in a tuple, so that it is no part of this module
+        self.width, self.size_multiple = described.width, described.size_multiple
+        self.scale = described.scale
+        self.default_taps, self.tap_channels = (), {}
+        self._open = open_session
+        self._sessions: dict[int, Session] = {}
+
+    @property
+    def described(self) -> TappedNetwork:
+        """The network that the file's header describes, without weights: to count its costs."""
+        return self._described[0]
+
+    @property
+    def how(self) -> str:
+        """What computes it, in words."""
+        return self.session().how
+
+    def session(self) -> Session:
+        """The file in its runtime, on as many threads as torch computes with now."""
+        threads = torch.get_num_threads()
+        if threads not in self._sessions:
+            self._sessions[threads] = self._open(threads)
+        return self._sessions[threads]
+
+    def walk(self, images: Any) -> Iterator[tuple[str, Tensor]]:
+        """Yields `output`."""
+        session = self.session()
+        given = [values.detach().cpu().numpy() for values in self.tensors(images)]
+        yield "output", torch.from_numpy(np.array(session.run(given)))
+
+    def tensors(self, images: Any) -> list[Tensor]:
+        """The file's inputs for images `(N, C, H, W)` in [-1, 1]."""
+        return [images.float()]
+
+    def tap_names(self) -> tuple[str, ...]:
+        """`output` alone: what is in between, only the runtime knows."""
+        return ("output",)
+
+
+class DeployedSynthesis(DeployedGenerator, SynthesisGenerator):
+    """A generator of images out of noise; StyleGAN2's added noise is a constant of the file."""
+
+    def __init__(self, described: SynthesisGenerator, open_session: Open) -> None:
+        super().__init__(described, open_session)
+        self.resolution, self.latent_size = described.resolution, described.latent_size
+        self.num_classes = described.num_classes
+        self._source = (described,)
+
+    def tensors(self, images: Latents) -> list[Tensor]:
+        """The file's inputs for latents."""
+        given = {"z": images.z.float(), "truncation": torch.tensor(images.truncation or 1.0)}
+        if images.classes is not None:
+            given["classes"] = images.classes
+        return [given[port.name] for port in self.session().inputs]
+
+    def draw_latents(
+        self,
+        count: int,
+        generator: torch.Generator,
+        *,
+        classes: Tensor | None = None,
+        truncation: float | None = None,
+        mixing: float = 0.0,
+    ) -> Latents:
+        """As the network itself draws them, less the noise and the second style."""
+        latents = self._source[0].draw_latents(
+            count, generator, classes=classes, truncation=truncation, mixing=mixing
+        )
+        return replace(latents, noise=(), mixed=None, crossover=None)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """A file without its header, and how to open it on a number of threads."""
+
+    header: str | None
+    content: bytes
+    open: Callable[[int, str], Session]
+
+
+def open_deployed(path: Path) -> LoadedModel:
+    """The generator in an exported file, to be run by its runtime.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, not ours, or not what its header says.
+        ConfigError: without the extra that its runtime comes with.
+    """
+    try:
+        found = SUFFIXES[path.suffix.lower()](path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be read ({error.strerror}); check the path"
+        ) from error
+    if found.header is None:
+        raise CheckpointError(
+            f"{path}: has no gancomp header: damaged, or not written by gancomp export; export it "
+            "again"
+        )
+    header = parse_header(path, found.header)
+    entry = header.get("export")
+    if not isinstance(entry, dict) or entry.get("precision") not in PRECISIONS:
+        raise damaged(path, "its header has no valid 'export' entry")
+    content = found.content[: entry.get("bytes")]
+    if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
+        raise damaged(path, "it was changed, or its header is another file's")
+    described = network_without_weights(path, header)
+    kind = DeployedSynthesis if isinstance(described, SynthesisGenerator) else DeployedGenerator
+
+    def open_session(threads: int) -> Session:
+        return found.open(threads, entry["precision"])
+
+    network = kind(described, open_session)  # type: ignore[arg-type]  # each its own kind
+    _check(path, network)
+    return LoadedModel(network.eval(), header, path, path.suffix[1:].lower())
+
+
+def runtime_of(network: TappedNetwork) -> dict[str, str]:
+    """For the protocol of a score: what ran an exported file; nothing where PyTorch did."""
+    return {"runtime": network.how} if isinstance(network, DeployedGenerator) else {}
+
+
+def _read_onnx(path: Path) -> _Content:
+    content = path.read_bytes()
+
+    def opened(threads: int, precision: str) -> Session:
+        return OnnxSession(content, path, threads=threads, precision=precision)
+
+    header = OnnxSession(content, path, threads=1, precision="fp32").notes.get(HEADER_KEY)
+    return _Content(header, content, opened)
+
+
+def _read_openvino(path: Path) -> _Content:
+    xml, header = without_header(path.read_bytes())
+    weights = weights_beside(path)
+
+    def opened(threads: int, precision: str) -> Session:
+        return OpenVinoSession(xml, weights, path, threads=threads, precision=precision)
+
+    return _Content(header, xml + weights, opened)
+
+
+SUFFIXES: dict[str, Callable[[Path], _Content]] = {".onnx": _read_onnx, ".xml": _read_openvino}
+
+
+def is_deployed(path: Path) -> bool:
+    """Whether a file is one that another runtime runs, by its suffix."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def _check(path: Path, network: DeployedGenerator) -> None:
+    """Refuses a file that does not take and give what its header says."""
+    described, settings = network.described, network.settings()
+    if isinstance(network, DeployedSynthesis):
+        wanted = (1, 3, network.resolution, network.resolution)
+        given: Any = network.example_input((1, network.latent_size))
+    else:
+        side = max(LEAST, network.size_multiple)
+        wanted = (1, settings.get("out_channels", 3), *[side * network.scale] * 2)
+        given = torch.zeros(1, settings.get("in_channels", 3), side, side)
+    try:
+        made = tuple(network(given).shape)
+    except GancompError:
+        raise
+    except Exception as error:  # each runtime raises types of its own
+        raise damaged(path, f"it does not run as the {described.arch} it claims to be") from error
+    if made != wanted:
+        raise damaged(
+            path, f"a {described.arch} as it claims to be gives {wanted}, it gives {made}"
+        )

@@ -1,0 +1,219 @@
+"""Writes generators as ONNX: one file that any language's runtime opens."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from gancomp.errors import ConfigError
+from gancomp.export.containers import shortened
+from gancomp.export.extras import needed
+from gancomp.export.form import Form, example_inputs, exported_form
+from gancomp.export.model import LoadedModel
+from gancomp.export.native import HEADER_KEY, header_of
+from gancomp.export.parity import ExportError, Parity, measure_parity, rounded_up
+from gancomp.export.runtimes import OnnxSession
+from gancomp.files import replacing, reporting_disk_errors
+from gancomp.networks.base import TappedNetwork
+from gancomp.registry import DISCRIMINATORS
+
+OUTPUT = "output"
+DIMENSIONS = {"image": ("batch", "channels", "height", "width")}  # of the inputs; else the batch
+TRACED = 64  # pixels; twice what the network needs at least, for sizes of 1 would become constants
+
+
+@dataclass
+class Onnx:
+    """ONNX, checked by ONNX Runtime before it is written.
+
+    Attributes:
+        found: what the check of `write` found.
+        checked: the same for people and programs, with what ran the file.
+    """
+
+    suffix: ClassVar[str] = ".onnx"
+    found: Parity | None = None
+    checked: dict[str, Any] | None = None
+
+    def write(self, model: LoadedModel, out: Path) -> None:
+        """Writes the generator, whose images are compared with PyTorch's before.
+
+        Raises:
+            ConfigError: without the extra `onnx`, or for a discriminator.
+            ExportError: if it cannot be exported, or the file's images would not be PyTorch's.
+            RunError: if `out` cannot be written.
+        """
+        form, graph = onnx_graph(model, f"-o {out}")
+        session = OnnxSession(graph, out, threads=torch.get_num_threads(), precision="fp32")
+        network, size = model.network, model.header["input"]["size"]
+        self.found = measure_parity(network, form, session.run, size)
+        self.checked = self.found.recorded() | {"by": session.how}
+        header = export_header(model, form, self.found, graph)
+        with reporting_disk_errors(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(out) as aside:
+            aside.write_bytes(graph + _metadata(json.dumps(header, sort_keys=True)))
+
+    def parity(self, model: LoadedModel, out: Path) -> float | None:
+        """The largest difference that `write` found."""
+        return self.found.largest if self.found is not None else None
+
+
+def export_header(
+    model: LoadedModel, form: Form, parity: Parity, graph: bytes, **more: Any
+) -> dict[str, Any]:
+    """What an exported file says of itself: the model's header, with the entry `export`.
+
+    Args:
+        model: what is exported.
+        form: of its network.
+        parity: what the check found.
+        graph: the file without its header; its length and digest are told, so that a header of
+            another file is noticed.
+        more: further entries.
+    """
+    entry: dict[str, Any] = {
+        "inputs": list(form.inputs),
+        "precision": "fp32",
+        "parity_below": rounded_up(parity.largest),
+        "checked": {key: parity.recorded()[key] for key in ("sizes", "batch_sizes")},
+        "bytes": len(graph),
+        "sha256": hashlib.sha256(graph).hexdigest(),
+    }
+    return header_of(model.network, model.header) | {"export": entry | more}
+
+
+def onnx_graph(model: LoadedModel, named: str, extra: str = "onnx") -> tuple[Form, bytes]:
+    """The exported form of a generator, and as an ONNX model without any metadata.
+
+    Args:
+        model: the generator.
+        named: what the user typed, for messages: `-o student.onnx`.
+        extra: what brings the packages that it takes.
+
+    Raises:
+        ConfigError: without the extra, or for a discriminator.
+        ExportError: if the network cannot be exported.
+    """
+    network = model.network
+    if network.arch in DISCRIMINATORS:
+        raise ConfigError(f"{model.path}: is a discriminator; give a generator")
+    for package in ("onnx", "onnxscript", *(("onnxruntime",) if extra == "onnx" else ())):
+        needed(package, extra, named)
+    form = exported_form(network)
+    inputs, shapes = _trace_inputs(form, network)
+    try:
+        with _quiet():
+            program = torch.export.export(form.module, inputs, dynamic_shapes=shapes)
+            exported = torch.onnx.export(
+                program, input_names=list(form.inputs), output_names=[OUTPUT], verbose=False
+            )
+    except Exception as error:  # torch's tracer raises what it likes
+        reason = shortened(" ".join(str(error).split()))[:300]
+        raise ExportError(
+            f"{named}: {network.arch} cannot be traced with sizes left open "
+            f"({type(error).__name__}: {reason}); export it as .safetensors"
+        ) from error
+    assert exported is not None
+    graph = exported.model_proto
+    _check_open(graph.graph, form, network)
+    _strip(graph)
+    return form, bytes(graph.SerializeToString(deterministic=True))
+
+
+def _trace_inputs(form: Form, network: TappedNetwork) -> tuple[Any, tuple[Any, ...]]:
+    step = form.size_multiple
+    side = 2 * step * max(1, -(-TRACED // (2 * step))) if step else 0
+    inputs = example_inputs(form, network, (side, side), 2)
+    batch = torch.export.Dim("batch")
+    shapes: list[dict[int, Any]] = []
+    for name in form.inputs:
+        if name == "image":
+            shapes.append(
+                {0: batch} | {2 + k: _multiple(step, axis) for k, axis in enumerate("hw")}
+            )
+        else:
+            shapes.append({} if name == "truncation" else {0: batch})
+    return inputs, tuple(shapes)
+
+
+def _multiple(step: int, name: str) -> Any:
+    """A length that is a multiple of `step`."""
+    return torch.export.Dim(name, min=8) if step == 1 else step * torch.export.Dim(name, min=1)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what the exporter prints and logs off stdout, where documents go."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
+
+
+def _check_open(graph: Any, form: Form, network: TappedNetwork) -> None:
+    """Refuses a graph of one batch or image size only, which torch's exporter makes silently.
+
+    And gives the open sizes names that do not follow from how they were traced.
+    """
+    given = {item.name: item.type.tensor_type.shape.dim for item in graph.input}
+    names: dict[str, str] = {}
+    for name in form.inputs:
+        for axis, label in enumerate(DIMENSIONS.get(name, ("batch",))):
+            if label == "channels" or name == "truncation":
+                continue
+            dimension = given[name][axis]
+            if not dimension.dim_param:
+                raise ExportError(
+                    f"{network.arch}: its {label} became {dimension.dim_value} for good when it "
+                    "was traced; it must not depend on Python numbers such as len(tensor)"
+                )
+            names[dimension.dim_param] = label
+    shape = graph.output[0].type.tensor_type.shape.dim
+    if not shape[0].dim_param or (
+        form.size_multiple and not all(shape[k].dim_param for k in (2, 3))
+    ):
+        raise ExportError(
+            f"{network.arch}: gives images of one size or number only once it is traced; it must "
+            "not depend on Python numbers such as len(tensor)"
+        )
+    for value in (*graph.input, *graph.output):
+        for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
+            if dimension.dim_param:
+                named = names.get(dimension.dim_param, f"output_{DIMENSIONS['image'][axis]}")
+                dimension.dim_param = named
+
+
+def _strip(model: Any) -> None:
+    """Takes off what tells of this machine: stack traces with paths, and of torch's tracing."""
+    graph = model.graph
+    for item in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        del item.metadata_props[:]
+        item.doc_string = ""
+    del graph.value_info[:]  # runtimes find the shapes in between themselves
+    del model.metadata_props[:]
+    model.doc_string, graph.name = "", "generator"
+
+
+def _metadata(text: str) -> bytes:
+    """The header as the end of a file: ONNX files may be told in parts, one after the other."""
+    onnx = needed("onnx", "onnx", "metadata")
+    return bytes(
+        onnx.ModelProto(
+            metadata_props=[onnx.StringStringEntryProto(key=HEADER_KEY, value=text)]
+        ).SerializeToString()
+    )

@@ -1,0 +1,131 @@
+"""Runs exported files by the runtimes they are made for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gancomp.errors import CheckpointError
+from gancomp.export.containers import shortened
+from gancomp.export.extras import needed
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of an exported file.
+
+    Attributes:
+        name: as the file has it.
+        shape: a number where the size is fixed, else None.
+        is_8_bit: whether it holds uint8.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    is_8_bit: bool
+
+
+class Session(ABC):
+    """An exported file, ready to run on a number of threads.
+
+    Attributes:
+        how: runtime, version and precision, in words.
+        inputs: in their order.
+        output: the images.
+    """
+
+    how: str
+    inputs: tuple[Port, ...]
+    output: Port
+
+    @abstractmethod
+    def run(self, inputs: Sequence[Array]) -> Array:
+        """The output for these inputs, which are arrays of the inputs' types."""
+
+
+class OnnxSession(Session):
+    """A `.onnx` file in ONNX Runtime, on the CPU.
+
+    Attributes:
+        notes: the file's metadata.
+    """
+
+    def __init__(self, content: bytes, path: Path, *, threads: int, precision: str) -> None:
+        runtime = needed("onnxruntime", "onnx", str(path))
+        assert precision == "fp32", "the exporter writes no other"
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3  # errors, which are raised as well
+        try:
+            self._session = runtime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # of the runtime's own types, which it does not document
+            raise damaged(path, error) from error
+        self.how = f"onnxruntime {runtime.__version__}, fp32"
+        self.notes = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.inputs = tuple(_onnx_port(item) for item in self._session.get_inputs())
+        self.output = _onnx_port(self._session.get_outputs()[0])
+
+    def run(self, inputs: Sequence[Array]) -> Array:
+        """See `Session`."""
+        named = {port.name: values for port, values in zip(self.inputs, inputs, strict=True)}
+        output: Array = self._session.run([self.output.name], named)[0]
+        return output
+
+
+def _onnx_port(item: Any) -> Port:
+    shape = tuple(length if isinstance(length, int) else None for length in item.shape)
+    return Port(item.name, shape, item.type == "tensor(uint8)")
+
+
+class OpenVinoSession(Session):
+    """An `.xml` file and its `.bin` in OpenVINO, on the CPU."""
+
+    def __init__(
+        self, xml: bytes, weights: bytes, path: Path, *, threads: int, precision: str
+    ) -> None:
+        openvino = needed("openvino", "openvino", str(path))
+        core = openvino.Core()
+        # without the second, processors that have bf16 compute in it unasked
+        hints = {
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        try:
+            model = core.read_model(model=xml, weights=weights)
+            self._compiled = core.compile_model(model, "CPU", hints)
+            self._request = self._compiled.create_infer_request()
+        except Exception as error:  # of many types of the runtime's
+            raise damaged(path, error) from error
+        self.how = f"openvino {openvino.__version__.partition('-')[0]}, {precision}"
+        self.inputs = tuple(_openvino_port(item) for item in self._compiled.inputs)
+        self.output = _openvino_port(self._compiled.outputs[0])
+
+    def run(self, inputs: Sequence[Array]) -> Array:
+        """See `Session`."""
+        given = dict(enumerate(np.asarray(values, order="C") for values in inputs))
+        output: Array = self._request.infer(given, share_inputs=True)[0]
+        return output
+
+
+def _openvino_port(item: Any) -> Port:
+    shape = tuple(
+        length.get_length() if length.is_static else None for length in item.partial_shape
+    )
+    return Port(item.any_name, shape, item.element_type.get_type_name() == "u8")
+
+
+def damaged(path: Path, error: Exception | str) -> CheckpointError:
+    """That an exported file cannot be used, and why, in one line."""
+    reason = shortened(" ".join(str(error).split()))
+    return CheckpointError(f"{path}: damaged exported file ({reason[:200]}); export it again")

@@ -1,0 +1,181 @@
+"""Exported files in the place of models: the same images, and no trust in what they claim."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from commands import run_command, write_model
+from PIL import Image
+
+from gancomp.__main__ import run
+from gancomp.export.deployed import DeployedGenerator, open_deployed
+from gancomp.export.model import open_model
+from gancomp.networks.inference import run_generator
+
+onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
+pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+pytest.importorskip("onnxscript", reason="needs the extra onnx")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture, and two models with their exports."""
+    place = tmp_path_factory.mktemp("deployed")
+    settings = {"channels": [4, 4, 4, 4, 0, 0, 0, 0, 0, 4, 4]}  # one block of the six
+    write_model(place / "model.safetensors", settings=settings)
+    write_model(place / "sr.safetensors", "srresnet", settings={"blocks": 1}, task=None)
+    draws = np.random.default_rng(0)
+    Image.fromarray(draws.integers(0, 256, (30, 41, 3), np.uint8)).save(place / "picture.png")
+    for name in ("model", "sr"):
+        assert (
+            run(["export", str(place / f"{name}.safetensors"), "-o", str(place / name) + ".onnx"])
+            == 0
+        )
+    return place
+
+
+def pixels(path: Path) -> Any:
+    return np.asarray(Image.open(path)).astype(int)
+
+
+@pytest.mark.parametrize("name", ["model", "sr"])
+def test_translate_writes_what_the_model_itself_gives(
+    name: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for suffix in ("safetensors", "onnx"):
+        arguments = (folder / f"{name}.{suffix}", folder / "picture.png", "-o", tmp_path / suffix)
+        assert run_command(capsys, "translate", *arguments).status == 0
+    wanted, given = (pixels(tmp_path / s / "picture.png") for s in ("safetensors", "onnx"))
+    assert given.shape == wanted.shape
+    assert np.abs(given - wanted).max() <= 1  # a value on the border between two levels
+
+
+def test_large_pictures_are_enlarged_without_seams(folder: Path) -> None:
+    network, deployed = (
+        open_model(folder / "sr.safetensors").network,
+        open_deployed(folder / "sr.onnx").network,
+    )
+    images = torch.rand((1, 3, 240, 8), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    torch.testing.assert_close(
+        run_generator(deployed, images), run_generator(network, images), rtol=0, atol=1e-4
+    )
+
+
+def test_the_file_runs_on_as_many_threads_as_torch(folder: Path) -> None:
+    network = open_deployed(folder / "model.onnx").network
+    assert isinstance(network, DeployedGenerator)
+    assert network.session() is network.session()
+    assert network.how.startswith("onnxruntime ")
+    assert network.described.arch == network.arch == "mobile-resnet6"
+
+
+def with_header(path: Path, out: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """The file with a header that lies, and whose digest is right."""
+    header = json.loads(onnx.load(path).metadata_props[0].value)
+    change(header)
+    graph = path.read_bytes()[: header["export"]["bytes"]]
+    header["export"]["sha256"] = hashlib.sha256(graph).hexdigest()
+    entry = onnx.StringStringEntryProto(key="gancomp", value=json.dumps(header))
+    out.write_bytes(graph + onnx.ModelProto(metadata_props=[entry]).SerializeToString())
+
+
+def flipped(good: Path, bad: Path) -> None:
+    content = bytearray(good.read_bytes())
+    content[len(content) // 2] ^= 255
+    bad.write_bytes(content)
+
+
+def cut(good: Path, bad: Path) -> None:
+    bad.write_bytes(good.read_bytes()[:5000])
+
+
+def empty(good: Path, bad: Path) -> None:
+    bad.touch()
+
+
+def without_any_header(good: Path, bad: Path) -> None:
+    model = onnx.load(good)
+    del model.metadata_props[:]
+    onnx.save(model, bad)
+
+
+def with_anothers_header(good: Path, bad: Path) -> None:
+    model = onnx.load(good)
+    model.metadata_props[0].value = onnx.load(good.with_name("sr.onnx")).metadata_props[0].value
+    onnx.save(model, bad)
+
+
+def of_another_network(good: Path, bad: Path) -> None:
+    with_header(good, bad, lambda header: header.update(arch="srresnet", settings={"width": 4}))
+
+
+def of_other_channels(good: Path, bad: Path) -> None:
+    with_header(good, bad, lambda header: header["settings"].update(in_channels=1))
+
+
+def of_no_network(good: Path, bad: Path) -> None:
+    with_header(good, bad, lambda header: header.update(arch="nosuch"))
+
+
+def of_no_export(good: Path, bad: Path) -> None:
+    with_header(good, bad, lambda header: header["export"].update(precision="int3"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flipped,
+        cut,
+        empty,
+        without_any_header,
+        with_anothers_header,
+        of_another_network,
+        of_other_channels,
+        of_no_network,
+        of_no_export,
+    ],
+)
+def test_a_damaged_file_or_one_that_lies_is_one_line(
+    damage: Callable[[Path, Path], None],
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bad = tmp_path / "bad.onnx"
+    damage(folder / "model.onnx", bad)
+    outcome = run_command(capsys, "translate", bad, folder / "picture.png", "-o", tmp_path / "out")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"error: {bad}: ")
+    assert outcome.err.count("\n") == 1
+    assert "export" in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("translate {onnx} {picture} -o out --device cuda", "--device cuda"),
+        ("translate {onnx} {picture} -o out --train-mode", "--train-mode"),
+        ("translate {onnx} {picture} -o out --part G_A", "--part G_A"),
+        ("export {onnx} -o out.safetensors", "give the .safetensors"),
+        ("generate {onnx} -o out", "give the .safetensors"),
+        ("translate missing.onnx {picture} -o out", "missing.onnx"),
+    ],
+)
+def test_what_an_exported_file_cannot_do_is_one_line(
+    command: str, named: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"onnx": folder / "model.onnx", "picture": folder / "picture.png"}
+    words = [word.format(**places) for word in command.split()]
+    outcome = run_command(capsys, *words)
+    assert outcome.status == 2
+    assert outcome.err.startswith("error: ")
+    assert outcome.err.count("\n") == 1
+    assert named in outcome.err

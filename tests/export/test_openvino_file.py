@@ -1,0 +1,84 @@
+"""OpenVINO's files: two that belong together, the same bytes every time; nothing is reported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import run_command, write_model
+from PIL import Image
+
+from gancomp.export import openvino_file
+from gancomp.export.deployed import open_deployed
+from gancomp.export.model import open_model
+from gancomp.export.openvino_file import OpenVino, without_header
+
+pytest.importorskip("openvino", reason="needs the extra openvino")
+pytest.importorskip("onnxscript", reason="needs the extra openvino")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model and its exports in both precisions."""
+    place = tmp_path_factory.mktemp("openvino")
+    settings = {"channels": [4, 4, 4, 4, 0, 0, 0, 0, 0, 4, 4]}  # one block of the six
+    model = open_model(write_model(place / "model.safetensors", settings=settings))
+    traced = openvino_file.onnx_graph(model, "-o a.xml", extra="openvino")
+    with pytest.MonkeyPatch.context() as patch:  # tracing takes seconds, and is the same each time
+        patch.setattr(openvino_file, "onnx_graph", lambda *_, **__: traced)
+        for name, precision in (("a", "fp32"), ("b", "fp32"), ("half", "bf16")):
+            OpenVino(precision).write(model, place / f"{name}.xml")
+    return place
+
+
+def test_two_exports_are_equal_and_tell_nothing_of_this_machine(folder: Path) -> None:
+    for suffix in ("xml", "bin"):
+        first, second = ((folder / f"{name}.{suffix}").read_bytes() for name in "ab")
+        assert first == second
+        assert not [word for word in (str(folder), sys.prefix, ".py") if word.encode() in first]
+
+
+def test_bf16_files_hold_half_of_the_weights_and_say_so(folder: Path) -> None:
+    sizes = [(folder / f"{name}.bin").stat().st_size for name in ("a", "half")]
+    assert sizes[1] < 0.6 * sizes[0]
+    _, header = without_header((folder / "half.xml").read_bytes())
+    assert json.loads(header or "")["export"]["precision"] == "bf16"
+    assert "bf16" in open_deployed(folder / "half.xml").network.how
+
+
+def test_translate_writes_what_the_model_itself_gives(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draws = np.random.default_rng(0)
+    Image.fromarray(draws.integers(0, 256, (30, 41, 3), np.uint8)).save(tmp_path / "picture.png")
+    found = {}
+    for name in ("model.safetensors", "a.xml", "half.xml"):
+        arguments = (folder / name, tmp_path / "picture.png", "-o", tmp_path / name)
+        assert run_command(capsys, "translate", *arguments).status == 0
+        found[name] = np.asarray(Image.open(tmp_path / name / "picture.png")).astype(int)
+    assert np.abs(found["a.xml"] - found["model.safetensors"]).max() <= 1
+    assert np.abs(found["half.xml"] - found["model.safetensors"]).max() <= 20
+
+
+@pytest.mark.parametrize("missing", ["bin", "xml"])
+def test_one_of_the_two_files_alone_is_one_line(
+    missing: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = "xml" if missing == "bin" else "bin"
+    (tmp_path / f"a.{kept}").write_bytes((folder / f"a.{kept}").read_bytes())
+    outcome = run_command(capsys, "translate", tmp_path / "a.xml", folder, "-o", tmp_path / "out")
+    assert outcome.status == 2
+    assert outcome.err.count("\n") == 1
+
+
+def test_importing_openvino_reports_to_nobody() -> None:
+    code = (
+        "import sys; from gancomp.export.extras import needed; needed('openvino', 'openvino', '');"
+        "assert sys.modules['openvino_telemetry'] is None;"
+        "assert not [name for name in sys.modules if name.startswith('openvino_telemetry.')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
