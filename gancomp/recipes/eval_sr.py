@@ -18,6 +18,7 @@ from gancomp.data.splits import DatasetFiles
 from gancomp.data.super_resolution import load_high_resolution
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError, DataError, RunError
+from gancomp.export.deployed import runtime_of
 from gancomp.inference.enlarge import enlarge
 from gancomp.inference.memory import is_lack_of_memory
 from gancomp.inference.models import Chosen, check_upscales, choose
@@ -215,7 +216,7 @@ def about_model(chosen: Chosen, device: str) -> Json:
         "precision": "float32" + ("; the generator may use TF32" if tf32 else ""),
         "step": header["step"],
         "selection": header.get("selection", "last"),
-    }
+    } | runtime_of(chosen.model.network)
 
 
 def show_quality(score: Json) -> None:

@@ -165,7 +165,7 @@ def test_a_damaged_file_or_one_that_lies_is_one_line(
         ("translate {onnx} {picture} -o out --train-mode", "--train-mode"),
         ("translate {onnx} {picture} -o out --part G_A", "--part G_A"),
         ("export {onnx} -o out.safetensors", "give the .safetensors"),
-        ("generate {onnx} -o out", "give the .safetensors"),
+        ("generate {onnx} -o out", "gancomp translate"),
         ("translate missing.onnx {picture} -o out", "missing.onnx"),
     ],
 )
