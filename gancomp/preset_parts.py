@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Json = dict[str, Any]
@@ -24,6 +24,8 @@ class Preset:
         source: paper and table, or the reasoning.
         reported: the published figure, never one of ours.
         ratio: the student's channels over the teacher's.
+        student: settings of the student's network that do not follow from the ratio; those that
+            belong to its width hold unless another width or network is asked for.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Preset:
     source: str
     reported: str | None = None
     ratio: float = 0.25
+    student: Json = field(default_factory=dict)
 
 
 def teacher_network(width: int, norm: str) -> Json:

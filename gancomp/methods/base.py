@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gancomp.engine.phases import Phase, Progress, Step
 from gancomp.losses.perceptual import PerceptualFeatures
 from gancomp.networks.base import TappedNetwork
-from gancomp.settings import OptimizerSettings
+from gancomp.settings import OptimizerSettings, Settings
 from gancomp.sizes import Size
 from gancomp.tasks.base import Task
 
@@ -67,6 +67,11 @@ class Method(nn.Module, ABC):
     def perceptual_taps(options: Any) -> tuple[str, ...]:
         """The VGG taps that these options need; none means that no weights are loaded."""
         return ()
+
+    @staticmethod
+    def problems_of(settings: Settings, options: Any) -> list[str]:
+        """What in the run's settings the method cannot work with, one line each."""
+        return []
 
     task: Task
 

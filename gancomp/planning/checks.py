@@ -70,7 +70,10 @@ def check(settings: Settings) -> Any:
     if problems:
         raise ConfigError("; ".join(dict.fromkeys(problems)))
     refuse_foreign_options(settings)
-    return read(method.Options, settings.method.options, "method.options")
+    options = read(method.Options, settings.method.options, "method.options")
+    if problems := method.problems_of(settings, options):
+        raise ConfigError("; ".join(problems))
+    return options
 
 
 def _check_network(label: str, network: NetworkSettings, data: DataSettings) -> list[str]:

@@ -282,15 +282,32 @@ def _student(teacher: NetworkSettings, given: Overrides, typed: Json, preset: Pr
     if source := typed.get("stages", {}).get("student_source"):
         return _student_from(source, given, typed.get("student") or {})
     arch = given.student_arch or _student_arch(teacher.arch, given, preset)
+    published = _published_shape(arch, teacher, given, preset) if way is None else {}
     if way is None or not way.shrinker.from_settings:
         way = shrinking.ratio_way(preset.ratio)
     shrunk = shrinking.shrunk_at_once(teacher, arch, way, typed.get("data", {}).get("size"))
-    student: Json = shrunk.arguments() | {"arch": shrunk.arch}
+    student = _known_to(shrunk.arch, shrunk.arguments()) | {"arch": shrunk.arch} | published
     if given.student_width is not None:
         student["width"] = given.student_width
     if given.narrow_const is not None:
         student = synthesis.with_constant(teacher, student, narrow=given.narrow_const)
     return merge(student, typed.get("student") or {})
+
+
+def _known_to(arch: str, settings: Json) -> Json:
+    """The settings less those of another kind of network."""
+    known = [*network_parameters(arch), "width"] if arch in NETWORKS else settings
+    return {name: value for name, value in settings.items() if name in known}
+
+
+def _published_shape(arch: str, teacher: NetworkSettings, given: Overrides, preset: Preset) -> Json:
+    """What the preset says of the student's network, unless another size of it is asked for."""
+    network = preset.settings.get("teacher", {}).get("network", {})
+    if arch != preset.student.get("arch", preset.arch) or given.student_width is not None:
+        return {}
+    if teacher.width != network.get("width", teacher.width):
+        return {}
+    return {name: value for name, value in preset.student.items() if name != "arch"}
 
 
 def _student_from(source: str, given: Overrides, typed: Json) -> Json:
@@ -313,6 +330,9 @@ def student_file(source: str) -> Path:
 
 
 def _student_arch(teacher_arch: str, given: Overrides, preset: Preset) -> str:
+    if given.arch is None and "arch" in preset.student and teacher_arch == preset.arch:
+        name: str = preset.student["arch"]
+        return name
     # a full ResNet teacher has the same taps as the mobile one, which is the student of the tables
     if given.arch is None and preset.arch == f"mobile-{teacher_arch}":
         return preset.arch

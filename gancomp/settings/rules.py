@@ -9,7 +9,13 @@ SR, SYNTHESIS = "--task super-resolution", "--task synthesis"
 TRANSLATION = (UNPAIRED, PAIRED)
 NOT_TRANSLATION = (task_is("super-resolution"), task_is("synthesis"))
 
-frozen_teacher = Unused(lambda settings, options: settings.teacher.freeze, "--freeze-teacher")
+# but where the student has a task of its own, which has the same objective
+frozen_teacher = Unused(
+    lambda settings, options: (
+        settings.teacher.freeze and not getattr(options, "has_own_task", False)
+    ),
+    "--freeze-teacher",
+)
 free_cycle = Unused(
     lambda settings, options: settings.adversarial.lambda_cycle == 0,
     "--lambda-cycle 0, which multiplies it",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,17 +31,35 @@ class Translation:
     taps: dict[str, Tensor]
 
 
+Direction = Literal["forward", "backward"]
+Further = Callable[[Step, Direction, Translation], dict[str, Tensor]]
+
+
+def nothing_further(
+    step: Step, direction: Direction, translation: Translation
+) -> dict[str, Tensor]:
+    """No terms."""
+    return {}
+
+
 class Task(nn.Module, ABC):
-    """An adversarial objective between one teacher generator and a discriminator.
+    """An adversarial objective between one generator, usually the teacher, and a discriminator.
+
+    A student with a GAN of its own has a second task, in which it is the generator.
 
     Args:
-        generator: the teacher, source to target.
+        generator: source to target.
         discriminator: settings of the discriminator; its input channels are the task's affair.
         adversarial: weights of the objective.
         seed: of the run; initial weights and pools derive theirs from it.
         frozen: the teacher is given and never changes: only the discriminator is trained.
         whole: a frozen teacher keeps all that was trained with it, frozen too: its discriminators
             and, of two directions, the backward generator.
+        role: whose objective it is; tells results, random numbers and terms of two tasks apart.
+
+    Attributes:
+        recorded_taps: what `teacher` brings along.
+        further: terms that a method adds to those of each translation, while its graph is there.
     """
 
     name: ClassVar[str]
@@ -54,19 +73,28 @@ class Task(nn.Module, ABC):
         seed: int,
         frozen: bool = False,
         whole: bool = False,
+        role: Literal["teacher", "student"] = "teacher",
     ) -> None:
         super().__init__()
+        self.role = role
         self.settings, self.seed, self.frozen = adversarial, seed, frozen
         self.whole = whole or not frozen
         self.generator = generator
         self.discriminator = new_network(
-            self.discriminator_settings(generator, discriminator), seed, "discriminator"
+            self.discriminator_settings(generator, discriminator),
+            seed,
+            self.named("discriminator"),
         )
-        self.teacher_pool = FakePool(adversarial.pool_size, seed, "teacher")
+        self.teacher_pool = FakePool(adversarial.pool_size, seed, role)
         self.student_pool = FakePool(adversarial.pool_size, seed, "student")
         self.recorded_taps: tuple[str, ...] = ()
+        self.further: Further = nothing_further
         if frozen:
             self.train()
+
+    def named(self, name: str) -> str:
+        """`name` as it is called of this task's role."""
+        return name if self.role == "teacher" else f"{self.role}_{name}"
 
     def frozen_networks(self) -> list[nn.Module]:
         """What never changes."""
@@ -138,7 +166,7 @@ class Task(nn.Module, ABC):
         return dict(self.named_children())
 
     def teacher(self, step: Step) -> Translation:
-        """The teacher's translation of the batch's source, computed once per step."""
+        """The generator's translation of the batch's source, computed once per step."""
 
         def compute() -> Translation:
             with torch.set_grad_enabled(not self.frozen and torch.is_grad_enabled()):
@@ -146,7 +174,7 @@ class Task(nn.Module, ABC):
                     *self.generator.forward_with_taps(step.batch["source"], self.recorded_taps)
                 )
 
-        translation: Translation = step.once("teacher", compute)
+        translation: Translation = step.once(self.role, compute)
         return translation
 
     def student_gan_loss(self, step: Step, student_fake: Tensor) -> Tensor:
@@ -161,9 +189,10 @@ class Task(nn.Module, ABC):
         `0.5 (real + teacher fake) + 0.5 lambda_student student fake`: DCD eq. 7 with the task's
         form of GAN loss. The student's fakes have a pool of their own.
         """
+        own = f"{self.role}_fake"
         inputs = {
             "real": self.discriminator_input(step, step.batch["target"]),
-            "teacher_fake": self.shown(step, self.teacher_pool, self.teacher(step).fake),
+            own: self.shown(step, self.teacher_pool, self.teacher(step).fake),
         }
         if student_fake is not None:
             inputs["student_fake"] = self.shown(step, self.student_pool, student_fake)
@@ -172,7 +201,7 @@ class Task(nn.Module, ABC):
         kind = self.settings.gan
         losses = {
             "real": 0.5 * discriminator_real_loss(kind, logits["real"]),
-            "teacher_fake": 0.5 * discriminator_fake_loss(kind, logits["teacher_fake"]),
+            own: 0.5 * discriminator_fake_loss(kind, logits[own]),
         }
         if student_fake is not None:
             loss = discriminator_fake_loss(kind, logits["student_fake"])

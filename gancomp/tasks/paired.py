@@ -36,10 +36,12 @@ class PairedTask(Task):
 
     def generator_losses(self, step: Step) -> dict[str, Tensor]:
         """The GAN term and `lambda_l1` times the L1 distance to the target."""
-        fake = self.teacher(step).fake
+        forward = self.teacher(step)
+        fake = forward.fake
         return {
             "gan": generator_loss(self.settings.gan, self.judge(step, fake)),
             "l1": self.settings.lambda_l1 * F.l1_loss(fake, step.batch["target"]),
+            **self.further(step, "forward", forward),
         }
 
     def discriminator_input(self, step: Step, images: Tensor) -> Tensor:

@@ -37,14 +37,19 @@ class UnpairedTask(Task):
             self.backward_generator = like(
                 generator,
                 self.seed,
-                "backward_generator",
+                self.named("backward_generator"),
                 in_channels=target,
                 out_channels=source,
             )
             self.backward_discriminator = like(
-                self.discriminator, self.seed, "backward_discriminator", in_channels=source
+                self.discriminator,
+                self.seed,
+                self.named("backward_discriminator"),
+                in_channels=source,
             )
-            self.backward_pool = FakePool(self.settings.pool_size, self.seed, "backward")
+            self.backward_pool = FakePool(
+                self.settings.pool_size, self.seed, self.named("backward")
+            )
         if self.frozen:
             self.train()
 
@@ -73,20 +78,25 @@ class UnpairedTask(Task):
         source, target = step.batch["source"], step.batch["target"]
         kind, weight = self.settings.gan, self.settings.lambda_cycle
         losses = self._identity_losses(step)
-        fake_target = self.teacher(step).fake
-        losses |= {
+        forward = self.teacher(step)
+        fake_target = forward.fake
+        losses |= self.further(step, "forward", forward) | {
             "gan_forward": generator_loss(kind, self.discriminator(fake_target)),
             "cycle_source": weight * F.l1_loss(self.backward_generator(fake_target), source),
         }
         # if it came in one pass with the backward fake, it shares the graph of the terms below
         early = {name: term for name, term in losses.items() if name != "identity_source"}
         losses |= step.minimize(early)
-        fake_source = self.backward(step).fake
-        judge = self.backward_discriminator
-        return losses | {
-            "gan_backward": generator_loss(kind, judge(fake_source)),
-            "cycle_target": weight * F.l1_loss(self.generator(fake_source), target),
-        }
+        backward = self.backward(step)
+        fake_source, judge = backward.fake, self.backward_discriminator
+        return (
+            losses
+            | self.further(step, "backward", backward)
+            | {
+                "gan_backward": generator_loss(kind, judge(fake_source)),
+                "cycle_target": weight * F.l1_loss(self.generator(fake_source), target),
+            }
+        )
 
     def _identity_losses(self, step: Step) -> dict[str, Tensor]:
         """What each generator makes of an image that is in its target domain already."""
@@ -115,12 +125,12 @@ class UnpairedTask(Task):
             torch.cat([source, target]), self.recorded_backward_taps
         )
         of_target = {tap: features[num:] for tap, features in taps.items()}
-        step.once("backward", lambda: Translation(of_both[num:], of_target))
+        step.once(self.named("backward"), lambda: Translation(of_both[num:], of_target))
         fakes, taps = self.generator.forward_with_taps(
             torch.cat([source, target]), self.recorded_taps
         )
         of_source = {tap: features[:num] for tap, features in taps.items()}
-        step.once("teacher", lambda: Translation(fakes[:num], of_source))
+        step.once(self.role, lambda: Translation(fakes[:num], of_source))
         return of_both[:num], fakes[num:]
 
     def backward(self, step: Step) -> Translation:
@@ -134,7 +144,7 @@ class UnpairedTask(Task):
                     )
                 )
 
-        translation: Translation = step.once("backward", compute)
+        translation: Translation = step.once(self.named("backward"), compute)
         return translation
 
     def discriminator_losses(
