@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+HELD_OUT = "held_out_"  # before the names of what a batch has for one phase alone
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -96,7 +98,8 @@ class Step:
     Attributes:
         index: number of the step, from 0.
         batch: what the task's reader reads: `source` and `target`, each `(N, 3, H, W)` in [-1, 1];
-            or `image` alike, and `label` `(N,)` where there are classes.
+            or `image` alike, and `label` `(N,)` where there are classes. What a method keeps for
+            one of its phases is there under the same names with `HELD_OUT` before.
         shared: results by name, so that no forward pass is repeated within the step.
         notes: scalars to be logged beside the losses, by `phase/name`; nothing minimizes them.
         minimize: takes a part of a phase's terms whose graph no other term needs, and may minimize
@@ -128,6 +131,18 @@ class Step:
         if name not in self.shared:
             self.shared[name] = compute()
         return self.shared[name]
+
+    def held_out(self) -> Step:
+        """A step of what the batch has for one phase alone, if there is any, else this step."""
+        batch = {
+            name.removeprefix(HELD_OUT): value
+            for name, value in self.batch.items()
+            if name.startswith(HELD_OUT)
+        }
+        if not batch:
+            return self
+        held: Step = self.once("held_out", lambda: Step(self.index, batch))
+        return held
 
 
 class Trainable(Protocol):

@@ -30,7 +30,6 @@ from gancomp.networks.gated_patchgan import GatedPatchGAN
 from gancomp.sizes import Size
 from gancomp.tasks.base import Direction, Task, Translation
 
-HELD_OUT = "held_out_"  # before the names of what a batch has for the gates alone
 SECOND_ACTIVATION = "model.4"  # of a PatchGAN
 
 
@@ -186,7 +185,7 @@ class Gcc(Apprentice):
 
         On what a batch has for the gates alone, if there is any, else on the batch itself.
         """
-        held = held_out(step)
+        held = step.held_out()
         with torch.no_grad():
             fake = translation_of(self.game, held, direction).fake.detach()
             fake_T = translation_of(self.task, held, direction).fake.detach()
@@ -212,16 +211,3 @@ class Gcc(Apprentice):
 def _claimed(task: Task, step: Step, direction: Direction, images: Tensor) -> Tensor:
     """What a discriminator looks at to judge images that claim to be of the direction's target."""
     return task.discriminator_input(step, images) if direction == "forward" else images
-
-
-def held_out(step: Step) -> Step:
-    """A step of what the batch has for the gates alone, if there is any, else the step itself."""
-    batch = {
-        name.removeprefix(HELD_OUT): value
-        for name, value in step.batch.items()
-        if name.startswith(HELD_OUT)
-    }
-    if not batch:
-        return step
-    held: Step = step.once("held_out", lambda: Step(step.index, batch))
-    return held

@@ -35,6 +35,7 @@ from gancomp.registry import METHODS, ORIGINS, READERS, TASKS, resolve
 from gancomp.settings import Json, Settings
 from gancomp.sizes import sides
 from gancomp.tasks.base import Task, new_network
+from gancomp.training import aside
 from gancomp.training.grids import make_sampler
 from gancomp.training.selection import Selection, divide
 
@@ -247,14 +248,22 @@ def images_per_step(plan: Plan) -> int:
     return turns * plan.settings.data.batch_size
 
 
-def make_reader(plan: Plan, view: View) -> IndexedDataset:
+def make_reader(plan: Plan, view: View, *, set_aside: bool = False) -> IndexedDataset:
     """What reads the training images, with room in memory to decode each but once, if there is any.
+
+    Args:
+        plan: of the run.
+        view: is told of the cache.
+        set_aside: read what one phase of the method has for itself, not what the others have.
 
     Raises:
         ConfigError: if `--cache on` does not fit.
         DataError: if the images are not of the task's kind.
     """
     data, train = plan.settings.data, divide(plan.files, plan.settings).training.train
+    if share := aside.share_of(plan.options):
+        paired, seed = plan.files.task == "paired", plan.settings.run.seed
+        train = aside.part(train, share, paired=paired, seed=seed)[set_aside]
     kind = resolve(READERS, "--task", data.task)
     # photographs for super-resolution are never brought to one size
     own: Json = {"scale": plan.settings.teacher.network.scale}
@@ -304,16 +313,27 @@ def make_loop(
     if selection is not None:
         periodic.append(Periodic(settings.selection.every, selection.score))
 
-    def batches_from(step: int) -> Iterator[dict[str, Tensor]]:
+    set_aside = (
+        make_reader(plan, view, set_aside=True) if aside.share_of(plan.options) > 0 else None
+    )
+
+    def batches_of(dataset: IndexedDataset, step: int, workers: int) -> aside.Batches:
         return batches(
-            reader,
+            dataset,
             batch_size=images_per_step(plan),
             seed=settings.run.seed,
             start_step=step,
-            workers=settings.run.workers,
+            workers=workers,
             device=device,
             say=view.say,
         )
+
+    def batches_from(step: int) -> Iterator[dict[str, Tensor]]:
+        workers = settings.run.workers
+        found = batches_of(reader, step, workers)
+        if set_aside is None:
+            return found
+        return aside.beside(found, batches_of(set_aside, step, min(workers, 1)))
 
     return Loop(
         method=method,
