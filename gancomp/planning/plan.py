@@ -330,7 +330,8 @@ def student_file(source: str) -> Path:
 
 
 def _student_arch(teacher_arch: str, given: Overrides, preset: Preset) -> str:
-    if given.arch is None and "arch" in preset.student and teacher_arch == preset.arch:
+    own = given.arch in (None, preset.arch) and teacher_arch == preset.arch
+    if own and "arch" in preset.student:
         name: str = preset.student["arch"]
         return name
     # a full ResNet teacher has the same taps as the mobile one, which is the student of the tables
