@@ -10,7 +10,7 @@ import torch
 from gancomp.data.splits import Split
 from gancomp.engine.phases import HELD_OUT, Step
 from gancomp.errors import ConfigError
-from gancomp.recipes.aside import beside, part
+from gancomp.training.aside import beside, part
 
 
 def paths(role: str, count: int) -> tuple[Path, ...]:
