@@ -286,18 +286,12 @@ def _student(teacher: NetworkSettings, given: Overrides, typed: Json, preset: Pr
     if way is None or not way.shrinker.from_settings:
         way = shrinking.ratio_way(preset.ratio)
     shrunk = shrinking.shrunk_at_once(teacher, arch, way, typed.get("data", {}).get("size"))
-    student = _known_to(shrunk.arch, shrunk.arguments()) | {"arch": shrunk.arch} | published
+    student: Json = shrunk.arguments() | {"arch": shrunk.arch} | published
     if given.student_width is not None:
         student["width"] = given.student_width
     if given.narrow_const is not None:
         student = synthesis.with_constant(teacher, student, narrow=given.narrow_const)
     return merge(student, typed.get("student") or {})
-
-
-def _known_to(arch: str, settings: Json) -> Json:
-    """The settings less those of another kind of network."""
-    known = [*network_parameters(arch), "width"] if arch in NETWORKS else settings
-    return {name: value for name, value in settings.items() if name in known}
 
 
 def _published_shape(arch: str, teacher: NetworkSettings, given: Overrides, preset: Preset) -> Json:

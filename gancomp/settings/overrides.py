@@ -37,19 +37,19 @@ class Overrides:
     settings: dict[str, Any] = field(default_factory=dict)
     arch: str | None = _network(
         "--arch",
-        lambda: f"Generator of teacher and student: {', '.join(generators())}.",
+        lambda: f"Generators: {', '.join(generators())}.",
         shown="the preset's",
         pretrain={"help": lambda: f"Generator: {', '.join(generators())}."},
     )
     student_arch: str | None = _network(
         "--student-arch",
-        "Architecture of the student.",
+        "The student's.",
         shown="the teacher's",
         distil_only=True,
     )
     student_width: int | None = _network(
         "--student-width",
-        "Its width, instead of --ratio.",
+        "Its width.",
         shown="ratio x width",
         distil_only=True,
     )

@@ -101,7 +101,7 @@ class DataSettings:
     size: Size = setting(
         256,
         "--size",
-        "Training crop in pixels: N, or HEIGHTxWIDTH.",
+        "Training crop: N or HEIGHTxWIDTH.",
         least=8,
         most=4096,
         shown="256",
@@ -126,7 +126,7 @@ class DataSettings:
     flip: bool = setting(True, "--flip", "Mirror half of the images.", shown="flip")
     strict: bool = setting(False, "--strict", "Stop at an unreadable image.")
     cache: Literal["auto", "on", "off"] = setting(
-        "auto", "--cache", "Keep decoded images in memory: auto, on, off."
+        "auto", "--cache", "Keep decoded images: auto, on, off."
     )
     source: PixelSettings = field(default=PixelSettings(), metadata={"inner": SOURCE_OPTIONS})
     target: PixelSettings = field(default=PixelSettings(), metadata={"inner": TARGET_OPTIONS})
@@ -242,7 +242,7 @@ class PerceptualSettings:
     source: Literal["vgg16", "vgg19", "random", "none"] = setting(
         "vgg16",
         "--perceptual",
-        "vgg16, vgg19, random or none; recorded.",
+        "vgg16, vgg19, random or none.",
         shown="vgg16",
         unused=(objective_is("pixel"),),
     )
