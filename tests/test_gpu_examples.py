@@ -231,10 +231,10 @@ def test_the_faster_way_is_taken_and_its_schedule_ends_within_the_time(
     rate = run.measured_rate(session, time.monotonic() + 600)
     assert (rate["compile"], rate["images_per_second"]) == ("on", 50.0)
     assert rate["start_seconds"] == pytest.approx(10 - 60 * 4 / 50)
-    assert len(children.typed) == 2
+    assert len(children.typed) == 5
     assert all(words[words.index("--max-time") + 1] == "40.00s" for words in children.typed)
     assert run.measured_rate(session, time.monotonic() + 600) == rate
-    assert len(children.typed) == 2
+    assert len(children.typed) == 5
     plan = run.make_plan(session, rate, time.monotonic() + 600)
     # 6 images in batches of 4: one step, four images an epoch
     seconds = plan["total_steps"] * 4 / 50
@@ -246,6 +246,38 @@ def test_the_faster_way_is_taken_and_its_schedule_ends_within_the_time(
     assert "--checkpoint-every 750" in options
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_benchmark_says_which_way_is_tried_first_and_others_if_it_fails(
+    tmp_path: Path, toy: Path, broken: bool
+) -> None:
+    def answer(words: list[str]) -> tuple[int, str]:
+        way = words[words.index("--compile") + 1]
+        if broken and way == "graphs":
+            return 1, ""
+        run = Path(words[words.index("--out") + 1])
+        run.mkdir(parents=True)
+        line = {"step": 60, "images_per_second": 9.0, "memory_mb": 9.0, "data_wait": 0.0}
+        (run / "metrics.jsonl").write_text((json.dumps(line) + "\n") * 6)
+        return 0, "{}"
+
+    children = Scripted(answer)
+    session = session_of(tmp_path, children)
+    sides = {"literal": ("bf16", "plain", 500.0)}
+    for way, rate in (("plain", 50.0), ("graphs", 150.0), ("fused+graphs", 140.0)):
+        sides[f"gancomp, bf16, {way}"] = ("bf16", way, rate)
+    sides["gancomp"] = ("tf32", "compiled", 400.0)  # another format than the run's
+    session.results.part("bench")["batches"] = {
+        "4": {
+            "sides": {key: {"format": side[0], "way": side[1]} for key, side in sides.items()},
+            "contestants": {key: {"images_per_second": side[2]} for key, side in sides.items()},
+        }
+    }
+    rate = script("run").measured_rate(session, time.monotonic() + 600)
+    tried = [words[words.index("--compile") + 1] for words in children.typed]
+    assert tried == (["graphs", "fused+graphs"] if broken else ["graphs"])
+    assert rate["compile"] == tried[-1]
+
+
 def test_where_nothing_compiles_and_bf16_fails_a_plain_fp32_run_is_tried(
     tmp_path: Path, toy: Path
 ) -> None:
@@ -253,9 +285,9 @@ def test_where_nothing_compiles_and_bf16_fails_a_plain_fp32_run_is_tried(
     session = session_of(tmp_path, children)
     session.work_through([script("run").read_part("dcd")])
     tried = [words[words.index("--precision") :][:8] for words in children.typed]
+    ways = ("fused+graphs", "graphs", "on+graphs", "on", "off")
     assert [" ".join(words) for words in tried] == [
-        "--precision bf16 --compile on --cache on --workers 8",
-        "--precision bf16 --compile off --cache on --workers 8",
+        *(f"--precision bf16 --compile {way} --cache on --workers 8" for way in ways),
         "--precision fp32 --compile off --cache off --workers 0",
     ]
     assert statuses(session) == {"dcd-s0": "failed"}

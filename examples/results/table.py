@@ -129,7 +129,7 @@ def bench_table(documents: list[Json]) -> str:
                         size,
                         name if name in ("literal", "released") else "gancomp",
                         side["format"],
-                        "compiled" if side["compiled"] else "plain",
+                        side.get("way", "compiled" if side["compiled"] else "plain"),
                         f"{row['median_ms']:.1f}",
                         f"{rate:.2f}",
                         f"{row['peak_memory_mb'] / 1024:.1f}",

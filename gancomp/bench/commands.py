@@ -68,7 +68,7 @@ def bench_train(
     grid: Annotated[
         bool,
         typer.Option(
-            "--grid", help="Time fp32, tf32 (on a GPU) and bf16, each plain and compiled."
+            "--grid", help="Time fp32, tf32 (on a GPU) and bf16, plain, replayed and compiled."
         ),
     ] = False,
     ablate: Annotated[

@@ -23,8 +23,19 @@ from gancomp.bench.contestants import (
 )
 from gancomp.bench.literal import LiteralStep
 from gancomp.bench.released import ReleasedStep
+from gancomp.bench.sides import (
+    ON_A_GPU,
+    OPTIMIZATIONS,
+    OURS,
+    PLAIN,
+    RELEASED,
+    WAYS,
+    Contestant,
+    grid,
+)
 from gancomp.data.images import say_on_stderr
 from gancomp.engine.device import choose_device
+from gancomp.engine.graphs import Graphs
 from gancomp.engine.phases import Progress, Step
 from gancomp.engine.speed import (
     channels_last,
@@ -33,13 +44,15 @@ from gancomp.engine.speed import (
     keep_freed_memory,
 )
 from gancomp.engine.step import FiniteWatch, take_step
-from gancomp.errors import ConfigError
+from gancomp.errors import ConfigError, RunError
 from gancomp.losses.perceptual import load_perceptual
 from gancomp.methods.base import Components
 from gancomp.methods.dcd import Dcd
 from gancomp.methods.dcd_options import DcdOptions
 from gancomp.metrics.latency import Latency
 from gancomp.networks import batching
+from gancomp.networks.fused import fuse
+from gancomp.networks.fused import why_not as why_not_fused
 from gancomp.networks.plain import (
     use_torch_biases,
     use_torch_frozen,
@@ -52,50 +65,9 @@ from gancomp.settings import AdversarialSettings, Json, NetworkSettings, Optimiz
 from gancomp.tasks.base import new_network
 from gancomp.tasks.unpaired import UnpairedTask
 
-OURS, PLAIN, RELEASED = "gancomp", "literal", "released"
-OTHERS = {PLAIN: LiteralStep, RELEASED: ReleasedStep}
 STEP = "step"  # the one run of each side
 LEAST_SIZE = 96  # pixels: the discriminator judges maps of a quarter of it, too
-FORMATS = ("fp32", "tf32", "bf16")  # of a convolution's operands; tf32 is PyTorch's habit on a GPU
-OPTIMIZATIONS = {
-    "channels_last": "weights and maps in channels_last order",
-    "norm": "InstanceNorm that keeps that order, on a CPU from its output",
-    "padding": "padding that keeps no map (on a CPU)",
-    "head": "the image's convolution in tiles",
-    "biases": "no gradients of biases that a norm takes off again",
-    "frozen": "VGG16's wide convolutions by Winograd's filtering (on a CPU)",
-    "one_pass": "inputs of one network in one pass (on a GPU)",
-    "fused_adam": "Adam in one kernel per phase",
-    "kept_memory": "freed memory is kept by the process (on a CPU with glibc)",
-    "compile": "torch.compile per network",
-}
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """One side of the benchmark; everything in it reaches a process of its own by pickling.
-
-    Attributes:
-        name: in the document.
-        way: how the step is written; to `PLAIN` and `RELEASED` no other switch applies.
-        without: names out of `OPTIMIZATIONS` that are switched off.
-        precision: as `--precision`.
-        tf32: whether float32 convolutions on a GPU may round their operands; training does.
-    """
-
-    name: str
-    way: str = OURS
-    without: frozenset[str] = frozenset()
-    precision: str = "fp32"
-    tf32: bool = True
-
-    def describe(self, device: torch.device) -> Json:
-        """The number format, one of `FORMATS`, and whether networks are compiled."""
-        rounded = "tf32" if self.tf32 and device.type == "cuda" else "fp32"
-        return {
-            "format": rounded if self.precision == "fp32" else self.precision,
-            "compiled": self.way == OURS and "compile" not in self.without,
-        }
+OTHERS = {PLAIN: LiteralStep, RELEASED: ReleasedStep}
 
 
 @dataclass(frozen=True)
@@ -111,9 +83,10 @@ class TrainRequest:
         warm_up: steps before that.
         device: as `--device`.
         threads: CPU threads of each contestant, None for torch's choice.
-        compiled: torch.compile for gancomp's networks; None for what training does on that device.
+        compiled: torch.compile for gancomp's networks; None: on a GPU. There steps are replayed as
+            CUDA graphs either way, and norms are fused where nothing is compiled.
         bf16: a contestant more, in bf16.
-        grid: a contestant more for each number format, plain and, where it is wanted, compiled.
+        grid: a contestant more for each number format and way of taking steps.
         ablate: a contestant more for each optimization, without it.
         profile: how the time of each side's step divides among operations.
     """
@@ -169,7 +142,9 @@ def bench_train(request: TrainRequest, say: Callable[[str], None]) -> Json:
     report.use_threads(request.threads)
     device = choose_device(request.device)
     compiled = device.type == "cuda" if request.compiled is None else request.compiled
-    off = frozenset() if compiled else frozenset({"compile"})
+    off = WAYS["compiled+graphs" if compiled else "fused+graphs"]
+    if device.type != "cuda":
+        off |= ON_A_GPU
     ours = Contestant(OURS, without=off)
     main = [*(Contestant(way, way=way) for way in OTHERS), ours]
     if request.bf16:
@@ -197,27 +172,6 @@ def bench_train(request: TrainRequest, say: Callable[[str], None]) -> Json:
     )
     sides = {item.name: item.describe(device) for item in main if item.name in measured.timed}
     return document | {"sides": sides} | _details(measured, slower_by)
-
-
-def grid(ours: Contestant, device: torch.device) -> list[Contestant]:
-    """One contestant per number format of the device, plain and, if `ours` is, compiled.
-
-    What equals `ours` itself is left out.
-    """
-    compiled = "compile" not in ours.without
-    sides = []
-    for name in FORMATS if device.type == "cuda" else ("fp32", "bf16"):
-        for way in ("plain", "compiled") if compiled else ("plain",):
-            side = replace(
-                ours,
-                name=f"{OURS}, {name}, {way}",
-                precision="bf16" if name == "bf16" else "fp32",
-                tf32=name != "fp32",
-                without=ours.without | ({"compile"} if way == "plain" else set()),
-            )
-            if side.describe(device) != ours.describe(device):
-                sides.append(side)
-    return sides
 
 
 def _details(measured: _Measured, slower_by: dict[str, float]) -> Json:
@@ -332,22 +286,47 @@ def _prepare(request: TrainRequest, contestant: Contestant) -> tuple[Runs, torch
             name: images.contiguous(memory_format=torch.channels_last)
             for name, images in batch.items()
         }
+    return {STEP: _stepper(method, batch, contestant, device)}, device
+
+
+def _stepper(
+    method: Dcd, batch: dict[str, Tensor], contestant: Contestant, device: torch.device
+) -> Callable[[], dict[str, float]]:
+    """What takes a step and returns its losses; its first call goes on until it is captured."""
     counter = iter(range(10**9))
     watch = FiniteWatch(late=device.type == "cuda")
+    precision, graphs = contestant.precision, None
+    if "graphs" in contestant.describe(device)["way"]:
+        graphs = Graphs(method, precision=precision, device=device, say=refuse)
 
-    def take() -> dict[str, float]:
-        losses = take_step(
-            method,
-            Step(next(counter), dict(batch)),
-            Progress(0, 0, 1),
-            rate=1.0,
-            precision=contestant.precision,
-            device=device,
-            watch=watch,
-        )
+    def take_one() -> dict[str, float]:
+        step, progress = Step(next(counter), dict(batch)), Progress(0, 0, 1)
+        if graphs is not None:
+            losses = graphs.take(step, progress, rate=1.0, watch=watch)
+        else:
+            losses = take_step(
+                method,
+                step,
+                progress,
+                rate=1.0,
+                precision=precision,
+                device=device,
+                watch=watch,
+            )
         return {name: float(value) for name, value in losses.items()}
 
-    return {STEP: take}, device
+    def take() -> dict[str, float]:
+        losses = take_one()
+        while graphs is not None and not graphs.num_captured:
+            take_one()
+        return losses
+
+    return take
+
+
+def refuse(message: str) -> None:
+    """Raises RunError: a benchmark of a way that does not work would time another one."""
+    raise RunError(message)
 
 
 def build(request: TrainRequest) -> Dcd:
@@ -394,5 +373,8 @@ def optimize(method: Dcd, without: frozenset[str]) -> None:
         for phase in method.phases():
             for group in phase.optimizer.param_groups:
                 group["fused"] = False
+    device = next(method.parameters()).device
+    if "fused" not in without and "compile" in without and why_not_fused(device) is None:
+        fuse(method.modules())
     if "compile" not in without:
         compile_networks(compilable(method), say_on_stderr)

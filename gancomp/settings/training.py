@@ -278,9 +278,9 @@ class RunSettings:
     compile: Literal["auto", "off", "on", "graphs", "fused", "fused+graphs", "on+graphs"] = _run(
         "auto",
         "--compile",
-        "How a GPU takes a step: off, on (torch.compile), graphs (CUDA graphs), fused, "
-        "fused+graphs, on+graphs.",
-        shown="auto: the fastest, tried on a GPU",
+        "Steps as they are (off), by torch.compile (on), CUDA graphs (graphs), one kernel per norm "
+        "(fused), fused+graphs, on+graphs, or the fastest of these (auto).",
+        shown="auto: on a GPU",
     )
     workers: int = _run(2, "--workers", "Processes that read images.", least=0, most=256)
     checkpoint_every: int = _run(1000, "--checkpoint-every", "Steps between checkpoints.", least=1)

@@ -13,15 +13,12 @@ from commands import run_command
 from torch import Tensor, nn
 
 from gancomp.bench.literal import LiteralStep
+from gancomp.bench.sides import ON_A_GPU, OPTIMIZATIONS, OURS, WAYS, Contestant, grid
 from gancomp.bench.train import (
-    OPTIMIZATIONS,
-    OURS,
-    Contestant,
     TrainRequest,
     _first_steps,
     bench_train,
     build,
-    grid,
     made_up_images,
     optimize,
 )
@@ -213,10 +210,10 @@ def test_the_document_names_both_sides_with_times_memory_and_the_difference_of_t
     assert (document["bench"], document["of"]) == ("train", "gancomp")
     assert "96 px, batch 2, teacher mobile-resnet9 4, student 1" in document["what"]
     assert document["sides"] == {
-        "literal": {"format": "fp32", "compiled": False},
-        "released": {"format": "fp32", "compiled": False},
-        "gancomp": {"format": "fp32", "compiled": False},
-        "gancomp, bf16, plain": {"format": "bf16", "compiled": False},
+        "literal": {"format": "fp32", "way": "plain", "compiled": False},
+        "released": {"format": "fp32", "way": "plain", "compiled": False},
+        "gancomp": {"format": "fp32", "way": "plain", "compiled": False},
+        "gancomp, bf16, plain": {"format": "bf16", "way": "plain", "compiled": False},
     }
     assert list(document["contestants"]) == list(document["sides"])
     for row in document["contestants"].values():
@@ -271,26 +268,32 @@ def test_a_side_of_the_grid_that_fails_is_named_and_left_out_but_no_other_one() 
         _first_steps(contestants, group, CPU, lambda message: None)
 
 
-def test_on_a_gpu_the_grid_has_each_number_format_plain_and_compiled_once() -> None:
-    ours, gpu = Contestant(OURS), torch.device("cuda")
-    formats = [side.describe(gpu) for side in (ours, *grid(ours, gpu))]
-    assert formats[0] == {"format": "tf32", "compiled": True}
-    assert {(item["format"], item["compiled"]) for item in formats} == {
-        (name, compiled) for name in ("fp32", "tf32", "bf16") for compiled in (False, True)
-    }
-    assert len(formats) == 6
-    plain = replace(ours, without=NO_COMPILER)
+def test_on_a_gpu_the_grid_has_each_number_format_in_each_way_once() -> None:
+    gpu = torch.device("cuda")
+    ours = Contestant(OURS, without=WAYS["compiled+graphs"])
+    sides = [side.describe(gpu) for side in (ours, *grid(ours, gpu))]
+    assert sides[0] == {"format": "tf32", "way": "compiled+graphs", "compiled": True}
+    found = [(item["format"], item["way"]) for item in sides]
+    ways = ["plain", "graphs", "fused+graphs", "compiled", "compiled+graphs"]
+    wanted = [("fp32", "plain"), *((name, way) for name in ("tf32", "bf16") for way in ways)]
+    assert sorted(found) == sorted(wanted)
+    plain = Contestant(OURS, without=WAYS["fused+graphs"])
     assert [side.name for side in grid(plain, gpu)] == [
         "gancomp, fp32, plain",
+        "gancomp, tf32, plain",
+        "gancomp, tf32, graphs",
         "gancomp, bf16, plain",
+        "gancomp, bf16, graphs",
+        "gancomp, bf16, fused+graphs",
     ]
-    assert [side.name for side in grid(ours, CPU)] == [
+    assert [side.name for side in grid(replace(ours, without=ON_A_GPU), CPU)] == [
         "gancomp, fp32, plain",
         "gancomp, bf16, plain",
         "gancomp, bf16, compiled",
     ]
     literal = Contestant("literal", way="literal")
-    assert literal.describe(gpu) == {"format": "tf32", "compiled": False}
+    assert literal.describe(gpu) == {"format": "tf32", "way": "plain", "compiled": False}
+    assert Contestant(OURS).describe(CPU)["way"] == "compiled"
 
 
 def test_bf16_beside_the_grid_is_refused_for_it_is_there_already() -> None:

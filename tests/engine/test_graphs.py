@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gancomp.engine.fit import load_networks, load_optimizer, run_step
 from gancomp.engine.graphs import WARM_UP, CaptureError, Graphs, _Held, why_not
-from gancomp.engine.phases import optimizers
+from gancomp.engine.phases import Step, optimizers
 from gancomp.errors import TrainingError
 from gancomp.methods.base import Method
 from gancomp.networks.winograd import FrozenConv2d
@@ -64,6 +64,14 @@ REPLAYABLE = [name for name in OTHERS if resolve(METHODS, "--method", name).repl
 def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frozen convolutions have a way of their own on a CPU, which makes constants."""
     monkeypatch.setattr(FrozenConv2d, "_pays_off", lambda self, input: False)
+    drawn = Step.drawn
+
+    def by_name(step: Step, *given: Any) -> Any:
+        if Call.replaying and step.held is None:
+            raise HostError(f"{given[0]} is drawn within a captured step")
+        return drawn(step, *given)
+
+    monkeypatch.setattr(Step, "drawn", by_name)
 
 
 class HostError(RuntimeError):
@@ -88,6 +96,8 @@ class NothingOfTheHost(TorchDispatchMode):
 class Call:
     """Instead of a CUDA graph: the work itself, done at each replay."""
 
+    replaying = False
+
     def __init__(self) -> None:
         self.calls = 0
 
@@ -97,8 +107,12 @@ class Call:
     def record(self, work: Callable[[], Tensor]) -> Callable[[], Tensor]:
         def replay() -> Tensor:
             self.calls += 1
-            with NothingOfTheHost():
-                return work()
+            Call.replaying = True
+            try:
+                with NothingOfTheHost():
+                    return work()
+            finally:
+                Call.replaying = False
 
         return replay
 
