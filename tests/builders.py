@@ -37,7 +37,8 @@ def small_upscaler(width: int = 4, role: str = "generator") -> Any:
 def small_task(name: str = "unpaired", *, frozen: bool = False, **weights: Any) -> Task:
     if name == SYNTHESIS:
         return tiny_task(frozen=frozen)
-    discriminator = {"arch": "patchgan", "width": 4, "layers": 1}
+    layers = weights.pop("d_layers", 1)
+    discriminator = {"arch": "patchgan", "width": 4, "layers": layers}
     discriminator["norm"] = weights.pop("d_norm", "instance")
     make = small_generator
     if name == SUPER_RESOLUTION:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -115,8 +115,22 @@ def adam(module: nn.Module, settings: OptimizerSettings) -> torch.optim.Adam:
     )
 
 
+class Adversaries(Protocol):
+    """Teachers and discriminators that are trained against each other: a task, or several."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether no teacher is trained."""
+
+    def teacher_networks(self) -> nn.Module:
+        """What the teacher's phase trains."""
+
+    def discriminator_networks(self) -> nn.Module:
+        """What the discriminator's phase trains."""
+
+
 def adversarial_phases(
-    task: Task,
+    task: Adversaries,
     settings: OptimizerSettings,
     *,
     keeps_graph_of: tuple[nn.Module, ...] = (),

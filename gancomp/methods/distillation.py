@@ -12,9 +12,11 @@ from gancomp.errors import ConfigError
 from gancomp.methods.base import Components, Method, adam, adversarial_phases
 from gancomp.methods.blocks import BlockSchedule
 from gancomp.methods.perceptual_terms import check_perceptual, perceptual_losses, perceptual_taps
-from gancomp.methods.shared_options import BlockOptions, PerceptualOptions
+from gancomp.methods.shared_options import BlockOptions, PerceptualOptions, StudentGanOptions
 from gancomp.networks.base import TappedNetwork
 from gancomp.tasks.base import Translation
+
+GAN_INSTEAD = ", or remove --no-student-gan"
 
 
 class Distillation(Method):
@@ -164,7 +166,8 @@ class Distillation(Method):
             return
         if self.perceptual is not None and self.perceptual_taps(self.options):
             return
+        competes = isinstance(self.options, StudentGanOptions)
         raise ConfigError(
             f"the student has no loss term: give {flag}, --lambda-feature or --lambda-style a "
-            "weight (the latter two need --perceptual), or remove --no-student-gan"
+            f"weight (the latter two need --perceptual){GAN_INSTEAD if competes else ''}"
         )

@@ -74,14 +74,38 @@ class TwoBranchPatchGAN(TappedNetwork):
 
     def walk(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yields `block1` to `block5` and their outputs, in order."""
+        return self.walk_as(self.teacher, images)
+
+    def walk_as(self, teacher: Teacher, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """The same by the branch of `teacher`, whoever is judged else."""
         output = images
         for k in range(NUM_BLOCKS):
-            output = self.branch(self.teacher, k)(output)
+            output = self.branch(teacher, k)(output)
             yield f"block{k + 1}", output
 
     def tap_names(self) -> tuple[str, ...]:
         """`block1` to `block5`."""
         return tuple(f"block{k + 1}" for k in range(NUM_BLOCKS))
+
+
+class BranchOf(TappedNetwork):
+    """The discriminator as one teacher's task sees it: `whole` with that teacher's branch."""
+
+    size_multiple = 1
+
+    def __init__(self, whole: TwoBranchPatchGAN, teacher: Teacher) -> None:
+        super().__init__(whole.arch, whole.settings())
+        self.whole, self.teacher = whole, teacher
+        self.width, self.default_taps = whole.width, whole.default_taps
+        self.tap_channels = whole.tap_channels
+
+    def walk(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """As `whole` does when this teacher is judged."""
+        return self.whole.walk_as(self.teacher, images)
+
+    def tap_names(self) -> tuple[str, ...]:
+        """`block1` to `block5`."""
+        return self.whole.tap_names()
 
 
 def _layers(block: int, source: int, target: int, norm: str) -> list[nn.Module]:
