@@ -73,6 +73,8 @@ def small_method(
     enlarges = SUPER_RESOLUTION in kind.tasks
     if enlarges:
         options = {"content_tap": "relu1_2", **options}
+    if name == "crd":
+        options = {"patch_size": SIZE // 2, **options}
     task = task or small_task(*[SUPER_RESOLUTION] if enlarges else [], frozen=enlarges)
     chosen = read(kind.Options, options)
     taps = kind.perceptual_taps(chosen)

@@ -1,0 +1,127 @@
+"""CRD's knobs and rows of settings, importable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gancomp.declare import setting, task_is, zero
+from gancomp.methods.shared_options import BlockOptions, PerceptualOptions
+from gancomp.preset_parts import CODE_SCHEDULE, Json, Preset, paired, unpaired
+
+
+@dataclass(frozen=True)
+class CrdOptions(BlockOptions, PerceptualOptions):
+    """How the pieces of the student's image relate to each other, as the teacher's do.
+
+    Attributes:
+        lambda_row: weight of the relations of an image's rows.
+        lambda_column: weight of those of its columns.
+        lambda_patch: weight of those of its disjoint squares.
+        patch_size: their side in pixels.
+        relation_reduction: over a batch's images; the released code sums them for paired images.
+        released_patches: relate what the released code does for paired images: the channels within
+            each of the first image's first squares.
+        lambda_gan: weight of the student's own GAN term; its fakes are not shown to the
+            discriminator, which the teacher alone trains.
+    """
+
+    lambda_row: float = setting(25.0, "--lambda-row", "Weight of the rows' relations.", least=0.0)
+    lambda_column: float = setting(
+        25.0, "--lambda-column", "Weight of the columns' relations.", least=0.0
+    )
+    lambda_patch: float = setting(
+        25.0, "--lambda-patch", "Weight of the patches' relations.", least=0.0
+    )
+    patch_size: int = setting(
+        32,
+        "--patch-size",
+        "Side of a patch.",
+        least=1,
+        most=4096,
+        unit="pixels",
+        unused=(zero("lambda_patch"),),
+    )
+    relation_reduction: Literal["mean", "sum"] = setting(
+        "mean", "--relation-reduction", "Over the images of a batch: mean or sum."
+    )
+    released_patches: bool = setting(
+        False,
+        "--released-patches",
+        "Relate what the released code takes for patches (paired).",
+        shown="no",
+        unused=(zero("lambda_patch"), task_is("unpaired")),
+    )
+    lambda_gan: float = setting(1.0, "--lambda-gan", "Weight of the student's GAN term.", least=0.0)
+
+
+PAPER = "CRD (arXiv 2212.11091)"
+WEIGHTS = f"{PAPER}; weights of its released code, as the paper's could not be read"
+RELEASED = f"{PAPER}, its released code and script"
+MOBILE, UNET = "mobile-resnet9", "unet256"
+RELATIONS = ("lambda_row", "lambda_column", "lambda_patch")
+# literals of the released code for paired images: twice the perceptual weights
+DOUBLED: Json = {"lambda_style": 2e4, "lambda_feature": 20.0}
+RELEASED_PAIRED: Json = {
+    "relation_reduction": "sum",
+    "released_patches": True,
+    "lambda_gan": 0.0,
+}
+
+
+def _options(settings: Json, options: Json) -> Json:
+    return settings | CODE_SCHEDULE | {"method": {"options": options}}
+
+
+def _related(weight: float) -> Json:
+    return dict.fromkeys(RELATIONS, weight)
+
+
+def _blocks(teacher: int) -> Json:
+    return {"teacher_block_epochs": teacher, "student_block_epochs": 4 * teacher}
+
+
+# 2.5 for each of a batch's 4 images, summed, is 10 for their mean
+PAIRED = DOUBLED | _related(10.0)
+CODE_PAIRED = DOUBLED | _related(2.5) | RELEASED_PAIRED
+BLOCKS = f"{RELEASED}: blocks of %d teacher and %d student epochs"
+JOINT = f"{RELEASED}: patches as it takes them, summed over the batch, no GAN term"
+
+
+def _row(
+    name: str,
+    task: str,
+    arch: str,
+    settings: Json,
+    source: str,
+    dataset: str | None = None,
+    reported: str | None = None,
+) -> Preset:
+    return Preset(name, "distill", "crd", task, arch, dataset, settings, source, reported)
+
+
+PRESETS: tuple[Preset, ...] = (
+    _row(
+        "crd",
+        "unpaired",
+        MOBILE,
+        _options(unpaired(), {}),
+        WEIGHTS,
+        "horse2zebra",
+        "FID 46.61 at 1.408G MACs (torchprofile's rule), 0.137M parameters",
+    ),
+    _row("crd", "unpaired", MOBILE, _options(unpaired(), {}), WEIGHTS),
+    _row("crd", "paired", UNET, _options(paired("batch"), PAIRED), WEIGHTS),
+    _row("crd", "paired", MOBILE, _options(paired("instance"), PAIRED), WEIGHTS),
+    _row(
+        "crd-released",
+        "unpaired",
+        MOBILE,
+        _options(unpaired(), _blocks(6)),
+        BLOCKS % (6, 24),
+        "summer2winter",
+    ),
+    _row("crd-released", "unpaired", MOBILE, _options(unpaired(), _blocks(10)), BLOCKS % (10, 40)),
+    _row("crd-released", "paired", UNET, _options(paired("batch"), CODE_PAIRED), JOINT),
+    _row("crd-released", "paired", MOBILE, _options(paired("instance"), CODE_PAIRED), JOINT),
+)
