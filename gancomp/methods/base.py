@@ -50,7 +50,8 @@ class Method(nn.Module, ABC):
             no value, and take what is random or depends on the step's index from `Step.drawn`.
         finished_teacher: whether the paper's teacher was trained before: one that is given is
             frozen unless asked otherwise; without one, it is trained beside the student.
-        whole_teacher: whether a frozen teacher needs its discriminators and backward generator.
+        whole_teacher: the kinds of data on which a frozen teacher needs its discriminators and
+            backward generator.
     """
 
     name: ClassVar[str]
@@ -60,7 +61,7 @@ class Method(nn.Module, ABC):
     has_features: ClassVar[bool] = True
     replayable: ClassVar[bool] = False
     finished_teacher: ClassVar[bool] = False
-    whole_teacher: ClassVar[bool] = False
+    whole_teacher: ClassVar[tuple[str, ...]] = ()
     Options: ClassVar[type]
 
     @staticmethod

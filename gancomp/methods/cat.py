@@ -7,51 +7,26 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancomp.engine.phases import Phase, Step
 from gancomp.losses.maps import alignment_loss
 from gancomp.methods.apprentice import Apprentice
-from gancomp.methods.base import Components, adam
 from gancomp.methods.cat_options import CatOptions
-from gancomp.methods.matched_taps import MatchedTaps
-from gancomp.methods.own_discriminator import OwnDiscriminator
+from gancomp.methods.gan_compression import GanCompression
 from gancomp.settings import Settings
-from gancomp.tasks.base import Translation
+from gancomp.sizes import Size
 
 
-class Cat(Apprentice):
-    """A GAN of the student's own, its image and how its maps relate images, by a finished teacher.
+class Cat(GanCompression):
+    """GAN-Compression's objective with kernel alignment as the distance of the maps.
 
     No adaptor is needed: images are related to each other, so batches must have two or more.
     """
 
     name = "cat"
     paper = "Teachers Do More Than Teach: Compressing Image-to-Image Models, CVPR 2021"
-    has_features = False
     Options = CatOptions
-
-    def __init__(self, components: Components, options: CatOptions) -> None:
-        super().__init__(components)
-        self.options = options
-        self.own = OwnDiscriminator(self.task, warm=options.warm_discriminator)
-        self.matched = MatchedTaps(self.task.generator, self.student)
-        if options.lambda_distill > 0:
-            self.task.recorded_taps = self.matched.of_teacher
-        judge, rates = self.own.network, components.optimizer
-        self._phases = self.begin_with_teacher(
-            components,
-            [
-                Phase(
-                    "student_discriminator",
-                    judge,
-                    adam(judge, rates),
-                    keeps_graph_of=(self.student,),
-                ),
-                Phase("student", self.student, adam(self.student, rates)),
-            ],
-        )
+    options: CatOptions
 
     @staticmethod
     def problems_of(settings: Settings, options: Any) -> list[str]:
@@ -65,36 +40,16 @@ class Cat(Apprentice):
             + f"; use {2 * parts} or more"
         ]
 
-    def networks(self) -> dict[str, nn.Module]:
-        """The task's networks, the student and its discriminator."""
-        return super().networks() | {"student_discriminator": self.own.network}
+    def make_adaptors(self, seed: int) -> nn.Module:
+        """Nothing: alignment asks neither for equal channels nor for equal sizes."""
+        return nn.Identity()
 
-    def own_losses(self, phase: str, step: Step) -> dict[str, Tensor]:
-        """Weighted terms of the student or of its discriminator."""
-        student = self._translate(step)
-        if phase == "student_discriminator":
-            return self.own.losses(step, student.fake)
-        options, teacher = self.options, self.task.teacher(step)
-        losses = {"gan": self.own.gan_loss(step, student.fake)}
-        if options.lambda_recon > 0:
-            paired = self.task.name == "paired"
-            wanted = step.batch["target"] if paired else teacher.fake.detach()
-            losses["recon"] = options.lambda_recon * F.l1_loss(student.fake, wanted)
-        if options.lambda_distill > 0:
-            pairs = self.matched.pairs(teacher.taps, student.taps)
-            maps = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-            # a batch tried out in advance may have fewer images than there are parts
-            parts = min(options.ka_parts, len(student.fake))
-            distance = alignment_loss(*maps, replicas=parts)
-            losses["distill"] = options.lambda_distill * distance
-        return losses
+    def check_size(self, size: Size) -> None:
+        """Refuses images too small for a network."""
+        Apprentice.check_size(self, size)
 
-    def _translate(self, step: Step) -> Translation:
-        """The student's translation with its maps, computed once for both phases."""
-
-        def compute() -> Translation:
-            taps = self.matched.of_student if self.options.lambda_distill > 0 else ()
-            return Translation(*self.student.forward_with_taps(step.batch["source"], taps))
-
-        translation: Translation = step.once("student", compute)
-        return translation
+    def map_distance(self, teacher_maps: list[Tensor], adapted_maps: list[Tensor]) -> Tensor:
+        """Minus the kernel alignment, summed over taps and parts of the batch."""
+        # a batch tried out in advance may have fewer images than there are parts
+        parts = min(self.options.ka_parts, len(teacher_maps[0]))
+        return alignment_loss(teacher_maps, adapted_maps, replicas=parts)

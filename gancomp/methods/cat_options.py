@@ -5,19 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gancomp.declare import setting, zero
+from gancomp.methods.gan_compression_options import GanCompressionOptions
 from gancomp.preset_parts import Json, Preset, paired, unpaired
 
 
 @dataclass(frozen=True)
-class CatOptions:
-    """The defaults are those for horse2zebra.
+class CatOptions(GanCompressionOptions):
+    """GAN-Compression's, with the weights for horse2zebra.
 
     Attributes:
-        lambda_recon: weight of the L1 distance to the real image (paired) or the teacher's.
-        lambda_distill: weight of minus the kernel alignment, summed over the taps.
         ka_parts: equal parts of a batch that are aligned apart and summed, as the released code
             does on as many GPUs: 4 in its scripts.
-        warm_discriminator: the student's discriminator starts with the teacher's weights.
     """
 
     lambda_recon: float = setting(
@@ -25,14 +23,14 @@ class CatOptions:
         "--lambda-recon",
         "Weight of the L1 distance to the real image (paired) or the teacher's (unpaired).",
         least=0.0,
-        shown="gan-compression 10, cat 5; paired 100",
+        shown="5; paired 100",
     )
     lambda_distill: float = setting(
         1.0,
         "--lambda-distill",
         "Weight of the distance of the maps.",
         least=0.0,
-        shown="gan-compression 0.01, cat 1; paired 1 and 0.5",
+        shown="1; paired 0.5",
         equation="3",
     )
     ka_parts: int = setting(
@@ -43,11 +41,6 @@ class CatOptions:
         most=1024,
         shown="1; cat-released 4",
         unused=(zero("lambda_distill"),),
-    )
-    warm_discriminator: bool = setting(
-        True,
-        "--warm-discriminator",
-        "Start the student's discriminator with the teacher's weights.",
     )
 
 

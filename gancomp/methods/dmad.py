@@ -61,7 +61,7 @@ class Dmad(Method):
     paper = "Learning Efficient GANs for Image Translation via DMAD, AAAI 2022"
     has_features = False
     finished_teacher = True
-    whole_teacher = True
+    whole_teacher = ("unpaired", "paired")
     Options = DmadOptions
 
     def __init__(self, components: Components, options: DmadOptions) -> None:

@@ -23,7 +23,7 @@ class GanCompressionOptions:
         "--lambda-recon",
         "Weight of the L1 distance to the real image (paired) or the teacher's (unpaired).",
         least=0.0,
-        shown="10; paired 100",
+        shown="10, paired 100; cat 5, paired 100",
         equation="2",
     )
     lambda_distill: float = setting(
@@ -31,7 +31,7 @@ class GanCompressionOptions:
         "--lambda-distill",
         "Weight of the distance of the maps.",
         least=0.0,
-        shown="0.01; paired 1",
+        shown="0.01, paired 1; cat 1, paired 0.5",
         equation="3",
     )
     warm_discriminator: bool = setting(

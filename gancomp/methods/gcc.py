@@ -63,7 +63,7 @@ class Gcc(Apprentice):
     paper = "Revisiting Discriminator in GAN Compression: A Generator-discriminator Cooperative Compression Scheme, NeurIPS 2021"  # noqa: E501  one title
     has_features = False
     finished_teacher = False
-    whole_teacher = True
+    whole_teacher = ("unpaired", "paired")
     Options = GccOptions
 
     def __init__(self, components: Components, options: GccOptions) -> None:

@@ -31,7 +31,7 @@ class WaveletKd(Apprentice):
         "Wavelet Knowledge Distillation: Towards Efficient Image-to-Image Translation, CVPR 2022"
     )
     has_features = False
-    whole_teacher = True
+    whole_teacher = ("unpaired",)  # for its backward generator
     Options = WaveletKdOptions
 
     def __init__(self, components: Components, options: WaveletKdOptions) -> None:

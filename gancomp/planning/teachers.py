@@ -43,8 +43,9 @@ def refuse_lone_generator(settings: Settings) -> None:
     source, method = settings.teacher.source, settings.method.name
     if source is None or not settings.teacher.freeze:
         return
-    if resolve(METHODS, "--method", method).whole_teacher and not expanded(source).is_dir():
+    needed = settings.data.task in resolve(METHODS, "--method", method).whole_teacher
+    if needed and not expanded(source).is_dir():
         raise ConfigError(
-            f"--teacher {source}: is a generator alone, and --method {method} needs its "
-            "discriminator; give the run that trained both, or --train-teacher"
+            f"--teacher {source}: is a generator alone, and --method {method} needs what was "
+            "trained with it too; give the run that trained them, or --train-teacher"
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from gancomp.declare import Declared, setting
 from gancomp.registry import DISCRIMINATORS, NETWORKS, network_options
-from gancomp.settings.rules import no_discriminator_trained, objective_is
+from gancomp.settings.rules import no_discriminator_at_all, no_discriminator_trained, objective_is
 
 OWN = "own"
 
@@ -85,6 +85,7 @@ DISCRIMINATOR_OPTIONS = {
         unused=(
             objective_is("content", "pixel", reason="this --objective"),
             no_discriminator_trained,
+            no_discriminator_at_all,
         ),
     ),
 }

@@ -63,3 +63,7 @@ no_discriminator_trained = Unused(
     ),
     "--method gan2g and --teacher",
 )
+no_discriminator_at_all = Unused(
+    lambda settings, options: settings.method.name == "agd" and settings.teacher.freeze,
+    "--method agd and a frozen teacher",
+)

@@ -120,7 +120,7 @@ def make_task(settings: Settings, teacher: TappedNetwork, *, resume: bool) -> Ta
         adversarial=settings.adversarial,
         seed=settings.run.seed,
         frozen=settings.teacher.freeze,
-        **({"whole": True} if method.whole_teacher else {}),
+        **({"whole": True} if settings.data.task in method.whole_teacher else {}),
     )
     source = expanded(settings.teacher.source) if settings.teacher.source else None
     if source is None or resume:

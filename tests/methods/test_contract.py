@@ -42,7 +42,8 @@ CASES = [(method, task, frozen) for method, kind in KINDS.items() for task in ki
 
 
 def built(name: str, task: str, frozen: bool) -> Method:
-    return small_method(name, small_task(task, frozen=frozen, whole=KINDS[name].whole_teacher))
+    whole = task in KINDS[name].whole_teacher
+    return small_method(name, small_task(task, frozen=frozen, whole=whole))
 
 
 def test_the_cases_cover_every_method_and_task() -> None:

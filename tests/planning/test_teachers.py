@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from gancomp.data.demo_set import write_demo_set
 from gancomp.engine.checkpoint import load_newest
 from gancomp.errors import ConfigError
 from gancomp.planning.plan import Plan, make_plan
+from gancomp.planning.teachers import refuse_lone_generator
 from gancomp.recipes.distill import train
 from gancomp.settings import Json, Overrides
 
@@ -53,7 +56,7 @@ def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("method", ["gan-compression", "dmad"])
+@pytest.mark.parametrize("method", ["gan-compression", "dmad", "wavelet-kd"])
 def test_a_given_teacher_is_frozen_unless_asked_otherwise(
     method: str, photos: Path, run: Path, tmp_path: Path
 ) -> None:
@@ -83,6 +86,17 @@ def test_a_lone_generator_is_refused_where_its_discriminator_is_needed(
         plan(photos, tmp_path, [], teacher=source, method={"name": "dmad"})
     named = {"name": "gan-compression"}
     assert plan(photos, tmp_path, [], teacher=source, method=named).settings.teacher.freeze
+
+
+def test_a_lone_generator_will_do_where_its_direction_is_the_only_one(tmp_path: Path) -> None:
+    for task, refused in (("unpaired", True), ("paired", False)):
+        settings: Any = SimpleNamespace(
+            teacher=SimpleNamespace(source=str(tmp_path / "t.safetensors"), freeze=True),
+            method=SimpleNamespace(name="wavelet-kd"),
+            data=SimpleNamespace(task=task),
+        )
+        with pytest.raises(ConfigError) if refused else contextlib.nullcontext():
+            refuse_lone_generator(settings)
 
 
 def test_a_whole_teacher_comes_out_of_its_run_as_it_was(
