@@ -26,14 +26,14 @@ import torch
 from gancomp.console import say
 from gancomp.data.layout import locate, scan
 from gancomp.data.splits import DatasetFiles, Split
-from gancomp.domains.translation import real_images, translated
+from gancomp.domains.translation.contest import real_images, translated
 from gancomp.export.model import open_model
 from gancomp.files import replacing, write_text
 from gancomp.metrics.features import load_inception
 from gancomp.metrics.fid import fid_from_features
 from gancomp.recipes.eval_fid import eval_fid
 from gancomp.recipes.profile import profile_document
-from gancomp.scoring.measuring import features_of, real_set
+from gancomp.scoring.measuring import Extractor, features_of, real_set
 from gancomp.scoring.request import FidRequest, Reals
 from gancomp.seeding import derive_generator
 
@@ -55,13 +55,12 @@ class Judge:
     def __init__(self, files: DatasetFiles, *, size: int, count: int) -> None:
         assert files.test is not None
         self.files, self.size = files, size
-        self.request = FidRequest(device="cpu")
-        self.inception = load_inception(say=say)
+        self.extractor = Extractor(load_inception(say=say), torch.device("cpu"))
         order = torch.randperm(len(files.train.source), generator=derive_generator(0, "judging"))
         chosen = sorted(order[:count].tolist())
         sources = tuple(files.train.source[index] for index in chosen)
         self.judging = replace(files.train, source=sources)
-        self.reals = real_images(self.request, files)
+        self.reals = real_images(FidRequest(), files)
 
     def of_test(self, student: Path) -> float:
         """FID of the translated test images against all reals."""
@@ -75,8 +74,8 @@ class Judge:
     def _fid(self, student: Path, split: Split, reals: Reals) -> float:
         network = open_model(student).network.eval()
         fakes = translated(network, split, size=self.size, say=say)
-        features = features_of(fakes, self.inception, self.request)
-        found, _ = real_set(reals, self.inception, self.request, say)
+        features = features_of(fakes, self.extractor)
+        found, _ = real_set(reals, self.extractor, say)
         return fid_from_features(features, found.statistics)
 
 

@@ -139,3 +139,17 @@ def generator_of(run: Path) -> Path:
         f"{run}: has neither student.safetensors nor teacher.safetensors; give a model file, or a "
         "run that has saved at least once"
     )
+
+
+def teacher_file(source: str) -> Path:
+    """The file of `--teacher FILE` or `--teacher RUN`; a BigGAN's folder is taken whole."""
+    path = expanded(source)
+    if path.is_dir() and not is_biggan_folder(path):
+        return path / "teacher.safetensors"
+    return path
+
+
+def student_file(source: str) -> Path:
+    """The generator file of `--student FILE` or `--student RUN`."""
+    path = expanded(source)
+    return path / "student.safetensors" if path.is_dir() else path

@@ -13,18 +13,17 @@ from gancomp.config import changed_on_resume, merge, read, read_toml, wrong_kind
 from gancomp.data.layout import locate, scan
 from gancomp.data.registered import find_known
 from gancomp.data.splits import DatasetFiles
-from gancomp.domains import super_resolution
+from gancomp.domains.base import Domain
+from gancomp.domains.choice import domain_of
 from gancomp.domains.synthesis import settings as synthesis
 from gancomp.engine.run import read_config, settings_in
 from gancomp.errors import ConfigError
-from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import LoadedModel, open_model
-from gancomp.inference import pixels
+from gancomp.inference.models import student_file, teacher_file
 from gancomp.networks.base import TappedNetwork
 from gancomp.options import flag_of
-from gancomp.paths import expanded
 from gancomp.planning import shrinking, teachers
-from gancomp.planning.checks import check, refuse_too_small_images
+from gancomp.planning.checks import check
 from gancomp.planning.unused import refuse_unused
 from gancomp.preset_parts import Preset
 from gancomp.presets import find_preset
@@ -36,7 +35,7 @@ from gancomp.settings import (
     Overrides,
     Settings,
 )
-from gancomp.sizes import as_size, before_crop, square_side
+from gancomp.sizes import as_size
 
 
 @dataclass(frozen=True)
@@ -95,10 +94,10 @@ def make_plan(command: str, given: Overrides, say: Callable[[str], None]) -> Pla
     settings, preset = _resolve(command, given, typed, files)
     options = check(settings)
     refuse_unused(typed, settings, options)
-    refuse_too_small_images(settings, files)
+    domain = domain_of(files.task)
+    domain.refuse_unfit_files(settings, files)
     teachers.refuse_lone_generator(settings)
-    own_remarks = (*synthesis.remarks(settings, files), *pixels.remarks(settings, files))
-    for remark in (*own_remarks, *teachers.remarks(settings)):
+    for remark in (*domain.remarks(settings, files), *teachers.remarks(settings)):
         say(remark)
     shrink, initial = None, None
     if (way := shrinking.way_of(given)) is not None:
@@ -182,16 +181,9 @@ def _resolve(
     rows = _for_network(preset.settings, base["teacher"]["network"]["arch"])
     values = merge(merge(merge(base, rows), {"teacher": teacher}), typed)
     teachers.freeze_given(values, typed)
-    values["data"] = _with_load_size(values["data"])
-    if files.task in pixels.TRANSLATIONS:
-        source = typed_teacher.get("source")
-        given_sides = pixels.of_teacher(open_model(teacher_file(source))) if source else {}
-        values["data"] |= pixels.complete(files, typed["data"], given_sides)
-        values = pixels.with_networks(values)
-    if files.task == "super-resolution":
-        values = super_resolution.complete(values, typed)
-    if files.task == synthesis.TASK:
-        values = synthesis.complete(values, typed, files)
+    domain = domain_of(files.task)
+    values["data"] = _with_load_size(values["data"], domain)
+    values = domain.complete(values, typed, files)
     if not resolve(METHODS, "", preset.method).has_features:
         if "perceptual" in typed:
             raise ConfigError(
@@ -255,24 +247,13 @@ def _check_purpose(model: LoadedModel, source: str, files: DatasetFiles, data: J
             )
 
 
-def teacher_file(source: str) -> Path:
-    """The file of `--teacher FILE` or `--teacher RUN`; a BigGAN's folder is taken whole."""
-    path = expanded(source)
-    if path.is_dir() and not is_biggan_folder(path):
-        return path / "teacher.safetensors"
-    return path
-
-
-def _with_load_size(data: Json) -> Json:
+def _with_load_size(data: Json, domain: Domain) -> Json:
     size = data.get("size")
     lengths: Any = size if isinstance(size, list | tuple) else [size]
     if not all(isinstance(length, int) and 8 <= length <= 4096 for length in lengths):
         return data  # refused with whatever else is out of the question
     size = as_size(lengths[0], lengths[-1])
-    if data["task"] not in pixels.TRANSLATIONS:
-        # no larger than what is cut out of them
-        return {"load_size": square_side(size, f"--task {data['task']}")} | data
-    return {"load_size": before_crop(size)} | data
+    return {"load_size": domain.load_size(size, data["task"])} | data
 
 
 def _student(teacher: NetworkSettings, given: Overrides, typed: Json, preset: Preset) -> Json:
@@ -315,12 +296,6 @@ def _student_from(source: str, given: Overrides, typed: Json) -> Json:
         raise ConfigError(f"--student-blocks: the network follows from --student {source}")
     settings = {key: value for key, value in network.settings().items() if value is not None}
     return {"arch": network.arch, **settings}
-
-
-def student_file(source: str) -> Path:
-    """The generator file of `--student FILE` or `--student RUN`."""
-    path = expanded(source)
-    return path / "student.safetensors" if path.is_dir() else path
 
 
 def _student_arch(teacher_arch: str, given: Overrides, preset: Preset) -> str:

@@ -18,13 +18,13 @@ from gancomp.engine.device import choose_device
 from gancomp.engine.fit import View
 from gancomp.export.model import open_model
 from gancomp.files import reporting_disk_errors
+from gancomp.inference.grids import draw_grid
 from gancomp.networks.inference import run_generator
 from gancomp.recipes.distill import distill
 from gancomp.recipes.export import export
 from gancomp.recipes.pretrain import pretrain
 from gancomp.recipes.profile import profile_document, show_profile
 from gancomp.settings import Json, Overrides, RunSettings, ScheduleSettings
-from gancomp.training.grids import draw_grid
 
 SIZE = 64
 NUM_TEST = 32

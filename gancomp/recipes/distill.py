@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+import torch
 
 from gancomp.engine.device import choose_device, refuse_precision
 from gancomp.engine.fit import View, fit
 from gancomp.engine.run import check_place, writing_run
 from gancomp.engine.stopping import listening_for_stop
+from gancomp.losses.perceptual import PerceptualFeatures
+from gancomp.methods.base import Method
 from gancomp.planning.plan import Plan, make_plan
 from gancomp.settings import Overrides
 from gancomp.training.forecast import tell_plan
-from gancomp.training.stages import begin
+from gancomp.training.selection import Selection
+from gancomp.training.stages import Beginning, hand_on, run_stages, stages_of
 from gancomp.training.steps import (
     Result,
     begin_or_continue,
@@ -48,34 +53,36 @@ def train(plan: Plan, view: View) -> Result:
         device = choose_device(settings.run.device)
         refuse_precision(device, settings.run.precision)
         check_place(plan.out, resume=plan.resume)
-        perceptual = load_feature_network(plan, view)
-        teacher = make_teacher(settings, resume=goes_on(plan))
-        task = make_task(settings, teacher, resume=goes_on(plan))
-        student = make_student(settings, resume=goes_on(plan), initial=plan.initial)
-        method = make_method(plan, task, student, perceptual).to(device)
-        selection = make_selection(plan, method, view, device=device)
+        built = build(plan, view, device)  # what is impossible is refused before a run is begun
         reader = make_reader(plan, view)
         with writing_run(plan.out, resume=plan.resume) as run:
             if not plan.is_stage:
                 view.say(describe_preset(plan))
             way = choose_way(plan, reader, device, say=view.say, stopped=stop.__bool__)
-            precision = settings.run.precision
-            graphs = use_way(method, device, way.way, precision=precision, say=view.say)
-            config = describe_run(plan, perceptual) | {"speed": way.to_json()}
+            config = describe_run(plan, built.perceptual) | {"speed": way.to_json()}
             checkpoint = begin_or_continue(plan, run, config, view)
             if not plan.is_stage:
-                tell_plan(plan, method, reader, view)
+                tell_plan(plan, built.method, reader, view)
             if checkpoint is None:
-                beginning = begin(plan, method, view, train=train, stop=stop)
-                if beginning.unfinished is not None:
-                    return beginning.unfinished
-                plan = with_time(plan, beginning.seconds_left)
-            loop = make_loop(plan, method, reader, run, view, device=device, selection=selection)
+                beginning = Beginning(made={})
+                if stages_of(settings, plan.options):
+                    del built  # the stages have the memory to themselves
+                    beginning = run_stages(plan, view, train=train, stop=stop)
+                    if beginning.unfinished is not None:
+                        return beginning.unfinished
+                    plan = with_time(plan, beginning.seconds_left)
+                    built = build(plan, view, device)
+                hand_on(plan, built.method, beginning.made)
+            precision, method = settings.run.precision, built.method
+            graphs = use_way(method, device, way.way, precision=precision, say=view.say)
+            loop = make_loop(
+                plan, method, reader, run, view, device=device, selection=built.selection
+            )
             loop.graphs = graphs
             outcome = fit(loop, checkpoint=checkpoint, stop=stop)
             files = save_generators(plan, method, run, outcome.step)
-            if selection is not None:
-                selection.hand_out(files["student"])
+            if built.selection is not None:
+                built.selection.hand_out(files["student"])
             grid = max(run.samples.glob("*.png"), default=None)
     return Result(
         run=plan.out,
@@ -84,6 +91,26 @@ def train(plan: Plan, view: View) -> Result:
         student=files.get("student"),
         grid=grid,
     )
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a run has in memory: its method with all networks, and what scores the student."""
+
+    perceptual: PerceptualFeatures | None
+    method: Method
+    selection: Selection | None
+
+
+def build(plan: Plan, view: View, device: torch.device) -> Built:
+    """The run's networks, its method around them and what chooses among its students."""
+    settings, resume = plan.settings, goes_on(plan)
+    perceptual = load_feature_network(plan, view)
+    teacher = make_teacher(settings, resume=resume)
+    task = make_task(settings, teacher, resume=resume)
+    student = make_student(settings, resume=resume, initial=plan.initial)
+    method = make_method(plan, task, student, perceptual).to(device)
+    return Built(perceptual, method, make_selection(plan, method, view, device=device))
 
 
 def with_time(plan: Plan, seconds_left: float | None) -> Plan:

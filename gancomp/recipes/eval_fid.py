@@ -12,8 +12,7 @@ import torch
 from gancomp import console
 from gancomp.config import read
 from gancomp.data.loader import uint8_folder
-from gancomp.domains.synthesis.contest import synthesis_contest
-from gancomp.domains.translation import translation_contest
+from gancomp.domains.choice import domain_for
 from gancomp.engine.device import choose_device
 from gancomp.engine.speed import keep_freed_memory
 from gancomp.errors import ConfigError, RunError
@@ -22,9 +21,8 @@ from gancomp.metrics.base import Metric
 from gancomp.metrics.features import WEIGHTS_HASH_PREFIX, load_inception
 from gancomp.metrics.fid import Statistics
 from gancomp.metrics.statistics_files import load_statistics
-from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.registry import METRICS, options_type, resolve
-from gancomp.scoring.measuring import fake_set, progress, real_set
+from gancomp.scoring.measuring import Extractor, fake_set, progress, real_set
 from gancomp.scoring.request import (
     Contest,
     FidRequest,
@@ -105,15 +103,23 @@ def compare(request: FidRequest, metrics: Mapping[str, Metric], say: Say) -> Com
     chosen = (
         choose(request.model, request.part, device=request.device) if request.fake is None else None
     )
-    contest = make_contest(request, chosen, say)
+    contest = make_contest(request, chosen, say, device=device)
     wanting = next((name for name, item in metrics.items() if item.needs == "features"), None)
     if wanting is not None:
         refuse_statistics(contest, request, wanting)
     inception = load_inception(say=say).to(device)
+    extractor = Extractor(inception, device, request.batch_size)
     told = progress("generated", say, contest.num_fakes)
     whole = wanting is not None
-    fakes = fake_set(contest.fakes, inception, request, told, with_features=whole)
-    reals, unreadable = real_set(contest.reals, inception, request, say, with_features=whole)
+    fakes = fake_set(contest.fakes, extractor, told, with_features=whole)
+    reals, unreadable = real_set(
+        contest.reals,
+        extractor,
+        say,
+        strict=request.strict,
+        save_stats=request.save_stats,
+        with_features=whole,
+    )
     if not inception.weights_id.startswith(WEIGHTS_HASH_PREFIX):
         say(
             f"warning: the Inception weights (sha256 {inception.weights_id[:12]}) are not the file "
@@ -132,7 +138,7 @@ def compare(request: FidRequest, metrics: Mapping[str, Metric], say: Say) -> Com
         "real": contest.reals.label,
         "fake": contest.fake_label,
         "weights": inception.weights_id,
-        "protocol": describe_protocol(request, contest),
+        "protocol": describe_protocol(contest, device, generates=request.fake is None),
     }
     return Compared(numbers, protocol, chosen.run if chosen is not None else None)
 
@@ -153,7 +159,9 @@ def refuse_statistics(contest: Contest, request: FidRequest, metric: str) -> Non
             )
 
 
-def make_contest(request: FidRequest, chosen: Chosen | None, say: Say) -> Contest:
+def make_contest(
+    request: FidRequest, chosen: Chosen | None, say: Say, *, device: torch.device
+) -> Contest:
     """What is compared: a folder, what a model makes of the test images, or of noise.
 
     Raises:
@@ -179,17 +187,14 @@ def make_contest(request: FidRequest, chosen: Chosen | None, say: Say) -> Contes
         fakes = uint8_folder(paths, say=say, strict=request.strict, skipped=skipped, pixels=found)
         protocol["fakes"] = f"files as stored{as_8_bits(found)}"
         return Contest(str(request.fake), fakes, len(paths), reals, protocol, skipped)
-    if isinstance(chosen.model.network, SynthesisGenerator):
-        return synthesis_contest(request, chosen, say)
-    return translation_contest(request, chosen, say)
+    return domain_for(chosen.model.network).contest(request, chosen, say, device=device)
 
 
-def describe_protocol(request: FidRequest, contest: Contest) -> Json:
+def describe_protocol(contest: Contest, device: torch.device, *, generates: bool) -> Json:
     """Everything that a reader needs to repeat the score, beside the two sets themselves."""
-    device = choose_device(request.device)
     return {
         "features": "pytorch-fid InceptionV3 pool3 (2048), bilinear resize to 299",
-        "precision": number_format(device, generates=request.fake is None),
+        "precision": number_format(device, generates=generates),
         "device": device.type,
     } | contest.protocol
 

@@ -3,58 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from gancomp import console
-from gancomp.engine.device import choose_device
 from gancomp.metrics.base import ImageSet
 from gancomp.metrics.features import Features, InceptionFeatures, inception_features
 from gancomp.metrics.fid import Statistics, statistics_of, statistics_of_parts
 from gancomp.metrics.statistics_files import Found, cached_statistics, save_statistics
 from gancomp.paths import cache_folder
-from gancomp.scoring.request import FidRequest, Pixels, Reals, Say
+from gancomp.scoring.request import Pixels, Reals, Say
 
 TOLD_EVERY = 100  # images between two lines of progress
 MOST_TOLD = 50  # lines of progress, about
 AT_ONCE = 4096  # images whose features are in memory together; more than features are enough
 
 
+@dataclass(frozen=True)
+class Extractor:
+    """Inception on its device, and how many images it looks at together."""
+
+    inception: InceptionFeatures
+    device: torch.device
+    batch_size: int = 50
+
+
 def features_of(
     images: Iterator[Pixels],
-    inception: InceptionFeatures,
-    request: FidRequest,
+    extractor: Extractor,
     progress: Callable[[int], None] | None = None,
 ) -> Features:
     """Pool3 features of all images."""
     return inception_features(
         images,
-        inception,
-        batch_size=request.batch_size,
-        device=choose_device(request.device),
+        extractor.inception,
+        batch_size=extractor.batch_size,
+        device=extractor.device,
         progress=progress,
     )
 
 
 def gathered(
     images: Iterator[Pixels],
-    inception: InceptionFeatures,
-    request: FidRequest,
+    extractor: Extractor,
     progress: Callable[[int], None],
     *,
     whole: bool = False,
 ) -> Features | Statistics:
     """Features of all images; of very many, unless `whole`, their statistics alone."""
-    size = request.batch_size * -(-AT_ONCE // request.batch_size)
+    size = extractor.batch_size * -(-AT_ONCE // extractor.batch_size)
 
     def parts() -> Iterator[Features]:
         done = 0
         while True:
             told = partial(_tell_after, progress, done)
-            part = features_of(islice(images, size), inception, request, told)
+            part = features_of(islice(images, size), extractor, told)
             yield part
             done += len(part)
             if len(part) < size:
@@ -80,8 +88,7 @@ def progress(kind: str, say: Say, count: int = 0) -> Callable[[int], None]:
 
 def fake_set(
     fakes: Iterator[Pixels] | Statistics,
-    inception: InceptionFeatures,
-    request: FidRequest,
+    extractor: Extractor,
     progress: Callable[[int], None],
     *,
     with_features: bool = False,
@@ -90,14 +97,13 @@ def fake_set(
 
     Args:
         fakes: read once; or their statistics, where these are given.
-        inception: on its device.
-        request: with the batch size and the device.
+        extractor: looks at them.
         progress: called with the number of images done so far.
         with_features: whether features of all images are needed, however many there are.
     """
     if isinstance(fakes, Statistics):
         return ImageSet(given=fakes)
-    return _set_of(gathered(fakes, inception, request, progress, whole=with_features))
+    return _set_of(gathered(fakes, extractor, progress, whole=with_features))
 
 
 def _set_of(found: Features | Statistics) -> ImageSet:
@@ -108,10 +114,11 @@ def _set_of(found: Features | Statistics) -> ImageSet:
 
 def real_set(
     reals: Reals,
-    inception: InceptionFeatures,
-    request: FidRequest,
+    extractor: Extractor,
     say: Say,
     *,
+    strict: bool = False,
+    save_stats: Path | None = None,
     with_features: bool = False,
 ) -> tuple[ImageSet, tuple[Path, ...]]:
     """The reals as Inception sees them, remembered by their contents; and which were left out."""
@@ -120,10 +127,10 @@ def real_set(
 
     def compute() -> Found:
         skipped: list[Path] = []
-        images = reals.images(say, strict=request.strict, skipped=skipped)
+        images = reals.images(say, strict=strict, skipped=skipped)
         count = len(reals.files) * (2 if reals.mirrored else 1)
         told = progress("real", say, count)
-        found = gathered(images, inception, request, told, whole=with_features)
+        found = gathered(images, extractor, told, whole=with_features)
         if isinstance(found, Statistics):
             return Found(found, tuple(skipped))
         kept = found if with_features else None
@@ -138,11 +145,11 @@ def real_set(
             reals.files,
             compute,
             cache / "fid",
-            unreadable=lambda files: reals.unreadable(files, say, strict=request.strict),
-            weights_id=inception.weights_id,
+            unreadable=lambda files: reals.unreadable(files, say, strict=strict),
+            weights_id=extractor.inception.weights_id,
             protocol=reals.preparation(),
             with_features=with_features,
         )
-    if request.save_stats is not None:
-        save_statistics(request.save_stats, found.statistics)
+    if save_stats is not None:
+        save_statistics(save_stats, found.statistics)
     return ImageSet(found.features, found.statistics), found.skipped

@@ -19,7 +19,6 @@ from gancomp.data.loader import uint8_folder
 from gancomp.data.pixels import PixelFormat
 from gancomp.data.splits import Half
 from gancomp.data.synthesis import square_images
-from gancomp.engine.device import choose_device
 from gancomp.engine.run import read_config, settings_in
 from gancomp.errors import ConfigError, DataError
 from gancomp.files import check_replaceable
@@ -209,7 +208,6 @@ def check_request(request: FidRequest) -> None:
         raise ConfigError(
             f"--real {statistics[0]}: statistics stand alone; give one .npz or folders"
         )
-    choose_device(request.device)
     if request.save_stats is not None:
         check_save_stats(request.save_stats, statistics)
 

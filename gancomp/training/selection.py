@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from gancomp.data.splits import DatasetFiles, Split
-from gancomp.domains.translation import translated
+from gancomp.domains.translation.contest import translated
 from gancomp.errors import ConfigError, RunError
 from gancomp.export.model import open_model
 from gancomp.files import replacing, write_text
@@ -20,8 +20,8 @@ from gancomp.metrics.features import load_inception
 from gancomp.metrics.fid import Statistics, fid_from_features
 from gancomp.networks.base import TappedNetwork
 from gancomp.records import read_record, versioned
-from gancomp.scoring.measuring import features_of, real_set
-from gancomp.scoring.request import FidRequest, Reals
+from gancomp.scoring.measuring import Extractor, features_of, real_set
+from gancomp.scoring.request import Reals
 from gancomp.seeding import derive_generator
 from gancomp.settings import Json, Settings
 
@@ -122,8 +122,7 @@ class Selection:
         self.settings, self.student, self.folder = settings, student, folder
         self.keep, self.say = keep, say
         self.judging = divide(files, settings).judging
-        self.request = FidRequest(device=str(device))
-        self.inception = load_inception(say=say).to(device)
+        self.extractor = Extractor(load_inception(say=say).to(device), device)
         self.reals = Reals(
             [settings.selection.select],
             self.judging.target,
@@ -145,7 +144,7 @@ class Selection:
             say=self.say,
             pixels=format_of(data.source),
         )
-        features = features_of(fakes, self.inception, self.request)
+        features = features_of(fakes, self.extractor)
         self.student.train(training)
         statistics = self.real_statistics()
         fid = fid_from_features(features, statistics)
@@ -170,7 +169,7 @@ class Selection:
     def real_statistics(self) -> Statistics:
         """Of the images to compare with: they stay the same, so one score alone reads them."""
         if self._real_statistics is None:
-            found, _ = real_set(self.reals, self.inception, self.request, self.say)
+            found, _ = real_set(self.reals, self.extractor, self.say)
             self._real_statistics = found.statistics
         return self._real_statistics
 

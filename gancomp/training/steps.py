@@ -16,27 +16,27 @@ from gancomp.config import with_todays_names
 from gancomp.data.cache import is_kept, num_bytes
 from gancomp.data.indexed import Reader, kind_of
 from gancomp.data.loader import IndexedDataset, batches, steps_per_epoch
-from gancomp.domains.synthesis import settings as synthesis
+from gancomp.domains.choice import domain_of
 from gancomp.engine.checkpoint import Checkpoint, list_checkpoints, load_newest
-from gancomp.engine.fit import Loop, Outcome, Periodic, View, load_networks
+from gancomp.engine.fit import Loop, Outcome, Periodic, View
 from gancomp.engine.logging import tensorboard_logger
 from gancomp.engine.run import RunFolder, name_latest, read_config
-from gancomp.errors import CheckpointError, ConfigError
+from gancomp.errors import ConfigError
 from gancomp.export.model import open_model
 from gancomp.export.native import save_model
 from gancomp.inference import pixels
+from gancomp.inference.models import student_file, teacher_file
 from gancomp.losses.perceptual import PerceptualFeatures, load_perceptual
 from gancomp.methods.base import Components, Method
 from gancomp.networks.base import TappedNetwork
 from gancomp.paths import expanded
 from gancomp.planning import shrinking
-from gancomp.planning.plan import Plan, student_file, teacher_file
+from gancomp.planning.plan import Plan
 from gancomp.registry import METHODS, ORIGINS, READERS, TASKS, resolve
 from gancomp.settings import Json, Settings
 from gancomp.sizes import sides
 from gancomp.tasks.base import Task, new_network
 from gancomp.training import aside
-from gancomp.training.grids import make_sampler
 from gancomp.training.selection import Selection, divide
 
 
@@ -125,32 +125,8 @@ def make_task(settings: Settings, teacher: TappedNetwork, *, resume: bool) -> Ta
     source = expanded(settings.teacher.source) if settings.teacher.source else None
     if source is None or resume:
         return task
-    if settings.data.task == synthesis.TASK:
-        synthesis.bring_discriminator(task, str(source))
-    elif source.is_dir():
-        bring_companions(task, source)
+    domain_of(settings.data.task).bring_companions(task, source)
     return task
-
-
-def bring_companions(task: Task, run: Path) -> None:
-    """Loads the networks that were trained beside the teacher in `run` into `task`.
-
-    Raises:
-        CheckpointError: if the run has no checkpoint, or networks of another shape.
-    """
-    checkpoint = load_newest(run / "checkpoints", lambda message: None)
-    if checkpoint is None:
-        raise CheckpointError(
-            f"--teacher {run}: has no checkpoint yet; give teacher.safetensors itself"
-        )
-    wanted = {name: net for name, net in task.networks().items() if isinstance(net, TappedNetwork)}
-    try:
-        load_networks(wanted, checkpoint.state["networks"])
-    except (RuntimeError, KeyError) as error:
-        raise CheckpointError(
-            f"--teacher {run}: its discriminators do not fit ({str(error).splitlines()[0]}); give "
-            "the same --d-width, --d-norm and --d-layers, or teacher.safetensors itself"
-        ) from error
 
 
 def make_student(
@@ -265,8 +241,7 @@ def make_reader(plan: Plan, view: View, *, set_aside: bool = False) -> IndexedDa
         paired, seed = plan.files.task == "paired", plan.settings.run.seed
         train = aside.part(train, share, paired=paired, seed=seed)[set_aside]
     kind = resolve(READERS, "--task", data.task)
-    # photographs for super-resolution are never brought to one size
-    own: Json = {"scale": plan.settings.teacher.network.scale}
+    own = domain_of(data.task).reader_options(plan.settings)
     if issubclass(kind, Reader):
         num_images = kind.num_slots(train)
         formats = pixels.formats_of(data)
@@ -279,11 +254,7 @@ def make_reader(plan: Plan, view: View, *, set_aside: bool = False) -> IndexedDa
                 for count, item in zip(counts, formats, strict=True)
             )
         )
-        own = {
-            "cached": is_kept(data.cache, num_images, data.load_size, say=view.say, needed=needed)
-        }
-        if data.task in pixels.TRANSLATIONS:  # the others are plain 8-bit RGB
-            own |= {"source_pixels": formats[0], "target_pixels": formats[1]}
+        own["cached"] = is_kept(data.cache, num_images, data.load_size, say=view.say, needed=needed)
     reader: IndexedDataset = kind(
         train,
         size=data.size,
@@ -308,7 +279,7 @@ def make_loop(
 ) -> Loop:
     """Everything `engine.fit` works with: data from any step on, samples, scores, loggers."""
     settings, files = plan.settings, divide(plan.files, plan.settings).training
-    sample = make_sampler(settings, files, method, run, device=device)
+    sample = domain_of(settings.data.task).sampler(settings, files, method, run, device=device)
     periodic = [Periodic(settings.run.sample_every, sample)]
     if selection is not None:
         periodic.append(Periodic(settings.selection.every, selection.score))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import torch
+
 from gancomp.data.layout import locate, scan
 from gancomp.data.transforms import to_nearest_uint8
-from gancomp.engine.device import choose_device
 from gancomp.engine.run import read_config
 from gancomp.errors import ConfigError
 from gancomp.export.deployed import runtime_of
@@ -31,7 +32,9 @@ from gancomp.sizes import shown_size
 NUM_FAKES = 50_000
 
 
-def synthesis_contest(request: FidRequest, chosen: Chosen, say: Say) -> Contest:
+def synthesis_contest(
+    request: FidRequest, chosen: Chosen, say: Say, *, device: torch.device
+) -> Contest:
     """Random images against training images that are prepared as they are for training.
 
     Raises:
@@ -47,7 +50,7 @@ def synthesis_contest(request: FidRequest, chosen: Chosen, say: Say) -> Contest:
     num = request.num or NUM_FAKES
     return Contest(
         str(chosen.model.path),
-        generated(network, request, num),
+        generated(network.to(device), request, num),
         num,
         reals,
         describe(request, chosen, reals, num),
@@ -119,7 +122,7 @@ def is_mirrored(request: FidRequest, chosen: Chosen) -> bool:
 def generated(network: SynthesisGenerator, request: FidRequest, num: int) -> Iterator[Pixels]:
     """`num` random images, made while they are read, rounded to 8 bits."""
     batches = sampled(
-        network.to(choose_device(request.device)),
+        network,
         num,
         Recipe(request.seed or 0, request.truncation),
         batch_size=min(request.batch_size, fitting_batch(network.resolution)),

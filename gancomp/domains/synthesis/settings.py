@@ -1,4 +1,4 @@
-"""What is special about runs of synthesis: settings that follow from others or from a teacher."""
+"""Settings of synthesis that follow from others, from the dataset or from a teacher."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ from gancomp.paths import expanded
 from gancomp.registry import DISCRIMINATORS, NETWORKS, build_network
 from gancomp.settings import Json, NetworkSettings, Settings
 from gancomp.tasks.base import Task
-
-TASK = "synthesis"
 
 
 def complete(values: Json, typed: Json, files: DatasetFiles) -> Json:
@@ -237,8 +235,6 @@ def problems_of(settings: Settings) -> list[str]:
 
 def remarks(settings: Settings, files: DatasetFiles) -> list[str]:
     """What somebody should be told before a run begins."""
-    if files.task != TASK:
-        return []
     found, source = [], settings.teacher.source
     if files.classes and settings.teacher.network.num_classes is None:
         found.append(

@@ -1,4 +1,4 @@
-"""Translation of images, paired and unpaired: what a score compares."""
+"""What FID compares for a model that translates: its outputs for test images, and targets."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from gancomp.data.layout import DIRECTIONS, locate, scan
 from gancomp.data.loader import evaluation_batches
 from gancomp.data.pixels import PixelFormat, as_rgb
 from gancomp.data.splits import DatasetFiles, Split, other_half
 from gancomp.data.transforms import to_uint8
-from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError, DataError
 from gancomp.export.deployed import runtime_of
 from gancomp.inference.models import Chosen, check_translates
@@ -33,12 +34,14 @@ from gancomp.scoring.request import (
 from gancomp.sizes import Size, as_size, in_pixels
 
 
-def translation_contest(request: FidRequest, chosen: Chosen, say: Say) -> Contest:
+def translation_contest(
+    request: FidRequest, chosen: Chosen, say: Say, *, device: torch.device
+) -> Contest:
     """What the model makes of every test image, against targets."""
     files = dataset_of(chosen, request, say)
     assert files.test is not None
     reals = given_reals(request, say) or real_images(request, files)
-    network = chosen.model.network.to(choose_device(request.device))
+    network = chosen.model.network.to(device)
     source, target = formats(request, chosen, files.test, reals)
     reals = replace(reals, pixels=target)
     size = request.size or as_size(*chosen.model.header["input"]["size"])
@@ -105,10 +108,6 @@ def dataset_of(chosen: Chosen, request: FidRequest, say: Say) -> DatasetFiles:
         raise ConfigError(
             f"{', '.join(unused)}: no effect on {chosen.model.path}, which translates every "
             "test image; remove it"
-        )
-    if chosen.model.network.scale > 1:
-        raise ConfigError(
-            f"{chosen.model.path}: enlarges images; gancomp eval-sr scores it, against originals"
         )
     task, direction = header["task"], direction_of(chosen, request)
     part = request.part or ""

@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+from gancomp.domains.choice import domain_of
 from gancomp.engine.run import RunFolder
 from gancomp.networks.base import initialize
 from gancomp.networks.synthesis import Latents
 from gancomp.registry import build_network
 from gancomp.seeding import derive_generator
-from gancomp.training.grids import make_sampler
 
 STYLEGAN2 = {"resolution": 16, "style_channels": 8, "const_channels": 8}
 BIGGAN = {"resolution": 32, "num_classes": 40}
@@ -52,7 +52,9 @@ def sampler(tmp_path: Path) -> Callable[..., Callable[[int], Any]]:
         )
         files: Any = None
         given: Any = method
-        draw = make_sampler(settings, files, given, folder, device=torch.device("cpu"))
+        draw = domain_of(settings.data.task).sampler(
+            settings, files, given, folder, device=torch.device("cpu")
+        )
 
         def picture(step: int) -> Any:
             draw(step)

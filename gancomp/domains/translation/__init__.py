@@ -1,0 +1,78 @@
+"""Translation of images, paired and unpaired."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gancomp.data.loader import evaluation_batches
+from gancomp.data.splits import DatasetFiles
+from gancomp.domains.base import NUM_SAMPLES, TRANSLATES, Domain
+from gancomp.domains.translation.contest import translation_contest
+from gancomp.domains.translation.settings import (
+    channel_problems,
+    of_teacher,
+    pixel_remarks,
+    pixels_of,
+    with_networks,
+)
+from gancomp.export.model import open_model
+from gancomp.inference.models import Chosen, teacher_file
+from gancomp.inference.pixels import format_of, formats_of
+from gancomp.scoring.request import Contest, FidRequest, Say
+from gancomp.settings import Json, Settings
+from gancomp.sizes import Size, before_crop
+
+
+class Translation(Domain):
+    """One image from another: of any channels and values, with or without pairs."""
+
+    purpose = TRANSLATES
+
+    def load_size(self, size: Size, task: str) -> Size:
+        """A little larger than the crops, as CycleGAN and pix2pix have it."""
+        return before_crop(size)
+
+    def complete(self, values: Json, typed: Json, files: DatasetFiles) -> Json:
+        """Channels and values of both sides, and the networks' channels."""
+        source = (typed.get("teacher") or {}).get("source")
+        given: Any = of_teacher(open_model(teacher_file(source))) if source else {}
+        data = values["data"] | pixels_of(files, typed["data"], given)
+        return with_networks(values | {"data": data})
+
+    def problems(self, settings: Settings) -> list[str]:
+        """What the numbers of channels rule out."""
+        return channel_problems(settings)
+
+    def remarks(self, settings: Settings, files: DatasetFiles) -> Iterable[str]:
+        """Bits that are lost by reading, values beyond the range."""
+        return pixel_remarks(settings, files)
+
+    def reader_options(self, settings: Settings) -> Json:
+        """How sources and targets are stored; those of other kinds are plain 8-bit RGB."""
+        source, target = formats_of(settings.data)
+        return {"source_pixels": source, "target_pixels": target}
+
+    def samples(self, settings: Settings, files: DatasetFiles) -> list[Tensor]:
+        """Sources alone: there is no one truth."""
+        split = files.test or files.train
+        _, sources = next(
+            evaluation_batches(
+                split.source[: 2 * NUM_SAMPLES],
+                size=settings.data.size,
+                batch_size=NUM_SAMPLES,
+                half=split.side_by_side,
+                say=lambda message: None,
+                pixels=format_of(settings.data.source),
+            )
+        )
+        return [sources]
+
+    def contest(
+        self, request: FidRequest, chosen: Chosen, say: Say, *, device: torch.device
+    ) -> Contest:
+        """The translated test images, against targets."""
+        return translation_contest(request, chosen, say, device=device)
