@@ -334,7 +334,8 @@ def ways_to_try(session: Session) -> tuple[list[str], bool]:
         return [given.compile], False
     if given.device == "cpu":
         return ["off"], False
-    bench = session.results.part("bench").get("batches", {}).get(str(given.batch_size), {})
+    parts = session.results.summary.get("parts", {})
+    bench = parts.get("bench", {}).get("batches", {}).get(str(given.batch_size), {})
     name = {"bf16": "bf16", "fp32": "tf32"}[given.precision]
     rates = {
         side["way"]: bench["contestants"][key]["images_per_second"]
