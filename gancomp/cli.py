@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +20,10 @@ from gancomp.commands import (
     ResultFormat,
     SizeOfInputs,
     SizeOfModel,
+    own_name,
     range_of,
+    sign_with_own_options,
+    signed_by,
     size_of,
     training_command,
 )
@@ -27,6 +32,7 @@ from gancomp.errors import ConfigError, DataError
 from gancomp.network_options import NetBlocks, NetInChannels, NetNorm, NetScale, NetWidth
 from gancomp.options import gather
 from gancomp.paths import expanded
+from gancomp.registry import EXPORTERS
 from gancomp.score_commands import add_score_commands
 
 app = typer.Typer(
@@ -123,7 +129,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.", parser=expanded)],
     format: Annotated[
         str | None,
-        typer.Option("--format", help="safetensors or onnx; by default from the suffix."),
+        typer.Option("--format", help=f"{', '.join(EXPORTERS)}; by default from the suffix."),
     ] = None,
     part: Part = None,
     json: Json = False,
@@ -183,6 +189,7 @@ def profile(
     ] = None,
     part: Part = None,
     json: Json = False,
+    **own: Any,
 ) -> None:
     """Count MACs (true, and by torchprofile's rule as papers print them), parameters and bytes.
 
@@ -198,6 +205,7 @@ def profile(
         "in_channels": in_channels,
         "blocks": blocks,
         "scale": scale,
+        **{own_name(name): value for name, value in own.items()},
     }
     pixels = size_of(size)
     network = recipe.network_asked_for(
@@ -214,6 +222,7 @@ def profile(
     console.print_json(document) if json else recipe.show_profile(document)
 
 
+signed_by(partial(sign_with_own_options, profile, inspect.signature(profile, eval_str=True)))
 add_score_commands(app)
 
 

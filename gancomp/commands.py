@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from gancomp.declare import Option, value_range
-from gancomp.options import options_for, owners_of
+from gancomp.options import generator_options, options_for, owners_of
 from gancomp.paths import expanded
 from gancomp.sizes import Size, read_size
 
@@ -148,6 +148,25 @@ def sign(command: Any, parameters: list[inspect.Parameter]) -> None:
     """Gives a function the signature that typer makes its options of."""
     command.__signature__ = inspect.Signature(parameters)
     command.__annotations__ = {item.name: item.annotation for item in parameters}
+
+
+def sign_with_own_options(command: Any, signature: inspect.Signature) -> None:
+    """Gives a command that builds a network by name the options that generators declare.
+
+    Args:
+        command: its function, which takes them as `**own`.
+        signature: as it is written, with options that take precedence.
+    """
+    parameters = list(signature.parameters.values())[:-1]
+    names = {item.name for item in parameters}
+    rows = [row for row in generator_options() if row.parameter not in names]
+    sign(command, [*parameters, *map(parameter_of, rows)])
+
+
+def own_name(parameter: str) -> str:
+    """The network's setting that an option of `sign_with_own_options` stands for."""
+    rows = {row.parameter: row.setting for row in generator_options()}
+    return rows[parameter].rpartition(".")[2]
 
 
 def _sign_training(name: str, command: Any) -> None:

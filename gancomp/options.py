@@ -86,6 +86,20 @@ def own_options(arch: str) -> list[Option]:
     return [*options_of(kind, "teacher.network", owners), *student_options_of(kind, owners)]
 
 
+def generator_options() -> list[Option]:
+    """The options that generators declare themselves, for a teacher."""
+    own = {
+        row.name
+        for name in NETWORK_OPTIONS
+        for row in _unless_broken("networks", name, own_options)
+    }
+    return [
+        row
+        for row in all_options()
+        if row.name in own and row.setting.startswith("teacher.network.")
+    ]
+
+
 def shrinker_options(name: str) -> list[Option]:
     """The options that the way to shrink called `name` declares."""
     found = options_of(options_type(name, "shrinker"), "shrink_options", (f"--shrink {name}",))

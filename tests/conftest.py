@@ -1,12 +1,22 @@
 """Shared by all tests: one thread each, since the networks are too small to gain from more."""
 
 import os
+from collections.abc import Iterator
 
 import hypothesis
+import pytest
 import torch
+from lines import plug_ins_loaded
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports Triton
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine proves nothing
 hypothesis.settings.load_profile("untimed")
+
+
+@pytest.fixture
+def plug_ins() -> Iterator[None]:
+    """The lines of installed plug-ins stand in the tables, as in any command."""
+    with plug_ins_loaded():
+        yield

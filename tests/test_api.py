@@ -138,7 +138,7 @@ def test_the_package_of_model_files_does_not_hide_the_function(model: Path, fold
 # a command, the parameters that only the command line has, and the function with all the others
 SAME = [
     (cli.export, {"json"}, gancomp.api.export),
-    (cli.profile, {"json", "macs", "models"}, gancomp.api.profile),
+    (cli.profile, {"json", "macs", "models", "dropout"}, gancomp.api.profile),
 ]
 
 
@@ -150,7 +150,7 @@ def test_functions_have_the_names_and_defaults_of_their_commands(
     named = inspect.signature(function).parameters
     expected = {name: item.default for name, item in typed.items() if name not in own}
     assert {name: named[name].default for name in expected} == expected
-    assert set(named) - set(expected) <= {"models"}
+    assert set(named) - set(expected) <= {"models", "own"}
 
 
 def test_evaluate_has_the_names_and_defaults_of_eval_fid() -> None:

@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from commands import run_command, write_model
 
 from gancomp.data.demo_set import write_demo_set
+from gancomp.export.model import open_model
 from gancomp.plugins import forget_plugins, load_plugins
-from gancomp.registry import METHODS, TABLES, resolve
+from gancomp.registry import METHODS, TABLES, build_network, resolve
 
-FILE = Path(__file__).parent / "plugin" / "gancomp_sharp.py"
-ENTRY_POINTS = """
-[gancomp.methods]
-sharp = gancomp_sharp:Sharp
-[gancomp.method_options]
-sharp = gancomp_sharp:SharpOptions
-[gancomp.networks]
-plain-net = gancomp_sharp:plain_net
-[gancomp.exporters]
-arrays = gancomp_sharp:Arrays
-[gancomp.checkpoints]
-sharp's own = gancomp_sharp:recognize_plain
-"""
+PROJECT = Path(__file__).parent / "plugin"
+FILES = sorted((PROJECT / "gancomp_sharp").glob("[a-z]*.py"))
+FILE = PROJECT / "gancomp_sharp" / "method.py"
 SMALL = (
-    "--arch plain-net --width 8 --size 32 --d-layers 1 --d-width 8 --max-steps 2 --workers 0 "
-    "--device cpu --method sharp --lambda-edges 2 --edges columns"
+    "--arch plain-net --width 8 --depth 2 --student-depth 1 --size 32 --d-layers 1 --d-width 8 "
+    "--max-steps 2 --workers 0 --device cpu --method sharp --lambda-edges 2 --edges columns "
+    "--shrink thin --budget 30% --thin-step 2"
 )
 
 
@@ -42,24 +37,36 @@ def _nothing_stays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     forget_plugins()
 
 
-@pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A distribution on Python's path, as pip leaves it."""
-    site = tmp_path / "site"
-    info = site / "gancomp_sharp-1.2.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: gancomp-sharp\nVersion: 1.2\n")
-    (info / "entry_points.txt").write_text(ENTRY_POINTS)
-    (site / "gancomp_sharp.py").write_text(FILE.read_text())
-    monkeypatch.syspath_prepend(site)
-    return "the package gancomp-sharp"
+def install(site: Path) -> Path:
+    """The distribution in a folder, as pip leaves it; returns the folder."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    shutil.copytree(PROJECT / project["name"].replace("-", "_"), site / "gancomp_sharp")
+    info = site / f"gancomp_sharp-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
+    lines = []
+    for group, points in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {target}" for name, target in points.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    return site
 
 
 @pytest.fixture
-def named(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The same file, named by the environment."""
-    monkeypatch.setenv("GANCOMP_PLUGINS", str(FILE))
-    return "the file gancomp_sharp.py"
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A distribution on Python's path."""
+    monkeypatch.syspath_prepend(install(tmp_path / "site"))
+    yield ["the package gancomp-sharp"]
+    for module in [name for name in sys.modules if name.split(".")[0] == "gancomp_sharp"]:
+        del sys.modules[module]
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The same files, named by the environment."""
+    monkeypatch.setenv("GANCOMP_PLUGINS", os.pathsep.join(map(str, FILES)))
+    return ["the file method.py", "the file network.py"]
 
 
 @pytest.mark.parametrize("how", ["installed", "named"])
@@ -70,29 +77,35 @@ def test_a_plug_in_s_lines_work_in_every_command(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    origin = request.getfixturevalue(how)
+    origins = request.getfixturevalue(how)
     monkeypatch.chdir(tmp_path)
     write_demo_set(Path("data"), size=32, train=3, test=2)
     command = f"distill --dataset data {SMALL} --out run".split()
     outcome = run_command(capsys, *command)
     assert outcome.status == 0, outcome.err
     config = json.loads(Path("run/config.json").read_text())
-    assert config["plugins"] == [origin]
-    assert config["settings"]["method"]["options"] == {"lambda_edges": 2.0, "edges": "columns"}
+    assert config["plugins"] == origins
+    settings = config["settings"]
+    assert settings["method"]["options"] == {"lambda_edges": 2.0, "edges": "columns"}
+    assert settings["teacher"]["network"] == {"arch": "plain-net", "width": 8, "depth": 2}
+    assert settings["student"] == {"arch": "plain-net", "width": 4, "depth": 1}
+    assert config["shrink"] == {"by": "thin", "budget": "30%", "parameters": 371}
     last = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
     assert {"student/copy", "student/edges"} <= set(last["losses"])
 
     exported = run_command(capsys, "export", "run", "-o", "student.npz", "--json").document
     assert (exported["format"], exported["parity"]) == ("arrays", 0.0)
-    profiled = run_command(capsys, "profile", "--arch", "plain-net", "--width", "4", "--json")
-    assert profiled.document["models"][0]["arch"] == "plain-net"
+    command = ["profile", "--arch", "plain-net", "--width", "4", "--depth", "3", "--json"]
+    assert run_command(capsys, *command).document["models"][0]["params"] == 112 + 3 * 148 + 111
     run_command(capsys, "translate", "run", "data/testA", "-o", "out")
     assert len(list(Path("out").glob("*.png"))) == 2
-    sys.modules.pop("gancomp_sharp", None)
 
 
 def test_a_plug_in_s_options_are_shown_checked_and_refused_elsewhere(
-    named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    named: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_demo_set(Path("data"), size=32, train=3, test=2)
@@ -120,18 +133,114 @@ def test_a_plug_in_s_options_are_shown_checked_and_refused_elsewhere(
         assert said in outcome.err
 
 
-def test_a_foreign_layout_of_a_plug_in_opens(
-    named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_network_s_knob_is_shown_checked_and_refused_elsewhere(
+    named: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = run_command(capsys, "distill", "--arch", "plain-net", "--help").out
+    assert all(text in shown for text in ("--depth", "Its hidden", "--student-depth", "plain-net"))
+    assert "--depth" not in run_command(capsys, "distill", "--help").out
+    write_demo_set(tmp_path, size=32, train=3, test=2)
+    base = f"distill --dataset {tmp_path} --size 32 --max-steps 1 --device cpu --workers 0"
+    for typed, said in (
+        ("--arch plain-net --depth 0", "--depth 0: must be at least 1"),
+        ("--arch plain-net --norm batch", "--norm: --arch plain-net has no such option"),
+        ("--arch plain-net --norm batch", "plain-net has: --depth, in_channels, out_channels"),
+        ("--depth 2", "--depth: --arch mobile-resnet9 has no such option; it belongs to plain-net"),
+        ("--arch plian-net", "did you mean plain-net?"),
+        ("--shrink tihn --budget 9%", "did you mean thin?"),
+        ("--shrink thin --budget few", "--budget few: is no share of the parameters; write 30%"),
+        ("--shrink thin", "--shrink thin: needs --budget, such as 30%"),
+        ("--thin-step 2", "--thin-step: needs --shrink ratio|latency|thin"),
+    ):
+        outcome = run_command(capsys, *base.split(), *typed.split())
+        assert outcome.status == 2
+        assert said in outcome.err
+
+
+def test_a_shrinker_s_weights_are_those_that_the_student_begins_with(
+    named: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     load_plugins([])
-    module = next(name for name in sys.modules if name.startswith("gancomp_plugin_gancomp_sharp"))
-    sys.modules[module].make_checkpoint(tmp_path / "theirs.pth")
+    write_demo_set(tmp_path / "data", size=32, train=3, test=2)
+    teacher = write_model(tmp_path / "teacher.safetensors", "plain-net", role="teacher")
+    base = f"distill --dataset {tmp_path}/data --teacher {teacher} --freeze-teacher --out"
+    given = "--size 32 --max-steps 1 --device cpu --workers 0 --method sharp --lr 1e-12"
+    command = [*base.split(), tmp_path / "run", *given.split(), "--shrink", "thin"]
+    assert run_command(capsys, *command, "--budget", "60%").status == 0
+    whole = open_model(teacher).network.state_dict()
+    student = open_model(tmp_path / "run" / "student.safetensors").network
+    assert student.width == 2
+    for name, value in student.state_dict().items():
+        corner = whole[name][tuple(slice(length) for length in value.shape)]
+        torch.testing.assert_close(value, corner, rtol=0, atol=1e-9)
+
+
+def test_a_score_and_a_format_of_a_plug_in_are_found_by_name(
+    named: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = run_command(capsys, "eval", "--help").out
+    assert all(text in shown for text in ("fid, gap", "--gap-power"))
+    shown = unwrapped(run_command(capsys, "distill", "--shrink", "thin", "--help").out)
+    assert all(text in shown for text in ("--thin-step", "latency, thin."))
+    for typed, said in (
+        ("eval --metrics gpa --fake x --real y", "--metrics gpa: unknown; did you mean gap?"),
+        ("eval --metrics gap --gap-power 0 --fake x --real y", "--gap-power 0.0: must be at least"),
+        ("export x -o y.bin --format arays", "known: safetensors, "),
+        ("export x -o y.bin --format arays", "arrays"),
+    ):
+        outcome = run_command(capsys, *typed.split())
+        assert outcome.status == 2
+        assert said in outcome.err
+
+
+def unwrapped(help: str) -> str:
+    return " ".join(help.replace("│", " ").split())
+
+
+def test_a_format_of_a_plug_in_is_in_the_help_of_export(named: list[str]) -> None:
+    command = [sys.executable, "-m", "gancomp", "export", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "safetensors" in done.stdout
+    assert ", arrays; by default from the suffix." in unwrapped(done.stdout)
+
+
+def test_the_contract_tests_cover_what_a_plug_in_adds(tmp_path: Path) -> None:
+    site = install(tmp_path / "site")
+    tests = PROJECT.parent
+    path = os.pathsep.join(map(str, (site, tests.parent)))
+    # of the method's own contract a part; CI runs all of it with the package installed
+    names = "method-sharp or [sharp] or plain-net or [gap] or [arrays] or [thin] or [plain-body]"
+    names += " or (module_and_nothing_else and sharp-unpaired-False)"
+    files = ("test_contract.py", "methods/test_contract.py", "networks/test_base.py")
+    command = [sys.executable, "-m", "pytest", "-v", "-k", names, "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "--no-cov", *(str(tests / file) for file in files)],
+        cwd=tests.parent,
+        env={**os.environ, "PYTHONPATH": path, "PYTEST_ADDOPTS": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    for name in ("method-sharp", "network-plain-net", "gap", "arrays", "thin", "plain-body"):
+        assert f"[{name}" in done.stdout
+
+
+def test_a_foreign_layout_of_a_plug_in_opens(
+    named: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_plugins([])
+    state = build_network("plain-net", width=4).state_dict()
+    theirs = {name.replace("model.", "body."): value for name, value in state.items()}
+    torch.save(theirs, tmp_path / "theirs.pth")
     outcome = run_command(capsys, "profile", tmp_path / "theirs.pth", "--json")
     assert outcome.document["models"][0]["arch"] == "plain-net"
 
 
 def test_a_model_says_which_plug_in_it_needs(
-    named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    named: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     load_plugins([])
     model = write_model(tmp_path / "student.safetensors", "plain-net")
@@ -139,8 +248,8 @@ def test_a_model_says_which_plug_in_it_needs(
     forget_plugins()
     outcome = run_command(capsys, "profile", model)
     assert outcome.status == 2
-    assert "comes from a plug-in, the file gancomp_sharp.py" in outcome.err
-    outcome = run_command(capsys, "profile", f"--plugin={FILE}", model)
+    assert "comes from a plug-in, the file network.py" in outcome.err
+    outcome = run_command(capsys, "profile", f"--plugin={FILE.with_name('network.py')}", model)
     assert outcome.status == 0
 
 
@@ -188,7 +297,7 @@ def test_plugin_needs_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert (outcome.status, outcome.err.splitlines()[0][:28]) == (2, "error: --plugin: needs a fil")
 
 
-def test_all_lines_go_again(named: str) -> None:
+def test_all_lines_go_again(named: list[str]) -> None:
     before = {table: dict(lines) for table, lines in TABLES.items()}
     assert load_plugins(["methods"]) == ["methods"]
     assert resolve(METHODS, "--method", "sharp").name == "sharp"

@@ -105,7 +105,7 @@ MAY_IMPORT = {
     | {"registry", "scoring"},
     "network_options": set(),
     "cli": {"__init__", "bench", "commands", "console", "data_commands", "errors", "options"}
-    | {"network_options", "paths", "recipes", "score_commands", "settings"},
+    | {"network_options", "paths", "recipes", "registry", "score_commands", "settings"},
     "plugins": {"errors", "options", "paths", "registry"},
     "__main__": {"cli", "commands", "console", "errors", "plugins"},
 }

@@ -73,6 +73,7 @@ def profile(
     device: str | None = None,
     threads: int | None = None,
     part: str | None = None,
+    **own: Any,
 ) -> dict[str, Any]:
     """What models cost: MACs by both rules, parameters, bytes, and with `latency` their speed here.
 
@@ -91,6 +92,7 @@ def profile(
         device: for `latency`; by default auto.
         threads: CPU threads for `latency`; by default torch's choice.
         part: network of a file that holds several.
+        own: other options of the network `arch`, by name.
 
     Returns: `models`, one row each, and `ratio`, the first over the last, where there are two.
 
@@ -103,6 +105,7 @@ def profile(
         "in_channels": in_channels,
         "blocks": blocks,
         "scale": scale,
+        **own,
     }
     with speaking_python(), _own_threads():
         paths = [expanded(model) for model in models]

@@ -52,9 +52,9 @@ def way_of(given: Overrides) -> Way | None:
         first = "budget" if given.budget is not None else next(iter(given.shrink_options))
         raise ConfigError(f"--{first.replace('_', '-')}: needs --shrink {'|'.join(SHRINKERS)}")
     if given.shrink is not None:
-        resolve(SHRINKERS, "--shrink", given.shrink)
+        kind = resolve(SHRINKERS, "--shrink", given.shrink)
         if given.budget is None:
-            raise ConfigError(f"--shrink {given.shrink}: needs --budget, such as 25% or 25ms")
+            raise ConfigError(f"--shrink {given.shrink}: needs --budget, such as {kind.example}")
         asked = f"--shrink {given.shrink} --budget {given.budget}"
         return _way(given.shrink, given.budget, asked, given.shrink_options)
     if given.latency_budget is not None:

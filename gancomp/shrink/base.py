@@ -60,11 +60,13 @@ class Shrinker(Protocol):
     """One way to shrink, made with its own options; a line of the table `SHRINKERS`.
 
     Attributes:
+        example: a budget as typed, `25%`.
         from_settings: whether the student follows from settings alone, at once. If not, it is
             sought after all other options were checked.
         Options: dataclass of its own options.
     """
 
+    example: ClassVar[str]
     from_settings: ClassVar[bool]
     Options: ClassVar[type]
 

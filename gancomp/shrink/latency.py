@@ -34,6 +34,7 @@ class Choice:
 class Latency:
     """A budget of time: `25ms` or `0.025s` for one image on this machine."""
 
+    example = "25ms"
     from_settings = False
     Options = NoOptions
 

@@ -16,6 +16,7 @@ class Ratio:
     Source: OMGD and DCD, whose students have 1/4 of the teacher's channels.
     """
 
+    example = "25%"
     from_settings = True
     Options = NoOptions
 

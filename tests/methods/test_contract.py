@@ -18,6 +18,7 @@ from builders import (
     small_task,
     snapshot,
 )
+from lines import plug_ins_loaded
 from loops import loop_of
 
 from gancomp.engine.checkpoint import Checkpoint
@@ -27,7 +28,9 @@ from gancomp.engine.phases import Progress, optimizers
 from gancomp.methods.base import Method
 from gancomp.registry import METHODS, TASKS, resolve
 
-KINDS = {name: resolve(METHODS, "--method", name) for name in METHODS}
+pytestmark = pytest.mark.usefixtures("plug_ins")
+with plug_ins_loaded():
+    KINDS = {name: resolve(METHODS, "--method", name) for name in METHODS}
 
 
 def teachers(method: str, task: str) -> tuple[bool, ...]:

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from lines import lines
 from torch import nn
 
 from gancomp.networks.base import TappedNetwork, draw_normal_weights, initialize
 from gancomp.networks.synthesis import Latents, SynthesisDiscriminator, SynthesisGenerator
-from gancomp.registry import NETWORKS, build_network
+from gancomp.registry import build_network, network_parameters
 
 SETTINGS = {"mobile-resnet9": {"dropout": 0.25}, "patchgan": {"norm": "batch", "layers": 2}}
 SMALL = {  # those for synthesis are of one size each, which is large by default
@@ -19,7 +20,8 @@ SMALL = {  # those for synthesis are of one size each, which is large by default
     "biggan": {"resolution": 32, "num_classes": 3},
     "biggan-discriminator": {"resolution": 32, "num_classes": 3},
 }
-ARCHS = sorted(NETWORKS)
+ARCHS = sorted(lines("networks"))
+pytestmark = pytest.mark.usefixtures("plug_ins")
 
 
 def build(arch: str, **settings: object) -> TappedNetwork:
@@ -177,7 +179,7 @@ def test_the_same_generator_seed_gives_the_same_weights(arch: str) -> None:
 @pytest.mark.parametrize("arch", ARCHS)
 def test_building_and_initializing_leave_the_global_rng_untouched(arch: str) -> None:
     state = torch.get_rng_state()
-    network = build(arch, **({} if arch in SMALL else {"norm": "batch"}))
+    network = build(arch, **({"norm": "batch"} if "norm" in network_parameters(arch) else {}))
     assert torch.equal(torch.get_rng_state(), state)
     initialize(network, torch.Generator().manual_seed(1))
     assert torch.equal(torch.get_rng_state(), state)
