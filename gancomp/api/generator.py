@@ -137,7 +137,7 @@ class Generator:
             batch_size: images per pass; by default by their size.
 
         Raises:
-            ConfigError: for impossible arguments, or a generator that makes images out of images.
+            ConfigError: for impossible arguments, or an image-to-image generator.
         """
         with speaking_python():
             if not isinstance(self.network, SynthesisGenerator):
