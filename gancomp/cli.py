@@ -131,10 +131,17 @@ def export(
         str | None,
         typer.Option("--format", help=f"{', '.join(EXPORTERS)}; by default from the suffix."),
     ] = None,
+    pixels: Annotated[
+        bool,
+        typer.Option("--pixels", help="onnx, openvino: bytes in and out, images of any size."),
+    ] = False,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="openvino: fp32 (the default) or bf16.")
+    ] = None,
     part: Part = None,
     json: Json = False,
 ) -> None:
-    """Write a generator as one self-describing file: safetensors, or ONNX for any runtime.
+    """Write a generator as one self-describing file: .safetensors, .onnx, or OpenVINO's .xml.
 
     What is written for a runtime is run by it first and must give PyTorch's images.
 
@@ -142,10 +149,12 @@ def export(
     """
     from gancomp.recipes.export import export as recipe
 
-    result = recipe(model, out, format=format, part=part)
+    options = {"pixels": pixels or None, "precision": precision}
+    result = recipe(model, out, format=format, part=part, options=options)
     if json:
         console.print_json(result)
     else:
+        parity, unit = result["parity"], " dB" if precision == "bf16" else ""
         console.print_table(
             ["file", "format", "bytes", "difference from PyTorch"],
             [
@@ -153,7 +162,7 @@ def export(
                     result["file"],
                     result["format"],
                     str(result["bytes"]),
-                    "not run" if result["parity"] is None else f"{result['parity']:.1e}",
+                    "not run" if parity is None else f"{parity:.3g}{unit}",
                 ]
             ],
         )

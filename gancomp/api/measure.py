@@ -130,14 +130,31 @@ def _own_threads() -> Iterator[None]:
 
 
 def export(
-    model: Place, out: Place, *, format: str | None = None, part: str | None = None
+    model: Place,
+    out: Place,
+    *,
+    format: str | None = None,
+    pixels: bool = False,
+    precision: str | None = None,
+    part: str | None = None,
 ) -> dict[str, Any]:
     """Writes the generator of `model`, a file or a run, as one self-describing file `out`.
 
-    Returns: `file`, `format`, `bytes`, `sha256`, `parity`.
+    Args:
+        model: what to export.
+        out: the file; by its suffix `.safetensors`, `.onnx` or OpenVINO's `.xml`.
+        format: `safetensors`, `onnx` or `openvino`, if the suffix does not tell.
+        pixels: of the latter two: bytes in and out, images of any size.
+        precision: of OpenVINO's: `fp32` (the default) or `bf16`.
+        part: network of a file that holds several.
+
+    Returns: `file`, `format`, `bytes`, `sha256`, `parity`; `checked` and `weights` where there are.
 
     Raises:
         GancompError: for whatever the caller can fix, `field` naming the argument.
     """
     with speaking_python():
-        return export_recipe(expanded(model), expanded(out), format=format, part=part)
+        options = {"pixels": pixels or None, "precision": precision}
+        return export_recipe(
+            expanded(model), expanded(out), format=format, part=part, options=options
+        )

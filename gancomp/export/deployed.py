@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gancomp.data.transforms import to_nearest_uint8
 from gancomp.errors import CheckpointError, GancompError
 from gancomp.export.model import LoadedModel
 from gancomp.export.native import HEADER_KEY, network_without_weights, parse_header
@@ -30,12 +31,16 @@ class DeployedGenerator(TappedNetwork):
     Args:
         described: the network that the file's header describes, on the meta device.
         open_session: opens the file on a number of threads.
+        pixels: whether the file takes and gives bytes.
     """
 
-    def __init__(self, described: TappedNetwork, open_session: Open) -> None:
+    def __init__(
+        self, described: TappedNetwork, open_session: Open, *, pixels: bool = False
+    ) -> None:
         super().__init__(described.arch, described.settings())
         self._described = (described,)  # in a tuple, so that it is no part of this module
-        self.width, self.size_multiple = described.width, described.size_multiple
+        self.width, self.pixels = described.width, pixels
+        self.size_multiple = 1 if pixels else described.size_multiple
         self.scale = described.scale
         self.default_taps, self.tap_channels = (), {}
         self._open = open_session
@@ -62,11 +67,19 @@ class DeployedGenerator(TappedNetwork):
         """Yields `output`."""
         session = self.session()
         given = [values.detach().cpu().numpy() for values in self.tensors(images)]
-        yield "output", torch.from_numpy(np.array(session.run(given)))
+        output = torch.from_numpy(np.array(session.run(given)))
+        yield "output", self._from_pixels(output) if self.pixels else output
 
     def tensors(self, images: Any) -> list[Tensor]:
         """The file's inputs for images `(N, C, H, W)` in [-1, 1]."""
+        if self.pixels:
+            return [torch.from_numpy(to_nearest_uint8(images))]
         return [images.float()]
+
+    def _from_pixels(self, pixels: Tensor) -> Tensor:
+        """Images whose levels are found again, by truncation or, if enlarged, by rounding."""
+        middle = 0.5 if self.scale == 1 and not isinstance(self, SynthesisGenerator) else 0.0
+        return (pixels.movedim(-1, 1).float() + middle) / 127.5 - 1
 
     def tap_names(self) -> tuple[str, ...]:
         """`output` alone: what is in between, only the runtime knows."""
@@ -76,8 +89,10 @@ class DeployedGenerator(TappedNetwork):
 class DeployedSynthesis(DeployedGenerator, SynthesisGenerator):
     """A generator of images out of noise; StyleGAN2's added noise is a constant of the file."""
 
-    def __init__(self, described: SynthesisGenerator, open_session: Open) -> None:
-        super().__init__(described, open_session)
+    def __init__(
+        self, described: SynthesisGenerator, open_session: Open, *, pixels: bool = False
+    ) -> None:
+        super().__init__(described, open_session, pixels=pixels)
         self.resolution, self.latent_size = described.resolution, described.latent_size
         self.num_classes = described.num_classes
         self._source = (described,)
@@ -145,7 +160,8 @@ def open_deployed(path: Path) -> LoadedModel:
     def open_session(threads: int) -> Session:
         return found.open(threads, entry["precision"])
 
-    network = kind(described, open_session)  # type: ignore[arg-type]  # each its own kind
+    pixels = entry.get("pixels") is True
+    network = kind(described, open_session, pixels=pixels)  # type: ignore[arg-type]  # its own kind
     _check(path, network)
     return LoadedModel(network.eval(), header, path, path.suffix[1:].lower())
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -66,11 +68,18 @@ def _largest(a: Tensor, b: Tensor) -> float:
     return float((a - b.to(a.dtype)).abs().max()) if a.numel() else 0.0
 
 
-def exporter_for(out: Path, format: str | None = None) -> tuple[str, Exporter]:
+def exporter_for(
+    out: Path, format: str | None = None, options: Mapping[str, Any] | None = None
+) -> tuple[str, Exporter]:
     """The format asked for by name, or else by the suffix of `out`.
 
+    Args:
+        out: the file.
+        format: its name, if it was given.
+        options: of the format, by name; those that are None were not given.
+
     Raises:
-        ConfigError: if there is no such format.
+        ConfigError: if there is no such format, or it does not have the option.
     """
     known: dict[str, type[Exporter]] = {
         name: resolve(EXPORTERS, "--format", name) for name in EXPORTERS
@@ -82,4 +91,16 @@ def exporter_for(out: Path, format: str | None = None) -> tuple[str, Exporter]:
         suffixes = ", ".join(kind.suffix for kind in known.values())
         way_out = "" if format else f"; end the name in {suffixes}, or give --format"
         raise ConfigError(f"{named}: unknown format; known: {', '.join(known)}{way_out}")
-    return name, known[name]()
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    for option in given:
+        if option not in _options(known[name]):
+            having = " or ".join(key for key, kind in known.items() if option in _options(kind))
+            raise ConfigError(
+                f"--{option}: has no effect on {name}; remove it, or export to {having}"
+            )
+    return name, known[name](**given)
+
+
+def _options(kind: type[Exporter]) -> list[str]:
+    """The options of a format: what its dataclass is made with."""
+    return [item.name for item in fields(kind) if item.init] if is_dataclass(kind) else []

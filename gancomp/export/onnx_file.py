@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import logging
@@ -16,12 +15,14 @@ from typing import Any, ClassVar
 import torch
 
 from gancomp.errors import ConfigError
+from gancomp.export.checked import CheckedExporter
 from gancomp.export.containers import shortened
 from gancomp.export.extras import needed
 from gancomp.export.form import Form, example_inputs, exported_form
 from gancomp.export.model import LoadedModel
-from gancomp.export.native import HEADER_KEY, header_of
-from gancomp.export.parity import ExportError, Parity, measure_parity, rounded_up
+from gancomp.export.native import HEADER_KEY
+from gancomp.export.parity import ExportError
+from gancomp.export.pixels_graph import check_8_bit, with_pixels
 from gancomp.export.runtimes import OnnxSession
 from gancomp.files import replacing, reporting_disk_errors
 from gancomp.networks.base import TappedNetwork
@@ -33,64 +34,35 @@ TRACED = 64  # pixels; twice what the network needs at least, for sizes of 1 wou
 
 
 @dataclass
-class Onnx:
-    """ONNX, checked by ONNX Runtime before it is written.
-
-    Attributes:
-        found: what the check of `write` found.
-        checked: the same for people and programs, with what ran the file.
-    """
+class Onnx(CheckedExporter):
+    """ONNX, checked by ONNX Runtime before it is written."""
 
     suffix: ClassVar[str] = ".onnx"
-    found: Parity | None = None
-    checked: dict[str, Any] | None = None
 
     def write(self, model: LoadedModel, out: Path) -> None:
         """Writes the generator, whose images are compared with PyTorch's before.
 
         Raises:
-            ConfigError: without the extra `onnx`, or for a discriminator.
+            ConfigError: without the extra `onnx`, or for a model that cannot have this form.
             ExportError: if it cannot be exported, or the file's images would not be PyTorch's.
             RunError: if `out` cannot be written.
         """
+        if self.pixels:
+            check_8_bit(model)
         form, graph = onnx_graph(model, f"-o {out}")
-        session = OnnxSession(graph, out, threads=torch.get_num_threads(), precision="fp32")
-        network, size = model.network, model.header["input"]["size"]
-        self.found = measure_parity(network, form, session.run, size)
-        self.checked = self.found.recorded() | {"by": session.how}
-        header = export_header(model, form, self.found, graph)
+        self.check(model, form, _opened(graph, out))
+        if self.pixels:
+            graph = with_pixels(graph, form)
+            self.check_pixels(model, form, _opened(graph, out))
+        header = self.header(model, form, graph)
         with reporting_disk_errors(out):
             out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as aside:
             aside.write_bytes(graph + _metadata(json.dumps(header, sort_keys=True)))
 
-    def parity(self, model: LoadedModel, out: Path) -> float | None:
-        """The largest difference that `write` found."""
-        return self.found.largest if self.found is not None else None
 
-
-def export_header(
-    model: LoadedModel, form: Form, parity: Parity, graph: bytes, **more: Any
-) -> dict[str, Any]:
-    """What an exported file says of itself: the model's header, with the entry `export`.
-
-    Args:
-        model: what is exported.
-        form: of its network.
-        parity: what the check found.
-        graph: the file without its header; its length and digest are told, so that a header of
-            another file is noticed.
-        more: further entries.
-    """
-    entry: dict[str, Any] = {
-        "inputs": list(form.inputs),
-        "precision": "fp32",
-        "parity_below": rounded_up(parity.largest),
-        "checked": {key: parity.recorded()[key] for key in ("sizes", "batch_sizes")},
-        "bytes": len(graph),
-        "sha256": hashlib.sha256(graph).hexdigest(),
-    }
-    return header_of(model.network, model.header) | {"export": entry | more}
+def _opened(graph: bytes, out: Path) -> OnnxSession:
+    return OnnxSession(graph, out, threads=torch.get_num_threads(), precision="fp32")
 
 
 def onnx_graph(model: LoadedModel, named: str, extra: str = "onnx") -> tuple[Form, bytes]:

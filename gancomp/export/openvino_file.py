@@ -10,16 +10,17 @@ import tempfile
 from dataclasses import dataclass
 from html import escape, unescape
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
 from gancomp.errors import CheckpointError, ConfigError
+from gancomp.export.checked import CheckedExporter
 from gancomp.export.extras import needed
 from gancomp.export.model import LoadedModel
 from gancomp.export.native import HEADER_KEY
-from gancomp.export.onnx_file import export_header, onnx_graph
-from gancomp.export.parity import Parity, measure_parity
+from gancomp.export.onnx_file import onnx_graph
+from gancomp.export.pixels_graph import check_8_bit, with_pixels
 from gancomp.export.runtimes import OpenVinoSession
 from gancomp.files import replacing, reporting_disk_errors
 
@@ -29,56 +30,55 @@ HEADER_LINE = re.compile(rb'\t\t<%s value="([^"]*)" />\n' % HEADER_KEY.encode())
 
 
 @dataclass
-class OpenVino:
+class OpenVino(CheckedExporter):
     """OpenVINO's own format, checked by OpenVINO before it is written.
 
     Attributes:
         precision: what it is to be computed in: `"fp32"`, or `"bf16"`, whose file holds its weights
             in 16 bits and whose images differ from PyTorch's a little.
-        found: what the check of `write` found.
-        checked: the same for people and programs, with what ran the file.
-        beside: the file of the weights.
     """
 
     suffix: ClassVar[str] = ".xml"
     precision: str = "fp32"
-    found: Parity | None = None
-    checked: dict[str, Any] | None = None
-    beside: Path | None = None
 
     def write(self, model: LoadedModel, out: Path) -> None:
         """Writes the generator, whose images are compared with PyTorch's before.
 
         Raises:
-            ConfigError: without the extra `openvino`, or for an unknown precision.
+            ConfigError: without the extra `openvino`, for an unknown precision, or for a model that
+                cannot have this form.
             ExportError: if it cannot be exported, or the file's images would not be PyTorch's.
             RunError: if `out` cannot be written.
         """
         if self.precision not in PRECISIONS:
             raise ConfigError(f"--precision {self.precision}: known: {', '.join(PRECISIONS)}")
+        if self.pixels:
+            check_8_bit(model)
         needed("openvino", "openvino", f"-o {out}")
         form, graph = onnx_graph(model, f"-o {out}", extra="openvino")
         half = self.precision == "bf16"
         xml, weights = _converted(graph, half=half)
-        session = OpenVinoSession(
-            xml, weights, out, threads=torch.get_num_threads(), precision=self.precision
-        )
-        self.found = measure_parity(
-            model.network, form, session.run, model.header["input"]["size"], limited=not half
-        )
-        self.checked = self.found.recorded() | {"by": session.how}
-        header = export_header(model, form, self.found, xml + weights, precision=self.precision)
-        text = json.dumps(header, sort_keys=True)
+        self.check(model, form, self._opened(xml, weights, out), limited=not half)
+        if self.pixels:
+            xml, weights = _converted(with_pixels(graph, form), half=half)
+            self.check_pixels(model, form, self._opened(xml, weights, out), limited=not half)
+        header = self.header(model, form, xml + weights, self.precision)
         with reporting_disk_errors(out):
             out.parent.mkdir(parents=True, exist_ok=True)
         self.beside = out.with_suffix(".bin")
         with replacing(self.beside) as aside, replacing(out) as own:
             aside.write_bytes(weights)
-            own.write_bytes(with_header(xml, text))
+            own.write_bytes(with_header(xml, json.dumps(header, sort_keys=True)))
 
     def parity(self, model: LoadedModel, out: Path) -> float | None:
-        """The largest difference that `write` found."""
-        return self.found.largest if self.found is not None else None
+        """The largest difference that `write` found; of `"bf16"` the worst image's PSNR in dB."""
+        if self.found is None or self.precision == "fp32":
+            return super().parity(model, out)
+        return self.found.psnr_db
+
+    def _opened(self, xml: bytes, weights: bytes, out: Path) -> OpenVinoSession:
+        threads = torch.get_num_threads()
+        return OpenVinoSession(xml, weights, out, threads=threads, precision=self.precision)
 
 
 def _converted(graph: bytes, *, half: bool) -> tuple[bytes, bytes]:

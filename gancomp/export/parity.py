@@ -49,6 +49,7 @@ class Parity:
     def recorded(self) -> dict[str, Any]:
         """For people and programs, next to the largest difference."""
         return {
+            "largest": self.largest,
             "psnr_db": round(self.psnr_db, 1) if math.isfinite(self.psnr_db) else None,
             "sizes": [list(size) for size in self.sizes],
             "batch_sizes": list(BATCH_SIZES),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from gancomp.errors import ConfigError
 from gancomp.export.formats import exporter_for
@@ -11,11 +13,25 @@ from gancomp.inference.models import choose
 from gancomp.settings import Json
 
 
-def export(model: Path, out: Path, *, format: str | None = None, part: str | None = None) -> Json:
+def export(
+    model: Path,
+    out: Path,
+    *,
+    format: str | None = None,
+    part: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Json:
     """Writes the generator of `model` to `out`; returns file, format, bytes, SHA-256 and parity.
 
     And `checked`, at which sizes and batch sizes, where a runtime made the comparison, and
     `weights`, a second file that `bytes` counts, too.
+
+    Args:
+        model: a model file or a run.
+        out: the file.
+        format: its format by name, by default by the suffix of `out`.
+        part: network of a model file that holds several.
+        options: of the format, by name, None where they were not given.
 
     Raises:
         ConfigError: if the format is unknown or needs an extra that is not installed.
@@ -23,7 +39,7 @@ def export(model: Path, out: Path, *, format: str | None = None, part: str | Non
         ExportError: if it cannot be exported so, or the file would not give the model's images.
         RunError: if `out` cannot be written.
     """
-    name, exporter = exporter_for(out, format)
+    name, exporter = exporter_for(out, format, options)
     loaded = choose(model, part).model
     if out.resolve() == loaded.path.resolve():
         raise ConfigError(f"-o {out}: is the model itself; choose another file")

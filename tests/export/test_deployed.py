@@ -15,6 +15,8 @@ from commands import run_command, write_model
 from PIL import Image
 
 from gancomp.__main__ import run
+from gancomp.data.transforms import to_float, to_uint8
+from gancomp.export import onnx_file
 from gancomp.export.deployed import DeployedGenerator, open_deployed
 from gancomp.export.model import open_model
 from gancomp.networks.inference import run_generator
@@ -33,11 +35,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(place / "sr.safetensors", "srresnet", settings={"blocks": 1}, task=None)
     draws = np.random.default_rng(0)
     Image.fromarray(draws.integers(0, 256, (30, 41, 3), np.uint8)).save(place / "picture.png")
-    for name in ("model", "sr"):
-        assert (
-            run(["export", str(place / f"{name}.safetensors"), "-o", str(place / name) + ".onnx"])
-            == 0
-        )
+    with pytest.MonkeyPatch.context() as patch:  # tracing takes seconds, and is the same each time
+        graphs = {
+            name: onnx_file.onnx_graph(open_model(place / f"{name}.safetensors"), "")
+            for name in ("model", "sr")
+        }
+        patch.setattr(onnx_file, "onnx_graph", lambda model, _: graphs[model.path.stem])
+        for name in graphs:
+            model = str(place / f"{name}.safetensors")
+            assert run(["export", model, "-o", str(place / f"{name}.onnx")]) == 0
+            assert run(["export", model, "-o", str(place / f"{name}-px.onnx"), "--pixels"]) == 0
     return place
 
 
@@ -45,14 +52,17 @@ def pixels(path: Path) -> Any:
     return np.asarray(Image.open(path)).astype(int)
 
 
+@pytest.mark.parametrize("end", [".onnx", "-px.onnx"])
 @pytest.mark.parametrize("name", ["model", "sr"])
 def test_translate_writes_what_the_model_itself_gives(
-    name: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, end: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for suffix in ("safetensors", "onnx"):
-        arguments = (folder / f"{name}.{suffix}", folder / "picture.png", "-o", tmp_path / suffix)
+    for file in (f"{name}.safetensors", f"{name}{end}"):
+        arguments = (folder / file, folder / "picture.png", "-o", tmp_path / file)
         assert run_command(capsys, "translate", *arguments).status == 0
-    wanted, given = (pixels(tmp_path / s / "picture.png") for s in ("safetensors", "onnx"))
+    wanted, given = (
+        pixels(tmp_path / file / "picture.png") for file in (f"{name}.safetensors", f"{name}{end}")
+    )
     assert given.shape == wanted.shape
     assert np.abs(given - wanted).max() <= 1  # a value on the border between two levels
 
@@ -74,6 +84,28 @@ def test_the_file_runs_on_as_many_threads_as_torch(folder: Path) -> None:
     assert network.session() is network.session()
     assert network.how.startswith("onnxruntime ")
     assert network.described.arch == network.arch == "mobile-resnet6"
+
+
+@pytest.mark.parametrize("size", [(30, 41), (3, 5), (8, 8)])
+def test_any_language_can_call_a_file_with_pixels(size: tuple[int, int], folder: Path) -> None:
+    import onnxruntime
+
+    draws = np.random.default_rng(0)
+    given = draws.integers(0, 256, (2, *size, 3), np.uint8)
+    session = onnxruntime.InferenceSession(folder / "model-px.onnx")
+    (made,) = session.run(None, {"pixels": given})
+    network = open_model(folder / "model.safetensors").network
+    wanted = to_uint8(run_generator(network, to_float(torch.from_numpy(given))))
+    assert (made.shape, made.dtype) == (wanted.shape, np.uint8)
+    assert np.abs(made.astype(int) - wanted).max() <= 1
+
+
+def test_pixels_are_for_models_of_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    depth = {"channels": 3, "range": [0, 65535], "dtype": "uint16"}
+    model = write_model(tmp_path / "deep.safetensors", extra={"pixels": {"source": depth}})
+    outcome = run_command(capsys, "export", model, "-o", tmp_path / "deep.onnx", "--pixels")
+    assert (outcome.status, outcome.err.count("\n")) == (2, 1)
+    assert "--pixels: source images" in outcome.err
 
 
 def with_header(path: Path, out: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -166,13 +198,20 @@ def test_a_damaged_file_or_one_that_lies_is_one_line(
         ("translate {onnx} {picture} -o out --part G_A", "--part G_A"),
         ("export {onnx} -o out.safetensors", "give the .safetensors"),
         ("generate {onnx} -o out", "gancomp translate"),
+        ("export {model} -o out.safetensors --pixels", "export to onnx or openvino"),
+        ("export {model} -o out.onnx --precision bf16", "export to openvino"),
+        ("export {model} -o out.foo", ".xml"),
         ("translate missing.onnx {picture} -o out", "missing.onnx"),
     ],
 )
 def test_what_an_exported_file_cannot_do_is_one_line(
     command: str, named: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    places = {"onnx": folder / "model.onnx", "picture": folder / "picture.png"}
+    places = {
+        "onnx": folder / "model.onnx",
+        "model": folder / "model.safetensors",
+        "picture": folder / "picture.png",
+    }
     words = [word.format(**places) for word in command.split()]
     outcome = run_command(capsys, *words)
     assert outcome.status == 2

@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:  # tracing takes seconds, and is the same each time
         patch.setattr(openvino_file, "onnx_graph", lambda *_, **__: traced)
         for name, precision in (("a", "fp32"), ("b", "fp32"), ("half", "bf16")):
-            OpenVino(precision).write(model, place / f"{name}.xml")
+            OpenVino(precision=precision).write(model, place / f"{name}.xml")
     return place
 
 
