@@ -71,7 +71,7 @@ MAY_IMPORT = {
     "losses": {"errors", "losses", "networks.winograd", "paths"},
     "data": EDGES | {"data"},
     "metrics": EDGES | {"metrics", "networks.winograd"},
-    "export": EDGES | {"export", "networks"},
+    "export": EDGES | {"export", "networks", "data.transforms"},
     "engine": EDGES | {"engine"},
     "shrink": EDGES | {"shrink", "networks", "metrics.latency", "engine.device"},
     "tasks": EDGES | {"tasks", "networks", "losses", "engine.phases"},
