@@ -64,6 +64,11 @@ class DatasetFiles:
     skipped: tuple[Path, ...] = ()
     classes: tuple[str, ...] = ()
 
+    @property
+    def paired(self) -> bool:
+        """Whether each source has a target of its own."""
+        return self.task == "paired"
+
     def fingerprint(self) -> dict[str, Any]:
         """Counts by role and a sha256 over relative names and file sizes; JSON-ready.
 

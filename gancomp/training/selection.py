@@ -75,7 +75,7 @@ def divide(files: DatasetFiles, settings: Settings) -> Division:
     def pick(paths: tuple[Path, ...], indices: list[int]) -> tuple[Path, ...]:
         return tuple(paths[index] for index in indices)
 
-    paired = files.task == "paired"
+    paired = files.paired
     judging = replace(
         train,
         source=pick(train.source, aside),

@@ -238,7 +238,7 @@ def make_reader(plan: Plan, view: View, *, set_aside: bool = False) -> IndexedDa
     """
     data, train = plan.settings.data, divide(plan.files, plan.settings).training.train
     if share := aside.share_of(plan.options):
-        paired, seed = plan.files.task == "paired", plan.settings.run.seed
+        paired, seed = plan.files.paired, plan.settings.run.seed
         train = aside.part(train, share, paired=paired, seed=seed)[set_aside]
     kind = resolve(READERS, "--task", data.task)
     own = domain_of(data.task).reader_options(plan.settings)

@@ -139,10 +139,11 @@ def test_a_resumed_run_tells_what_is_left(root: Path, tmp_path: Path) -> None:
 
 def test_pretrain_tells_the_steps_of_its_epochs(root: Path, tmp_path: Path) -> None:
     values = merge(settings_of("unpaired", root), {"schedule": {"epochs": 1, "decay_epochs": 1}})
+    values["schedule"]["max_seconds"] = 1e-6  # told before the first step: one is enough
     del values["perceptual"]
     view = Told()
     pretrain(Overrides(settings=values, out=tmp_path / "run"), view)
-    assert "plan: 10 steps, 10 images" in view.lines
+    assert "plan: 10 steps, 10 images; stops after 0s (--max-time)" in view.lines
 
 
 def test_phases_count_as_often_as_they_have_their_turn(root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from gancomp.engine.checkpoint import list_checkpoints, load_newest
 from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.model import open_model
 from gancomp.planning.plan import make_plan
+from gancomp.recipes import distill as recipe
 from gancomp.recipes.distill import distill
 from gancomp.recipes.pretrain import pretrain
 from gancomp.settings import Json, Overrides
@@ -271,3 +273,26 @@ def test_pretrain_makes_the_teacher_that_distill_would_have_made(
     assert result.teacher is not None
     made, other = weights(result.teacher), weights(finished / "teacher.safetensors")
     assert all(torch.equal(made[key], other[key]) for key in other)
+
+
+def test_the_stages_have_the_memory_to_themselves(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, alive = [], []
+    build, run_stages = recipe.build, recipe.run_stages
+
+    def noting(plan: Any, *others: Any) -> Any:
+        made = build(plan, *others)
+        built.append(weakref.ref(made.method))
+        return made
+
+    def looking(plan: Any, *others: Any, **more: Any) -> Any:
+        alive.append([ref() is not None for ref in built])
+        return run_stages(plan, *others, **more)
+
+    monkeypatch.setattr(recipe, "build", noting)
+    monkeypatch.setattr(recipe, "run_stages", looking)
+    values = typed(photos, method=with_method("no-kd"), schedule={"max_steps": 1})
+    recipe.distill(Overrides(settings=without_stages(values), out=tmp_path / "run"), ConsoleView())
+    assert alive == [[False]]
+    assert len(built) == 3  # the run's, its stage's, and the run's again

@@ -141,7 +141,7 @@ def real_images(request: FidRequest, files: DatasetFiles) -> Reals:
     assert files.test is not None
     split = request.real_split
     if split == "auto":
-        split = "all" if files.task == "unpaired" else "test"
+        split = "test" if files.paired else "all"
     paths = files.test.target if split == "test" else files.train.target + files.test.target
     half = files.test.side_by_side
     half = other_half(half) if half else None
