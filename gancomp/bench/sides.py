@@ -69,16 +69,16 @@ class Contestant:
         }
 
 
-def grid(ours: Contestant, device: torch.device) -> list[Contestant]:
+def grid(ours: Contestant, device: torch.device, *, compiled: bool) -> list[Contestant]:
     """One contestant per number format of the device and way of taking steps.
 
-    Compiled ones only if `ours` is; float32 without TF32, which training never takes on a GPU, only
-    plainly. What equals `ours` itself is left out.
+    Compiled ones only if that is wanted; on a GPU, float32 without TF32, which training never
+    takes, only plainly. What equals `ours` itself is left out.
     """
     ways = ["plain"]
     if device.type == "cuda":
         ways += ["graphs", "fused+graphs"]
-    if "compile" not in ours.without:
+    if compiled:
         ways += ["compiled"] + ["compiled+graphs"] * (device.type == "cuda")
     sides = []
     for name in FORMATS if device.type == "cuda" else ("fp32", "bf16"):

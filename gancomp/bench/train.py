@@ -145,12 +145,14 @@ def bench_train(request: TrainRequest, say: Callable[[str], None]) -> Json:
     off = WAYS["compiled+graphs" if compiled else "fused+graphs"]
     if device.type != "cuda":
         off |= ON_A_GPU
+    elif request.grid:
+        off = WAYS["plain"]  # the side that all is measured by must not fail
     ours = Contestant(OURS, without=off)
     main = [*(Contestant(way, way=way) for way in OTHERS), ours]
     if request.bf16:
         main.append(replace(ours, name=f"{OURS}, bf16", precision="bf16"))
     if request.grid:
-        main += grid(ours, device)
+        main += grid(ours, device, compiled=compiled)
     measured = _measure(request, main, say)
     others = [name for name in OPTIMIZATIONS if name not in off] if request.ablate else []
     slower_by: dict[str, float] = {}
@@ -374,7 +376,9 @@ def optimize(method: Dcd, without: frozenset[str]) -> None:
             for group in phase.optimizer.param_groups:
                 group["fused"] = False
     device = next(method.parameters()).device
-    if "fused" not in without and "compile" in without and why_not_fused(device) is None:
+    if device.type == "cuda" and "fused" not in without and "compile" in without:
+        if reason := why_not_fused(device):
+            refuse(reason)
         fuse(method.modules())
     if "compile" not in without:
         compile_networks(compilable(method), say_on_stderr)

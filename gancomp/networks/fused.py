@@ -42,9 +42,11 @@ def why_not(device: torch.device) -> str | None:
     if device.type != "cuda":
         return "fused norms need an NVIDIA GPU"
     try:
-        importlib.import_module(KERNELS)
-    except Exception as error:  # Triton may be missing, or lack a compiler of its own
-        return f"Triton cannot be imported ({type(error).__name__}: {error})"
+        kernels = importlib.import_module(KERNELS)
+        kernels.forward(torch.ones(1, 1, 2, 2, device=device), 1e-5, None, 0)
+    except Exception as error:  # Triton may be missing, or the C compiler that it needs
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        return f"Triton's kernels do not run here ({reason})"
     return None
 
 

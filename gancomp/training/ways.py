@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -55,7 +56,7 @@ WAYS = (PLAIN, "graphs", "fused", "fused+graphs", COMPILED, "on+graphs")
 TRIAL_S = 90.0  # for all ways together
 SHARE = 0.1  # of --max-time, at most
 WORTH_TRYING = 1000  # steps: fewer are soon taken in any way
-FIRST, TIMED = 5, 20  # steps before the clock runs (a graph is captured at the fourth), and after
+FIRST, TIMED = 7, 20  # steps before the clock runs (most are captured by the sixth), and timed ones
 TOLERANCE = 0.2  # of a loss after a few steps: rounding grows, a wrong step is far off
 Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]
 
@@ -275,16 +276,19 @@ class Trial:
         for index in range(FIRST):
             losses = self._step(index, graphs, watch)
         known = {name: float(value) for name, value in losses.items()}
-        began = time.perf_counter()
+        seconds = []
         for index in range(FIRST, FIRST + TIMED):
+            began = time.perf_counter()
             losses = self._step(index, graphs, watch)
+            float(next(iter(losses.values())))  # waits for the step
+            seconds.append(time.perf_counter() - began)
         watch.settle()
-        float(next(iter(losses.values())))  # waits for the last step
-        seconds = time.perf_counter() - began
         if graphs is not None and (said or not graphs.num_captured):
             raise RunError(said[0] if said else "no step was captured")
+        num_images = len(next(iter(self.batches[0].values())))
         return {
-            "images_per_second": TIMED * len(next(iter(self.batches[0].values()))) / seconds,
+            # of the median step: rarer phases may be captured, or compiled, in the midst of it
+            "images_per_second": num_images / statistics.median(seconds),
             "peak_memory_mb": round(peak_memory_mb(self.device)),
             "losses": known,
         }

@@ -108,9 +108,9 @@ def test_maps_of_another_order_or_size_and_every_cpu_take_the_layers_in_turn(
     monkeypatch.setattr(fused, "interpreted", False)
     assert torch.equal(norm_and_more(ordered), in_turn(ordered, 1e-5, None, 0))
     assert why_not(torch.device("cpu")) == "fused norms need an NVIDIA GPU"
-    assert why_not(torch.device("cuda")) is None
     monkeypatch.setattr(fused, "KERNELS", "gancomp.networks.none")
-    assert str(why_not(torch.device("cuda"))).startswith("Triton cannot be imported (ModuleNotF")
+    reason = str(why_not(torch.device("cuda")))
+    assert reason.startswith("Triton's kernels do not run here (ModuleNotFoundError: ")
 
 
 @pytest.mark.parametrize("name", ["generator", "discriminator"])
