@@ -111,14 +111,14 @@ CHOICES = ("--method", "--task", "--arch", "--shrink")
 
 
 def where_the_rest_is(rows: list[Option], command: str) -> str:
-    """Which choices have options of their own."""
-    owners = owners_of(rows)
-    found = []
+    """Which choices have options of their own; the methods, which are many, are listed elsewhere."""
+    owners, found = owners_of(rows), []
     for flag in CHOICES:
         names = [owner.removeprefix(f"{flag} ") for owner in owners if owner.startswith(f"{flag} ")]
         if names:
-            found.append(f"{flag} {'|'.join(names)}")
-    return f"More options: gancomp {command} CHOICE --help, where CHOICE is {' or '.join(found)}"
+            listed = "NAME (gancomp methods)" if flag == "--method" else "|".join(names)
+            found.append(f"{flag} {listed}")
+    return f"More options: gancomp {command} CHOICE --help, where CHOICE is {', '.join(found)}"
 
 
 def _with_one_name(param: Any) -> Any:

@@ -278,8 +278,8 @@ class RunSettings:
     compile: Literal["auto", "off", "on", "graphs", "fused", "fused+graphs", "on+graphs"] = _run(
         "auto",
         "--compile",
-        "Steps as they are (off), by torch.compile (on), CUDA graphs (graphs), one kernel per norm "
-        "(fused), fused+graphs, on+graphs, or the fastest of these (auto).",
+        "off, on (torch.compile), graphs (CUDA's), fused (norms), fused+graphs, on+graphs, or auto: "
+        "the fastest.",
         shown="auto: on a GPU",
     )
     workers: int = _run(2, "--workers", "Processes that read images.", least=0, most=256)
