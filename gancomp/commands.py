@@ -111,7 +111,7 @@ CHOICES = ("--method", "--task", "--arch", "--shrink")
 
 
 def where_the_rest_is(rows: list[Option], command: str) -> str:
-    """Which choices have options of their own; the methods, which are many, are listed elsewhere."""
+    """Which choices have options of their own; `gancomp methods` lists the methods."""
     owners, found = owners_of(rows), []
     for flag in CHOICES:
         names = [owner.removeprefix(f"{flag} ") for owner in owners if owner.startswith(f"{flag} ")]

@@ -278,8 +278,8 @@ class RunSettings:
     compile: Literal["auto", "off", "on", "graphs", "fused", "fused+graphs", "on+graphs"] = _run(
         "auto",
         "--compile",
-        "off, on (torch.compile), graphs (CUDA's), fused (norms), fused+graphs, on+graphs, or auto: "
-        "the fastest.",
+        "off, on (torch.compile), graphs (CUDA's), fused (norms), fused+graphs, on+graphs, "
+        "or auto: the fastest.",
         shown="auto: on a GPU",
     )
     workers: int = _run(2, "--workers", "Processes that read images.", least=0, most=256)
