@@ -308,6 +308,25 @@ def seconds(text: str) -> float:
     return hours * 3600 + minutes * 60 + rest
 
 
+def weights(flag: str, text: str) -> dict[str, float]:
+    """The weight of each name in `NAME:WEIGHT,NAME`, 1 where there is none.
+
+    Raises:
+        ConfigError: if a weight is no number, or a name is missing or comes twice.
+    """
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, colon, weight = (piece.strip() for piece in part.partition(":"))
+        try:
+            value = float(weight) if colon else 1.0
+        except ValueError:
+            raise ConfigError(f"{flag} {text}: write NAME:WEIGHT, as in {flag} crd:0.5") from None
+        if not name or name in found:
+            raise ConfigError(f"{flag} {text}: each part needs a name of its own, as in crd:0.5")
+        found[name] = value
+    return found
+
+
 def value_range(flag: str, text: str) -> tuple[float, float]:
     """The two numbers of `LOW,HIGH`.
 

@@ -82,7 +82,12 @@ def _as_typed(option: Option, value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """What is typed for a value whose option reads a text: (0, 1) is `0,1`, 90 is `90`."""
+    """What is typed for a value whose option reads a text: (0, 1) is `0,1`, 90 is `90`.
+
+    Weights by name, {"crd": 0.5}, are `crd:0.5`.
+    """
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}:{weight}" for name, weight in value.items())
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 

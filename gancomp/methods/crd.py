@@ -33,6 +33,7 @@ class Crd(Distillation):
     name = "crd"
     paper = "Exploring Content Relationships for Distilling Efficient GANs, arXiv 2212.11091"
     Options = CrdOptions
+    hosts_only = frozenset({"lambda_gan"})
     options: CrdOptions
 
     def __init__(self, components: Components, options: CrdOptions) -> None:

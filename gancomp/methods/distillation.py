@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -14,6 +16,7 @@ from gancomp.methods.blocks import BlockSchedule
 from gancomp.methods.perceptual_terms import check_perceptual, perceptual_losses, perceptual_taps
 from gancomp.methods.shared_options import BlockOptions, PerceptualOptions, StudentGanOptions
 from gancomp.networks.base import TappedNetwork
+from gancomp.sizes import Size
 from gancomp.tasks.base import Translation
 
 GAN_INSTEAD = ", or remove --no-student-gan"
@@ -37,6 +40,7 @@ class Distillation(Method):
         ConfigError: without a student, for half a block schedule, or for a term without taps.
     """
 
+    hosts_only: ClassVar[frozenset[str]] = frozenset()  # options that are not of `own_losses`
     options: BlockOptions
     _phases: list[Phase]
 
@@ -60,6 +64,8 @@ class Distillation(Method):
         self.task, self.student = components.task, components.student
         self.perceptual = components.perceptual
         self.student_taps: tuple[str, ...] = ()
+        self.guests = nn.ModuleDict()
+        self.guest_weights: dict[str, float] = {}
 
     @abstractmethod
     def own_losses(
@@ -97,6 +103,42 @@ class Distillation(Method):
         )
         return [*phases, student]
 
+    @classmethod
+    def further_teacher(cls, task: str, options: Any) -> str | None:
+        """What teacher this method's own terms need beside the run's, in words; usually none."""
+        return None
+
+    def invite(self, name: str, guest: Distillation, weight: float, components: Components) -> None:
+        """Adds `weight` times the terms that `guest` has of its own to the student's.
+
+        Args:
+            name: begins the terms' and networks' names.
+            guest: built from the same components.
+            weight: of all its terms.
+            components: of both.
+        """
+        self.guests[name], self.guest_weights[name] = guest, weight
+        self.record((), guest.student_taps)
+        *before, own = self._phases
+        *_, other = guest.phases()
+        assert isinstance(own.module, nn.ModuleList)
+        assert isinstance(other.module, nn.ModuleList)
+        learners = [item for item in other.module if item is not self.student]
+        trained = nn.ModuleList([*own.module, *learners])
+        optimizer = adam(trained, components.optimizer)
+        self._phases = [*before, replace(own, module=trained, optimizer=optimizer)]
+
+    def check_size(self, size: Size) -> None:
+        """Raises ConfigError if the networks cannot work together on images of `size`."""
+        super().check_size(size)
+        for guest in self._invited().values():
+            guest.check_size(size)
+
+    def _invited(self) -> dict[str, Distillation]:
+        guests = {name: guest for name, guest in self.guests.items()}
+        assert all(isinstance(guest, Distillation) for guest in guests.values())
+        return guests  # type: ignore[return-value]
+
     def phases(self) -> list[Phase]:
         """Teacher (unless frozen), discriminator, student."""
         return self._phases
@@ -106,8 +148,13 @@ class Distillation(Method):
         return {"teacher": self.task.generator, "student": self.student}
 
     def networks(self) -> dict[str, nn.Module]:
-        """The task's networks and the student; a subclass adds its own."""
-        return self.task.networks() | {"student": self.student}
+        """The task's networks, the student, and guests' own; a subclass adds its own."""
+        networks = self.task.networks() | {"student": self.student}
+        for name, guest in self._invited().items():
+            for key, network in guest.networks().items():
+                if not any(network is known for known in networks.values()):
+                    networks[f"{name}_{key}"] = network
+        return networks
 
     def losses(self, phase: str, step: Step) -> dict[str, Tensor]:
         """Weighted terms: the task's for teacher and discriminator, its own for the student."""
@@ -115,7 +162,17 @@ class Distillation(Method):
             return self.task.generator_losses(step)
         if phase == "discriminator":
             return self._discriminator_losses(step)
-        return self.student_losses(step)
+        return self.student_losses(step) | self._guest_losses(step)
+
+    def _guest_losses(self, step: Step) -> dict[str, Tensor]:
+        """`NAME_TERM` for each guest's own terms, `NAME` for the one that is called so itself."""
+        losses: dict[str, Tensor] = {}
+        for name, guest in self._invited().items():
+            own = guest.own_losses(step, self.task.teacher(step), self.translate(step))
+            for term, loss in own.items():
+                full = name if term == name else f"{name}_{term}"
+                losses[full] = self.guest_weights[name] * loss
+        return losses
 
     def _discriminator_losses(self, step: Step) -> dict[str, Tensor]:
         """DCD's eq. 7, the discriminator's side."""

@@ -44,6 +44,7 @@ class Omgd(Distillation):
     name = "omgd"
     paper = "Online Multi-Granularity Distillation for GAN Compression, ICCV 2021"
     Options = OmgdOptions
+    hosts_only = frozenset({"shared_blocks", "teacher_every"})
     options: OmgdOptions
 
     def __init__(self, components: Components, options: OmgdOptions) -> None:
@@ -92,13 +93,20 @@ class Omgd(Distillation):
             phase.every = self.options.teacher_every
         return [*phases, student]
 
+    @classmethod
+    def further_teacher(cls, task: str, options: OmgdOptions) -> str | None:
+        """The deep one, for paired images."""
+        wanted = options.deep_teacher and task == "paired"
+        return "a deep teacher (--no-deep-teacher: none)" if wanted else None
+
     def check_size(self, size: Size) -> None:
         """Raises ConfigError if a network cannot work on images of `size`."""
+        super().check_size(size)
         self.teachers.check_size(size)
 
     def networks(self) -> dict[str, nn.Module]:
         """Those of all teachers, the student, and its adaptors."""
-        networks = self.teachers.networks() | {"student": self.student}
+        networks = super().networks() | self.teachers.networks()
         return networks if self.adaptors is None else networks | {"adaptors": self.adaptors}
 
     def losses(self, phase: str, step: Step) -> dict[str, Tensor]:
@@ -107,7 +115,7 @@ class Omgd(Distillation):
             return self.teachers.generator_losses(step)
         if phase == "discriminator":
             return self.teachers.discriminator_losses(step)
-        return self.student_losses(step)
+        return super().losses(phase, step)
 
     def student_losses(self, step: Step) -> dict[str, Tensor]:
         """Eq. 10 for each teacher, and eq. 11 for the wide one."""

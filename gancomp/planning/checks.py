@@ -8,6 +8,7 @@ from gancomp.config import read
 from gancomp.domains.base import purpose
 from gancomp.domains.choice import domain_of
 from gancomp.errors import ConfigError
+from gancomp.methods.also import guests_of, own_options
 from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.planning.unused import refuse_foreign_options
 from gancomp.registry import DISCRIMINATORS, METHODS, NETWORKS, build_network, resolve
@@ -57,8 +58,9 @@ def check(settings: Settings) -> Any:
     problems += domain.problems(settings)
     if problems:
         raise ConfigError("; ".join(dict.fromkeys(problems)))
+    guests_of(settings)
     refuse_foreign_options(settings)
-    options = read(method.Options, settings.method.options, "method.options")
+    options = read(method.Options, own_options(settings.method.name, settings), "method.options")
     if problems := method.problems_of(settings, options):
         raise ConfigError("; ".join(problems))
     return options

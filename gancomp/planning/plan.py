@@ -321,6 +321,7 @@ def default_out(settings: Settings, dataset: str, ratio: float | None) -> Path:
         return Path("runs") / f"{dataset}-pretrain-s{settings.run.seed}"
     method: MethodSettings = settings.method
     name = method.preset if method.preset.startswith(method.name) else method.name
+    name = "+".join((name, *method.also))
     return Path("runs") / f"{dataset}-{name}-r{ratio:g}-s{settings.run.seed}"
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from typing import Any
 
 from gancomp.declare import Option
 from gancomp.errors import ConfigError
+from gancomp.methods.also import joined_fields
 from gancomp.options import all_options, flag_of, method_options
-from gancomp.registry import options_type
 from gancomp.settings import Json, Settings
 
 
@@ -49,7 +48,7 @@ def refuse_foreign_options(settings: Settings) -> None:
     name = settings.method.name
     known = {row.setting.rpartition(".")[2]: row.name for row in method_options(name)}
     rows = {row.setting: row for row in all_options()}
-    fields = {item.name for item in dataclasses.fields(options_type(name))}
+    fields = joined_fields(settings)
     for given in settings.method.options:
         if given in fields:
             continue

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
-from gancomp.declare import setting
+from gancomp.declare import setting, weights
 from gancomp.settings.networks import (
     DISCRIMINATOR_OPTIONS,
     OWN,
@@ -16,7 +17,7 @@ from gancomp.settings.networks import (
     network_flag,
 )
 from gancomp.settings.overrides import Overrides
-from gancomp.settings.rules import no_kd
+from gancomp.settings.rules import TRANSLATION, no_kd
 from gancomp.settings.stages import StageSettings
 from gancomp.settings.training import (
     PIXEL_FLAGS,
@@ -73,6 +74,16 @@ class MethodSettings:
         pretrain={"shown": "standard"},
     )
     options: Json = field(default_factory=dict)
+    also: Json = setting(
+        dict,
+        "--also",
+        "NAME:WEIGHT,…: further methods whose own terms the student learns by.",
+        shown="none",
+        kind=str,
+        reads=partial(weights, "--also"),
+        owners=TRANSLATION,
+        distil_only=True,
+    )
 
 
 @dataclass(frozen=True)

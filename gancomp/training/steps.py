@@ -27,6 +27,7 @@ from gancomp.export.native import save_model
 from gancomp.inference import pixels
 from gancomp.inference.models import student_file, teacher_file
 from gancomp.losses.perceptual import PerceptualFeatures, load_perceptual
+from gancomp.methods.also import join
 from gancomp.methods.base import Components, Method
 from gancomp.networks.base import TappedNetwork
 from gancomp.paths import expanded
@@ -157,6 +158,7 @@ def make_method(
         seed=settings.run.seed,
     )
     method: Method = resolve(METHODS, "--method", settings.method.name)(components, plan.options)
+    join(method, components, settings)
     method.check_size(settings.data.size)
     return method
 
@@ -185,7 +187,9 @@ def describe_run(plan: Plan, perceptual: PerceptualFeatures | None) -> Json:
 
 def plugins_of(settings: Settings) -> list[str]:
     """The plug-ins that a run's method and networks come from."""
-    lines = [("methods", settings.method.name), ("networks", settings.teacher.network.arch)]
+    methods = (settings.method.name, *settings.method.also)
+    lines = [("methods", name) for name in methods]
+    lines.append(("networks", settings.teacher.network.arch))
     if settings.student is not None:
         lines.append(("networks", settings.student.arch))
     return list(dict.fromkeys(ORIGINS[line] for line in lines if line in ORIGINS))
