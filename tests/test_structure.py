@@ -83,7 +83,7 @@ MAY_IMPORT = {
     | {"export", "losses"},
     "planning": EDGES
     | {"planning", "domains", "inference", "data", "networks", "shrink", "engine", "export"}
-    | {"presets", "preset_parts", "options"},
+    | {"methods.also", "presets", "preset_parts", "options"},
     "training": EDGES
     | {"__init__", "training", "planning", "domains", "scoring", "inference", "data", "networks"}
     | {"tasks", "methods", "engine", "metrics", "export", "losses", "console"},
