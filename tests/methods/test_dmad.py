@@ -20,27 +20,30 @@ def built(task: str = "unpaired", **options: object) -> Dmad:
     return method
 
 
-def test_attention_and_maps_are_summed_over_both_directions() -> None:
+def test_each_direction_has_attention_and_verdict_of_its_own_teacher() -> None:
     method, step = built(lambda_attention=2.0, lambda_discriminator_map=3.0), random_step()
     losses = method.losses("student", step)
-    task, own = method.task, method.own_task
+    task, own = method.task, method.game
     assert isinstance(task, UnpairedTask)
     assert isinstance(own, UnpairedTask)
-    attention, distance = torch.zeros(()), torch.zeros(())
-    sides = (
-        (task.generator, own.generator, task.discriminator, "source"),
-        (task.backward_generator, own.backward_generator, task.backward_discriminator, "target"),
-    )
-    for teacher, student, judge, name in sides:
+    sides = {
+        "forward": (task.generator, own.generator, task.discriminator, "source"),
+        "backward": (
+            task.backward_generator,
+            own.backward_generator,
+            task.backward_discriminator,
+            "target",
+        ),
+    }
+    for direction, (teacher, student, judge, name) in sides.items():
         fake_T, maps_T = teacher.forward_with_taps(step.batch[name], teacher.default_taps)
         fake_S, maps_S = student.forward_with_taps(step.batch[name], student.default_taps)
         seen_T, seen_S = (judge.features(fake, (LAST,))[LAST] for fake in (fake_T, fake_S))
-        attention = attention + co_attention_loss(
-            list(maps_T.values()), list(maps_S.values()), seen_S
-        )
-        distance = distance + map_distance(seen_T, seen_S)
-    assert losses["attention"].item() == pytest.approx(2 * attention.item(), rel=1e-5)
-    assert losses["discriminator_map"].item() == pytest.approx(3 * distance.item(), rel=1e-5)
+        attention = co_attention_loss(list(maps_T.values()), list(maps_S.values()), seen_S)
+        found = losses[f"attention_{direction}"].item()
+        assert found == pytest.approx(2 * attention.item(), rel=1e-5)
+        found = losses[f"discriminator_map_{direction}"].item()
+        assert found == pytest.approx(3 * map_distance(seen_T, seen_S).item(), rel=1e-5)
 
 
 def test_a_paired_discriminator_sees_the_condition_too() -> None:
@@ -61,8 +64,8 @@ def test_the_image_gets_a_gradient_through_the_attentions_target_only_as_release
     detach: bool,
 ) -> None:
     method, step = built(detach_attention=detach, lambda_discriminator_map=0.0), random_step()
-    loss = method.losses("student", step)["attention"]
-    fake = method.own_task.teacher(step.shared["students_step"]).fake
+    loss = method.losses("student", step)["attention_forward"]
+    fake = method.game.teacher(step).fake
     gradient = torch.autograd.grad(loss, fake, allow_unused=True)[0]
     assert (gradient is None) == detach
 
@@ -83,10 +86,10 @@ def test_the_students_opponents_are_its_own_and_a_checkpoint_holds_them() -> Non
     names = set(method.networks())
     assert {"student", "student_backward_generator", "student_discriminator"} < names
     assert {"student_backward_discriminator", "backward_generator", "discriminator"} < names
-    own, theirs = method.own_task.discriminator, method.task.discriminator
+    own, theirs = method.game.discriminator, method.task.discriminator
     assert not torch.equal(next(own.parameters()), next(theirs.parameters()))
     losses = method.losses("student_discriminator", random_step())
-    assert list(losses) == ["real", "fake", "real_source", "fake_source"]
+    assert list(losses) == ["real", "student_fake", "real_source", "fake_source"]
 
 
 def test_a_tap_that_the_discriminator_lacks_is_refused() -> None:
@@ -96,5 +99,5 @@ def test_a_tap_that_the_discriminator_lacks_is_refused() -> None:
 
 def test_terms_without_weight_are_not_computed() -> None:
     method = built("paired", lambda_attention=0.0, lambda_discriminator_map=0.0)
-    assert method.own_task.recorded_taps == ()
+    assert method.game.recorded_taps == ()
     assert list(method.losses("student", random_step())) == ["gan", "l1"]
