@@ -171,6 +171,7 @@ def co_attention_loss(
     discriminator_map: Tensor,
     *,
     detach_target: bool = True,
+    eight_bits: bool = False,
 ) -> Tensor:
     """Mean squared difference of where the student looks and where teacher and discriminator do.
 
@@ -183,8 +184,9 @@ def co_attention_loss(
         student_maps: of the same sizes; channels may differ.
         discriminator_map: the teacher discriminator's, `(N, D, h, w)`.
         detach_target: stop the gradient in the discriminator's map too. The released code does not,
-            and passes it the student's image: a second gradient path to the student. It also passes
-            the map through 8 bits where its size differs (U-Net), which is not done here.
+            and passes it the student's image: a second gradient path to the student.
+        eight_bits: where sizes differ (U-Net), the discriminator's attention is that of the batch's
+            first image, rounded to 8 bits without clipping, as released; no gradient goes through.
 
     Returns: a scalar, at least float32.
 
@@ -200,16 +202,22 @@ def co_attention_loss(
         size = teacher.shape[2:]
         if student.shape[2:] != size:
             raise ValueError(f"sizes of maps differ: {tuple(size)}, {tuple(student.shape[2:])}")
-        resized = (
-            watched if watched.shape[2:] == size else F.interpolate(watched, size, mode="area")
-        )
-        target = (_attention(teacher.detach()) + resized) / 2
+        target = (_attention(teacher.detach()) + _resized(watched, size, eight_bits)) / 2
         total.append(F.mse_loss(_directed(_attention(student)), _directed(target)))
     return torch.stack(total).sum()
 
 
 def _attention(features: Tensor) -> Tensor:
     return at_least_float32(features).square().mean(1, keepdim=True)
+
+
+def _resized(attention: Tensor, size: torch.Size, eight_bits: bool) -> Tensor:
+    if attention.shape[2:] == size:
+        return attention
+    if not eight_bits:
+        return F.interpolate(attention, size, mode="area")
+    levels = ((attention[:1].detach() + 1) / 2 * 255).to(torch.int64) % 256  # it wraps
+    return F.interpolate(levels.to(attention), size, mode="area").round() / 255 * 2 - 1
 
 
 def _directed(attention: Tensor) -> Tensor:

@@ -111,6 +111,7 @@ class Dmad(Apprentice):
                 list(student.taps.values()),
                 seen[options.attention_tap],
                 detach_target=options.detach_attention,
+                eight_bits=options.eight_bits,
             )
             losses["attention"] = options.lambda_attention * loss
         if options.lambda_discriminator_map > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gancomp.declare import setting, zero
+from gancomp.declare import setting, task_is, zero
 from gancomp.preset_parts import CODE_SCHEDULE, Json, Preset, paired, unpaired
 
 
@@ -17,6 +17,8 @@ class DmadOptions:
         lambda_discriminator_map: weight of the distance of the discriminator's maps.
         detach_attention: no gradient reaches the student through the target of its attention,
             which the teacher's discriminator sees in the student's image; released code: it does.
+        eight_bits: with maps of several sizes (U-Net), the attention of the discriminator is the
+            batch's first image's, rounded to 8 bits without clipping, as the released code has it.
         attention_tap: the discriminator's map that the attention is taken from.
         discriminator_tap: the map whose distance is taken; empty means the last hidden activation.
     """
@@ -42,30 +44,33 @@ class DmadOptions:
         "Stop the gradient in the target of the attention.",
         unused=(zero("lambda_attention"),),
     )
+    eight_bits: bool = setting(
+        False,
+        "--eight-bit-attention",
+        "Round the discriminator's attention, where sizes differ, to 8 bits.",
+        unused=(zero("lambda_attention"), task_is("unpaired")),
+    )
     attention_tap: str = setting("model.4")
     discriminator_tap: str = setting("")
 
 
 PAPER = "DMAD (AAAI 2022)"
 PRUNED = "; its student is pruned, here it has the width nearest to those MACs"
-# "any" rows have the width of the other methods' students
-QUARTER = 0.25
-WIDTH_64 = 64
+RELEASED: Json = {"detach_attention": False}
 
 
-def _unpaired() -> Json:
-    return unpaired() | CODE_SCHEDULE
+def _unpaired(**options: float | bool) -> Json:
+    return {**unpaired(), **CODE_SCHEDULE, "method": {"options": options}}
 
 
-def _paired(norm: str) -> Json:
-    settings = paired(norm) | CODE_SCHEDULE
-    settings["data"] = settings["data"] | {"load_size": 256, "flip": False}
-    return settings | {"method": {"options": {"lambda_attention": 10.0}}}
-
-
-def _released(settings: Json) -> Json:
-    options = settings.get("method", {}).get("options", {}) | {"detach_attention": False}
-    return settings | {"method": {"options": options}}
+def _paired(norm: str, **options: float | bool) -> Json:
+    settings = paired(norm)
+    return {
+        **settings,
+        **CODE_SCHEDULE,
+        "data": settings["data"] | {"load_size": 256, "flip": False},
+        "method": {"options": {"lambda_attention": 10.0} | options},
+    }
 
 
 # task, network, dataset, width of the student, what was reported
@@ -101,9 +106,13 @@ ROWS: tuple[tuple[str, str, str | None, int, str | None], ...] = (
 def _row(
     released: bool, task: str, arch: str, dataset: str | None, width: int, reported: str | None
 ) -> Preset:
-    norm = "batch" if arch == "unet256" else "instance"
-    settings = _unpaired() if task == "unpaired" else _paired(norm)
-    source = f"{PAPER}: {'released code' if released else 'weights and length'}"
+    """A row, as the paper has it or as the code does; "any" data has other methods' width."""
+    norm, paired_own = ("batch", {"eight_bits": True}) if arch == "unet256" else ("instance", {})
+    if task == "unpaired":
+        settings = _unpaired(**RELEASED) if released else _unpaired()
+    else:
+        settings = _paired(norm, **RELEASED, **paired_own) if released else _paired(norm)
+    text = f"{PAPER}: {'released code' if released else 'weights and length'}"
     return Preset(
         "dmad-released" if released else "dmad",
         "distill",
@@ -111,14 +120,13 @@ def _row(
         task,
         arch,
         dataset,
-        _released(settings) if released else settings,
-        source + (PRUNED if reported and not released else ""),
-        None if released else reported,
-        ratio=width / WIDTH_64,
+        settings,
+        text + (PRUNED if dataset else ""),
+        reported,
+        ratio=width / 64,
     )
 
 
-PRESETS: tuple[Preset, ...] = (
-    *(_row(False, *row) for row in ROWS),
-    *(_row(True, *row) for row in ROWS),
+PRESETS: tuple[Preset, ...] = tuple(
+    _row(released, *row) for released in (False, True) for row in ROWS
 )

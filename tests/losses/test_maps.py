@@ -24,6 +24,7 @@ from gancomp.losses.feature import feature_loss
 from gancomp.losses.gan import discriminator_fake_loss, discriminator_real_loss, generator_loss
 from gancomp.losses.image import total_variation
 from gancomp.losses.maps import (
+    _resized,
     adapted_map_loss,
     alignment_loss,
     channel_distillation_loss,
@@ -213,6 +214,23 @@ def test_co_attention_is_that_of_dmads_released_code() -> None:
     name = "dmad/co-attention loss, both directions, unweighted"
     assert_value_and_gradient(total, name, gradient_to[0][0])
     assert_value_and_gradient(total, name, gradient_to[0][1], key="grad_DA")
+
+
+def test_co_attention_of_a_u_net_is_that_of_dmads_released_code() -> None:
+    sides = (64, 16, 16, 64)
+    teacher = [g((2, 8, side, side), 60 + i) for i, side in enumerate(sides)]
+    student = [g((2, 4, side, side), 64 + i).requires_grad_() for i, side in enumerate(sides)]
+    watched = (0.7 * g((2, 8, 64, 64), 68)).requires_grad_()
+    value = co_attention_loss(teacher, student, watched, detach_target=False, eight_bits=True)
+    name = "dmad/co-attention pix2pix U-Net, unweighted"
+    # the released code goes through float32 there
+    assert_value_and_gradient(value, name, student[0], rel=1e-7)
+    assert_value_and_gradient(value, name, student[1], rel=1e-6, key="grad_S1")
+    assert_value_and_gradient(value, name, watched, rel=1e-7, key="grad_D")
+    attention = watched.detach().square().mean(1, keepdim=True)
+    resized = _resized(attention, torch.Size((16, 16)), True)
+    assert resized.shape == (1, 1, 16, 16)
+    assert_golden(resized, golden("dmad/pix2pix 16x16 D attention")["value"], rel=1e-7)
 
 
 def test_the_distance_of_discriminator_maps_is_that_of_dmads_released_code() -> None:
