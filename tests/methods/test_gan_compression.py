@@ -62,9 +62,9 @@ def test_it_starts_with_the_teachers_weights_unless_told_otherwise() -> None:
 
     assert same(built())
     assert not same(built(warm_discriminator=False))
-    assert {item.data_ptr() for item in built().own.network.parameters()}.isdisjoint(
-        {item.data_ptr() for item in built().task.discriminator.parameters()}
-    )
+    method = built()
+    own = {item.data_ptr() for item in method.own.network.parameters()}
+    assert own.isdisjoint(item.data_ptr() for item in method.task.discriminator.parameters())
 
 
 def test_the_teachers_discriminator_takes_no_part() -> None:
