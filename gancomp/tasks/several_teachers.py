@@ -124,7 +124,10 @@ def task_like(task: Task, teacher: TappedNetwork, name: str) -> Task:
 
 
 def share_discriminator(wide: Task, deep: Task, num_shared: int) -> TwoBranchPatchGAN:
-    """Puts one discriminator of two branches, fresh, in the place of both tasks' own.
+    """Puts one discriminator of two branches in the place of both tasks' own.
+
+    The wide teacher's branch, and with it all shared blocks, begins as that teacher's own
+    discriminator: it may have come with the teacher. The rest is fresh.
 
     Args:
         wide: the task of the wide teacher.
@@ -144,6 +147,10 @@ def share_discriminator(wide: Task, deep: Task, num_shared: int) -> TwoBranchPat
     shared = NetworkSettings(arch="two-branch-patchgan", num_shared=num_shared, **settings)
     whole = new_network(shared, wide.seed, "discriminator")
     assert isinstance(whole, TwoBranchPatchGAN)
+    blocks = [whole.branch("wide", block).state_dict() for block in range(NUM_BLOCKS)]
+    own = [value for state in blocks for value in state.values()]
+    for value, known in zip(own, wide.discriminator.state_dict().values(), strict=True):
+        value.copy_(known)
     wide.discriminator = BranchOf(whole, "wide")
     deep.discriminator = BranchOf(whole, "deep")
     return whole

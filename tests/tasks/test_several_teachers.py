@@ -70,6 +70,16 @@ def test_a_shared_discriminator_is_trained_by_both_and_saved_once(num_shared: in
     assert {key for key in gradients[0] & gradients[1] if key.endswith(".0.weight")} == weights
 
 
+def test_the_wide_teachers_branch_begins_as_the_discriminator_that_came_with_it() -> None:
+    wide = small_task("paired", gan="hinge", d_layers=3)
+    deep = task_like(wide, small_generator(2, "deep"), "deep")
+    images = torch.cat([*random_step(size=64).batch.values()], 1)
+    before = wide.discriminator(images)
+    share_discriminator(wide, deep, 3)
+    assert torch.equal(wide.discriminator(images), before)
+    assert not torch.equal(deep.discriminator(images), before)
+
+
 def test_only_a_patchgan_of_five_blocks_can_be_shared() -> None:
     with pytest.raises(ConfigError, match="--shared-blocks 3: is for a patchgan of 5 blocks"):
         share_discriminator(*two_tasks(), 3)
