@@ -143,14 +143,13 @@ def test_a_smaller_batch_and_bf16_are_no_hindrance_to_replays() -> None:
     assert all(term.isfinite() for term in losses.values())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
-    ("shape", "slope", "padding"),
+    ("shape", "slope", "padding", "dtype"),
     [
-        ((2, 5, 7, 9), 0.0, 1),
-        ((1, 256, 64, 64), 0.0, 1),
-        ((2, 64, 130, 131), 0.2, 0),
-        ((1, 66, 5, 13), None, 3),
+        ((2, 5, 7, 9), 0.0, 1, torch.float32),
+        ((1, 256, 64, 64), 0.0, 1, torch.bfloat16),
+        ((2, 64, 130, 131), 0.2, 0, torch.float32),
+        ((1, 66, 5, 13), None, 3, torch.float32),
     ],
 )
 def test_the_fused_norm_is_the_layers_in_turn(
@@ -185,6 +184,6 @@ def test_auto_tries_the_ways_on_this_gpu(tmp_path: Path) -> None:
     }
     plan = make_plan("distill", Overrides(settings=values, out=tmp_path / "run"), print)
     prepare = trial_of(plan, make_reader(plan, Silent()), torch.device("cuda"))
-    chosen = fastest(prepare, ("off", "graphs", "fused", "fused+graphs"), Limit(seconds=90))
+    chosen = fastest(prepare, ("off", "graphs", "fused+graphs"), Limit(seconds=90))
     assert not [found for found in chosen.trials.values() if FAILED in found], chosen.sentence()
     assert chosen.way.endswith("graphs"), chosen.sentence()

@@ -246,6 +246,18 @@ def test_the_faster_way_is_taken_and_its_schedule_ends_within_the_time(
     assert "--checkpoint-every 750" in options
 
 
+def test_tests_that_are_cut_off_are_counted_by_their_lines() -> None:
+    count = script("run").count_tests
+    lines = (
+        "tests/test_gpu.py::test_a[graphs] PASSED [ 4%]\ntests/test_gpu.py::test_b FAILED [ 9%]\n"
+    )
+    assert count(lines + "tests/test_gpu.py::test_c PASSED [13%]\ntests/test_gpu.py::test_d ") == {
+        "passed": 2,
+        "failed": 1,
+    }
+    assert count(lines + "=== 1 failed, 20 passed in 44.1s ===\n") == {"failed": 1, "passed": 20}
+
+
 @pytest.mark.parametrize("broken", [False, True])
 def test_the_benchmark_says_which_way_is_tried_first_and_others_if_it_fails(
     tmp_path: Path, toy: Path, broken: bool
