@@ -125,10 +125,10 @@ def choose_way(
         stopped: whether somebody asks to stop.
     """
     wanted = plan.settings.run.compile
+    if device.type != "cuda":
+        return Chosen(without_a_gpu(wanted, say))
     if wanted != AUTO:
         return Chosen(wanted)
-    if device.type != "cuda":
-        return Chosen(PLAIN)
     if before := chosen_before(plan, torch.cuda.get_device_name(device)):
         return before
     schedule = plan.settings.schedule
@@ -141,6 +141,14 @@ def choose_way(
     chosen = replace(chosen, device=torch.cuda.get_device_name(device))
     say(chosen.sentence())
     return chosen
+
+
+def without_a_gpu(wanted: str, say: Callable[[str], None]) -> str:
+    """What there is of the wanted way without an NVIDIA GPU; `say` is told what there is not."""
+    if wanted in (AUTO, PLAIN, COMPILED):
+        return PLAIN if wanted == AUTO else wanted
+    say(f"--compile {wanted}: needs an NVIDIA GPU; training goes on without")
+    return COMPILED if COMPILED in wanted.split("+") else PLAIN
 
 
 def chosen_before(plan: Plan, device: str) -> Chosen | None:

@@ -32,6 +32,7 @@ from gancomp.training.ways import (
     fastest,
     trial_of,
     use_way,
+    without_a_gpu,
 )
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -146,12 +147,25 @@ def test_auto_tries_on_a_gpu_and_only_for_a_run_that_is_long_enough(
         return choose_way(changed, reader, device, say=lambda line: None).way
 
     assert way_of(CPU) == "off"
+    assert way_of(CPU, run={"compile": "on"}) == "on"
     assert way_of(run={"compile": "on+graphs"}) == "on+graphs"
     assert way_of(max_steps=999) == "off"
     assert limits == []
     assert way_of(max_steps=1000) == "graphs"
     assert way_of(max_seconds=300.0) == "graphs"
     assert limits == [90.0, 30.0]
+
+
+def test_what_needs_a_gpu_is_said_and_not_recorded_as_taken() -> None:
+    said: list[str] = []
+    assert [without_a_gpu(way, said.append) for way in ("on+graphs", "fused+graphs")] == [
+        "on",
+        "off",
+    ]
+    assert said == [
+        f"--compile {way}: needs an NVIDIA GPU; training goes on without"
+        for way in ("on+graphs", "fused+graphs")
+    ]
 
 
 def test_a_run_that_goes_on_takes_what_it_took_on_the_same_gpu(
