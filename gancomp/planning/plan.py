@@ -178,6 +178,10 @@ def _resolve(
     }
     for section in ("adversarial", "optimizer", "schedule", "perceptual", "selection", "run"):
         base[section] = {}
+    width = typed_teacher.get("network", {}).get("width")
+    shrinking.refuse_width(
+        base["teacher"]["network"]["arch"], None if width is None else f"--width {width}"
+    )
     rows = _for_network(preset.settings, base["teacher"]["network"]["arch"])
     values = merge(merge(merge(base, rows), {"teacher": teacher}), typed)
     teachers.freeze_given(values, typed)
@@ -263,7 +267,10 @@ def _student(teacher: NetworkSettings, given: Overrides, typed: Json, preset: Pr
     if source := typed.get("stages", {}).get("student_source"):
         return _student_from(source, given, typed.get("student") or {})
     arch = given.student_arch or _student_arch(teacher.arch, given, preset)
-    published = _published_shape(arch, teacher, given, preset) if way is None else {}
+    width = given.student_width
+    by_width = None if width is None else f"--student-width {width}"
+    shrinking.refuse_width(arch, way.asked if way else None, by_width)
+    published = shrinking.published_shape(arch, teacher, given, preset) if way is None else {}
     if way is None or not way.shrinker.from_settings:
         way = shrinking.ratio_way(preset.ratio)
     shrunk = shrinking.shrunk_at_once(teacher, arch, way, typed.get("data", {}).get("size"))
@@ -273,16 +280,6 @@ def _student(teacher: NetworkSettings, given: Overrides, typed: Json, preset: Pr
     if given.narrow_const is not None:
         student = synthesis.with_constant(teacher, student, narrow=given.narrow_const)
     return merge(student, typed.get("student") or {})
-
-
-def _published_shape(arch: str, teacher: NetworkSettings, given: Overrides, preset: Preset) -> Json:
-    """What the preset says of the student's network, unless another size of it is asked for."""
-    network = preset.settings.get("teacher", {}).get("network", {})
-    if arch != preset.student.get("arch", preset.arch) or given.student_width is not None:
-        return {}
-    if teacher.width != network.get("width", teacher.width):
-        return {}
-    return {name: value for name, value in preset.student.items() if name != "arch"}
 
 
 def _student_from(source: str, given: Overrides, typed: Json) -> Json:

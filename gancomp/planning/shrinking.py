@@ -14,10 +14,11 @@ from gancomp.config import read
 from gancomp.errors import CheckpointError, ConfigError
 from gancomp.files import replacing
 from gancomp.networks.base import TappedNetwork
+from gancomp.preset_parts import Preset
 from gancomp.records import Record
 from gancomp.registry import NETWORKS, SHRINKERS, options_type, resolve
 from gancomp.settings import Json, NetworkSettings, Overrides, Settings
-from gancomp.settings.networks import declared_of
+from gancomp.settings.networks import declared_of, has_width
 from gancomp.shrink.base import Shrinker, ShrinkRequest, Shrunk
 
 INITIAL = "initial.safetensors"  # weights that a student begins with, in a run's folder
@@ -97,6 +98,30 @@ def refuse_two_widths(given: Overrides, way: Way | None, typed: Json) -> None:
     for name in ("width", "channels"):
         if typed.get(name) is not None:
             raise ConfigError(f"student.{name} and {named[0]}: give one of them")
+
+
+def refuse_width(arch: str, *asked: str | None) -> None:
+    """Refuses what asks for a width of a network that has none.
+
+    Raises:
+        ConfigError: naming the option and the network.
+    """
+    for text in asked:
+        if text is not None and not has_width(arch):
+            raise ConfigError(
+                f"{text}: {arch} has no width; remove it, or choose another --arch or "
+                "--student-arch"
+            )
+
+
+def published_shape(arch: str, teacher: NetworkSettings, given: Overrides, preset: Preset) -> Json:
+    """What the preset says of the student's network, unless another size of it is asked for."""
+    network = preset.settings.get("teacher", {}).get("network", {})
+    if arch != preset.student.get("arch", preset.arch) or given.student_width is not None:
+        return {}
+    if teacher.width != network.get("width", teacher.width):
+        return {}
+    return {name: value for name, value in preset.student.items() if name != "arch"}
 
 
 def shrunk_at_once(teacher: NetworkSettings, arch: str, way: Way, size: Any) -> NetworkSettings:

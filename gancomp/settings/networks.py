@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gancomp.declare import Declared, setting
-from gancomp.registry import DISCRIMINATORS, NETWORKS, network_options
+from gancomp.registry import DISCRIMINATORS, NETWORKS, network_options, network_parameters
 from gancomp.settings.rules import no_discriminator_at_all, no_discriminator_trained, objective_is
 
 OWN = "own"
@@ -46,11 +46,16 @@ class NetworkSettings:
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments for the registry's factory: all that was set, less the name."""
-        return {"width": self.width, **self.own}
+        return {"width": self.width, **self.own} if has_width(self.arch) else dict(self.own)
 
     def changed(self, **changes: Any) -> NetworkSettings:
         """A copy with other values of fields or own options; None leaves one to its default."""
         return NetworkSettings(**{"arch": self.arch, "width": self.width, **self.own, **changes})
+
+
+def has_width(arch: str) -> bool:
+    """Whether a network can be asked for by its width; those of a plug-in need not."""
+    return arch not in NETWORKS or "width" in network_parameters(arch)
 
 
 def declared_of(arch: str) -> Iterator[tuple[str, Declared]]:

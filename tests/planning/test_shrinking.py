@@ -20,8 +20,8 @@ from gancomp.networks.base import initialize
 from gancomp.options import forget
 from gancomp.planning import shrinking
 from gancomp.planning.plan import make_plan
-from gancomp.registry import SHRINKER_OPTIONS, SHRINKERS, build_network
-from gancomp.settings import Overrides
+from gancomp.registry import NETWORKS, SHRINKER_OPTIONS, SHRINKERS, build_network
+from gancomp.settings import NetworkSettings, Overrides
 from gancomp.shrink.base import ShrinkRequest, Shrunk
 
 
@@ -147,3 +147,17 @@ def test_a_run_killed_before_its_first_checkpoint_begins_with_the_same_weights(
 def test_weights_of_another_network_are_refused() -> None:
     with pytest.raises(ConfigError, match="--shrink: its weights do not fit its student"):
         shrinking.fill(build_network("mobile-resnet6", width=2), {"x": torch.zeros(1)})
+
+
+def test_a_network_without_a_width_is_built_without_one_and_refuses_to_be_asked_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plain_net.py").write_text("def plain(*, in_channels=3, out_channels=3): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(NETWORKS, "plain", "plain_net:plain")
+    assert NetworkSettings("plain", in_channels=1).arguments() == {"in_channels": 1}
+    assert "width" in NetworkSettings("resnet9").arguments()
+    shrinking.refuse_width("plain", None, None)
+    shrinking.refuse_width("resnet9", "--ratio 0.5")
+    with pytest.raises(ConfigError, match=r"^--ratio 0\.5: plain has no width; remove it"):
+        shrinking.refuse_width("plain", None, "--ratio 0.5")
