@@ -27,9 +27,10 @@ from gancomp.commands import (
     size_of,
     training_command,
 )
+from gancomp.completion import complete_format, complete_method
 from gancomp.data_commands import data_app
 from gancomp.errors import ConfigError, DataError
-from gancomp.network_options import NetBlocks, NetInChannels, NetNorm, NetScale, NetWidth
+from gancomp.network_options import NetArch, NetBlocks, NetInChannels, NetNorm, NetScale, NetWidth
 from gancomp.options import gather
 from gancomp.paths import expanded
 from gancomp.registry import EXPORTERS
@@ -37,7 +38,6 @@ from gancomp.score_commands import add_score_commands
 
 app = typer.Typer(
     name="gancomp",
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Makes GANs small: distils a cheap student generator with the help of the teacher's "
@@ -129,7 +129,11 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.", parser=expanded)],
     format: Annotated[
         str | None,
-        typer.Option("--format", help=f"{', '.join(EXPORTERS)}; by default from the suffix."),
+        typer.Option(
+            "--format",
+            help=f"{', '.join(EXPORTERS)}; by default from the suffix.",
+            autocompletion=complete_format,
+        ),
     ] = None,
     pixels: Annotated[
         bool,
@@ -176,9 +180,7 @@ def profile(
     macs: Annotated[
         bool, typer.Option("--macs", help="Count MACs and parameters (the default).")
     ] = True,
-    arch: Annotated[
-        str | None, typer.Option("--arch", help="A network by name instead of a file.")
-    ] = None,
+    arch: NetArch = None,
     width: NetWidth = None,
     norm: NetNorm = None,
     in_channels: NetInChannels = None,
@@ -416,7 +418,11 @@ def demo(
 @app.command()
 def methods(
     name: Annotated[
-        str | None, typer.Argument(help="A method, for its page: paper, options, presets.")
+        str | None,
+        typer.Argument(
+            help="A method, for its page: paper, options, presets.",
+            autocompletion=complete_method,
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from gancomp.completion import completer_of
 from gancomp.declare import Option, value_range
 from gancomp.options import generator_options, options_for, owners_of
 from gancomp.paths import expanded
@@ -222,6 +223,7 @@ def parameter_of(option: Option) -> inspect.Parameter:
         metavar=METAVARS.get(option.kind, "PATH"),
         show_default=False,
         parser=expanded if option.kind is Path else None,
+        autocompletion=completer_of(option.parameter, option.choices),
         rich_help_panel=option.panel if not option.owners else f"With {' or '.join(option.owners)}",
     )
     annotation = Annotated[option.kind | None, declared]  # type: ignore[name-defined]  # built at run time

@@ -9,6 +9,7 @@ import typer
 
 from gancomp import console
 from gancomp.commands import Json
+from gancomp.completion import complete_dataset
 from gancomp.errors import DataError
 from gancomp.paths import expanded
 
@@ -29,7 +30,7 @@ def data_list(json: Json = False) -> None:
 
 @data_app.command("fetch")
 def data_fetch(
-    name: Annotated[str, typer.Argument(help="A known name.")],
+    name: Annotated[str, typer.Argument(help="A known name.", autocompletion=complete_dataset)],
     out: Annotated[
         Path | None, typer.Option("--out", help="By default the user's cache.", parser=expanded)
     ] = None,
@@ -47,7 +48,9 @@ def data_fetch(
 
 @data_app.command("check")
 def data_check(
-    folder: Annotated[str, typer.Argument(help="A folder or a known name.")],
+    folder: Annotated[
+        str, typer.Argument(help="A folder or a known name.", autocompletion=complete_dataset)
+    ],
     task: Annotated[
         str | None,
         typer.Option("--task", help="unpaired, paired, super-resolution or synthesis."),

@@ -121,6 +121,7 @@ class Option:
         kind: type of its value.
         setting: dotted path of the setting, or the bare name of a field of `Overrides`.
         sets: dotted paths of what it sets, `setting` alone but for a `Switch`.
+        choices: all its values, where they are a few words.
         help, default, owners, panel, distil_only, pretrain, reads, unused: see `Declared`.
     """
 
@@ -138,6 +139,7 @@ class Option:
     unit: str | None = None
     reads: Callable[[str], Any] | None = None
     sets: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
     def of(self, command: str) -> Option:
         """The option as `command` shows it."""
@@ -235,6 +237,7 @@ def _option(
         unit=declared.unit,
         reads=declared.reads,
         sets=(where,),
+        choices=typing.get_args(hint) if typing.get_origin(hint) is Literal else (),
     )
 
 

@@ -6,6 +6,14 @@ from typing import Annotated
 
 import typer
 
+from gancomp.completion import complete_network
+
+NetArch = Annotated[
+    str | None,
+    typer.Option(
+        "--arch", help="A network by name instead of a file.", autocompletion=complete_network
+    ),
+]
 NetWidth = Annotated[
     int | None,
     typer.Option(

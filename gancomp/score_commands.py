@@ -23,6 +23,7 @@ from gancomp.commands import (
     signed_by,
     size_of,
 )
+from gancomp.completion import complete_dataset, complete_metrics
 from gancomp.fid_options import (
     FidFake,
     FidMirror,
@@ -52,7 +53,10 @@ def eval_fid(
         typer.Argument(help="A model file or a run; by default the latest run.", parser=expanded),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="By default the model's own.")
+        str | None,
+        typer.Option(
+            "--dataset", help="By default the model's own.", autocompletion=complete_dataset
+        ),
     ] = None,
     direction: Direction = None,
     real: FidReal = None,
@@ -112,7 +116,12 @@ def sign_evaluate() -> None:
     """Gives `eval` the options of eval-fid, and of all metrics there are now."""
     shared = list(inspect.signature(eval_fid, eval_str=True).parameters.values())
     named = Annotated[
-        str, typer.Option("--metrics", help=f"Which, with commas: {', '.join(METRICS)}.")
+        str,
+        typer.Option(
+            "--metrics",
+            help=f"Which, with commas: {', '.join(METRICS)}.",
+            autocompletion=complete_metrics,
+        ),
     ]
     own = inspect.Parameter(
         "metrics", inspect.Parameter.POSITIONAL_OR_KEYWORD, default="fid", annotation=named

@@ -98,13 +98,31 @@ MAY_IMPORT = {
     | SHARED
     | {"__init__", "api", "recipes", "data", "networks", "engine", "export", "console", "options"}
     | {"plugins"},
-    "commands": {"declare", "options", "paths", "sizes"},
-    "data_commands": {"commands", "console", "errors", "paths", "recipes"},
+    "completion": {"data.registered", "presets", "registry"},
+    "commands": {"completion", "declare", "options", "paths", "sizes"},
+    "data_commands": {"commands", "completion", "console", "errors", "paths", "recipes"},
     "fid_options": {"paths"},
-    "score_commands": {"commands", "console", "fid_options", "options", "paths", "recipes"}
+    "score_commands": {
+        "commands",
+        "completion",
+        "console",
+        "fid_options",
+        "options",
+        "paths",
+        "recipes",
+    }
     | {"registry", "scoring"},
-    "network_options": set(),
-    "cli": {"__init__", "bench", "commands", "console", "data_commands", "errors", "options"}
+    "network_options": {"completion"},
+    "cli": {
+        "__init__",
+        "bench",
+        "commands",
+        "completion",
+        "console",
+        "data_commands",
+        "errors",
+        "options",
+    }
     | {"network_options", "paths", "recipes", "registry", "score_commands", "settings"},
     "plugins": {"errors", "options", "paths", "registry"},
     "__main__": {"cli", "commands", "console", "errors", "plugins"},

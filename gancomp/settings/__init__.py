@@ -69,7 +69,7 @@ class MethodSettings:
     preset: str = setting(
         "dcd",
         "--preset",
-        "Named settings (gancomp methods).",
+        "A row of gancomp methods.",
         shown="dcd",
         pretrain={"shown": "standard"},
     )
