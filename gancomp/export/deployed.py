@@ -199,6 +199,13 @@ def is_deployed(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
+def size_on_disk(path: Path) -> int:
+    """Bytes of a model's file, with those of the weights that belong beside it."""
+    weights = path.with_suffix(".bin")
+    beside = weights.stat().st_size if path.suffix.lower() == ".xml" and weights.exists() else 0
+    return path.stat().st_size + beside
+
+
 def _check(path: Path, network: DeployedGenerator) -> None:
     """Refuses a file that does not take and give what its header says."""
     described, settings = network.described, network.settings()

@@ -64,6 +64,8 @@ class OnnxSession(Session):
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors, which are raised as well
+        # its threads would else stay busy for a while after a run, at the next one's cost
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             self._session = runtime.InferenceSession(
                 content, options, providers=["CPUExecutionProvider"]

@@ -13,8 +13,9 @@ from gancomp import console
 from gancomp.engine.device import choose_device
 from gancomp.engine.run import latest_run
 from gancomp.errors import ConfigError, RunError
+from gancomp.export.deployed import is_deployed, runtime_of, size_on_disk
 from gancomp.export.model import open_model
-from gancomp.inference.models import generator_of
+from gancomp.inference.models import generator_of, open_any
 from gancomp.metrics.cost import measure_cost
 from gancomp.metrics.latency import NUM_RUNS, Latency, time_in_turns
 from gancomp.networks.accelerate import FastGenerator, accelerate
@@ -22,6 +23,7 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.networks.plain import plain_copy
 from gancomp.networks.synthesis import SynthesisDiscriminator, SynthesisGenerator
 from gancomp.paths import expanded
+from gancomp.recipes.deployment import add_ways, show_ways
 from gancomp.registry import DISCRIMINATORS, build_network, network_parameters
 from gancomp.scoring.scores import latest_fid
 from gancomp.settings import Json
@@ -77,7 +79,7 @@ def profile_document(
     """Costs of the named models, of `network`, of the latest run, or of the default pair.
 
     Args:
-        models: model files or runs (a run stands for its teacher and student).
+        models: model files or runs (a run stands for its teacher and student), exported files.
         network: instead of files, a network as built from its name.
         size: by default what the model was trained for.
         batch_size: MACs are for the whole batch.
@@ -96,14 +98,18 @@ def profile_document(
     subjects = [_subject("network", network, size)] if network is not None else []
     if network is None:
         paths = models or [path for path in [latest_run()] if path is not None]
-        subjects = [_from_file(path, size, part) for item in paths for path in _files(item)]
+        device = (latency and latency.device) or "auto"
+        subjects = [_from_file(path, size, part, device) for item in paths for path in _files(item)]
     if not subjects:
         subjects = [
             _subject(role, build_network("mobile-resnet9", width=width), size)
             for role, width in (("teacher", 64), ("student", 16))
         ]
     document: Json = {"models": [_row(subject, batch_size) for subject in subjects]}
-    if latency is not None:
+    if latency is not None and any(is_deployed(item.file) for item in subjects if item.file):
+        networks = [subject.network.eval() for subject in subjects]
+        document |= add_ways(document["models"], networks, latency.threads)
+    elif latency is not None:
         document |= _add_latency(document["models"], subjects, latency)
     rows = document["models"]
     if len(rows) == 2:
@@ -211,9 +217,9 @@ def _files(path: Path) -> list[Path]:
     return found or [generator_of(path)]
 
 
-def _from_file(path: Path, size: Size | None, part: str | None) -> Subject:
+def _from_file(path: Path, size: Size | None, part: str | None, device: str = "auto") -> Subject:
     path = expanded(path)
-    model = open_model(path, part)
+    model = open_any(path, part, device)
     own_size = as_size(*model.header["input"]["size"])
     role = model.header["role"] or "generator"
     return _subject(role, model.network, size or own_size, model.path)
@@ -239,7 +245,7 @@ def _subject(
 
 def _row(subject: Subject, batch_size: int) -> Json:
     network = subject.network
-    cost = measure_cost(network, _input_shape(subject, batch_size))
+    cost = measure_cost(network.described, _input_shape(subject, batch_size))
     row = {
         "role": subject.role,
         "arch": network.arch,
@@ -247,10 +253,10 @@ def _row(subject: Subject, batch_size: int) -> Json:
         "params": cost.params,
         "macs": cost.macs,
         "macs_torchprofile": cost.macs_torchprofile,
-        "bytes": subject.file.stat().st_size if subject.file else cost.size_bytes,
+        "bytes": size_on_disk(subject.file) if subject.file else cost.size_bytes,
         "input": list(cost.input),
         "macs_parts": asdict(cost.parts),
-    }
+    } | runtime_of(network)
     return row | {"output": list(cost.output)} if isinstance(network, SYNTHESIS) else row
 
 
@@ -301,8 +307,9 @@ def show_profile(document: Json) -> None:
         table.append(["ms, median of a warm pass", *(ends.format(**row) for row in rows)])
         if len(rows) == 2:
             table[-1].append(f"{document['ratio']['latency_ms']:.2f}x")
-        table.append(["ms in plain eager", *(f"{row['latency_eager_ms']:.1f}" for row in rows)])
-        if len(rows) == 2:
+        eager = [row.get("latency_eager_ms") for row in rows]  # an exported file has none
+        table.append(["ms in plain eager", *("" if ms is None else f"{ms:.1f}" for ms in eager)])
+        if len(rows) == 2 and None not in eager:
             table[-1].append(f"{rows[0]['latency_eager_ms'] / rows[1]['latency_eager_ms']:.2f}x")
     console.print_table(titles, [line + [""] * (len(titles) - len(line)) for line in table])
     if latency:
@@ -310,6 +317,8 @@ def show_profile(document: Json) -> None:
             f"timed on {latency['device']}, {latency['threads']} threads, {latency['backend']}; "
             "MACs are not latency"
         )
+    if latency and "ways" in rows[0]:
+        show_ways(rows)
     _show_reference(rows[-1])
 
 

@@ -108,6 +108,23 @@ def test_pixels_are_for_models_of_bytes(tmp_path: Path, capsys: pytest.CaptureFi
     assert "--pixels: source images" in outcome.err
 
 
+def test_profile_counts_what_the_header_describes_and_times_the_file_itself(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = folder / "model.safetensors", folder / "model.onnx"
+    document = run_command(
+        capsys, "profile", *models, "--latency", "--threads", 1, "--size", 16, "--json"
+    ).document
+    own, deployed = document["models"]
+    assert deployed["macs"] == own["macs"]
+    assert deployed["bytes"] == (folder / "model.onnx").stat().st_size
+    assert deployed["runtime"].startswith("onnxruntime ")
+    assert [way["way"] for way in own["ways"]] == ["PyTorch, eager", "gancomp"]
+    assert [way["way"] for way in deployed["ways"]] == [deployed["runtime"]]
+    assert all(way["ms"] > 0 for row in (own, deployed) for way in row["ways"])
+    assert "latency_eager_ms" not in deployed
+
+
 def with_header(path: Path, out: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """The file with a header that lies, and whose digest is right."""
     header = json.loads(onnx.load(path).metadata_props[0].value)
