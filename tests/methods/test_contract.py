@@ -104,13 +104,23 @@ def test_ten_steps_are_finite_and_named(name: str, task: str, frozen: bool) -> N
 
 
 @pytest.mark.parametrize(("name", "task"), [case[:2] for case in CASES if case[2]])
-def test_a_frozen_teacher_does_not_change_in_any_bit(name: str, task: str) -> None:
+def test_what_is_frozen_does_not_change_in_any_bit(name: str, task: str) -> None:
     method = built(name, task, True)
-    before = snapshot({"teacher": method.task.generator})
+    before = snapshot(frozen_parts(method))
+    whole = task in method.whole_teacher
+    assert ({key.split(".")[0] for key in before} > {"teacher"}) == whole
     for index in range(5):
         run_step(loop_of(method), index, batch_for(task, index))
-    after = snapshot({"teacher": method.task.generator})
+    after = snapshot(frozen_parts(method))
     assert all(torch.equal(after[key], value) for key, value in before.items())
+
+
+def frozen_parts(method: Method) -> dict[str, torch.nn.Module]:
+    """The teacher, and what is kept of its own game."""
+    found = enumerate(getattr(method.task, "frozen_networks", list)())
+    parts = {f"frozen {number}": item for number, item in found}
+    parts = {name: item for name, item in parts.items() if item is not method.task.generator}
+    return {"teacher": method.task.generator} | parts
 
 
 @pytest.mark.parametrize(("name", "task", "frozen"), CASES)
