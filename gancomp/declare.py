@@ -162,6 +162,7 @@ def options_of(kind: type, path: str = "", owners: tuple[str, ...] = ()) -> Iter
     """The options that the fields of a settings dataclass declare, those of nested ones included.
 
     A dataclass that stands in several places has its options in the metadata `inner` of each place.
+    `equations` of the dataclass are its own paper's, where a base names those of another.
 
     Args:
         kind: the dataclass.
@@ -169,6 +170,7 @@ def options_of(kind: type, path: str = "", owners: tuple[str, ...] = ()) -> Iter
         owners: of all its fields that name none themselves.
     """
     hints = typing.get_type_hints(kind)
+    equations = getattr(kind, "equations", {})
     for item in dataclasses.fields(kind):
         where = f"{path}.{item.name}" if path else item.name
         hint = without_none(hints[item.name])
@@ -181,7 +183,8 @@ def options_of(kind: type, path: str = "", owners: tuple[str, ...] = ()) -> Iter
                 yield _option(inside, kind_inside, f"{where}.{name}", None, owners)
             yield from options_of(typing.cast(type, hint), where, owners)
         elif declared is not None and declared.flag is not None:
-            yield _option(declared, hint, where, item.default, owners)
+            option = _option(declared, hint, where, item.default, owners)
+            yield replace(option, equation=equations.get(item.name, option.equation))
     for switch in getattr(kind, "switches", ()):
         name = switch.flag.removeprefix("--")
         fields = tuple(f"{path}.{field}" for field in switch.fields)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from gancomp.declare import setting, task_is, zero
-from gancomp.methods.shared_options import BlockOptions, PerceptualOptions
+from gancomp.methods.shared_options import NOT_DCDS, BlockOptions, PerceptualOptions
 from gancomp.preset_parts import CODE_SCHEDULE, Json, Preset, paired, unpaired
 
 
@@ -25,6 +26,8 @@ class CrdOptions(BlockOptions, PerceptualOptions):
         lambda_gan: weight of the student's own GAN term; its fakes are not shown to the
             discriminator, which the teacher alone trains.
     """
+
+    equations: ClassVar[Mapping[str, str | None]] = NOT_DCDS
 
     lambda_row: float = setting(25.0, "--lambda-row", "Weight of the rows' relations.", least=0.0)
     lambda_column: float = setting(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from gancomp.declare import Unused, setting, task_is, zero
-from gancomp.methods.shared_options import BlockOptions, PerceptualOptions
+from gancomp.methods.shared_options import NOT_DCDS, BlockOptions, PerceptualOptions
 from gancomp.preset_parts import CODE_SCHEDULE, Json, Preset, paired, unpaired
 
 _one_teacher = Unused(
@@ -28,6 +29,8 @@ class OmgdOptions(BlockOptions, PerceptualOptions):
             a discriminator of its own.
         teacher_every: the teachers learn in each so many-th step.
     """
+
+    equations: ClassVar[Mapping[str, str | None]] = NOT_DCDS
 
     lambda_ssim: float = setting(
         10.0, "--lambda-ssim", "Weight of the images' structure.", least=0.0, equation="6"
@@ -158,7 +161,17 @@ def _rows(name: str, source: str, **released: object) -> tuple[Preset, ...]:
         ("paired", MOBILE, None, _pix2pix("instance", 100.0, 3, **released), None),
     )
     return tuple(
-        Preset(name, "distill", "omgd", task, arch, dataset, settings, source, reported)
+        Preset(
+            name,
+            "distill",
+            "omgd",
+            task,
+            arch,
+            dataset,
+            settings,
+            source,
+            None if released else reported,
+        )
         for task, arch, dataset, settings, reported in cells
     )
 

@@ -14,6 +14,8 @@ from gancomp.settings.rules import no_features
 
 ConnectorKind = Literal["conv-bn-relu", "conv"]
 STYLE_TAPS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+# for papers whose own numbers of these equations are others
+NOT_DCDS: dict[str, str | None] = {"lambda_feature": None, "lambda_style": None}
 GAME = ("student_fools_discriminator", "student_in_discriminator")
 
 _no_game = Unused(

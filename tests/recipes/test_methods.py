@@ -6,7 +6,7 @@ import pytest
 from commands import run_command
 
 from gancomp.presets import all_presets
-from gancomp.recipes.methods import list_methods, list_presets
+from gancomp.recipes.methods import describe_method, list_methods, list_presets
 from gancomp.registry import METHODS, PRETRAINING
 
 
@@ -53,3 +53,13 @@ def test_the_tables_keep_every_word_whole_at_80_columns(
     for row in list_presets():
         assert any(line.endswith(row["source"]) and row["networks"] in line for line in lines)
         assert row["reported"] is None or any(row["reported"] in line for line in lines)
+
+
+def test_a_shared_option_has_the_equation_of_the_paper_whose_page_it_is_on() -> None:
+    found = {
+        name: {row["flag"]: row["equation"] for row in describe_method(name)["options"]}
+        for name in ("dcd", "omgd")
+    }
+    assert found["dcd"]["--lambda-feature"] == "4"
+    assert found["omgd"]["--lambda-feature"] is None
+    assert found["omgd"]["--lambda-ssim"] == "6"
