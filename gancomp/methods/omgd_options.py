@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 from gancomp.declare import Unused, setting, task_is, zero
@@ -79,7 +80,6 @@ class OmgdOptions(BlockOptions, PerceptualOptions):
 
 
 PAPER = "OMGD (ICCV 2021)"
-RELEASED = f"{PAPER}, its released code and script"
 MOBILE, UNET = "mobile-resnet9", "unet256"
 CITY: Json = {"schedule": {"epochs": 300, "decay_epochs": 450}}
 
@@ -88,99 +88,82 @@ def _options(**options: object) -> Json:
     return {"method": {"options": options}}
 
 
-def _cyclegan(lambda_channel: float, **options: object) -> Json:
-    return unpaired() | CODE_SCHEDULE | _options(lambda_channel=lambda_channel, **options)
+def _cyclegan(lambda_channel: float, block: int, released: Json) -> Json:
+    blocks = {"teacher_block_epochs": block, "student_block_epochs": 4 * block} if released else {}
+    options = _options(lambda_channel=lambda_channel, **blocks, **released)
+    return unpaired() | CODE_SCHEDULE | options
 
 
-def _pix2pix(norm: str, lambda_channel: float, shared: int, **options: object) -> Json:
-    known = {"lambda_channel": lambda_channel, "shared_blocks": shared}
-    return paired(norm) | CODE_SCHEDULE | _options(**known, **options)
+def _pix2pix(norm: str, lambda_channel: float, shared: int, released: Json) -> Json:
+    options = _options(lambda_channel=lambda_channel, shared_blocks=shared, **released)
+    return paired(norm) | CODE_SCHEDULE | options
 
 
-def _city(
-    norm: str, lambda_channel: float, shared: int, batch_size: int, **options: object
-) -> Json:
-    settings = _pix2pix(norm, lambda_channel, shared, teacher_every=3, **options) | CITY
+def _city(norm: str, lambda_channel: float, shared: int, batch_size: int, released: Json) -> Json:
+    settings = _pix2pix(norm, lambda_channel, shared, {"teacher_every": 3, **released}) | CITY
     return settings | {"data": {"batch_size": batch_size}}
 
 
-def _rows(name: str, source: str, **released: object) -> tuple[Preset, ...]:
-    """The rows of the paper's settings, or with `released` those of its code."""
-    blocks: dict[int, Json] = {10: {}, 6: {}}
-    if released:
-        blocks = {
-            teacher: {"teacher_block_epochs": teacher, "student_block_epochs": 4 * teacher}
-            for teacher in blocks
-        }
-    small = "1.408G MACs (torchprofile's rule), 0.137M parameters"
-    cells: tuple[tuple[str, str, str | None, Json, str | None], ...] = (
-        (
-            "unpaired",
-            MOBILE,
-            "horse2zebra",
-            _cyclegan(500.0, **blocks[10], **released),
-            f"FID 51.92 at {small}",
-        ),
-        (
-            "unpaired",
-            MOBILE,
-            "summer2winter",
-            _cyclegan(100.0, **blocks[6], **released),
-            f"FID 73.79 at {small}",
-        ),
-        (
-            "paired",
-            UNET,
-            "edges2shoes",
-            _pix2pix("batch", 10.0, 5, **released),
-            "FID 25.00 at 1.219G MACs (torchprofile's rule), 3.404M parameters",
-        ),
-        (
-            "paired",
-            MOBILE,
-            "edges2shoes",
-            _pix2pix("instance", 100.0, 3, **released),
-            "FID about 25.9, read off a plot",
-        ),
-        (
-            "paired",
-            UNET,
-            "cityscapes",
-            _city("batch", 50.0, 5, 4, **released),
-            "mIoU about 48.9, read off a plot, with --direction BtoA",
-        ),
-        (
-            "paired",
-            MOBILE,
-            "cityscapes",
-            _city("instance", 0.0, 4, 1, **released),
-            "mIoU about 45.2, read off a plot, with --direction BtoA",
-        ),
-        ("unpaired", MOBILE, None, _cyclegan(500.0, **blocks[10], **released), None),
-        ("paired", UNET, None, _pix2pix("batch", 10.0, 5, **released), None),
-        ("paired", MOBILE, None, _pix2pix("instance", 100.0, 3, **released), None),
-    )
-    return tuple(
+SMALL = "1.408G MACs (torchprofile's rule), 0.137M parameters"
+UNET_SIZE = "1.219G MACs (torchprofile's rule), 3.404M parameters"
+PLOT = "read off a plot, with --direction BtoA"
+# task, network, dataset, settings of paper or release, reported
+CELLS: tuple[tuple[str, str, str | None, Callable[[Json], Json], str | None], ...] = (
+    ("unpaired", MOBILE, "horse2zebra", partial(_cyclegan, 500.0, 10), f"FID 51.92 at {SMALL}"),
+    ("unpaired", MOBILE, "summer2winter", partial(_cyclegan, 100.0, 6), f"FID 73.79 at {SMALL}"),
+    (
+        "paired",
+        UNET,
+        "edges2shoes",
+        partial(_pix2pix, "batch", 10.0, 5),
+        f"FID 25.00 at {UNET_SIZE}",
+    ),
+    (
+        "paired",
+        MOBILE,
+        "edges2shoes",
+        partial(_pix2pix, "instance", 100.0, 3),
+        "FID about 25.9, read off a plot",
+    ),
+    ("paired", UNET, "cityscapes", partial(_city, "batch", 50.0, 5, 4), f"mIoU about 48.9, {PLOT}"),
+    (
+        "paired",
+        MOBILE,
+        "cityscapes",
+        partial(_city, "instance", 0.0, 4, 1),
+        f"mIoU about 45.2, {PLOT}",
+    ),
+    ("unpaired", MOBILE, None, partial(_cyclegan, 500.0, 10), None),
+    ("paired", UNET, None, partial(_pix2pix, "batch", 10.0, 5), None),
+    ("paired", MOBILE, None, partial(_pix2pix, "instance", 100.0, 3), None),
+)
+IN_CODE = f"{PAPER}, its released code and script: channels summed over taps, unpaired in blocks"
+PRESETS: tuple[Preset, ...] = (
+    *(
         Preset(
-            name,
+            "omgd",
             "distill",
             "omgd",
             task,
             arch,
             dataset,
-            settings,
-            source,
-            None if released else reported,
+            settings({}),
+            f"{PAPER}; numbers of its released scripts",
+            reported,
         )
-        for task, arch, dataset, settings, reported in cells
-    )
-
-
-PRESETS: tuple[Preset, ...] = (
-    *_rows("omgd", f"{PAPER}; numbers of its released scripts"),
-    *_rows(
-        "omgd-released",
-        f"{RELEASED}: channels summed over taps, unpaired in blocks",
-        channel_reduction="sum",
+        for task, arch, dataset, settings, reported in CELLS
+    ),
+    *(
+        Preset(
+            "omgd-released",
+            "distill",
+            "omgd",
+            task,
+            arch,
+            dataset,
+            settings({"channel_reduction": "sum"}),
+            IN_CODE,
+        )
+        for task, arch, dataset, settings, _ in CELLS
     ),
 )
