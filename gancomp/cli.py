@@ -30,7 +30,19 @@ from gancomp.commands import (
 from gancomp.completion import complete_format, complete_method
 from gancomp.data_commands import data_app
 from gancomp.errors import ConfigError, DataError
-from gancomp.network_options import NetArch, NetBlocks, NetInChannels, NetNorm, NetScale, NetWidth
+from gancomp.network_options import (
+    NetArch,
+    NetBlocks,
+    NetInChannels,
+    NetNorm,
+    NetScale,
+    NetWidth,
+    NetWidthArgument,
+    OwnArch,
+    TimedOn,
+    TimedThreads,
+    TimePasses,
+)
 from gancomp.options import gather
 from gancomp.paths import expanded
 from gancomp.registry import EXPORTERS
@@ -143,6 +155,7 @@ def export(
         str | None, typer.Option("--precision", help="openvino: fp32 (the default) or bf16.")
     ] = None,
     part: Part = None,
+    arch: OwnArch = None,
     json: Json = False,
 ) -> None:
     """Write a generator as one self-describing file: .safetensors, .onnx, or OpenVINO's .xml.
@@ -151,10 +164,12 @@ def export(
 
     Example: gancomp export runs/latest -o student.onnx
     """
+    from gancomp.own_code import naming
     from gancomp.recipes.export import export as recipe
 
     options = {"pixels": pixels or None, "precision": precision}
-    result = recipe(model, out, format=format, part=part, options=options)
+    with naming(arch, to_open=True):
+        result = recipe(model, out, format=format, part=part, options=options)
     if json:
         console.print_json(result)
     else:
@@ -182,22 +197,16 @@ def profile(
     ] = True,
     arch: NetArch = None,
     width: NetWidth = None,
+    width_argument: NetWidthArgument = None,
     norm: NetNorm = None,
     in_channels: NetInChannels = None,
     blocks: NetBlocks = None,
     scale: NetScale = None,
     size: SizeOfModel = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Images per pass.")] = 1,
-    latency: Annotated[
-        bool, typer.Option("--latency", help="Time forward passes on this machine too.")
-    ] = False,
-    device: Annotated[
-        str | None, typer.Option("--device", help="For --latency.", show_default="auto")
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option("--threads", help="CPU threads for --latency.", show_default="torch's choice"),
-    ] = None,
+    latency: TimePasses = False,
+    device: TimedOn = None,
+    threads: TimedThreads = None,
     part: Part = None,
     json: Json = False,
     **own: Any,
@@ -208,10 +217,12 @@ def profile(
 
     Example: gancomp profile --arch mobile-resnet9 --width 16 --macs
     """
+    from gancomp.own_code import naming
     from gancomp.recipes import profile as recipe
 
     settings = {
         "width": width,
+        "width_argument": width_argument,
         "norm": norm,
         "in_channels": in_channels,
         "blocks": blocks,
@@ -219,17 +230,18 @@ def profile(
         **{own_name(name): value for name, value in own.items()},
     }
     pixels = size_of(size)
-    network = recipe.network_asked_for(
-        arch, settings, models or [], part, size=pixels, weights=latency
-    )
-    document = recipe.profile_document(
-        models or [],
-        network=network,
-        size=pixels,
-        batch_size=batch_size,
-        part=part,
-        latency=recipe.latency_asked_for(latency, device=device, threads=threads),
-    )
+    with naming(arch, arguments=settings, to_open=bool(models)):
+        network = recipe.network_asked_for(
+            arch, settings, models or [], part, size=pixels, weights=latency
+        )
+        document = recipe.profile_document(
+            models or [],
+            network=network,
+            size=pixels,
+            batch_size=batch_size,
+            part=part,
+            latency=recipe.latency_asked_for(latency, device=device, threads=threads),
+        )
     console.print_json(document) if json else recipe.show_profile(document)
 
 
@@ -290,12 +302,14 @@ def translate(
     part: Part = None,
     train_mode: TrainMode = False,
     dropout: TrainDropout = None,
+    arch: OwnArch = None,
     json: Json = False,
 ) -> None:
     """Run a generator on images of any size; one for super-resolution enlarges them.
 
     Example: gancomp translate runs/latest photos/ -o translated
     """
+    from gancomp.own_code import naming
     from gancomp.recipes.translate import TranslateRequest
     from gancomp.recipes.translate import translate as recipe
 
@@ -313,7 +327,8 @@ def translate(
         train_mode=train_mode,
         dropout=dropout,
     )
-    result = recipe(request, console.say)
+    with naming(arch, to_open=True):
+        result = recipe(request, console.say)
     if json:
         console.print_json(result)
     if not result["written"]:

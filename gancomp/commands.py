@@ -17,6 +17,7 @@ from gancomp.completion import completer_of
 from gancomp.declare import Option, value_range
 from gancomp.options import generator_options, options_for, owners_of
 from gancomp.paths import expanded
+from gancomp.registry import OWN_ARCH, is_code
 from gancomp.sizes import Size, read_size
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -105,7 +106,9 @@ class TrainingCommand(TyperCommand):
 def chosen_owners(typed: list[str]) -> set[str]:
     """`--method dgl` and the like among what was typed, whether with a space or an equals sign."""
     words = [part for word in typed for part in word.split("=", 1)]
-    return {f"{flag} {value}" for flag, value in pairwise(words) if flag in CHOICES}
+    found = {f"{flag} {value}" for flag, value in pairwise(words) if flag in CHOICES}
+    own = any(is_code(value) for flag, value in pairwise(words) if flag.endswith("-arch"))
+    return found | {OWN_ARCH} if own else found
 
 
 CHOICES = ("--method", "--task", "--arch", "--shrink")

@@ -333,6 +333,11 @@ def weights(flag: str, text: str) -> dict[str, float]:
     return found
 
 
+def names(text: str) -> tuple[str, ...]:
+    """The names in `a,b,c`."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def value_range(flag: str, text: str) -> tuple[float, float]:
     """The two numbers of `LOW,HIGH`.
 

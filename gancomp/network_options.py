@@ -1,4 +1,4 @@
-"""The options of `gancomp profile` that describe a network by name."""
+"""The options of commands that describe a network by name, say where its code is, or time it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from gancomp.completion import complete_network
 NetArch = Annotated[
     str | None,
     typer.Option(
-        "--arch", help="A network by name instead of a file.", autocompletion=complete_network
+        "--arch",
+        help="A network by name instead of a file, or FILE.py:FACTORY, with a file or without.",
+        autocompletion=complete_network,
     ),
 ]
 NetWidth = Annotated[
@@ -32,4 +34,28 @@ NetBlocks = Annotated[
 ]
 NetScale = Annotated[
     int | None, typer.Option("--scale", help="Upscaling factor.", show_default="srresnet: 4")
+]
+NetWidthArgument = Annotated[
+    str | None,
+    typer.Option(
+        "--width-argument", help="The parameter of your own FACTORY that --width sets, e.g. ngf."
+    ),
+]
+OwnArch = Annotated[
+    str | None,
+    typer.Option(
+        "--arch",
+        metavar="CODE",
+        help="Of a model of your own generator: its code, FILE.py:FACTORY or module:FACTORY.",
+    ),
+]
+TimePasses = Annotated[
+    bool, typer.Option("--latency", help="Time forward passes on this machine too.")
+]
+TimedOn = Annotated[
+    str | None, typer.Option("--device", help="For --latency.", show_default="auto")
+]
+TimedThreads = Annotated[
+    int | None,
+    typer.Option("--threads", help="CPU threads for --latency.", show_default="torch's choice"),
 ]

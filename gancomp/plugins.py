@@ -5,16 +5,13 @@ Code is loaded because a person installed it or named it, never because a model,
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from gancomp.code_files import run_file
 from gancomp.errors import ConfigError, printable
 from gancomp.options import forget
 from gancomp.paths import expanded
@@ -90,7 +87,7 @@ def _add_installed(table: str, point: EntryPoint) -> bool:
 
 def _add_file(text: str) -> bool:
     path = Path(expanded(text)).resolve()
-    module = _run_file(path, text)
+    module = run_file(path, f"{FLAG} {text}", what="a plug-in")
     tables: Any = getattr(module, LINES, None)
     if not isinstance(tables, Mapping) or not tables:
         raise ConfigError(
@@ -116,26 +113,6 @@ def _check_line(text: str, table: str, name: Any, thing: Any) -> None:
             f"{FLAG} {text}: {table} has {printable(str(name))}, which is none of these; see "
             "examples/extending.md"
         )
-
-
-def _run_file(path: Path, typed: str) -> ModuleType:
-    # two files may have one name
-    name = f"gancomp_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    if not path.is_file():
-        raise ConfigError(f"{FLAG} {typed}: no such file; give the .py file of a plug-in")
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{FLAG} {typed}: is no Python file; its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise ConfigError(f"{FLAG} {typed}: fails ({type(error).__name__}: {error})") from error
-    return module
 
 
 def _add(table: str, name: str, target: str, origin: str) -> bool:

@@ -177,6 +177,14 @@ ORIGINS: dict[tuple[str, str], str] = {}  # (table, name) -> the plug-in that ad
 PRETRAINING = ("teacher-only", "srgan", "gan")  # they train one network alone
 
 
+OWN_ARCH = "--arch FILE.py:FACTORY"  # owns the options of generators of people's own
+
+
+def is_code(arch: str) -> bool:
+    """Whether an architecture is somebody's own code, `my_net.py:make`; see `own_code`."""
+    return ":" in arch
+
+
 def generators() -> list[str]:
     """The networks that make images."""
     return [name for name in NETWORKS if name not in DISCRIMINATORS]
@@ -215,6 +223,8 @@ def resolve(table: Mapping[str, str], kind: str, name: str) -> Any:
         ConfigError: for an unknown name, with the nearest known one and all of them.
     """
     if name not in table:
+        if table is NETWORKS and (is_code(name) or name.endswith(".py")):
+            raise ConfigError(_unnamed(kind, name))
         close = difflib.get_close_matches(str(name), table, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise ConfigError(f"{kind} {name}: unknown; {hint}Known: {', '.join(table)}")
@@ -265,6 +275,15 @@ def _as_read(hint: Any) -> Any:
     if origin in (Sequence, list) and inside:
         return tuple[_as_read(inside[0]), ...] | None  # type: ignore[misc]  # built at run time
     return hint
+
+
+def _unnamed(kind: str, name: str) -> str:
+    if not is_code(name):
+        return f"{kind} {name}: name what makes the generator, too: {name}:FACTORY"
+    return (
+        f"{kind} {name}: is code of your own, which a run records but never loads by itself; give "
+        f"{'--arch' if kind.startswith('--teacher') else kind} {name}"
+    )
 
 
 def network_parameters(arch: str) -> list[str]:

@@ -35,7 +35,9 @@ from gancomp.fid_options import (
     FidSeed,
     FidTruncation,
 )
+from gancomp.network_options import OwnArch
 from gancomp.options import all_metric_options, put
+from gancomp.own_code import naming
 from gancomp.paths import expanded
 from gancomp.registry import METRICS
 
@@ -75,6 +77,7 @@ def eval_fid(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at an unreadable image.")] = False,
     device: Device = "auto",
     part: Part = None,
+    arch: OwnArch = None,
     json: Json = False,
 ) -> None:
     """Score a model, or a folder of images, by FID, with the protocol of the published tables.
@@ -88,7 +91,8 @@ def eval_fid(
     from gancomp.recipes.eval_fid import eval_fid as recipe
     from gancomp.recipes.eval_fid import show_fid
 
-    score = recipe(_request(typed), console.say)
+    with naming(typed.pop("arch"), to_open=True):
+        score = recipe(_request(typed), console.say)
     console.print_json(score) if json else show_fid(score)
 
 
@@ -108,7 +112,8 @@ def evaluate(metrics: str = "fid", json: bool = False, **typed: Any) -> None:
         if value is not None:
             for path in row.sets:
                 put(options, path.removeprefix("metrics."), value)
-    score = recipe(_request(typed), names_of(metrics), options, console.say)
+    with naming(typed.pop("arch", None), to_open=True):
+        score = recipe(_request(typed), names_of(metrics), options, console.say)
     console.print_json(score) if json else show_scores(score)
 
 

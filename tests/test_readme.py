@@ -22,6 +22,8 @@ from gancomp.export.native import save_model
 from gancomp.methods.blocks import BlockSchedule
 from gancomp.metrics.cost import measure_cost
 from gancomp.options import all_options, gather
+from gancomp.own_code import forget_code
+from gancomp.planning.own import naming_code
 from gancomp.planning.plan import Plan, make_plan
 from gancomp.plugins import forget_plugins, load_plugins
 from gancomp.recipes.methods import list_methods, list_presets
@@ -133,10 +135,13 @@ def plan_of(line: str, datasets: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     load_plugins(shlex.split(line, comments=True)[1:])
     command, values = parse(words(line))
     values.pop("json")
+    given = Overrides(**gather(values))
     try:
-        return make_plan(command, Overrides(**gather(values)), lambda message: None)
+        with naming_code(given):
+            return make_plan(command, given, lambda message: None)
     finally:
         forget_plugins()
+        forget_code()
 
 
 TRAINING_LINES = [

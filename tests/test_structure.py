@@ -34,6 +34,7 @@ EDGES = {
     "files",
     "locks",
     "memory",
+    "own_code",
     "paths",
     "config",
     "declare",
@@ -67,7 +68,9 @@ MAY_IMPORT = {
     "sizes": {"errors"},
     "registry": {"errors"},
     "options": {"declare", "errors", "registry", "settings"},
-    "networks": {"declare", "errors", "networks", "settings.rules"},
+    "code_files": {"errors"},
+    "own_code": {"code_files", "errors", "paths", "registry"},
+    "networks": {"declare", "errors", "networks", "own_code", "settings.rules"},
     "losses": {"errors", "losses", "networks.winograd", "paths"},
     "data": EDGES | {"data"},
     "metrics": EDGES | {"metrics", "networks.winograd"},
@@ -99,7 +102,7 @@ MAY_IMPORT = {
     | {"__init__", "api", "recipes", "data", "networks", "engine", "export", "console", "options"}
     | {"plugins"},
     "completion": {"data.registered", "presets", "registry"},
-    "commands": {"completion", "declare", "options", "paths", "sizes"},
+    "commands": {"completion", "declare", "options", "paths", "registry", "sizes"},
     "data_commands": {"commands", "completion", "console", "errors", "paths", "recipes"},
     "fid_options": {"paths"},
     "score_commands": {
@@ -111,7 +114,7 @@ MAY_IMPORT = {
         "paths",
         "recipes",
     }
-    | {"registry", "scoring"},
+    | {"network_options", "own_code", "registry", "scoring"},
     "network_options": {"completion"},
     "cli": {
         "__init__",
@@ -123,8 +126,8 @@ MAY_IMPORT = {
         "errors",
         "options",
     }
-    | {"network_options", "paths", "recipes", "registry", "score_commands", "settings"},
-    "plugins": {"errors", "options", "paths", "registry"},
+    | {"network_options", "own_code", "paths", "recipes", "registry", "score_commands", "settings"},
+    "plugins": {"code_files", "errors", "options", "paths", "registry"},
     "__main__": {"cli", "commands", "console", "errors", "plugins"},
 }
 

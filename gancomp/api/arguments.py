@@ -15,6 +15,7 @@ from gancomp.api.boundary import words
 from gancomp.declare import Option, value_range, without_none
 from gancomp.errors import ConfigError
 from gancomp.options import all_options, gather, options_for
+from gancomp.own_code import name_function
 from gancomp.paths import expanded
 from gancomp.records import shown
 from gancomp.settings import Overrides
@@ -53,6 +54,25 @@ def request(command: str, kind: type, given: Mapping[str, Any]) -> dict[str, Any
     }
 
 
+Code = str | Callable[..., Any]
+ARCHS = ("arch", "student_arch")
+
+
+def spec_of(arch: Code | None) -> str | None:
+    """The name of a network or of code of one's own; a function or class is given one.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    if arch is None or isinstance(arch, str):
+        return arch
+    if not callable(arch) or not hasattr(arch, "__qualname__"):
+        raise refused(
+            "arch", f"arch: of type {type(arch).__name__}; give a name, or what makes a generator"
+        )
+    return name_function(arch)
+
+
 def refuse_unknown(command: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Raises ConfigError for a name that is not `known`, with the one that was probably meant."""
     names = sorted(known)
@@ -74,6 +94,8 @@ def refused(field: str, message: str) -> ConfigError:
 
 
 def _as_typed(option: Option, value: Any) -> Any:
+    if option.parameter in ARCHS:
+        value = spec_of(value)
     if option.parameter in SIZES:
         return shown_size(as_pixels(option.parameter, value))
     if option.reads is not None:

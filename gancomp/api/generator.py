@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from gancomp.api.arguments import refused
+from gancomp.api.arguments import Code, refused, spec_of
 from gancomp.api.boundary import log, speaking_python
 from gancomp.api.measure import profile
 from gancomp.data.images import as_rgb_image
@@ -32,6 +32,7 @@ from gancomp.inference.train_mode import train_mode as in_train_mode
 from gancomp.networks.accelerate import FastGenerator, accelerate
 from gancomp.networks.inference import run_generator
 from gancomp.networks.synthesis import SynthesisGenerator
+from gancomp.own_code import naming
 from gancomp.paths import expanded
 from gancomp.recipes.generate import GenerateRequest, check_request, read_classes
 from gancomp.sizes import Size, check_size
@@ -57,8 +58,16 @@ class Generator:
         network: the `torch.nn.Module` itself, in eval mode, on its device.
     """
 
-    def __init__(self, model: LoadedModel, *, source: Path, part: str | None, device: str) -> None:
-        self.path, self.part = model.path, part
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        source: Path,
+        part: str | None,
+        device: str,
+        arch: str | None = None,
+    ) -> None:
+        self.path, self.part, self._arch = model.path, part, arch
         self._model, self._source = model, source
         self.network = model.network.to(choose_device(device))
 
@@ -180,6 +189,7 @@ class Generator:
             device=device,
             threads=threads,
             part=self.part,
+            arch=self._arch,
         )
         row: dict[str, Any] = document["models"][0]
         return row | {"latency": document["latency"]} if latency else row
@@ -252,7 +262,11 @@ class Generator:
 
 
 def load(
-    path: str | os.PathLike[str], part: str | None = None, *, device: str = "auto"
+    path: str | os.PathLike[str],
+    part: str | None = None,
+    *,
+    device: str = "auto",
+    arch: Code | None = None,
 ) -> Generator:
     """The generator in a model file, or a run's student (else its teacher).
 
@@ -261,6 +275,8 @@ def load(
             StyleGAN2 and so on, a folder of BigGAN-PyTorch's, or a run.
         part: network of a file that holds several, `"G_B"`.
         device: where it runs: auto, cpu, cuda, cuda:N or mps.
+        arch: of a model of your own generator: its code, "FILE.py:FACTORY", or the function itself,
+            which a file never loads by itself. A bare state dict of it opens, too.
 
     Raises:
         CheckpointError: if the file is missing, damaged or of an unknown layout.
@@ -268,7 +284,9 @@ def load(
     """
     with speaking_python():
         given = expanded(path)
-        model = choose(given, part).model
+        spec = spec_of(arch)
+        with naming(spec, to_open=True):
+            model = choose(given, part).model
         is_run = given.is_dir() and not is_biggan_folder(given)
         source = model.path if is_run else given
-        return Generator(model, source=source, part=part, device=device)
+        return Generator(model, source=source, part=part, device=device, arch=spec)

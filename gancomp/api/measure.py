@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from gancomp import console
-from gancomp.api.arguments import request
+from gancomp.api.arguments import Code, request, spec_of
 from gancomp.api.boundary import log, speaking_python
+from gancomp.own_code import naming
 from gancomp.paths import expanded
 from gancomp.recipes.eval_fid import eval_fid
 from gancomp.recipes.evaluate import evaluate as evaluate_recipe
@@ -28,6 +29,7 @@ def evaluate(
     *,
     metrics: Sequence[str] | None = None,
     metric_options: Mapping[str, Mapping[str, Any]] | None = None,
+    arch: Code | None = None,
     progress: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
@@ -37,6 +39,7 @@ def evaluate(
         model: a model file or a run; by default the latest run, unless `fake` is given.
         metrics: names of scores to compute instead, from one pass, as `gancomp eval` does.
         metric_options: their own options, by metric and name.
+        arch: of a model of your own generator: its code, "FILE.py:FACTORY", or the function itself.
         progress: say on stderr how far it is.
         options: named as the command's: `dataset`, `direction`, `real` (a folder, several, or
             STATS.npz), `fake`, `real_split`, `size`, `batch_size`, `save_stats`, `num`, `seed`,
@@ -53,16 +56,18 @@ def evaluate(
     with speaking_python():
         given = request("evaluate", FidRequest, {"model": model, **options})
         say = console.say if progress else log
-        if metrics is None:
-            return eval_fid(FidRequest(**given), say)
         own = {name: dict(values) for name, values in (metric_options or {}).items()}
-        return evaluate_recipe(FidRequest(**given), list(metrics), own, say)
+        with naming(spec_of(arch), to_open=True):
+            if metrics is None:
+                return eval_fid(FidRequest(**given), say)
+            return evaluate_recipe(FidRequest(**given), list(metrics), own, say)
 
 
 def profile(
     *models: Place,
-    arch: str | None = None,
+    arch: Code | None = None,
     width: int | None = None,
+    width_argument: str | None = None,
     norm: str | None = None,
     in_channels: int | None = None,
     blocks: int | None = None,
@@ -80,8 +85,9 @@ def profile(
     Args:
         models: model files or runs; by default the latest run's teacher and student, else the
             default preset's pair.
-        arch: a network by name instead of a file.
+        arch: a network by name instead of a file; or your own code, with a file or without.
         width: its width (ngf or ndf).
+        width_argument: the parameter of your own factory that is its width.
         norm: instance or batch; by default the network's own.
         in_channels: its input channels.
         blocks: its residual blocks.
@@ -101,6 +107,7 @@ def profile(
     """
     settings = {
         "width": width,
+        "width_argument": width_argument,
         "norm": norm,
         "in_channels": in_channels,
         "blocks": blocks,
@@ -108,15 +115,16 @@ def profile(
         **own,
     }
     with speaking_python(), _own_threads():
-        paths = [expanded(model) for model in models]
-        return profile_document(
-            paths,
-            network=network_asked_for(arch, settings, paths, part, size=size, weights=latency),
-            size=size,
-            batch_size=batch_size,
-            part=part,
-            latency=latency_asked_for(latency, device=device, threads=threads),
-        )
+        paths, named = [expanded(model) for model in models], spec_of(arch)
+        with naming(named, arguments=settings, to_open=bool(paths)):
+            return profile_document(
+                paths,
+                network=network_asked_for(named, settings, paths, part, size=size, weights=latency),
+                size=size,
+                batch_size=batch_size,
+                part=part,
+                latency=latency_asked_for(latency, device=device, threads=threads),
+            )
 
 
 @contextlib.contextmanager
@@ -137,6 +145,7 @@ def export(
     pixels: bool = False,
     precision: str | None = None,
     part: str | None = None,
+    arch: Code | None = None,
 ) -> dict[str, Any]:
     """Writes the generator of `model`, a file or a run, as one self-describing file `out`.
 
@@ -147,13 +156,14 @@ def export(
         pixels: of the latter two: bytes in and out, images of any size.
         precision: of OpenVINO's: `fp32` (the default) or `bf16`.
         part: network of a file that holds several.
+        arch: of a model of your own generator: its code, "FILE.py:FACTORY", or the function itself.
 
     Returns: `file`, `format`, `bytes`, `sha256`, `parity`; `checked` and `weights` where there are.
 
     Raises:
         GancompError: for whatever the caller can fix, `field` naming the argument.
     """
-    with speaking_python():
+    with speaking_python(), naming(spec_of(arch), to_open=True):
         options = {"pixels": pixels or None, "precision": precision}
         return export_recipe(
             expanded(model), expanded(out), format=format, part=part, options=options

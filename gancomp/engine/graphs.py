@@ -18,7 +18,7 @@ from functools import partial
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gancomp.engine.phases import Draw, Phase, Progress, Step, Trainable, optimizers
@@ -282,6 +282,9 @@ def why_not(method: Trainable, device: torch.device) -> str | None:
         return "CUDA graphs need an NVIDIA GPU"
     if not getattr(method, "replayable", False):
         return f"--method {getattr(method, 'name', '')} does not say that its steps are replayable"
+    modules = method.modules() if isinstance(method, nn.Module) else ()
+    if any(getattr(item, "is_own", False) for item in modules):
+        return "a generator is code of your own, which may decide on the host what it does"
     groups = [group for item in optimizers(method.phases()).values() for group in item.param_groups]
     if not all(group.get("fused") and "capturable" in group for group in groups):
         return "its optimizers are not Adam in one kernel"

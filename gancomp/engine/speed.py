@@ -36,9 +36,13 @@ def channels_last(module: nn.Module) -> nn.Module:
     """`module` with its weights in channels_last order, in which its maps then come out, too.
 
     Convolutions on CPUs and on tensor cores work in that order; any other is converted to it and
-    back at every layer.
+    back at every layer. Networks that fail so, of people's own, keep theirs.
     """
-    return module.to(memory_format=torch.channels_last)
+    module = module.to(memory_format=torch.channels_last)
+    for item in module.modules():
+        if getattr(item, "contiguous_only", False):
+            item.to(memory_format=torch.contiguous_format)
+    return module
 
 
 def compilable(module: nn.Module) -> list[nn.Module]:

@@ -11,7 +11,9 @@ from gancomp.export.biggan import biggan_file, is_biggan_folder
 from gancomp.export.containers import read_safetensors, sniff
 from gancomp.export.foreign import read_foreign
 from gancomp.export.native import HEADER_KEY, open_native
+from gancomp.export.own_states import read_own
 from gancomp.networks.base import TappedNetwork
+from gancomp.own_code import answer_for_bare
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ def open_model(path: str | Path, part: str | None = None) -> LoadedModel:
     Args:
         path: a `.safetensors` file of ours, or a checkpoint of others in either format; also a
             folder of BigGAN-PyTorch's.
+            A bare state dict is of the generator that was named by `own_code.naming`, if one was.
         part: which network of a file that holds several, `"G_A"`; by default G_A, then G. Of a
             BigGAN folder G_ema, G or D, by default the first of them that is there.
 
@@ -55,5 +58,8 @@ def open_model(path: str | Path, part: str | None = None) -> LoadedModel:
             )
         network, header = open_native(path)
         return LoadedModel(network, header, path, "gancomp")
+    if (code := answer_for_bare()) is not None:
+        network, header = read_own(path, part, *code)
+        return LoadedModel(network, header, path, header["layout"])
     network, header = read_foreign(path, part)
     return LoadedModel(network, header, path, header["layout"])

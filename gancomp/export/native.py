@@ -12,10 +12,11 @@ from safetensors.torch import save
 
 from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.containers import read_safetensors, shortened, sniff
+from gancomp.export.own import build_own, fill_own
 from gancomp.export.weights import fill
 from gancomp.files import replacing, reporting_disk_errors
 from gancomp.networks.base import TappedNetwork
-from gancomp.registry import NETWORKS, ORIGINS, build_network
+from gancomp.registry import NETWORKS, ORIGINS, build_network, is_code
 
 FORMAT_VERSION = 1
 HEADER_KEY = "gancomp"
@@ -77,8 +78,10 @@ def save_model(
     if clash:
         raise ValueError(f"extra header entries {clash} would replace those of the format")
     text = json.dumps(header | dict(extra or {}), sort_keys=True, allow_nan=False)
+    # copies: of people's own modules several names may share one memory
     tensors = {
-        key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in network.state_dict().items()
     }
     content = save(tensors, metadata={HEADER_KEY: text})
     with reporting_disk_errors(path):
@@ -124,16 +127,21 @@ def open_native(path: Path) -> tuple[TappedNetwork, dict[str, Any]]:
         raise CheckpointError(f"{path}: was not written by gancomp; its header is missing")
     header = parse_header(path, metadata[HEADER_KEY])
     network = network_without_weights(path, header)
-    fill(network, tensors, path)
+    if is_code(header["arch"]):
+        fill_own(network, tensors, path)
+    else:
+        fill(network, tensors, path)
     return network, header
 
 
 def network_without_weights(path: Path, header: Mapping[str, Any]) -> TappedNetwork:
-    """The network that the header of `path` describes, on the meta device.
+    """The network that the header of `path` describes, on the meta device; own code's with some.
 
     Raises:
-        CheckpointError: if it cannot be built.
+        CheckpointError: if it cannot be built, or its code was not named.
     """
+    if is_code(header["arch"]):
+        return build_own(path, header)
     if header["arch"] not in NETWORKS and isinstance(plugin := header.get("plugin"), str):
         raise CheckpointError(
             f"{path}: its network {shortened(header['arch'])} comes from a plug-in, "

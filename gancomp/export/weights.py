@@ -13,10 +13,22 @@ from gancomp.export.containers import shortened
 from gancomp.networks.base import TappedNetwork
 
 
-def fill(network: TappedNetwork, tensors: Mapping[str, Tensor], path: Path) -> None:
+def fill(
+    network: TappedNetwork,
+    tensors: Mapping[str, Tensor],
+    path: Path,
+    *,
+    otherwise: str = "the file is damaged or of an architecture that gancomp does not know",
+) -> None:
     """Makes copies of `tensors` the weights of `network`, built on the meta device; eval mode.
 
     Floating-point tensors of any precision become float32.
+
+    Args:
+        network: with the names, shapes and types that are wanted.
+        tensors: what the file holds.
+        path: the file, for messages.
+        otherwise: what else may be wrong if they do not fit, for messages.
 
     Raises:
         CheckpointError: if names, shapes or types differ, with the first difference.
@@ -32,7 +44,7 @@ def fill(network: TappedNetwork, tensors: Mapping[str, Tensor], path: Path) -> N
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise CheckpointError(
             f"{path}: its weights do not fit {network.arch}: {shortened(problems[0])}{more}; "
-            "the file is damaged or of an architecture that gancomp does not know"
+            f"{otherwise}"
         )
     weights = {
         key: tensors[key].detach().to(value.dtype, copy=True, memory_format=torch.contiguous_format)

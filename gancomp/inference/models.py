@@ -12,6 +12,7 @@ from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.deployed import is_deployed, open_deployed
 from gancomp.export.model import LoadedModel, open_model
 from gancomp.networks.synthesis import SynthesisGenerator
+from gancomp.own_code import refuse_idle_code
 from gancomp.paths import expanded
 from gancomp.registry import DISCRIMINATORS
 
@@ -43,7 +44,9 @@ def choose(model: Path | None, part: str | None = None, *, device: str | None = 
         raise ConfigError("no model given and no latest run in runs/; give a model file or a run")
     file = generator_of(path) if path.is_dir() else path
     run = file.parent if (file.parent / CONFIG).exists() else None
-    return Chosen(open_model(file, part) if device is None else open_any(file, part, device), run)
+    found = open_model(file, part) if device is None else open_any(file, part, device)
+    refuse_idle_code()
+    return Chosen(found, run)
 
 
 def open_any(path: Path, part: str | None, device: str) -> LoadedModel:

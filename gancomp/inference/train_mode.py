@@ -12,6 +12,7 @@ from gancomp.export.deployed import DeployedGenerator
 from gancomp.export.model import LoadedModel
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.inference import run_generator
+from gancomp.networks.own import OwnGenerator
 from gancomp.networks.unet import UNetGenerator
 from gancomp.registry import build_network
 from gancomp.settings import Json
@@ -69,6 +70,8 @@ def train_mode(model: LoadedModel, named: str, dropout: float | None) -> TrainMo
         raise ConfigError(f"--train-mode: {named} is an exported file, at rest for good; remove it")
     if network.scale > 1:
         raise ConfigError(f"--train-mode: {named} enlarges images; remove it")
+    if isinstance(network, OwnGenerator):
+        raise ConfigError(f"--train-mode: {named} is code of your own, {network.arch}; remove it")
     settings = network.settings()
     batch_norm = settings.get("norm") == "batch"
     if dropout is None:

@@ -31,7 +31,7 @@ class MatchedTaps:
         if len(self.of_teacher) != len(self.of_student):
             raise ConfigError(
                 f"--student-arch {self.student.arch}: its taps cannot be matched with those of the "
-                f"teacher ({self.teacher.arch}); choose networks of one family"
+                f"teacher ({self.teacher.arch}); {self._way_out()}"
             )
 
     @property
@@ -82,6 +82,11 @@ class MatchedTaps:
         if teacher != student:
             raise ConfigError(
                 f"--student-arch {self.student.arch}: its maps {student} differ in size from the "
-                f"teacher's ({self.teacher.arch}: {teacher}); choose networks of one family"
+                f"teacher's ({self.teacher.arch}: {teacher}); {self._way_out()}"
             )
         return teacher
+
+    def _way_out(self) -> str:
+        if self.teacher.is_own or self.student.is_own:
+            return "name as many maps of the same sizes with --taps, --student-taps"
+        return "choose networks of one family"

@@ -95,7 +95,8 @@ class Cost:
 def measure_cost(network: nn.Module, input_shape: Sequence[int] = (1, 3, 256, 256)) -> Cost:
     """Counts `network` on an input of that shape, without computing or changing anything.
 
-    A copy without data runs in eval mode on the meta device. Convolutions and matrix products
+    A copy without data runs in eval mode on the meta device; one with data on the CPU, if the
+    network says by `needs_values` that it cannot do without. Convolutions and matrix products
     count each time they run, whether as layers or called as functions. In `macs` what is done with
     weights alone is free, as spectral norm's products of matrix and vector are: it could be done
     once.
@@ -110,8 +111,10 @@ def measure_cost(network: nn.Module, input_shape: Sequence[int] = (1, 3, 256, 25
     """
     shape = tuple(input_shape)
     counter = _Counter()
-    with torch.no_grad(), torch.device("meta"):
-        ghost = _without_data(network).eval().float()
+    needs_values = bool(getattr(network, "needs_values", False))
+    with torch.no_grad(), torch.device("cpu" if needs_values else "meta"):
+        copied = copy.deepcopy(network).cpu() if needs_values else _without_data(network)
+        ghost = copied.eval().float()
         _activate_in_place(ghost)
         counter.heed_modules(ghost)
         try:

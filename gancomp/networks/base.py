@@ -27,6 +27,9 @@ class TappedNetwork(nn.Module, ABC):
         tap_channels: channels of each default tap.
         size_multiple: height and width of an input must be multiples of this.
         scale: how many times higher and wider than its input the output of a generator is.
+        is_own: whether its code is none of gancomp's.
+        needs_values: whether its shapes cannot be found on the meta device.
+        contiguous_only: whether it fails with weights in channels_last order.
     """
 
     is_network = True  # compiled as a whole
@@ -36,6 +39,9 @@ class TappedNetwork(nn.Module, ABC):
     tap_channels: dict[str, int]
     size_multiple: int
     scale: int = 1
+    is_own: bool = False
+    needs_values: bool = False
+    contiguous_only: bool = False
 
     def __init__(self, arch: str, settings: Mapping[str, Any]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Sizes of a network's maps, found on the meta device: no weights are read, nothing is computed."""
+"""Sizes of a network's maps, found on the meta device: nothing is computed where that can be."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ def tap_sizes(
     Raises:
         ValueError, RuntimeError: as torch does, if a map becomes too small for a layer.
     """
-    twin = copy.deepcopy(network).to("meta").train()
+    device = "cpu" if network.needs_values else "meta"
+    twin = copy.deepcopy(network).to(device).train()
     if running_statistics:
         for module in twin.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eval()
-    inputs = torch.empty(1, twin.settings()["in_channels"], *size, device="meta")
-    return [(item.shape[2], item.shape[3]) for item in twin.features(inputs, taps).values()]
+    inputs = torch.zeros(1, twin.settings()["in_channels"], *size, device=device)
+    with torch.no_grad():
+        return [(item.shape[2], item.shape[3]) for item in twin.features(inputs, taps).values()]

@@ -11,7 +11,7 @@ from gancomp.errors import ConfigError
 from gancomp.methods.also import guests_of, own_options
 from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.planning.unused import refuse_foreign_options
-from gancomp.registry import DISCRIMINATORS, METHODS, NETWORKS, build_network, resolve
+from gancomp.registry import DISCRIMINATORS, METHODS, NETWORKS, build_network, is_code, resolve
 from gancomp.settings import DataSettings, NetworkSettings, Settings
 from gancomp.sizes import as_size, shown_size, sides
 
@@ -73,8 +73,8 @@ def _check_network(label: str, network: NetworkSettings, data: DataSettings) -> 
     if network.arch in DISCRIMINATORS:
         return [f"{label}: {network.arch} is a discriminator; choose a generator"]
     with torch.device("meta"):  # no weights are made, only shapes
-        kind = purpose(build_network(network.arch))
-        if kind != domain_of(data.task).purpose:
+        kind = None if is_code(network.arch) else purpose(build_network(network.arch))
+        if kind not in (None, domain_of(data.task).purpose):
             return [f"{label}: {network.arch} {kind}, which is not for {data.task} data"]
         built = build_network(network.arch, **network.arguments())
     if isinstance(built, SynthesisGenerator) and built.resolution != data.size:

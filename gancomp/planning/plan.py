@@ -22,13 +22,14 @@ from gancomp.export.model import LoadedModel, open_model
 from gancomp.inference.models import student_file, teacher_file
 from gancomp.networks.base import TappedNetwork
 from gancomp.options import flag_of
-from gancomp.planning import shrinking, teachers
+from gancomp.planning import own, shrinking, teachers
 from gancomp.planning.checks import check
 from gancomp.planning.unused import refuse_unused
 from gancomp.preset_parts import Preset
 from gancomp.presets import find_preset
-from gancomp.registry import METHODS, NETWORKS, network_parameters, resolve
+from gancomp.registry import METHODS, NETWORKS, is_code, network_parameters, resolve
 from gancomp.settings import (
+    DataSettings,
     Json,
     MethodSettings,
     NetworkSettings,
@@ -106,6 +107,8 @@ def make_plan(command: str, given: Overrides, say: Callable[[str], None]) -> Pla
             settings, shrunk = shrinking.shrink_checked(settings, way, _opener(settings), say)
             shrink, initial = shrink | shrunk.found, shrunk.weights
             check(settings)
+    for remark in own.remarks(settings):
+        say(remark)
     ratio = given.ratio if given.ratio is not None else _ratio(settings)
     out = given.out or default_out(settings, files.name, ratio)
     row = {"name": preset.name, "source": preset.source, "reported": preset.reported}
@@ -187,7 +190,9 @@ def _resolve(
     teachers.freeze_given(values, typed)
     domain = domain_of(files.task)
     values["data"] = _with_load_size(values["data"], domain)
+    own.refuse_other_tasks(values["teacher"]["network"]["arch"], files.task)
     values = domain.complete(values, typed, files)
+    values = own.complete_teacher(values, given, typed_teacher.get("network", {}))
     if not resolve(METHODS, "", preset.method).has_features:
         if "perceptual" in typed:
             raise ConfigError(
@@ -197,7 +202,14 @@ def _resolve(
         values["perceptual"] = {"source": "none"}
     if command == "distill":
         network = read(NetworkSettings, values["teacher"]["network"], "teacher.network")
-        values["student"] = _student(network, given, typed, preset)
+        values["teacher"]["network"], values["student"] = own.complete_student(
+            values["teacher"]["network"],
+            _student(network, given, typed, preset),
+            given,
+            read(DataSettings, values["data"], "data").size,
+        )
+    else:
+        own.refuse_idle(given, [values["teacher"]["network"]["arch"]])
     return read(Settings, values), preset
 
 
@@ -219,7 +231,7 @@ def _teacher_from(source: str | None, typed: Json, given: Overrides, files: Data
     """The teacher's network settings as the file says, which no option may contradict."""
     if source is None:
         return {}
-    if given.arch is not None:
+    if given.arch is not None and not is_code(given.arch):
         raise ConfigError(
             f"--arch {given.arch}: the architecture follows from --teacher {source}; "
             "use --student-arch for the student's"
@@ -229,6 +241,8 @@ def _teacher_from(source: str | None, typed: Json, given: Overrides, files: Data
     _check_purpose(model, source, files, given.settings.get("data", {}))
     network = model.network
     settings = {key: value for key, value in network.settings().items() if value is not None}
+    if given.width_argument is not None:
+        typed = typed | {"width_argument": given.width_argument}
     for name, value in typed.items():
         # dropout has no weights: a teacher may go on with another rate
         if name != "dropout" and settings.get(name, value) != value:
@@ -326,9 +340,10 @@ def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], N
     out = given.out or _guess_out(command, given, typed, say)
     config = read_config(out)
     saved = settings_in(config)
+    own.stand_for_recorded(saved, given)
     if saved.command != command:
         raise ConfigError(f"--resume: {out} is a run of gancomp {saved.command}, not {command}")
-    for name in ("arch", "student_arch", "student_width", "ratio", "narrow_const"):
+    for name in ("arch", "student_arch", "student_width", "ratio", "narrow_const", *own.OPTIONS):
         if getattr(given, name) is not None and not _agrees(saved, name, getattr(given, name)):
             raise ConfigError(
                 f"--{name.replace('_', '-')} {getattr(given, name)}: the run in {out} was started "
@@ -368,9 +383,13 @@ def _without_dataset(typed: Json) -> Json:
 
 def _agrees(saved: Settings, name: str, value: Any) -> bool:
     if name == "arch":
-        return bool(saved.teacher.network.arch == value)
+        return own.is_same(saved.teacher.network.arch, value)
+    if name in ("taps", "width_argument"):
+        return bool(getattr(saved.teacher.network, name) == value)
     if saved.student is None:
         return False
+    if name == "student_arch":
+        return own.is_same(saved.student.arch, value)
     if name == "narrow_const":
         return value is (saved.student.const_channels != saved.teacher.network.const_channels)
     if name == "ratio":

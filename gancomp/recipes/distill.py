@@ -12,6 +12,7 @@ from gancomp.engine.run import check_place, writing_run
 from gancomp.engine.stopping import listening_for_stop
 from gancomp.losses.perceptual import PerceptualFeatures
 from gancomp.methods.base import Method
+from gancomp.planning.own import naming_code
 from gancomp.planning.plan import Plan, make_plan
 from gancomp.settings import Overrides
 from gancomp.training.forecast import tell_plan
@@ -43,7 +44,8 @@ def distill(given: Overrides, view: View) -> Result:
         GancompError: for whatever the user can fix; what was already saved stays.
         InterruptedRunError: after SIGINT or SIGTERM, when the state was saved.
     """
-    return train(make_plan("distill", given, view.say), view)
+    with naming_code(given):
+        return train(make_plan("distill", given, view.say), view)
 
 
 def train(plan: Plan, view: View) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gancomp.engine.fit import View
+from gancomp.planning.own import naming_code
 from gancomp.planning.plan import make_plan
 from gancomp.recipes.distill import train
 from gancomp.settings import Overrides
@@ -16,4 +17,5 @@ def pretrain(given: Overrides, view: View) -> Result:
         GancompError: for whatever the user can fix; what was already saved stays.
         InterruptedRunError: after SIGINT or SIGTERM, when the state was saved.
     """
-    return train(make_plan("pretrain", given, view.say), view)
+    with naming_code(given):
+        return train(make_plan("pretrain", given, view.say), view)

@@ -20,11 +20,12 @@ from gancomp.metrics.cost import measure_cost
 from gancomp.metrics.latency import NUM_RUNS, Latency, time_in_turns
 from gancomp.networks.accelerate import FastGenerator, accelerate
 from gancomp.networks.base import TappedNetwork
+from gancomp.networks.own import check_width
 from gancomp.networks.plain import plain_copy
 from gancomp.networks.synthesis import SynthesisDiscriminator, SynthesisGenerator
 from gancomp.paths import expanded
 from gancomp.recipes.deployment import add_ways, show_ways
-from gancomp.registry import DISCRIMINATORS, build_network, network_parameters
+from gancomp.registry import DISCRIMINATORS, build_network, is_code, network_parameters
 from gancomp.scoring.scores import latest_fid
 from gancomp.settings import Json
 from gancomp.sizes import Size, as_size, shown_size, sides, square_side
@@ -168,7 +169,8 @@ def network_asked_for(
 
     Args:
         arch: `--arch`.
-        settings: `width`, `norm`, `in_channels`, `blocks`, `scale`, None where they were not given.
+        settings: `width`, `width_argument`, `norm`, `in_channels`, `blocks`, `scale`, None where
+            they were not given.
         models: model files or runs.
         part: `--part`.
         size: `--size`, which networks for synthesis are built for.
@@ -185,10 +187,14 @@ def network_asked_for(
             flag = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{flag} {given[name]}: describes the network of --arch; give that")
         return None
+    if models and is_code(arch):
+        return None  # the code of these models
     if models:
         raise ConfigError(f"--arch {arch}: cannot be combined with a model; give one of them")
     if size is not None and "resolution" in network_parameters(arch):
         given["resolution"] = square_side(size, arch)
+    if is_code(arch):
+        check_width(arch, given)
     with torch.device("cpu" if weights else "meta"):
         return build_network(arch, **given)
 

@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gancomp.declare import setting
-from gancomp.registry import SHRINKERS, generators
+from gancomp.declare import names, setting
+from gancomp.registry import OWN_ARCH, SHRINKERS, generators
 
 _network = partial(setting, None, panel="Networks")
+_own_network = partial(setting, None, panel="Networks", owners=(OWN_ARCH,))
 _shape = partial(setting, None, panel="Method", distil_only=True)
 
 
@@ -31,6 +32,9 @@ class Overrides:
         shrink: how the student is found, by its name in the table `SHRINKERS`.
         budget: for that, as typed.
         shrink_options: the shrinker's own.
+        taps: paths of the modules of an own teacher whose maps are distilled.
+        student_taps: the same of an own student.
+        width_argument: the parameter of an own factory that is its width.
         narrow_const: whether the student's learned constant is narrowed with the rest (StyleGAN2).
     """
 
@@ -71,6 +75,25 @@ class Overrides:
         "Narrow the student's learned constant too.",
         off="--wide-const",
         owners=("--arch stylegan2",),
+    )
+    taps: tuple[str, ...] | None = _own_network(
+        "--taps",
+        "Modules whose maps are distilled, as a,b,c.",
+        shown="some evenly spaced ones",
+        kind=str,
+        reads=names,
+        distil_only=True,
+    )
+    student_taps: tuple[str, ...] | None = _own_network(
+        "--student-taps",
+        "The same of an own student.",
+        shown="like the teacher's",
+        kind=str,
+        reads=names,
+        distil_only=True,
+    )
+    width_argument: str | None = _own_network(
+        "--width-argument", "FACTORY's parameter that --width and --ratio set, as ngf."
     )
     out: Path | None = setting(
         None,
