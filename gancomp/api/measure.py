@@ -67,7 +67,6 @@ def profile(
     *models: Place,
     arch: Code | None = None,
     width: int | None = None,
-    width_argument: str | None = None,
     norm: str | None = None,
     in_channels: int | None = None,
     blocks: int | None = None,
@@ -87,7 +86,6 @@ def profile(
             default preset's pair.
         arch: a network by name instead of a file; or your own code, with a file or without.
         width: its width (ngf or ndf).
-        width_argument: the parameter of your own factory that is its width.
         norm: instance or batch; by default the network's own.
         in_channels: its input channels.
         blocks: its residual blocks.
@@ -98,7 +96,7 @@ def profile(
         device: for `latency`; by default auto.
         threads: CPU threads for `latency`; by default torch's choice.
         part: network of a file that holds several.
-        own: other options of the network `arch`, by name.
+        own: other options of the network `arch`, by name; your own code's is `width_argument`.
 
     Returns: `models`, one row each, and `ratio`, the first over the last, where there are two.
 
@@ -107,7 +105,6 @@ def profile(
     """
     settings = {
         "width": width,
-        "width_argument": width_argument,
         "norm": norm,
         "in_channels": in_channels,
         "blocks": blocks,
