@@ -67,6 +67,7 @@ def profile(
     *models: Place,
     arch: Code | None = None,
     width: int | None = None,
+    width_argument: str | None = None,
     norm: str | None = None,
     in_channels: int | None = None,
     blocks: int | None = None,
@@ -86,6 +87,7 @@ def profile(
             default preset's pair.
         arch: a network by name instead of a file; or your own code, with a file or without.
         width: its width (ngf or ndf).
+        width_argument: the parameter of your own factory that is its width.
         norm: instance or batch; by default the network's own.
         in_channels: its input channels.
         blocks: its residual blocks.
@@ -96,21 +98,15 @@ def profile(
         device: for `latency`; by default auto.
         threads: CPU threads for `latency`; by default torch's choice.
         part: network of a file that holds several.
-        own: other options of the network `arch`, by name; your own code's is `width_argument`.
+        own: other options of the network `arch`, by name.
 
     Returns: `models`, one row each, and `ratio`, the first over the last, where there are two.
 
     Raises:
         GancompError: for whatever the caller can fix, `field` naming the argument.
     """
-    settings = {
-        "width": width,
-        "norm": norm,
-        "in_channels": in_channels,
-        "blocks": blocks,
-        "scale": scale,
-        **own,
-    }
+    settings = {"width": width, "width_argument": width_argument, "norm": norm, "scale": scale}
+    settings |= {"in_channels": in_channels, "blocks": blocks, **own}
     with speaking_python(), _own_threads():
         paths, named = [expanded(model) for model in models], spec_of(arch)
         with naming(named, arguments=settings, to_open=bool(paths)):
