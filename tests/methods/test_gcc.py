@@ -17,9 +17,16 @@ from gancomp.engine.phases import HELD_OUT, Progress, Step
 from gancomp.methods.base import Components
 from gancomp.methods.gcc import Gcc
 from gancomp.methods.gcc_options import PRESETS, GccOptions
+from gancomp.metrics.cost import measure_cost
 from gancomp.networks.resnet import mobile_resnet9
+from gancomp.planning.shrinking import published_shape
 from gancomp.registry import TASKS, resolve
-from gancomp.settings import AdversarialSettings, NetworkSettings, OptimizerSettings
+from gancomp.settings import (
+    AdversarialSettings,
+    NetworkSettings,
+    OptimizerSettings,
+    Overrides,
+)
 from gancomp.tasks.base import Translation
 
 IMAGE = (1, 3, 64, 64)
@@ -172,3 +179,27 @@ def test_the_students_gated_discriminator_is_as_wide_as_the_teachers_or_as_asked
         assert isinstance(method, Gcc)
         assert {judge.width for judge in method.judges.values()} == {width}
         assert len(method.judges) == 2
+
+
+# stem, down1, down2; nine blocks; up1, up2, and what they cost by torchprofile's rule
+OF_A = ([24, 48, 86, 72, 47, 44, 43, 43, 29, 30, 37, 36, 48, 24], 2_383_638_528, 180_566)
+OF_B = ([24, 48, 96, 91, 73, 62, 61, 74, 54, 51, 58, 81, 48, 24], 2_691_059_712, 243_298)
+
+
+@pytest.mark.parametrize(("channels", "macs", "params"), [OF_A, OF_B])
+def test_the_released_widths_cost_what_is_reported(
+    channels: list[int], macs: int, params: int
+) -> None:
+    with torch.device("meta"):
+        cost = measure_cost(mobile_resnet9(channels=channels))
+    assert (cost.macs_torchprofile, cost.params) == (macs, params)
+
+
+def test_horse2zebras_student_has_the_released_widths_unless_another_size_is_asked_for() -> None:
+    row = next(row for row in PRESETS if row.dataset == "horse2zebra")
+    teacher, arch = NetworkSettings("mobile-resnet9", 64), "mobile-resnet9"
+    found = published_shape(arch, teacher, Overrides(), row)
+    assert found == {"width": 24, "channels": OF_A[0]}
+    assert published_shape(arch, teacher, Overrides(student_width=16), row) == {}
+    assert published_shape(arch, NetworkSettings(arch, 8), Overrides(), row) == {}
+    assert published_shape("resnet9", teacher, Overrides(), row) == {}
