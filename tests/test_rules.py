@@ -20,6 +20,7 @@ from mistakes import (
 )
 from refusals import check_refusal
 
+BARE = "--size 32 --max-steps 1 --workers 0 --device cpu"
 # what is asked for, what the error names, and its way out
 CASES: list[tuple[str, str, str]] = [
     # data: missing, empty, one-sided, corrupt, of the wrong kind
@@ -157,6 +158,27 @@ CASES: list[tuple[str, str, str]] = [
     ("eval-fid hostile.pth --dataset data", "hostile.pth", "state_dict"),
     ("eval-fid judge.safetensors --dataset data", "judge.safetensors", "give a generator"),
     ("eval-fid student.safetensors", "student.safetensors", "give --dataset"),
+    # what only some methods need, or have no use for
+    (
+        f"distill --dataset data {SMALL} --method cat --batch-size 1",
+        "--batch-size 1: --method cat relates",
+        "use 2 or more",
+    ),
+    (
+        f"distill --dataset data {SMALL} --method cat --preset cat-released --batch-size 4",
+        "each of 4 parts",
+        "use 8 or more",
+    ),
+    (
+        f"distill --dataset data {BARE} --method wavelet-kd --teacher student.safetensors",
+        "is a generator alone",
+        "give the run",
+    ),
+    (
+        f"distill --dataset data {BARE} --method agd --teacher student.safetensors --d-width 8",
+        "--d-width",
+        "a frozen teacher; remove it",
+    ),
     (f"distill --dataset data {FROM_FILE} --teacher nosuch.pth", "nosuch.pth", "check the path"),
     (f"distill --dataset data {FROM_FILE} --teacher hostile.pth", "hostile.pth", "state_dict"),
     (f"distill --dataset data {FROM_FILE} --teacher judge.safetensors", "--teacher judge", "gener"),

@@ -18,6 +18,7 @@ from gancomp.settings.rules import (
     free_cycle,
     frozen_teacher,
     last,
+    no_discriminator_at_all,
     no_features,
     no_features_weighted,
     not_held_out,
@@ -118,7 +119,7 @@ class DataSettings:
         kind=str,
         reads=partial(read_size, "--load-size"),
         owners=TRANSLATION,
-        unused=NOT_TRANSLATION,
+        unused=(*NOT_TRANSLATION, no_discriminator_at_all),
     )
     batch_size: int = setting(
         1, "--batch-size", "Images per step.", least=1, most=4096, shown="the preset's"
@@ -150,6 +151,7 @@ class AdversarialSettings:
         "lsgan, hinge or vanilla.",
         shown="lsgan unpaired, hinge paired, else the preset's",
         owners=(*TRANSLATION, SR, SYNTHESIS),
+        unused=(no_discriminator_at_all,),
     )
     lambda_cycle: float = setting(
         10.0,
@@ -192,7 +194,13 @@ class OptimizerSettings:
     """Adam for every phase."""
 
     lr: float = setting(
-        2e-4, "--lr", "Adam's learning rate.", above=0.0, most=10.0, shown="the preset's"
+        2e-4,
+        "--lr",
+        "Adam's learning rate.",
+        above=0.0,
+        most=10.0,
+        shown="the preset's",
+        unused=(no_discriminator_at_all,),
     )
     beta1: float = setting(0.5, least=0.0, most=0.9999)
     beta2: float = setting(0.999, least=0.0, most=0.99999)
