@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 
 from gancomp.completion import completer_of
 from gancomp.declare import Option, value_range
-from gancomp.options import generator_options, options_for, owners_of
+from gancomp.options import all_options, generator_options, options_for, owners_of
 from gancomp.paths import expanded
 from gancomp.registry import OWN_ARCH, is_code
 from gancomp.sizes import Size, read_size
@@ -134,18 +134,24 @@ def _with_one_name(param: Any) -> Any:
 
 
 _SIGNERS: list[Callable[[], None]] = []
+_SIGNED_WITH: list[object] = []  # the table of options that each of them found
 
 
 def signed_by(signer: Callable[[], None]) -> None:
     """Has `signer` give a command its options: now, and whenever plug-ins have added lines."""
     _SIGNERS.append(signer)
+    _SIGNED_WITH.append(all_options())
     signer()
 
 
 def refresh() -> None:
     """Gives the commands the options of all lines there are now, those of plug-ins included."""
+    table = all_options()
+    if all(known is table for known in _SIGNED_WITH):
+        return  # building them takes a tenth of a second
     for signer in _SIGNERS:
         signer()
+    _SIGNED_WITH[:] = [table] * len(_SIGNERS)
 
 
 def sign(command: Any, parameters: list[inspect.Parameter]) -> None:

@@ -135,7 +135,7 @@ CASES: list[tuple[str, str, str]] = [
     (f"distill {SR} --scale 3", "--scale 3", "2 or 4"),
     (f"distill {SR} --size 24", "--size 24", "multiple of 16"),
     (f"distill {SR} --size 16", "--size 16", "larger --size"),
-    (f"distill {SR} --d-layers 2", "layers", "it has"),
+    (f"distill {SR} --d-layers 2", "--d-layers", "it belongs to patchgan"),
     (f"distill {SR} --content-tap relu9_9", "relu9_9", "relu5_3"),
     (f"distill {SR} --perceptual none", "--perceptual none", "vgg19"),
     (f"distill {SR} --perceptual vgg19 --vgg nosuch.pth", "nosuch.pth", "GANCOMP_VGG19"),
@@ -151,7 +151,11 @@ CASES: list[tuple[str, str, str]] = [
         "--turn-order",
         "--method dgl",
     ),
-    (f"distill {SYNTHESIS} --width 8 --d-width 8 --d-layers 2", "layers", "it has"),
+    (
+        f"distill {SYNTHESIS} --width 8 --d-width 8 --d-layers 2",
+        "--d-layers",
+        "it belongs to patchgan",
+    ),
     (f"distill {BIGGAN} --path-weight 2", "--path-weight 2", "use --path-weight 0"),
     (f"distill {BIGGAN} --style-mixing 0.9", "--style-mixing 0.9", "use --style-mixing 0"),
 ]
