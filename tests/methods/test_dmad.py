@@ -9,6 +9,9 @@ from builders import random_step, small_method, small_task
 from gancomp.errors import ConfigError
 from gancomp.losses.maps import co_attention_loss, map_distance
 from gancomp.methods.dmad import Dmad
+from gancomp.methods.dmad_options import PRESETS
+from gancomp.metrics.cost import measure_cost
+from gancomp.registry import build_network
 from gancomp.tasks.unpaired import UnpairedTask
 
 LAST = "model.4"  # of the small discriminator, after its last norm
@@ -101,3 +104,25 @@ def test_terms_without_weight_are_not_computed() -> None:
     method = built("paired", lambda_attention=0.0, lambda_discriminator_map=0.0)
     assert method.game.recorded_taps == ()
     assert list(method.losses("student", random_step())) == ["gan", "l1"]
+
+
+def test_the_students_of_the_rows_are_as_wide_as_the_reported_macs_ask() -> None:
+    """No other width is nearer; the papers' students are pruned, to other shapes."""
+    wanted = {"horse2zebra": 2.41e9, "summer2winter": 3.18e9, "edges2shoes": 2.99e9}
+    wanted["cityscapes"] = 3.96e9
+    for row in PRESETS:
+        if row.name != "dmad" or row.dataset is None:
+            continue
+        width = round(64 * row.ratio)
+        norm = row.settings["teacher"]["network"]["norm"]
+        away = [
+            abs(macs_of(row.arch, norm, number) - wanted[row.dataset])
+            for number in (width - 1, width, width + 1)
+        ]
+        assert away[1] == min(away)
+
+
+def macs_of(arch: str, norm: str, width: int) -> int:
+    with torch.device("meta"):  # shapes alone
+        network = build_network(arch, width=width, norm=norm)
+        return measure_cost(network, (1, 3, 256, 256)).macs_torchprofile

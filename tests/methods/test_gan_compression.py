@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from builders import random_step, small_method, small_task, snapshot
+from builders import random_step, small_generator, small_method, small_task, snapshot
 from torch import Tensor
 
 from gancomp.errors import ConfigError
 from gancomp.losses.gan import discriminator_fake_loss, discriminator_real_loss, generator_loss
 from gancomp.losses.maps import adapted_map_loss
 from gancomp.methods.gan_compression import GanCompression
+from gancomp.methods.gan_compression_options import PRESETS
+from gancomp.metrics.cost import measure_cost
+from gancomp.registry import build_network
 
 
 def built(task: str = "unpaired", **options: object) -> GanCompression:
@@ -88,6 +91,22 @@ def test_terms_without_weight_are_not_computed() -> None:
     assert list(method.losses("student", random_step())) == ["gan"]
 
 
+@pytest.mark.parametrize(
+    ("dataset", "macs", "params"),
+    [
+        ("horse2zebra", 2_525_233_152, 356_867),
+        ("edges2shoes", 4_961_599_488, 822_051),
+        ("cityscapes", 5_560_074_240, 780_819),
+    ],
+)
+def test_the_rows_have_the_shapes_of_the_released_scripts(
+    dataset: str, macs: int, params: int
+) -> None:
+    (row,) = [row for row in PRESETS if row.dataset == dataset]
+    cost = measure_cost(build_network(row.arch, norm="instance", **row.student), (1, 3, 256, 256))
+    assert (cost.macs_torchprofile, cost.params) == (macs, params)
+
+
 def test_networks_whose_maps_differ_are_refused() -> None:
     method = small_method("gan-compression", small_task(frozen=True, generator=strided()))
     with pytest.raises(ConfigError, match="--student-arch mobile-resnet6: its maps"):
@@ -95,8 +114,6 @@ def test_networks_whose_maps_differ_are_refused() -> None:
 
 
 def strided() -> torch.nn.Module:
-    from builders import small_generator
-
     generator = small_generator()
     generator.default_taps = ("model.6", *generator.default_taps[1:])
     generator.tap_channels = dict(
