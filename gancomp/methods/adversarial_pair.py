@@ -205,7 +205,7 @@ class AdversarialPair(nn.Module):
             source = source_of(self.generator, self.seed, "path noise", index, part)
             return {"noise": torch.randn(shape, generator=source, device=source.device)}
 
-        return step.drawn(f"path noise {part}", compute)["noise"]
+        return step.drawn(f"path noise {id(self)} {part}", compute)["noise"]
 
     def judge_losses(self, step: Step, judge: SynthesisDiscriminator, turn: int = 0) -> Terms:
         """How far `judge` is from telling its turn's images from the generator's."""

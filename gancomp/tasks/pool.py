@@ -54,7 +54,9 @@ class FakePool(nn.Module):
             # small enough to be on its way at once: to wait would be to wait for the step before
             return {CHOICES: self.choose(num, index).to(device, non_blocking=True)}
 
-        return self._swap(fakes, step.drawn(f"pool {self.name}", compute)[CHOICES])
+        # two games in one step may have pools of one name
+        choices = step.drawn(f"pool {self.name} {id(self)}", compute)[CHOICES]
+        return self._swap(fakes, choices)
 
     def exchange(self, fakes: Tensor, step: int) -> Tensor:
         """As `show`, in the step of that index."""

@@ -182,7 +182,8 @@ def draw_in(
         source = source_of(generator, seed, "latents", first, index, *others)
         return generator.draw_mixed(count, source, mixing).tensors()
 
-    return Latents.of(step.drawn(" ".join(map(str, ("latents", *keys))), compute))
+    name = " ".join(map(str, ("latents", id(generator), *keys)))
+    return Latents.of(step.drawn(name, compute))
 
 
 def source_of(network: nn.Module, seed: int, *keys: str | int) -> torch.Generator:

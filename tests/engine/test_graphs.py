@@ -23,6 +23,7 @@ from gancomp.networks import batching
 from gancomp.networks.winograd import FrozenConv2d
 from gancomp.registry import METHODS, resolve
 from gancomp.tasks import synthesis
+from gancomp.tasks.pool import FakePool
 
 CPU = torch.device("cpu")
 STEPS = 5  # warm-up, capture and replays
@@ -285,3 +286,19 @@ def test_who_may_be_replayed() -> None:
     assert "Adam" in str(why_not(method, cuda))
     method.replayable = False
     assert str(why_not(method, cuda)).startswith("--method no-kd does not say")
+
+
+def test_two_pools_of_one_name_have_each_their_own_choices_in_a_replay() -> None:
+    pools = [FakePool(2, seed, "teacher") for seed in (0, 1)]
+    held = _Held()
+    for index in range(6):
+        held.renew(index)
+        step = Step(0, {}, held=held.get)
+        for pool in pools:
+            pool.show(torch.full((1, 1, 2, 2), float(index)), step)
+    plain = [FakePool(2, seed, "teacher") for seed in (0, 1)]
+    for index in range(6):
+        for pool in plain:
+            pool.exchange(torch.full((1, 1, 2, 2), float(index)), index)
+    assert not torch.equal(plain[0].images, plain[1].images)
+    assert all(torch.equal(a.images, b.images) for a, b in zip(pools, plain, strict=True))
