@@ -41,9 +41,9 @@ class Overrides:
     settings: dict[str, Any] = field(default_factory=dict)
     arch: str | None = _network(
         "--arch",
-        lambda: f"Generators: {', '.join(generators())}.",
+        lambda: f"Generators: {', '.join(generators())}; or FILE.py:FACTORY.",
         shown="the preset's",
-        pretrain={"help": lambda: f"Generator: {', '.join(generators())}."},
+        pretrain={"help": lambda: f"Generator: {', '.join(generators())}; or FILE.py:FACTORY."},
     )
     student_arch: str | None = _network(
         "--student-arch",
