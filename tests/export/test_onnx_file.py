@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,18 @@ def test_two_exports_are_equal_and_tell_nothing_of_this_machine(tmp_path: Path) 
     first, second = (path.read_bytes() for path in files)
     assert first == second
     assert not [word for word in (str(tmp_path), sys.prefix, ".py") if word.encode() in first]
+
+
+def test_a_network_of_a_plug_in_is_exported_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "plugin"))
+    network = importlib.import_module("gancomp_sharp.network").plain_net(4)
+    exporter = Onnx()
+    exporter.write(loaded(network), tmp_path / "out.onnx")
+    assert exporter.checked is not None
+    assert exporter.checked["sizes"] == [[64, 128], [128, 64], [16, 16]]
+    assert (exporter.parity(loaded(network), tmp_path / "out.onnx") or 0) < 1e-5
 
 
 class Frozen(SequentialNetwork):
