@@ -66,6 +66,7 @@ Part = Annotated[
     str | None, typer.Option("--part", help="Network of a multi-network checkpoint, e.g. G_B.")
 ]
 Function = Callable[[dict[str, Any], bool], None]
+LONGEST_TITLE = 72  # of a group in a help of 80 columns
 METAVARS = {bool: "", int: "N", float: "X", str: "TEXT"}  # short: the help has 80 columns
 
 
@@ -224,6 +225,16 @@ def described(option: Option) -> str:
     return f"{text} Default: {option.default}."
 
 
+def panel_of(option: Option) -> str:
+    """The title above the option in the help: its group, or what it belongs to."""
+    if not option.owners:
+        return option.panel
+    title = f"With {' or '.join(option.owners)}"
+    if len(title) <= LONGEST_TITLE:
+        return title
+    return f"With {option.owners[0]} and {len(option.owners) - 1} others (gancomp methods)"
+
+
 def parameter_of(option: Option) -> inspect.Parameter:
     """The parameter of a command's function that stands for `option`."""
     declared = typer.Option(
@@ -233,7 +244,7 @@ def parameter_of(option: Option) -> inspect.Parameter:
         show_default=False,
         parser=expanded if option.kind is Path else None,
         autocompletion=completer_of(option.parameter, option.choices),
-        rich_help_panel=option.panel if not option.owners else f"With {' or '.join(option.owners)}",
+        rich_help_panel=panel_of(option),
     )
     annotation = Annotated[option.kind | None, declared]  # type: ignore[name-defined]  # built at run time
     return inspect.Parameter(

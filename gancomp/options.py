@@ -65,7 +65,11 @@ def _join(rows: dict[str, Option], owner: str, options: Iterable[Option]) -> Non
             )
         owners = dict.fromkeys((*known.owners, *option.owners)) if known.owners else ()
         distil_only = known.distil_only and option.distil_only
-        rows[option.name] = replace(known, owners=tuple(owners), distil_only=distil_only)
+        # what is numbered differently in two papers has no number where both are meant
+        equation = known.equation if known.equation == option.equation else None
+        rows[option.name] = replace(
+            known, owners=tuple(owners), distil_only=distil_only, equation=equation
+        )
 
 
 def _unless_broken(table: str, name: str, options: Callable[[str], list[Option]]) -> list[Option]:

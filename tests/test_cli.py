@@ -21,6 +21,7 @@ from rich.console import Console
 import gancomp
 from gancomp import console
 from gancomp.cli import app
+from gancomp.commands import panel_of
 from gancomp.console import ConsoleView, duration, milestones, say
 from gancomp.data.demo_set import write_demo_set
 from gancomp.engine.stopping import InterruptedRunError
@@ -117,6 +118,13 @@ def test_help_shows_what_every_run_has_and_says_where_the_rest_is(
     assert shown_options(text) == own | {"--json", "--help"}
     assert len(text.splitlines()) <= 80
     assert all(choice in text for choice in ("--method", "--task", "--arch"))
+
+
+def test_titles_in_the_help_are_whole_however_many_methods_share_an_option() -> None:
+    titles = {panel_of(row) for row in options_for("distill")}
+    assert all(len(title) <= 72 for title in titles)
+    assert any(title.startswith("With --method dcd and ") for title in titles)
+    assert "With --method dcd" in titles
 
 
 @pytest.mark.parametrize("choice", [owner for owner in owners_of(options_for("distill"))], ids=str)
