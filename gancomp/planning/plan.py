@@ -281,7 +281,7 @@ def _student(teacher: NetworkSettings, given: Overrides, typed: Json, preset: Pr
     if source := typed.get("stages", {}).get("student_source"):
         return _student_from(source, given, typed.get("student") or {})
     arch = given.student_arch or _student_arch(teacher.arch, given, preset)
-    resolve(NETWORKS, "--student-arch", arch)
+    resolve(NETWORKS, "--arch" if given.student_arch is None else "--student-arch", arch)
     width = given.student_width
     by_width = None if width is None else f"--student-width {width}"
     shrinking.refuse_width(arch, way.asked if way else None, by_width)
