@@ -73,7 +73,7 @@ def _read_own(arch: Any, values: Json, where: str, problems: list[str]) -> Json:
     An unknown network's are left as they are: its name is refused later on.
     """
     given = {name: value for name, value in values.items() if value is not None}
-    if arch not in NETWORKS:
+    if not isinstance(arch, str) or arch not in NETWORKS:
         return {name: _as_tuple(value) for name, value in given.items()}
     kind = network_options(arch)
     hints = typing.get_type_hints(kind)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import run_command
 
 from gancomp.data.demo_set import write_demo_set
 
@@ -109,3 +110,17 @@ def test_every_example_script_has_a_test() -> None:
     assert len(scripts) >= 3
     tested = Path(__file__).read_text() + Path(__file__).with_name("test_readme.py").read_text()
     assert [name for name in scripts if name not in tested] == []
+
+
+def test_the_generator_of_ones_own_is_counted_and_its_width_is_its_factorys(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = f"{EXAMPLES / 'own_generator.py'}:make_generator"
+    counted = [
+        run_command(
+            capsys, "profile", "--arch", code, *["--width-argument", "ngf"], *width, "--json"
+        )
+        for width in (["--width", "8"], ["--width", "16"])
+    ]
+    small, large = (outcome.document["models"][0]["params"] for outcome in counted)
+    assert 3 * small < large < 4 * small

@@ -101,7 +101,6 @@ def test_no_row_is_changed_by_where_it_stands() -> None:
     rows = {key(row): digest(row) for row in all_presets()}
     assert len(rows) == len(all_presets())
     assert {name: rows.get(name) for name in KNOWN} == KNOWN
-    assert len(KNOWN) == 32
 
 
 @pytest.mark.parametrize(

