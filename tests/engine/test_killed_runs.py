@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,7 @@ def test_a_signal_saves_leaves_with_130_and_the_run_goes_on_exactly(
 ) -> None:
     out = tmp_path / "run"
     typed = arguments(toy_sets["unpaired"], out, workers=2, every=100)
-    started = start(typed, prepare=os.setsid)
+    started = start(typed, prepare=partial(_heed, number))
     wait_until(lambda: 2 in tiny_runs.logged_steps(out), started)
     # to the whole group with the data workers in it, as a terminal's Ctrl-C and a scheduler do
     os.killpg(started.pid, number)
@@ -110,6 +111,12 @@ def test_a_signal_saves_leaves_with_130_and_the_run_goes_on_exactly(
     status, said = finish([*typed, "--resume"])
     assert status == 0, said
     tiny_runs.assert_same_result(out, unbroken("unpaired"))
+
+
+def _heed(number: signal.Signals) -> None:
+    """A group of its own, which heeds the signal even where the tests ignore it, as under nohup."""
+    os.setsid()
+    signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
 
 
 def test_a_second_sigint_ends_a_run_with_workers_at_once(toy_sets: Sets, tmp_path: Path) -> None:
