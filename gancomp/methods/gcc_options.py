@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from gancomp.declare import setting
+from gancomp.methods.shared_options import student_d_width_setting
 from gancomp.preset_parts import CODE_SCHEDULE, DCD, Json, Preset, paired, unpaired
 
 
@@ -66,14 +67,7 @@ class GccOptions:
         most=0.5,
         equation="6",
     )
-    student_d_width: int | None = setting(
-        None,
-        "--student-d-width",
-        "Width of the student's own discriminator.",
-        least=1,
-        most=4096,
-        shown="the teacher's",
-    )
+    student_d_width: int | None = student_d_width_setting()
 
     has_own_task: ClassVar[bool] = True
 

@@ -7,7 +7,7 @@ A method's options inherit what its losses have: `PerceptualOptions`, `StudentGa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from gancomp.declare import Switch, Unused, setting
 from gancomp.settings.rules import no_features
@@ -22,6 +22,18 @@ _no_game = Unused(
     lambda settings, options: not any(getattr(options, name, True) for name in GAME),
     "--no-student-gan",
 )
+
+
+def student_d_width_setting() -> Any:
+    """The width of a student's own discriminator, None for the teacher's."""
+    return setting(
+        None,
+        "--student-d-width",
+        "Width of the student's own discriminator.",
+        least=1,
+        most=4096,
+        shown="the teacher's",
+    )
 
 
 @dataclass(frozen=True)
