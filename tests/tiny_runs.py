@@ -272,12 +272,15 @@ def losses(run: Path) -> list[tuple[int, dict[str, float], dict[str, float]]]:
 
 
 def slow_steps() -> None:
-    """Makes the second step last a minute; the file `asleep` tells that it has begun."""
+    """Makes the second step last until there is a file `awake`, or a minute; `asleep` says so."""
 
     def seconds(index: int) -> float:
-        if index > 0:
-            Path("asleep").touch()
-            return 60.0
+        if index == 0:
+            return 0.0
+        Path("asleep").touch()
+        end = time.monotonic() + 60
+        while not Path("awake").exists() and time.monotonic() < end:
+            time.sleep(0.02)
         return 0.0
 
     delay(seconds)

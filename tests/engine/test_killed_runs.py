@@ -236,10 +236,12 @@ def test_a_worker_killed_from_outside_ends_the_run_with_a_save(
 ) -> None:
     out = tmp_path / "run"
     typed = arguments(toy_sets["unpaired"], out, workers=1, every=100)
-    started = start(typed, prepare=tiny_runs.unhurried_steps)
-    wait_until(lambda: 2 in tiny_runs.logged_steps(out), started)
+    # held where it has not read its last image yet, or the worker may be done and free to go
+    started = start(typed, prepare=tiny_runs.slow_steps)
+    wait_until((tmp_path / "asleep").exists, started)
     children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGKILL)
+    (tmp_path / "awake").touch()
     assert started.wait() == 2, started.said()
     assert "Traceback" not in started.said()
     assert started.said().splitlines()[-1].startswith("error: --workers 1: a process that reads")
