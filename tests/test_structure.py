@@ -66,6 +66,7 @@ MAY_IMPORT = {
     "settings": {"declare", "registry", "settings", "sizes"},
     "records": {"errors"},
     "sizes": {"errors"},
+    "pages": set(),
     "registry": {"errors"},
     "options": {"declare", "errors", "registry", "settings"},
     "code_files": {"errors"},
@@ -74,7 +75,7 @@ MAY_IMPORT = {
     "losses": {"errors", "losses", "networks.winograd", "paths"},
     "data": EDGES | {"data"},
     "metrics": EDGES | {"metrics", "networks.winograd"},
-    "export": EDGES | {"export", "networks", "data.transforms"},
+    "export": EDGES | {"export", "networks", "data.transforms", "pages"},
     "engine": EDGES | {"engine"},
     "shrink": EDGES | {"shrink", "networks", "metrics.latency", "engine.device"},
     "tasks": EDGES | {"tasks", "networks", "losses", "engine.phases"},
@@ -93,7 +94,8 @@ MAY_IMPORT = {
     "recipes": EDGES
     | SHARED
     | {"__init__", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
-    | {"metrics", "export", "losses", "presets", "preset_parts", "console", "options"},
+    | {"metrics", "export", "losses", "presets", "preset_parts", "console", "options"}
+    | {"pages"},
     "bench": EDGES
     | {"__init__", "bench", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
     | {"metrics", "export", "losses", "presets", "console", "commands"},

@@ -23,13 +23,13 @@ class CheckedExporter:
         pixels: bytes in and out, of any size, instead of numbers in [-1, 1].
         found: what the check of `write` found.
         checked: the same for people and programs, with what ran the file.
-        beside: a second file that belongs to the first, if the format has one.
+        weights_file: a second file that belongs to the first, if the format has one.
     """
 
     pixels: bool = False
     found: Parity | None = field(default=None, init=False)
     checked: dict[str, Any] | None = field(default=None, init=False)
-    beside: Path | None = field(default=None, init=False)
+    weights_file: Path | None = field(default=None, init=False)
 
     def parity(self, model: LoadedModel, out: Path) -> float | None:
         """The largest difference that `write` found."""

@@ -65,8 +65,8 @@ class OpenVino(CheckedExporter):
         header = self.header(model, form, xml + weights, self.precision)
         with reporting_disk_errors(out):
             out.parent.mkdir(parents=True, exist_ok=True)
-        self.beside = out.with_suffix(".bin")
-        with replacing(self.beside) as aside, replacing(out) as own:
+        self.weights_file = out.with_suffix(".bin")
+        with replacing(self.weights_file) as aside, replacing(out) as own:
             aside.write_bytes(weights)
             own.write_bytes(with_header(xml, json.dumps(header, sort_keys=True)))
 

@@ -45,7 +45,7 @@ def export(
         raise ConfigError(f"-o {out}: is the model itself; choose another file")
     exporter.write(loaded, out)
     content = out.read_bytes()
-    beside = getattr(exporter, "beside", None)  # a second file that belongs to the first
+    beside = getattr(exporter, "weights_file", None)  # a second file that belongs to the first
     document: Json = {
         "file": str(out),
         "format": name,
