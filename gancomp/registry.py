@@ -146,8 +146,22 @@ NETWORK_OPTIONS = {  # a network's own options; else they are its factory's para
 }
 METRICS = {  # scores that `eval` computes
     "fid": "gancomp.metrics.fid:Fid",
+    "kid": "gancomp.metrics.kid:Kid",
+    "precision": "gancomp.metrics.manifolds:Precision",
+    "recall": "gancomp.metrics.manifolds:Recall",
+    "density": "gancomp.metrics.manifolds:Density",
+    "coverage": "gancomp.metrics.manifolds:Coverage",
+    "fid-infinity": "gancomp.metrics.fid_infinity:FidInfinity",
 }
-METRIC_OPTIONS = {"fid": "gancomp.declare:NoOptions"}
+METRIC_OPTIONS = {
+    "fid": "gancomp.declare:NoOptions",
+    "kid": "gancomp.metrics.options:KidOptions",
+    "precision": "gancomp.metrics.options:PrecisionRecallOptions",
+    "recall": "gancomp.metrics.options:PrecisionRecallOptions",
+    "density": "gancomp.metrics.options:DensityCoverageOptions",
+    "coverage": "gancomp.metrics.options:DensityCoverageOptions",
+    "fid-infinity": "gancomp.metrics.options:FidInfinityOptions",
+}
 SHRINKERS = {  # where a student comes from
     "ratio": "gancomp.shrink.ratio:Ratio",
     "latency": "gancomp.shrink.latency:Latency",

@@ -96,25 +96,38 @@ def eval_fid(
     console.print_json(score) if json else show_fid(score)
 
 
-def evaluate(metrics: str = "fid", json: bool = False, **typed: Any) -> None:
+def evaluate(metrics: str = "fid", bootstrap: int = 0, json: bool = False, **typed: Any) -> None:
     """Score a model, or a folder of images, by several metrics from one pass of Inception.
 
     All else is as eval-fid has it.
 
-    Example: gancomp eval runs/latest --metrics fid
+    Example: gancomp eval runs/latest --metrics fid,kid --bootstrap 1000
     """
     from gancomp.recipes.evaluate import evaluate as recipe
     from gancomp.recipes.evaluate import names_of, show_scores
 
+    names = names_of(metrics)
+    options = _own_options(typed, names)
+    with naming(typed.pop("arch", None), to_open=True):
+        score = recipe(_request(typed), names, options, console.say, bootstrap=bootstrap)
+    console.print_json(score) if json else show_scores(score)
+
+
+def _own_options(typed: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """The metrics' own options among what was typed, taken out of it: by metric and field.
+
+    One that several have is set of those that were chosen; if none was, it is refused later on.
+    """
     options: dict[str, Any] = {}
     for row in all_metric_options():
         value = typed.pop(row.parameter, None)
-        if value is not None:
-            for path in row.sets:
-                put(options, path.removeprefix("metrics."), value)
-    with naming(typed.pop("arch", None), to_open=True):
-        score = recipe(_request(typed), names_of(metrics), options, console.say)
-    console.print_json(score) if json else show_scores(score)
+        if value is None:
+            continue
+        paths = [path.removeprefix("metrics.") for path in row.sets]
+        chosen = [path for path in paths if path.partition(".")[0] in names]
+        for path in chosen or paths:
+            put(options, path, value)
+    return options
 
 
 def sign_evaluate() -> None:
@@ -131,9 +144,15 @@ def sign_evaluate() -> None:
     own = inspect.Parameter(
         "metrics", inspect.Parameter.POSITIONAL_OR_KEYWORD, default="fid", annotation=named
     )
+    resamples = Annotated[
+        int, typer.Option("--bootstrap", help="Resamples for 95 % intervals; 1000 is usual.")
+    ]
+    drawn = inspect.Parameter(
+        "bootstrap", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=0, annotation=resamples
+    )
     options = [parameter_of(option) for option in all_metric_options()]
     as_json = shared.pop()
-    sign(evaluate, [*shared, own, as_json, *options])
+    sign(evaluate, [*shared, own, drawn, as_json, *options])
 
 
 def _request(typed: dict[str, Any]) -> Any:

@@ -79,7 +79,7 @@ def test_datasets_are_known_names_and_folders(
 
 def test_the_last_of_several_metrics_is_completed() -> None:
     assert "fid" in complete_metrics("")
-    assert complete_metrics("kid,f") == ["kid,fid"]
+    assert complete_metrics("kid,rec") == ["kid,recall"]
 
 
 @pytest.mark.parametrize("option", all_options(), ids=lambda option: option.name)

@@ -6,6 +6,7 @@ What methods and networks compute has contract tests of its own beside theirs.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from gancomp.export.foreign import Recognized
 from gancomp.export.model import open_model
 from gancomp.export.native import save_model
 from gancomp.metrics.base import ImageSet
+from gancomp.metrics.resampling import intervals, resamples_of
 from gancomp.networks.base import TappedNetwork
 from gancomp.options import (
     all_metric_options,
@@ -52,6 +54,7 @@ from gancomp.registry import (
     options_type,
     resolve,
 )
+from gancomp.scoring.numbers import own_protocols
 from gancomp.settings import NetworkSettings
 from gancomp.shrink import latency
 from gancomp.shrink.base import ShrinkRequest
@@ -167,13 +170,22 @@ def test_a_reader_gives_the_same_images_for_the_same_place(name: str, tmp_path: 
             assert -1 <= images.min() <= images.max() <= 1
 
 
+def accepts(metric: Any, count: int) -> bool:
+    try:
+        getattr(metric, "check", lambda fakes, reals: None)(count, count)
+    except ConfigError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("name", lines("metrics"))
 def test_a_metric_gives_the_same_finite_numbers_from_what_it_says_it_needs(name: str) -> None:
     kind = resolve(METRICS, "--metrics", name)
-    assert kind.needs in ("features", "statistics")
+    assert kind.needs in ("features", "fake features", "statistics")
     assert kind.__doc__
     metric = kind(kind.Options())
-    rows = np.random.default_rng(0).normal(size=(2, 24, 6)).astype(np.float32)
+    count = 24 if accepts(metric, 24) else 6000
+    rows = np.random.default_rng(0).normal(size=(2, count, 6)).astype(np.float32)
     fakes, reals = (ImageSet(part) for part in rows)
     found = metric.scores(fakes, reals)
     assert found
@@ -182,7 +194,14 @@ def test_a_metric_gives_the_same_finite_numbers_from_what_it_says_it_needs(name:
     if kind.needs == "statistics":
         apart = ImageSet(given=fakes.statistics), ImageSet(given=reals.statistics)
         assert metric.scores(*apart) == pytest.approx(found, rel=1e-6)
+    elif metric.needs == "fake features":
+        assert metric.scores(fakes, ImageSet(given=reals.statistics)) == pytest.approx(found)
     assert metric.warning(24) is None or isinstance(metric.warning(24), str)
+    resamples = resamples_of(fakes, reals, 20)
+    for key, (low, high) in intervals(metric, found, fakes, reals, resamples=resamples).items():
+        assert low <= found[key] <= high
+        assert math.isfinite(high - low)
+    json.dumps(own_protocols({name: metric}, fakes, reals))
 
 
 @pytest.mark.parametrize("name", lines("exporters"))

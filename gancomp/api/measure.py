@@ -29,6 +29,7 @@ def evaluate(
     *,
     metrics: Sequence[str] | None = None,
     metric_options: Mapping[str, Mapping[str, Any]] | None = None,
+    bootstrap: int = 0,
     arch: Code | None = None,
     progress: bool = False,
     **options: Any,
@@ -39,6 +40,7 @@ def evaluate(
         model: a model file or a run; by default the latest run, unless `fake` is given.
         metrics: names of scores to compute instead, from one pass, as `gancomp eval` does.
         metric_options: their own options, by metric and name.
+        bootstrap: with `metrics`, resamples for `low` and `high`, the ends of 95 % intervals.
         arch: of a model of your own generator: its code, "FILE.py:FACTORY", or the function itself.
         progress: say on stderr how far it is.
         options: named as the command's: `dataset`, `direction`, `real` (a folder, several, or
@@ -58,9 +60,11 @@ def evaluate(
         say = console.say if progress else log
         own = {name: dict(values) for name, values in (metric_options or {}).items()}
         with naming(spec_of(arch), to_open=True):
-            if metrics is None:
-                return eval_fid(FidRequest(**given), say)
-            return evaluate_recipe(FidRequest(**given), list(metrics), own, say)
+            asked = FidRequest(**given)
+            if metrics is None and not bootstrap:
+                return eval_fid(asked, say)
+            names = list(metrics or ["fid"])
+            return evaluate_recipe(asked, names, own, say, bootstrap=bootstrap)
 
 
 def profile(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 from gancomp.metrics.fid import Statistics, statistics_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageSet:
     """A set of images as Inception sees it.
 
     Attributes:
         features: `(N, D)` float32, a row per image; None where only statistics are known.
         given: statistics, where they are known without the features.
+        memo: what several metrics share of it, such as distances.
     """
 
     features: NDArray[np.float32] | None = None
     given: Statistics | None = None
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -42,13 +44,20 @@ class ImageSet:
 class Metric(Protocol):
     """One way to compare two sets of images, made with its own options; a line of `METRICS`.
 
+    It may have more: `check(num_fakes, num_reals)`, which raises `ConfigError` before anything is
+    computed, of about as many images as there are; `protocol(fakes, reals)`, a table for JSON of
+    what a reader must know beside its options, instead of these; `resampled(fakes, reals,
+    resamples)`, an array for each score with one number per resample, where this is faster than
+    computing all of each; and `limits`, the least and the greatest possible score.
+
     Attributes:
-        needs: whether both sets must have features, or statistics are enough. With the latter,
-            features are there only if the set is small, or another metric needs them.
+        needs: whether both sets must have features, the generated images alone, or statistics are
+            enough. With the latter, features are there only if the set is small, or another metric
+            needs them.
         Options: dataclass of its own options.
     """
 
-    needs: ClassVar[Literal["features", "statistics"]]
+    needs: ClassVar[Literal["features", "fake features", "statistics"]]
     Options: ClassVar[type]
 
     def scores(self, fakes: ImageSet, reals: ImageSet) -> Mapping[str, float]:

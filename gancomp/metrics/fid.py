@@ -15,6 +15,7 @@ from gancomp.errors import DataError
 
 if TYPE_CHECKING:
     from gancomp.metrics.base import ImageSet
+    from gancomp.metrics.resampling import Resamples
 
 ENOUGH_IMAGES = 2048
 LEAST_IMAGES = 2
@@ -42,7 +43,8 @@ class Statistics:
 class Fid:
     """The Frechet Inception distance."""
 
-    needs: ClassVar[Literal["features", "statistics"]] = "statistics"
+    needs: ClassVar[Literal["features", "fake features", "statistics"]] = "statistics"
+    limits: ClassVar[tuple[float, float]] = (0.0, math.inf)
     Options = NoOptions
 
     def __init__(self, options: NoOptions) -> None:
@@ -57,6 +59,26 @@ class Fid:
     def warning(self, num_images: int) -> str | None:
         """That FID of few images is biased."""
         return bias_warning(num_images)
+
+    def resampled(self, fakes: ImageSet, reals: ImageSet, resamples: Resamples) -> dict[str, Array]:
+        """`fid` of each resample, in the space of the images where these are fewer than features.
+
+        `tr sqrt(S_a S_b)` is the sum of the singular values of the centered `X_a X_b^T`, divided by
+        `sqrt((N - 1) (M - 1))`: products of images with each other, which a resample only repeats.
+        """
+        rows, others = fakes.features, reals.features
+        assert rows is not None
+        if others is None or min(len(rows), len(others)) >= rows.shape[1]:
+            chosen = (resamples.chosen(index) for index in range(len(resamples)))
+            return {"fid": np.array([_fid_of(rows, reals, *pair) for pair in chosen])}
+        x, y = _rows(rows), _rows(others)
+        products = x @ y.T
+        found = []
+        for index in range(len(resamples)):
+            i, j = resamples.chosen(index)
+            assert j is not None
+            found.append(_fid_by_products(x[i], y[j], products[np.ix_(i, j)]))
+        return {"fid": np.array(found)}
 
 
 def statistics_of(features: ArrayLike, *, protocol: str = "") -> Statistics:
@@ -160,6 +182,30 @@ def fid_from_features(fake_features: ArrayLike, real: Statistics | ArrayLike) ->
         (other.mean, float(np.trace(other.covariance))),
         lambda: centered @ other.covariance @ centered.T,
     )
+
+
+def _fid_of(
+    rows: NDArray[np.float32],
+    reals: ImageSet,
+    i: NDArray[np.intp],
+    j: NDArray[np.intp] | None,
+) -> float:
+    """FID of some rows, repeated, of either side; of the same reals where there is no `j`."""
+    if j is None or reals.features is None:
+        return fid_from_features(rows[i], reals.statistics)
+    return fid_from_features(rows[i], reals.features[j])
+
+
+def _fid_by_products(x: Array, y: Array, products: Array) -> float:
+    """FID of features `(N, D)` and `(M, D)` whose products are the `(N, M)` given."""
+    down, across = products.mean(axis=0), products.mean(axis=1)
+    centered = (products - down - across[:, None] + products.mean()) / np.sqrt(
+        (len(x) - 1) * (len(y) - 1)
+    )
+    if len(x) > len(y):
+        centered = centered.T
+    sides = [(part.mean(axis=0), float(part.var(axis=0, ddof=1).sum())) for part in (x, y)]
+    return _distance(sides[0], sides[1], lambda: centered @ centered.T)
 
 
 def bias_warning(num_images: int) -> str | None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from gancomp import console
-from gancomp.config import read
 from gancomp.data.loader import uint8_folder
 from gancomp.domains.choice import domain_for
 from gancomp.engine.device import choose_device
@@ -21,8 +19,16 @@ from gancomp.metrics.base import Metric
 from gancomp.metrics.features import WEIGHTS_HASH_PREFIX, load_inception
 from gancomp.metrics.fid import Statistics
 from gancomp.metrics.statistics_files import load_statistics
-from gancomp.registry import METRICS, options_type, resolve
-from gancomp.scoring.measuring import Extractor, fake_set, progress, real_set
+from gancomp.scoring.measuring import Extractor, both_sets
+from gancomp.scoring.numbers import (
+    Number,
+    check_bootstrap,
+    check_counts,
+    drawn,
+    make_metrics,
+    numbers_of,
+    own_protocols,
+)
 from gancomp.scoring.request import (
     Contest,
     FidRequest,
@@ -46,7 +52,7 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
         DataError, CheckpointError, WeightsError: for images, model or Inception weights.
     """
     compared = compare(request, make_metrics(["fid"], {}), say)
-    score = {**compared.numbers, **compared.protocol}
+    score = {"fid": compared.numbers["fid"].value, **compared.protocol}
     compared.keep(score, say)
     return score
 
@@ -56,12 +62,12 @@ class Compared:
     """What came of a comparison.
 
     Attributes:
-        numbers: the scores by their names.
+        numbers: the scores by their names, with intervals where these were asked for.
         protocol: what was compared, and how.
         run: whose model it was, if there is one.
     """
 
-    numbers: dict[str, float]
+    numbers: dict[str, Number]
     protocol: Json
     run: Path | None
 
@@ -75,28 +81,23 @@ class Compared:
             say(f"warning: the score is not kept: {error}")
 
 
-def make_metrics(names: Sequence[str], options: Json) -> dict[str, Metric]:
-    """The metrics called so, each with its own `options`: nested, by the metric's name.
-
-    Raises:
-        ConfigError: for an unknown name, or an impossible option.
-    """
-    made: dict[str, Metric] = {}
-    for name in names:
-        kind = resolve(METRICS, "--metrics", name)
-        own: Any = read(options_type(name, "metric"), options.get(name, {}), f"metrics.{name}")
-        made[name] = kind(own)
-    return made
-
-
-def compare(request: FidRequest, metrics: Mapping[str, Metric], say: Say) -> Compared:
+def compare(
+    request: FidRequest, metrics: Mapping[str, Metric], say: Say, *, bootstrap: int = 0
+) -> Compared:
     """All metrics of one contest, from one pass of Inception over each side.
 
+    Args:
+        request: what is compared.
+        metrics: by their names.
+        say: told how far it is.
+        bootstrap: resamples for the scores' intervals; 0 for none.
+
     Raises:
-        ConfigError: for options that do not go together.
+        ConfigError: for options that do not go together, or too few images for a metric.
         DataError, CheckpointError, WeightsError: for images, model or Inception weights.
     """
     check_request(request)
+    check_bootstrap(bootstrap)
     device = choose_device(request.device)
     if device.type == "cpu":  # maps of the same sizes, batch after batch
         keep_freed_memory()
@@ -104,21 +105,18 @@ def compare(request: FidRequest, metrics: Mapping[str, Metric], say: Say) -> Com
         choose(request.model, request.part, device=request.device) if request.fake is None else None
     )
     contest = make_contest(request, chosen, say, device=device)
-    wanting = next((name for name, item in metrics.items() if item.needs == "features"), None)
-    if wanting is not None:
-        refuse_statistics(contest, request, wanting)
+    wanted = needed(contest, request, metrics, bootstrap)
+    if contest.num_fakes and contest.reals.num_images:
+        check_counts(metrics, contest.num_fakes, contest.reals.num_images)
     inception = load_inception(say=say).to(device)
     extractor = Extractor(inception, device, request.batch_size)
-    told = progress("generated", say, contest.num_fakes)
-    whole = wanting is not None
-    fakes = fake_set(contest.fakes, extractor, told, with_features=whole)
-    reals, unreadable = real_set(
-        contest.reals,
+    fakes, reals, unreadable = both_sets(
+        contest,
         extractor,
         say,
+        wanted=wanted,
         strict=request.strict,
         save_stats=request.save_stats,
-        with_features=whole,
     )
     if not inception.weights_id.startswith(WEIGHTS_HASH_PREFIX):
         say(
@@ -126,11 +124,11 @@ def compare(request: FidRequest, metrics: Mapping[str, Metric], say: Say) -> Com
             "that pytorch-fid publishes; compare with other scores only if the network is the same"
         )
     known = [count for count in (fakes.num_images, reals.num_images) if count is not None]
-    numbers: dict[str, float] = {}
     for metric in metrics.values():
         if known and (warning := metric.warning(min(known))):
             say(f"warning: {warning}")
-        numbers |= metric.scores(fakes, reals)
+    resamples = drawn(fakes, reals, bootstrap)
+    numbers = numbers_of(metrics, fakes, reals, resamples=resamples)
     protocol = {
         "n_real": reals.num_images,
         "n_fake": fakes.num_images,
@@ -138,25 +136,39 @@ def compare(request: FidRequest, metrics: Mapping[str, Metric], say: Say) -> Com
         "real": contest.reals.label,
         "fake": contest.fake_label,
         "weights": inception.weights_id,
-        "protocol": describe_protocol(contest, device, generates=request.fake is None),
+        "protocol": describe_protocol(contest, device, generates=request.fake is None)
+        | own_protocols(metrics, fakes, reals)
+        | ({"bootstrap": resamples.protocol()} if resamples is not None else {}),
     }
     return Compared(numbers, protocol, chosen.run if chosen is not None else None)
 
 
-def refuse_statistics(contest: Contest, request: FidRequest, metric: str) -> None:
-    """Refuses statistics where the images themselves are needed.
+def needed(
+    contest: Contest, request: FidRequest, metrics: Mapping[str, Metric], bootstrap: int
+) -> tuple[bool, bool]:
+    """Whether features of all generated, and of all real images are needed.
 
     Raises:
-        ConfigError: naming the side.
+        ConfigError: if statistics are given where features are needed.
     """
+    why = f"--bootstrap {bootstrap}: draws single images again" if bootstrap else None
+    reason: dict[str, str | None] = {"--fake": why, "--real": None}
+    for name, metric in metrics.items():
+        compares = f"--metrics {name}: compares features of single images"
+        if metric.needs != "statistics":
+            reason["--fake"] = compares
+        if metric.needs == "features":
+            reason["--real"] = compares
     given = {"--fake": isinstance(contest.fakes, Statistics) and request.fake}
     given["--real"] = contest.reals.statistics is not None and request.real[0]
     for option, path in given.items():
-        if path:
+        if path and reason[option]:
             raise ConfigError(
-                f"--metrics {metric}: compares features of single images, {option} {path} holds "
-                "statistics of all; give the folder of images"
+                f"{reason[option]}, {option} {path} holds statistics of all; give the folder of "
+                "images"
             )
+    resampled = bool(bootstrap) and contest.reals.statistics is None
+    return reason["--fake"] is not None, reason["--real"] is not None or resampled
 
 
 def make_contest(

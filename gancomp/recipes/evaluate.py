@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 
 from gancomp import console
 from gancomp.errors import ConfigError
-from gancomp.metrics.base import Metric
-from gancomp.recipes.eval_fid import compare, make_metrics, protocol_rows
+from gancomp.recipes.eval_fid import compare, protocol_rows
 from gancomp.registry import METRICS
+from gancomp.scoring.numbers import make_metrics
 from gancomp.scoring.request import FidRequest, Say
 from gancomp.settings import Json
 
 
-def evaluate(request: FidRequest, names: Sequence[str], options: Json, say: Say) -> Json:
+def evaluate(
+    request: FidRequest, names: Sequence[str], options: Json, say: Say, *, bootstrap: int = 0
+) -> Json:
     """The scores called `names`, as `eval --json` prints them; kept in the run's `eval.json`.
 
     Args:
@@ -22,9 +24,10 @@ def evaluate(request: FidRequest, names: Sequence[str], options: Json, say: Say)
         names: lines of the table of metrics.
         options: the metrics' own options, by metric and field.
         say: told how far it is.
+        bootstrap: resamples for `low` and `high`, the ends of 95 % intervals; 0 for none.
 
     Raises:
-        ConfigError: for options that do not go together, or an unknown metric.
+        ConfigError: for options that do not go together, an unknown metric, or too few images.
         DataError, CheckpointError, WeightsError: for images, model or Inception weights.
     """
     metrics = make_metrics(names, options)
@@ -33,28 +36,11 @@ def evaluate(request: FidRequest, names: Sequence[str], options: Json, say: Say)
             f"--metrics {','.join(names)}: options of {', '.join(unused)} were given; add "
             f"{'it' if len(unused) == 1 else 'them'} or remove these options"
         )
-    compared = compare(request, metrics, say)
-    numbers = {
-        name: {"value": value, "low": None, "high": None}
-        for name, value in compared.numbers.items()
-    }
+    compared = compare(request, metrics, say, bootstrap=bootstrap)
+    numbers = {name: asdict(number) for name, number in compared.numbers.items()}
     score = {"metrics": numbers, **compared.protocol}
-    score["protocol"] |= own_options(metrics)
     compared.keep(score, say)
     return score
-
-
-def own_options(metrics: Mapping[str, Metric]) -> Json:
-    """The options of the metrics that have any, as a protocol names them."""
-    chosen = {
-        name: dataclasses.asdict(options)
-        for name, metric in metrics.items()
-        if dataclasses.is_dataclass(options := getattr(metric, "options", None))
-        and not isinstance(options, type)
-    }
-    return (
-        {"options": own} if (own := {name: item for name, item in chosen.items() if item}) else {}
-    )
 
 
 def names_of(text: str) -> list[str]:
@@ -73,5 +59,12 @@ def names_of(text: str) -> list[str]:
 
 def show_scores(score: Json) -> None:
     """Prints the scores with what they were computed from."""
-    rows = [[name, f"{number['value']:.4f}"] for name, number in score["metrics"].items()]
+    rows = [[name, _shown(number)] for name, number in score["metrics"].items()]
     console.print_table(["", "value"], [*rows, *protocol_rows(score)])
+
+
+def _shown(number: Json) -> str:
+    value = f"{number['value']:.4f}"
+    if number["low"] is None:
+        return value
+    return f"{value} ({number['low']:.4f} to {number['high']:.4f})"

@@ -17,7 +17,7 @@ from gancomp.metrics.features import Features, InceptionFeatures, inception_feat
 from gancomp.metrics.fid import Statistics, statistics_of, statistics_of_parts
 from gancomp.metrics.statistics_files import Found, cached_statistics, save_statistics
 from gancomp.paths import cache_folder
-from gancomp.scoring.request import Pixels, Reals, Say
+from gancomp.scoring.request import Contest, Pixels, Reals, Say
 
 TOLD_EVERY = 100  # images between two lines of progress
 MOST_TOLD = 50  # lines of progress, about
@@ -86,6 +86,38 @@ def progress(kind: str, say: Say, count: int = 0) -> Callable[[int], None]:
     return console.milestones(say, every, lambda done: f"features of {kind} images: {done} done")
 
 
+def both_sets(
+    contest: Contest,
+    extractor: Extractor,
+    say: Say,
+    *,
+    wanted: tuple[bool, bool],
+    strict: bool,
+    save_stats: Path | None,
+) -> tuple[ImageSet, ImageSet, tuple[Path, ...]]:
+    """Generated and real images as Inception sees them, and the real ones that were left out.
+
+    Args:
+        contest: the images.
+        extractor: looks at them.
+        say: told how far it is.
+        wanted: whether features of all generated, and of all real images are needed.
+        strict: whether an unreadable real image is an error.
+        save_stats: where the reals' statistics are written, too.
+    """
+    told = progress("generated", say, contest.num_fakes)
+    fakes = fake_set(contest.fakes, extractor, told, with_features=wanted[0])
+    reals, unreadable = real_set(
+        contest.reals,
+        extractor,
+        say,
+        strict=strict,
+        save_stats=save_stats,
+        with_features=wanted[1],
+    )
+    return fakes, reals, unreadable
+
+
 def fake_set(
     fakes: Iterator[Pixels] | Statistics,
     extractor: Extractor,
@@ -128,8 +160,7 @@ def real_set(
     def compute() -> Found:
         skipped: list[Path] = []
         images = reals.images(say, strict=strict, skipped=skipped)
-        count = len(reals.files) * (2 if reals.mirrored else 1)
-        told = progress("real", say, count)
+        told = progress("real", say, reals.num_images or 0)
         found = gathered(images, extractor, told, whole=with_features)
         if isinstance(found, Statistics):
             return Found(found, tuple(skipped))

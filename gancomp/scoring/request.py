@@ -95,6 +95,13 @@ class Reals:
     skipped: tuple[Path, ...] = ()
     pixels: PixelFormat | None = None
 
+    @property
+    def num_images(self) -> int | None:
+        """How many there are, if all can be read; None for statistics that do not say."""
+        if self.statistics is not None:
+            return self.statistics.num_images
+        return len(self.files) * (2 if self.mirrored else 1)
+
     def preparation(self) -> str:
         """All that decides, beside the files, what Inception sees of them."""
         if self.size is None:

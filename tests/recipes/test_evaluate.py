@@ -112,6 +112,27 @@ def test_one_pass_over_each_side_serves_all_metrics(
     assert score(capsys, *FOLDERS)["metrics"].keys() == {"fid"}
 
 
+def test_intervals_and_the_protocol_of_each_metric_stand_beside_the_scores(
+    capsys: pytest.CaptureFixture[str], passes: list[int]
+) -> None:
+    names = "fid,kid,precision,recall,density,coverage,spread"
+    found = score(capsys, *FOLDERS, "--metrics", names, "--bootstrap", 20, "--pr-k", 2, "--dc-k", 1)
+    assert passes == [4, 4]
+    for name, number in found["metrics"].items():
+        assert number["low"] <= number["value"] <= number["high"], name
+    options = found["protocol"]["options"]
+    assert (options["precision"]["k"], options["recall"]["k"], options["density"]["k"]) == (2, 2, 1)
+    assert options["kid"]["subset_size"] == 4
+    told = found["protocol"]["bootstrap"]
+    assert (told["resamples"], told["level"], told["seed"]) == (20, 0.95, 0)
+    assert told["of"] == "generated images and real images"
+    shown = run_command(capsys, "eval", *FOLDERS, "--metrics", "kid", "--bootstrap", "20")
+    assert f"{found['metrics']['kid']['value']:.4f} (" in shown.out
+    score(capsys, *FOLDERS, "--save-stats", "stats.npz")
+    reals = ("--fake", "data/trainA", "--real", "stats.npz", "--bootstrap", 20)
+    assert score(capsys, *reals)["protocol"]["bootstrap"]["of"] == "generated images"
+
+
 def test_features_of_all_images_are_there_however_many(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, passes: list[int]
 ) -> None:
@@ -154,7 +175,7 @@ def test_a_run_keeps_each_selection_of_scores_with_its_protocol(
 
 def test_help_shows_all_metrics_and_their_options(capsys: pytest.CaptureFixture[str]) -> None:
     shown = " ".join(run_command(capsys, "eval", "--help").out.replace("│", "").split())
-    assert all(part in shown for part in ("fid, spread", "--spread-power", "--real-split"))
+    assert all(part in shown for part in (", spread", "--spread-power", "--real-split"))
 
 
 @pytest.mark.parametrize(
@@ -165,6 +186,15 @@ def test_help_shows_all_metrics_and_their_options(capsys: pytest.CaptureFixture[
         ("--metrics ,", "--metrics ,: name each once"),
         ("--metrics fid --spread-power 2", "options of spread were given; add it or remove"),
         ("--metrics spread --spread-power 0", "--spread-power 0.0: must be greater than 0"),
+        ("--metrics kid --kid-subset-size 5", "--kid-subset-size 5: there are 4 generated images"),
+        ("--metrics kid --kid-subset-size 1", "--kid-subset-size 1: must be at least 2"),
+        ("--metrics kid --pr-k 1", "options of precision, recall were given; add them or remove"),
+        ("--metrics precision,recall --pr-k 4", "--pr-k 4: must be below the number of images"),
+        ("--metrics fid,coverage", "--dc-k 5: must be below the number of images; there are 4"),
+        ("--metrics fid-infinity", "from 5000 generated images on, there are 4; make more"),
+        ("--metrics kdi", "--metrics kdi: unknown; did you mean kid?"),
+        ("--bootstrap 3", "--bootstrap 3: use at least 20 resamples"),
+        ("--bootstrap -1", "--bootstrap -1: use at least 20 resamples"),
         ("--metrics spread --batch-size 0", "--batch-size 0: must be at least 1"),
     ],
 )
@@ -175,6 +205,14 @@ def test_mistakes_are_one_line(
     assert outcome.status == 2
     assert said in outcome.err
     assert passes == []
+
+
+def test_statistics_cannot_be_drawn_again(capsys: pytest.CaptureFixture[str]) -> None:
+    score(capsys, *FOLDERS, "--save-stats", "stats.npz")
+    given = ("--fake", "stats.npz", "--real", "data/trainB")
+    outcome = run_command(capsys, "eval", *given, "--bootstrap", "20")
+    assert outcome.status == 2
+    assert "--bootstrap 20: draws single images again, --fake stats.npz holds" in outcome.err
 
 
 @pytest.mark.parametrize("side", ["--fake", "--real"])
@@ -203,5 +241,7 @@ def test_the_same_from_python() -> None:
     )
     assert found["metrics"].keys() == {"spread", "spread_real"}
     assert gancomp.evaluate(**folders)["fid"] > 0
+    kid = gancomp.evaluate(metrics=["kid"], bootstrap=20, **folders)["metrics"]["kid"]
+    assert kid["low"] <= kid["value"] <= kid["high"]
     with pytest.raises(ConfigError, match="metrics kdi: unknown"):
         gancomp.evaluate(metrics=["kdi"], **folders)
