@@ -44,6 +44,7 @@ from gancomp.network_options import (
     TimePasses,
 )
 from gancomp.options import gather
+from gancomp.page_commands import Beside, Runtime, playground
 from gancomp.paths import expanded
 from gancomp.registry import EXPORTERS
 from gancomp.score_commands import add_score_commands
@@ -154,20 +155,28 @@ def export(
     precision: Annotated[
         str | None, typer.Option("--precision", help="openvino: fp32 (the default) or bf16.")
     ] = None,
+    beside: Beside = None,
+    runtime: Runtime = None,
     part: Part = None,
     arch: OwnArch = None,
     json: Json = False,
 ) -> None:
-    """Write a generator as one self-describing file: .safetensors, .onnx, or OpenVINO's .xml.
+    """Write a generator as one self-describing file: .safetensors, .onnx, OpenVINO's .xml, .html.
 
-    What is written for a runtime is run by it first and must give PyTorch's images.
+    What is written for a runtime is run by it first and must give PyTorch's images. The .html
+    is a page that runs it in a browser, without a network; of a run, with its teacher.
 
     Example: gancomp export runs/latest -o student.onnx
     """
     from gancomp.own_code import naming
     from gancomp.recipes.export import export as recipe
 
-    options = {"pixels": pixels or None, "precision": precision}
+    options = {
+        "pixels": pixels or None,
+        "precision": precision,
+        "beside": tuple(beside or ()) or None,
+        "runtime": runtime,
+    }
     with naming(arch, to_open=True):
         result = recipe(model, out, format=format, part=part, options=options)
     if json:
@@ -185,6 +194,9 @@ def export(
                 ]
             ],
         )
+
+
+app.command()(playground)
 
 
 @app.command()

@@ -113,6 +113,7 @@ EXPORTERS = {  # formats that `export` writes
     "safetensors": "gancomp.export.formats:Safetensors",
     "onnx": "gancomp.export.onnx_file:Onnx",
     "openvino": "gancomp.export.openvino_file:OpenVino",
+    "html": "gancomp.export.html_file:Html",
 }
 CHECKPOINTS = {  # whose layout -> what recognizes a state dict of it, asked in this order
     "unet": "gancomp.export.foreign:recognize_unet",

@@ -32,6 +32,7 @@ COMMANDS = [
     ["pretrain"],
     ["distill"],
     ["export"],
+    ["playground"],
     ["profile"],
     ["eval-fid"],
     ["translate"],

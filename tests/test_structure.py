@@ -75,7 +75,9 @@ MAY_IMPORT = {
     "losses": {"errors", "losses", "networks.winograd", "paths"},
     "data": EDGES | {"data"},
     "metrics": EDGES | {"metrics", "networks.winograd"},
-    "export": EDGES | {"export", "networks", "data.transforms", "pages"},
+    "export": EDGES
+    | {"export", "networks", "data.transforms", "pages"}
+    | {"data.download", "data.registered"},
     "engine": EDGES | {"engine"},
     "shrink": EDGES | {"shrink", "networks", "metrics.latency", "engine.device"},
     "tasks": EDGES | {"tasks", "networks", "losses", "engine.phases"},
@@ -118,6 +120,14 @@ MAY_IMPORT = {
     }
     | {"network_options", "own_code", "registry", "scoring"},
     "network_options": {"completion"},
+    "page_commands": {
+        "commands",
+        "console",
+        "network_options",
+        "own_code",
+        "paths",
+        "recipes",
+    },
     "cli": {
         "__init__",
         "bench",
@@ -128,7 +138,8 @@ MAY_IMPORT = {
         "errors",
         "options",
     }
-    | {"network_options", "own_code", "paths", "recipes", "registry", "score_commands", "settings"},
+    | {"network_options", "own_code", "paths", "recipes", "registry", "score_commands", "settings"}
+    | {"page_commands"},
     "plugins": {"code_files", "errors", "options", "paths", "registry"},
     "__main__": {"cli", "commands", "console", "errors", "plugins"},
 }

@@ -43,6 +43,8 @@ CASES: list[tuple[str, str, str]] = [
     ("pretrain --dataset data --ratio 0.5", "--ratio", "gancomp pretrain --help"),
     ("export", "Missing argument 'model'", "gancomp export --help"),
     ("export student.safetensors", "--out", "gancomp export --help"),
+    ("playground", "Missing argument 'models'", "gancomp playground --help"),
+    ("playground nosuch.safetensors", "nosuch.safetensors", "check the path"),
     ("translate student.safetensors photo.png", "--out", "gancomp translate --help"),
     ("translate student.safetensors", "Missing argument 'inputs'", "gancomp translate --help"),
     ("data fetch", "Missing argument 'name'", "gancomp data fetch --help"),

@@ -141,6 +141,8 @@ def export(
     format: str | None = None,
     pixels: bool = False,
     precision: str | None = None,
+    beside: Place | Sequence[Place] | None = None,
+    runtime: Place | None = None,
     part: str | None = None,
     arch: Code | None = None,
 ) -> dict[str, Any]:
@@ -148,10 +150,12 @@ def export(
 
     Args:
         model: what to export.
-        out: the file; by its suffix `.safetensors`, `.onnx` or OpenVINO's `.xml`.
-        format: `safetensors`, `onnx` or `openvino`, if the suffix does not tell.
-        pixels: of the latter two: bytes in and out, images of any size.
+        out: the file; by its suffix `.safetensors`, `.onnx`, OpenVINO's `.xml` or a page, `.html`.
+        format: `safetensors`, `onnx`, `openvino` or `html`, if the suffix does not tell.
+        pixels: of `onnx` and `openvino`: bytes in and out, images of any size.
         precision: of OpenVINO's: `fp32` (the default) or `bf16`.
+        beside: of `html`: further generators to compare with; of a run, its teacher is one.
+        runtime: of `html`: the npm package onnxruntime-web, a .tgz or folder; else fetched once.
         part: network of a file that holds several.
         arch: of a model of your own generator: its code, "FILE.py:FACTORY", or the function itself.
 
@@ -161,7 +165,13 @@ def export(
         GancompError: for whatever the caller can fix, `field` naming the argument.
     """
     with speaking_python(), naming(spec_of(arch), to_open=True):
-        options = {"pixels": pixels or None, "precision": precision}
+        given = [beside] if isinstance(beside, str | os.PathLike) else beside or []
+        options = {
+            "pixels": pixels or None,
+            "precision": precision,
+            "beside": tuple(map(expanded, given)) or None,
+            "runtime": None if runtime is None else expanded(runtime),
+        }
         return export_recipe(
             expanded(model), expanded(out), format=format, part=part, options=options
         )

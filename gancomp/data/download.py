@@ -12,11 +12,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from gancomp.data.images import Say, list_images, one_line, warn_on_stderr
-from gancomp.data.registered import KnownDataset
+from gancomp.data.registered import KnownDataset, RemoteFile
 from gancomp.data.unpack import unpack
 from gancomp.errors import DataError
 from gancomp.files import FULL_DISK
@@ -68,7 +69,7 @@ def fetch(
         parent.mkdir(parents=True, exist_ok=True)
     with _locked(parent / f".{name}.lock", say):
         if not destination.exists():
-            _Download(dataset, part, progress, timeout_s).run(attempts, pause_s)
+            _Download(dataset.archive, part, progress, timeout_s).run(attempts, pause_s)
             _install(dataset, part, aside, destination)
         elif wrong := _wrong_counts(dataset, destination):
             raise DataError(
@@ -80,11 +81,50 @@ def fetch(
     return destination
 
 
+def fetch_file(
+    remote: RemoteFile,
+    path: Path,
+    *,
+    say: Say = warn_on_stderr,
+    attempts: int = 3,
+    timeout_s: float = 30.0,
+    pause_s: float = 1.0,
+) -> Path:
+    """`path`, holding the file: at once if it is there, else downloaded, resumed as by `fetch`.
+
+    Args:
+        remote: what to fetch.
+        path: where to; its folders are made.
+        say: told size and address before a download, then each 10 %.
+        attempts: tries without any progress before giving up.
+        timeout_s: of a silent connection.
+        pause_s: before the second try; doubled for each one after.
+
+    Raises:
+        DataError: if no address answers, the file is not the one on record, or the disk is full.
+    """
+    part = path.parent / f".{path.name}.part"
+    with _reporting_disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path.parent / f".{path.name}.lock", say):
+        if not path.exists():
+            _tell_begin(remote, path, say)
+            download = _Download(remote, part, each_tenth(say, remote.what), timeout_s)
+            download.run(attempts, pause_s)
+            with _reporting_disk_errors(path):
+                part.replace(path)
+    return path
+
+
+def _tell_begin(remote: RemoteFile, path: Path, say: Say) -> None:
+    size = f"{remote.num_bytes / 1e6:.0f} MB" if remote.num_bytes else "size unknown"
+    say(f"downloading {remote.what} ({size}) from {remote.urls[0]} to {path}")
+
+
 def fetch_announced(dataset: KnownDataset, destination: Path, say: Say) -> Path:
     """What `fetch` returns, telling `say` size and address before a download, then each 10 %."""
     if not destination.exists():
-        size = f"{dataset.num_bytes / 1e6:.0f} MB" if dataset.num_bytes else "size unknown"
-        say(f"downloading {dataset.name} ({size}) from {dataset.urls[0]} to {destination}")
+        _tell_begin(replace(dataset.archive, what=dataset.name), destination, say)
     return fetch(dataset, destination, progress=each_tenth(say, dataset.name), say=say)
 
 
@@ -104,19 +144,19 @@ def each_tenth(say: Say, name: str) -> Progress:
 
 
 class _Download:
-    """One archive on its way into one `.part` file."""
+    """One file on its way into one `.part` file."""
 
     def __init__(
-        self, dataset: KnownDataset, part: Path, progress: Progress | None, timeout_s: float
+        self, remote: RemoteFile, part: Path, progress: Progress | None, timeout_s: float
     ) -> None:
-        self.dataset = dataset
+        self.remote = remote
         self.part = part
         self.progress = progress
         self.timeout_s = timeout_s
 
     def run(self, attempts: int, pause_s: float) -> None:
-        """Ends with the verified archive in `part`, or raises DataError."""
-        urls = list(self.dataset.urls)
+        """Ends with the verified file in `part`, or raises DataError."""
+        urls = list(self.remote.urls)
         failures: dict[str, str] = {}
         most_bytes, fruitless = self._size(), 0
         while urls and fruitless < attempts:
@@ -146,13 +186,9 @@ class _Download:
         raise DataError(self._failure(failures))
 
     def _failure(self, failures: dict[str, str]) -> str:
-        name = self.dataset.name
         reasons = "; ".join(f"{url}: {reason}" for url, reason in failures.items())
         kept = f" What has arrived ({self._size()} bytes) is kept." if self._size() else ""
-        return (
-            f"dataset {name} cannot be downloaded ({reasons}).{kept} Put its unpacked folder at "
-            f"$GANCOMP_DATA/{name} or give its path. To try without data: gancomp demo"
-        )
+        return f"{self.remote.what} cannot be downloaded ({reasons}).{kept} {self.remote.way_out}"
 
     def _size(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
@@ -160,7 +196,7 @@ class _Download:
     def _transfer(self, url: str) -> None:
         """Appends to `part` what it lacks; raises OSError if the connection ends too early."""
         have = self._size()
-        if have and have == self.dataset.num_bytes:
+        if have and have == self.remote.num_bytes:
             return
         headers = {"User-Agent": "gancomp"} | ({"Range": f"bytes={have}-"} if have else {})
         request = urllib.request.Request(url, headers=headers)
@@ -179,7 +215,7 @@ class _Download:
             length = response.headers["Content-Length"]
             # whatever is no number is no length: the end of the file is checked anyway
             total = have + int(length) if re.fullmatch(NUMBER, length or "") else None
-            expected = self.dataset.num_bytes
+            expected = self.remote.num_bytes
             if total is not None and expected is not None and total != expected:
                 # a login page, say; the part we have may be good, so it is left alone
                 raise ConnectionError(f"offers {total} bytes, {expected} are on record")
@@ -188,7 +224,7 @@ class _Download:
             raise ConnectionError(f"the connection ended after {self._size()} of {total} bytes")
 
     def _append(self, response: http.client.HTTPResponse, have: int, total: int | None) -> None:
-        limit = self.dataset.num_bytes or total
+        limit = self.remote.num_bytes or total
         with _reporting_disk_errors(self.part):
             # unbuffered: closing a buffered file on a full disk raises once more
             file = self.part.open("ab" if have else "wb", buffering=0)
@@ -202,15 +238,13 @@ class _Download:
                 if limit is not None and have > limit:
                     raise _MismatchError(f"sent more than the {limit} bytes on record")
                 if self.progress is not None:
-                    self.progress(have, total or self.dataset.num_bytes)
+                    self.progress(have, total or self.remote.num_bytes)
 
     def _verify(self) -> None:
-        expected_bytes = self.dataset.num_bytes
+        expected_bytes = self.remote.num_bytes
         if expected_bytes is not None and self._size() != expected_bytes:
             raise _MismatchError(f"has {self._size()} bytes, {expected_bytes} are on record")
-        for kind, expected in (("sha256", self.dataset.sha256), ("md5", self.dataset.md5)):
-            if expected is None:
-                continue
+        for kind, expected in self.remote.digests.items():
             # not for security, says hashlib: md5 must also work on a machine with FIPS
             new_digest = partial(hashlib.new, kind, usedforsecurity=False)
             with self.part.open("rb") as file:
@@ -262,7 +296,7 @@ def _wrong_counts(dataset: KnownDataset, folder: Path) -> str | None:
 @contextmanager
 def _locked(path: Path, say: Say) -> Iterator[None]:
     def wait(owner: str) -> None:
-        say(f"{path.parent}: {owner} is fetching this dataset; waiting for it")
+        say(f"{path.parent}: {owner} is downloading it; waiting for that")
 
     with ExitStack() as held:
         with _reporting_disk_errors(path):
@@ -282,5 +316,5 @@ def _reporting_disk_errors(path: Path) -> Iterator[None]:
             ) from error
         raise DataError(
             f"{path}: cannot be written ({error.strerror}); choose another cache with "
-            "XDG_CACHE_HOME, or give the dataset's folder as a path"
+            "XDG_CACHE_HOME, or give what is wanted as a path"
         ) from error

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gancomp.data.splits import Task
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file on a server, and how to tell that it arrived whole.
+
+    Attributes:
+        what: as messages call it: "dataset horse2zebra".
+        urls: its addresses, tried in order.
+        way_out: what to do where none of them answers, as the end of a message.
+        num_bytes: None where no record was found.
+        digests: algorithm -> hexadecimal digest; none where no record was found.
+    """
+
+    what: str
+    urls: tuple[str, ...]
+    way_out: str
+    num_bytes: int | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,6 +54,19 @@ class KnownDataset:
     sha256: str | None = None
     md5: str | None = None
     aliases: tuple[str, ...] = field(default=())
+
+    @property
+    def archive(self) -> RemoteFile:
+        """What is downloaded of it."""
+        digests = {"sha256": self.sha256, "md5": self.md5}
+        return RemoteFile(
+            f"dataset {self.name}",
+            self.urls,
+            f"Put its unpacked folder at $GANCOMP_DATA/{self.name} or give its path. To try "
+            "without data: gancomp demo",
+            self.num_bytes,
+            {kind: digest for kind, digest in digests.items() if digest is not None},
+        )
 
 
 CYCLEGAN_URLS = (

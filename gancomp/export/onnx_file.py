@@ -47,22 +47,32 @@ class Onnx(CheckedExporter):
             ExportError: if it cannot be exported, or the file's images would not be PyTorch's.
             RunError: if `out` cannot be written.
         """
-        if self.pixels:
-            check_8_bit(model)
-        form, graph = onnx_graph(model, f"-o {out}")
-        self.check(model, form, _opened(graph, out))
-        if self.pixels:
-            graph = with_pixels(graph, form)
-            self.check_pixels(model, form, _opened(graph, out))
-        header = self.header(model, form, graph)
+        _, content = self.content(model, f"-o {out}")
         with reporting_disk_errors(out):
             out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as aside:
-            aside.write_bytes(graph + _metadata(json.dumps(header, sort_keys=True)))
+            aside.write_bytes(content)
+
+    def content(self, model: LoadedModel, named: str) -> tuple[Form, bytes]:
+        """The exported form of a generator, and the bytes of its file, checked as `write` has it.
+
+        Args:
+            model: the generator.
+            named: what the user typed, for messages: `-o student.onnx`.
+        """
+        if self.pixels:
+            check_8_bit(model)
+        form, graph = onnx_graph(model, named)
+        self.check(model, form, _opened(graph, model.path))
+        if self.pixels:
+            graph = with_pixels(graph, form)
+            self.check_pixels(model, form, _opened(graph, model.path))
+        header = self.header(model, form, graph)
+        return form, graph + _metadata(json.dumps(header, sort_keys=True))
 
 
-def _opened(graph: bytes, out: Path) -> OnnxSession:
-    return OnnxSession(graph, out, threads=torch.get_num_threads(), precision="fp32")
+def _opened(graph: bytes, path: Path) -> OnnxSession:
+    return OnnxSession(graph, path, threads=torch.get_num_threads(), precision="fp32")
 
 
 def onnx_graph(model: LoadedModel, named: str, extra: str = "onnx") -> tuple[Form, bytes]:

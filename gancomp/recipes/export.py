@@ -9,7 +9,9 @@ from typing import Any
 
 from gancomp.errors import ConfigError
 from gancomp.export.formats import exporter_for
+from gancomp.export.model import LoadedModel
 from gancomp.inference.models import choose
+from gancomp.paths import expanded
 from gancomp.settings import Json
 
 
@@ -31,7 +33,7 @@ def export(
         out: the file.
         format: its format by name, by default by the suffix of `out`.
         part: network of a model file that holds several.
-        options: of the format, by name, None where they were not given.
+        options: of the format, by name, None where they were not given; `beside` as paths.
 
     Raises:
         ConfigError: if the format is unknown or needs an extra that is not installed.
@@ -39,8 +41,12 @@ def export(
         ExportError: if it cannot be exported so, or the file would not give the model's images.
         RunError: if `out` cannot be written.
     """
-    name, exporter = exporter_for(out, format, options)
+    given = dict(options or {})
+    given["beside"] = tuple(choose(path).model for path in given.get("beside") or ()) or None
+    name, exporter = exporter_for(out, format, given)
     loaded = choose(model, part).model
+    if getattr(exporter, "beside", None) == ():
+        exporter.beside = tuple(with_teacher(model, loaded)[:-1])  # type: ignore[attr-defined]  # it has it
     if out.resolve() == loaded.path.resolve():
         raise ConfigError(f"-o {out}: is the model itself; choose another file")
     exporter.write(loaded, out)
@@ -57,3 +63,10 @@ def export(
         document["weights"] = str(beside)
     checked = getattr(exporter, "checked", None)  # a format of a plug-in may not tell
     return document if checked is None else document | {"checked": checked}
+
+
+def with_teacher(model: Path, found: LoadedModel) -> list[LoadedModel]:
+    """What was opened, behind its teacher where a run was given; a file stands for itself alone."""
+    teacher = found.path.parent / "teacher.safetensors"
+    is_student = expanded(model).is_dir() and found.path.name == "student.safetensors"
+    return [choose(teacher).model, found] if is_student and teacher.exists() else [found]
