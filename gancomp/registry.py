@@ -118,6 +118,7 @@ EXPORTERS = {  # formats that `export` writes
 CHECKPOINTS = {  # whose layout -> what recognizes a state dict of it, asked in this order
     "unet": "gancomp.export.foreign:recognize_unet",
     "resnet": "gancomp.export.foreign:recognize_resnet",
+    "deep": "gancomp.export.foreign:recognize_deep",
     "patchgan": "gancomp.export.foreign:recognize_patchgan",
     "inception": "gancomp.export.foreign:recognize_inception",
     "two-branch": "gancomp.export.foreign:recognize_two_branch",

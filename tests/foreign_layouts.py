@@ -117,6 +117,68 @@ def unet(
     return Bunch(model=Bunch(model=nn.Sequential(*outer)))
 
 
+def expansion(c: int, norm: str) -> nn.Module:
+    """The residual block of OMGD's deep teachers."""
+    N, bias = normalizer(norm), norm != "batch"
+    layers: list[nn.Module] = [nn.ReflectionPad2d(1)]
+    for a, b, k in ((c, 4 * c, 1), (4 * c, 4 * c, 3), (4 * c, c, 1)):
+        layers += [nn.Conv2d(a, b, k, bias=bias), N(b), nn.ReLU(True)]
+    layers += [nn.Dropout(0.5), nn.ReflectionPad2d(1), nn.Conv2d(c, c, 3, bias=bias), N(c)]
+    return Residual(conv_block=nn.Sequential(*layers))
+
+
+def deep_resnet(width: int, *, norm: str = "instance", ends: tuple[int, int] = (3, 3)) -> nn.Module:
+    """OMGD's deep teacher of a mobile ResNet."""
+    N, bias = normalizer(norm), norm != "batch"
+
+    def deeper(conv: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
+        c = conv.out_channels
+        again = nn.Conv2d(c, c, 3, 1, 1, bias=bias)
+        return [conv, N(c), nn.ReLU(True), expansion(c, norm), again, N(c), nn.ReLU(True)]
+
+    def down(a: int) -> list[nn.Module]:
+        return deeper(nn.Conv2d(a, 2 * a, 3, 2, 1, bias=bias))
+
+    def up(a: int) -> list[nn.Module]:
+        return deeper(nn.ConvTranspose2d(a, a // 2, 3, 2, 1, 1, bias=bias))
+
+    mobile = resnet([width, 2 * width, *[4 * width] * 10, 2 * width, width], slot=True, mobile=True,
+                    norm=norm).model  # fmt: skip
+    assert isinstance(mobile, nn.Sequential)
+    layers = [
+        nn.ReflectionPad2d(3), nn.Conv2d(ends[0], width, 7, bias=bias), N(width), nn.ReLU(True),
+        *down(width), *down(2 * width),
+        *mobile[10:14], expansion(4 * width, norm), expansion(4 * width, norm), *mobile[14:19],
+        *up(4 * width), *up(2 * width),
+        nn.ReflectionPad2d(3), nn.Conv2d(width, ends[1], 7), nn.Tanh(),
+    ]  # fmt: skip
+    return Bunch(model=nn.Sequential(*layers))
+
+
+def deep_unet(width: int, *, norm: str = "batch", ends: tuple[int, int] = (3, 3)) -> nn.Module:
+    """OMGD's deep teacher of a U-Net of eight levels."""
+    N, bias = normalizer(norm), norm != "batch"
+
+    def two(c: int) -> list[nn.Module]:
+        return [expansion(c, norm), expansion(c, norm)]
+
+    def contract(a: int, b: int) -> list[nn.Module]:
+        return [nn.LeakyReLU(0.2, True), nn.Conv2d(a, b, 4, 2, 1, bias=bias)]
+
+    def expand(a: int, b: int) -> list[nn.Module]:
+        return [nn.ReLU(True), nn.ConvTranspose2d(a, b, 4, 2, 1, bias=bias), N(b)]
+
+    widths = [width * times for times in (1, 2, 4, 8, 8, 8, 8, 8)]
+    inner = widths[-1]
+    net: nn.Module = Skip(model=nn.Sequential(*contract(inner, inner), *expand(inner, inner)))
+    for a, b in zip(widths[-3::-1], widths[-2:0:-1], strict=True):
+        layers = [*contract(a, b), N(b), *two(b), net, *expand(2 * b, a), *two(a), nn.Dropout(0.5)]
+        net = Skip(model=nn.Sequential(*layers))
+    last = nn.ConvTranspose2d(2 * width, ends[1], 4, 2, 1)
+    outer = [nn.Conv2d(ends[0], width, 4, 2, 1, bias=bias), *two(width), net, *two(2 * width)]
+    return Bunch(model=Bunch(model=nn.Sequential(*outer, nn.ReLU(True), last, nn.Tanh())))
+
+
 def patch(width: int, *, norm: str = "instance", inputs: int = 3, layers: int = 3) -> nn.Module:
     N, bias = normalizer(norm), norm != "batch"
     net: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1), nn.LeakyReLU(0.2, True)]
@@ -333,6 +395,17 @@ LAYOUTS = {
     ),
     "OMGD two teachers batch": (
         two_teachers(4, norm="batch"), "two-branch-patchgan", {"norm": "batch"},
+    ),
+    "OMGD deep ResNet": (
+        deep_resnet(2, ends=(1, 4)), "deep-resnet9",
+        {"width": 2, "norm": "instance", "in_channels": 1, "out_channels": 4},
+    ),
+    "OMGD deep ResNet batch": (
+        deep_resnet(2, norm="batch"), "deep-resnet9", {"norm": "batch"},
+    ),
+    "OMGD deep U-Net": (
+        deep_unet(2, ends=(1, 4)), "deep-unet256",
+        {"width": 2, "norm": "batch", "in_channels": 1, "out_channels": 4},
     ),
     "PatchGAN 1 layer": (patch(4, layers=1), "patchgan", {"layers": 1}),
     "PatchGAN 4 layers": (patch(4, layers=4, norm="batch"), "patchgan", {"layers": 4}),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -124,3 +126,21 @@ def test_the_generator_of_ones_own_is_counted_and_its_width_is_its_factorys(
     ]
     small, large = (outcome.document["models"][0]["params"] for outcome in counted)
     assert 3 * small < large < 4 * small
+
+
+def test_what_a_step_of_a_method_costs_is_tabled_with_the_names_of_all_terms(
+    tmp_path: Path,
+) -> None:
+    script = runpy.run_path(str(EXAMPLES / "methods_cost.py"))  # not in another process: cheap
+    write_demo_set(tmp_path / "stripes", size=32, train=3, test=1)
+    options = ["size=32", "width=8", "d_layers=1", 'perceptual="none"']
+    given = argparse.Namespace(dataset=str(tmp_path / "stripes"), steps=3, set=options)
+    cost = script["measure"]("fitnet", given, tmp_path / "fitnet")
+    assert len(cost["each"]) == 2
+    row, again = script["table"]([cost, cost]).splitlines()[2:]
+    networks = "mobile-resnet9 8, 0.04M; mobile-resnet9 2, 0.00M"
+    assert row.startswith(f"| `fitnet` | {networks} | 3 | ")
+    assert " | 1.00 | " in row
+    assert "; student: fitnet, gan; teacher: cycle_source, " in row
+    assert again.startswith("| `fitnet`, again | ")
+    assert script["methods_of"]("paired")[0] == "dcd"

@@ -123,6 +123,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
         paired = known.task == "paired"
         write_demo_set(root / known.name, size=32, train=1, test=1, paired=paired)
     write_demo_set(root / "my_photos", size=32, train=1, test=1)
+    write_demo_set(root / "cityscapes", size=32, train=1, test=1, paired=True)
     for folder in ("DIV2K", "faces", "birds/finch", "birds/wren"):
         (root / folder).mkdir(parents=True)
         Image.new("RGB", (96, 96), "teal").save(root / folder / "photograph.png")

@@ -120,6 +120,15 @@ def recognize_resnet(state: State) -> Recognized | None:
     return None
 
 
+def recognize_deep(state: State) -> Recognized | None:
+    """A deep teacher of OMGD: a ResNet or a U-Net."""
+    found = omgd.deep_settings(state)
+    if found is None:
+        return None
+    arch, settings, named = found
+    return Recognized(arch, settings, omgd.DEEP_LAYOUT, named)
+
+
 def recognize_patchgan(state: State) -> Recognized | None:
     """A PatchGAN discriminator."""
     if "model.0.weight" in state and "model.2.weight" in state:

@@ -1,7 +1,8 @@
-"""Reads OMGD's discriminator of two teachers, each of whose five blocks stands twice."""
+"""Reads OMGD's deep teachers, and its discriminator of two teachers, whose blocks stand twice."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from gancomp.errors import CheckpointError
@@ -9,6 +10,42 @@ from gancomp.export.parts import State
 from gancomp.networks.two_branch import BRANCHES, NUM_BLOCKS
 
 LAYOUT = "discriminator for two teachers of OMGD"
+DEEP_LAYOUT = "deep teacher of OMGD"
+# our name; convolutions in, in the first expansion block, and out; which of the last's axes is out
+DEEP = (
+    ("deep-resnet9", "model.1", "model.7.conv_block.4", "model.44", 0),
+    ("deep-unet256", "model.model.0", "model.model.1.conv_block.4", "model.model.7", 1),
+)
+# in expansion blocks alone; there is a dropout before them, which ours do not have
+LAST_LAYERS = re.compile(r"(?<=\.conv_block\.)1[23](?=\.)")
+
+
+def deep_settings(state: State) -> tuple[str, dict[str, Any], State] | None:
+    """Our name, our settings, and the tensors under our names, if `state` is of a deep teacher.
+
+    Raises:
+        CheckpointError: if a convolution is missing.
+    """
+    for arch, first, inner, last, axis in DEEP:
+        if f"{inner}.weight" in state:
+            width, in_channels = _shape(state, first)[:2]
+            settings = {
+                "width": width,
+                "in_channels": in_channels,
+                "out_channels": _shape(state, last)[axis],
+                "norm": "instance" if f"{inner}.bias" in state else "batch",
+            }
+            ours = {name: LAST_LAYERS.sub(lambda at: str(int(at[0]) - 1), name) for name in state}
+            return arch, settings, {ours[name]: tensor for name, tensor in state.items()}
+    return None
+
+
+def _shape(state: State, conv: str) -> list[int]:
+    if f"{conv}.weight" not in state or state[f"{conv}.weight"].ndim != 4:
+        raise CheckpointError(
+            f"has no convolution {conv}; the file is damaged or not a whole {DEEP_LAYOUT}"
+        )
+    return list(state[f"{conv}.weight"].shape)
 
 
 def two_branch_settings(state: State) -> tuple[str, dict[str, Any]] | None:

@@ -20,9 +20,11 @@ MARKS = (  # keys that together give a layout away, behind whatever prefix
     ("model.model.0.weight", "model.model.1.model.1.weight"),  # U-Net
     (f"model.{FIRST_BLOCK}.conv_block.1.weight",),  # ResNet
     (f"model.{FIRST_BLOCK}.conv_block.1.conv.0.weight",),  # mobile ResNet
+    ("model.7.conv_block.4.weight",),  # OMGD's deep ResNet
+    ("model.model.0.weight", "model.model.1.conv_block.4.weight"),  # and its deep U-Net
     ("model.0.weight", "model.2.weight"),  # PatchGAN
     ("down_sampling.1.weight", "up_sampling.0.weight"),  # CAT
-    ("block1s.0.block.0.weight", "block2s.0.block.0.weight"),  # OMGD's discriminator
+    ("block1s.0.block.0.weight", "block2s.0.block.0.weight"),  # its discriminator
     ("blocks.0.0.conv1.weight",),  # BigGAN
     ("input.input",),  # StyleGAN2
     ("final_conv.0.weight",),  # and its discriminator

@@ -15,8 +15,8 @@ CONVERT = (
 BARE = "save the bare weights, torch.save(network.state_dict(), FILE), and open those"
 LAYOUTS = (
     "ResNet, mobile ResNet, inception and U-Net generators and PatchGAN discriminators of "
-    "CycleGAN, pix2pix and their compressors (OMGD's for two teachers too), StyleGAN2 as "
-    "stylegan2-pytorch has it and BigGAN as BigGAN-PyTorch has it"
+    "CycleGAN, pix2pix and their compressors (OMGD's deep teachers and its discriminator for two "
+    "teachers, too), StyleGAN2 as stylegan2-pytorch has it and BigGAN as BigGAN-PyTorch has it"
 )
 OPENED = f"gancomp opens {LAYOUTS}"
 # keys of which all must be there, whole or at the end of a longer one; what it is; what to do

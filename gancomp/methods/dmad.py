@@ -48,14 +48,16 @@ class Dmad(Apprentice):
     def __init__(self, components: Components, options: DmadOptions) -> None:
         super().__init__(components)
         self.options = options
-        self.game = own_task(components, self.student)
-        self.game.further = self.teachers_terms
+        self.students_task = own_task(components, self.student)
+        self.students_task.further = self.teachers_terms
         self.matched = MatchedTaps(self.task.generator, self.student)
         self.verdict_tap = options.discriminator_tap or self.task.discriminator.default_taps[-1]
         self._check_taps()
         if options.lambda_attention > 0:
             self._record()
-        self._phases = self.begin_with_teacher(components, own_phases(self.game, components))
+        self._phases = self.begin_with_teacher(
+            components, own_phases(self.students_task, components)
+        )
 
     def _check_taps(self) -> None:
         known = self.task.discriminator.tap_names()
@@ -66,7 +68,7 @@ class Dmad(Apprentice):
 
     def _record(self) -> None:
         """From now on, the translations of both bring their maps along."""
-        both = ((self.task, self.matched.of_teacher), (self.game, self.matched.of_student))
+        both = ((self.task, self.matched.of_teacher), (self.students_task, self.matched.of_student))
         for task, taps in both:
             task.recorded_taps = taps
             if isinstance(task, UnpairedTask):
@@ -79,19 +81,19 @@ class Dmad(Apprentice):
             ConfigError: naming the networks and the way out.
         """
         super().check_size(size)
-        self.game.check_size(size)
+        self.students_task.check_size(size)
         if self.options.lambda_attention > 0:
             self.matched.sizes(size)
 
     def networks(self) -> dict[str, nn.Module]:
         """The task's networks, and those of the student's own."""
-        return super().networks() | own_networks(self.game)
+        return super().networks() | own_networks(self.students_task)
 
     def own_losses(self, phase: str, step: Step) -> dict[str, Tensor]:
         """The student's game with what it takes from the teacher, or its discriminators'."""
         if phase == "student":
-            return self.game.generator_losses(step)
-        return self.game.discriminator_losses(step)
+            return self.students_task.generator_losses(step)
+        return self.students_task.discriminator_losses(step)
 
     def teachers_terms(
         self, step: Step, direction: Direction, student: Translation

@@ -70,7 +70,7 @@ class Gcc(Apprentice):
         super().__init__(components)
         self.options, self.momentum = options, 1.0
         width = options.student_d_width or self.task.discriminator.width
-        self.game = own_task(
+        self.students_task = own_task(
             components,
             self.student,
             arch="gated-patchgan",
@@ -79,8 +79,8 @@ class Gcc(Apprentice):
             layers=None,
             threshold=options.gate_threshold,
         )
-        self.game.further = self.distillation_terms
-        own, of_teacher = pairs_of(self.game), pairs_of(self.task)
+        self.students_task.further = self.distillation_terms
+        own, of_teacher = pairs_of(self.students_task), pairs_of(self.task)
         self.matched = {
             direction: MatchedTaps(of_teacher[direction][0], own[direction][0]) for direction in own
         }
@@ -97,13 +97,13 @@ class Gcc(Apprentice):
         self._phases = self.begin_with_teacher(components, self._own_phases(components))
 
     def _record_taps(self) -> None:
-        for task, side in ((self.task, "of_teacher"), (self.game, "of_student")):
+        for task, side in ((self.task, "of_teacher"), (self.students_task, "of_student")):
             task.recorded_taps = getattr(self.matched["forward"], side)
             if "backward" in self.matched:
                 task.recorded_backward_taps = getattr(self.matched["backward"], side)
 
     def _own_phases(self, components: Components) -> list[Phase]:
-        student = nn.ModuleList([self.game.teacher_networks(), self.adaptors])
+        student = nn.ModuleList([self.students_task.teacher_networks(), self.adaptors])
         weights, gates = (
             nn.ParameterList([item for judge in self.judges.values() for item in pick(judge)])
             for pick in (GatedPatchGAN.weights, GatedPatchGAN.gates)
@@ -129,7 +129,7 @@ class Gcc(Apprentice):
     def networks(self) -> dict[str, nn.Module]:
         """The task's networks, those of the student's own, adaptors and averages."""
         own = {"adaptors": self.adaptors, "teacher_gaps": self.teacher_gaps}
-        return super().networks() | own_networks(self.game) | own
+        return super().networks() | own_networks(self.students_task) | own
 
     def check_size(self, size: Size) -> None:
         """Refuses images too small for a network, and generators whose maps differ in size.
@@ -138,15 +138,15 @@ class Gcc(Apprentice):
             ConfigError: naming the networks and the way out.
         """
         super().check_size(size)
-        self.game.check_size(size)
+        self.students_task.check_size(size)
         self.matched["forward"].sizes(size)
 
     def own_losses(self, phase: str, step: Step) -> dict[str, Tensor]:
         """Eq. 9 with the student's GAN, its discriminator's terms, or eq. 6 for the gates."""
         if phase == "student":
-            return self.game.generator_losses(step)
+            return self.students_task.generator_losses(step)
         if phase == "student_discriminator":
-            return self.game.discriminator_losses(step)
+            return self.students_task.discriminator_losses(step)
         return {
             term_name(self.task, "balance", direction): self.balance_loss(step, direction)
             for direction in self.judges
@@ -187,7 +187,7 @@ class Gcc(Apprentice):
         """
         held = step.held_out()
         with torch.no_grad():
-            fake = translation_of(self.game, held, direction).fake.detach()
+            fake = translation_of(self.students_task, held, direction).fake.detach()
             fake_T = translation_of(self.task, held, direction).fake.detach()
             gap_T = self._gap(held, direction, fake_T, pairs_of(self.task)[direction][1])[0]
         target = held.batch["target" if direction == "forward" else "source"]

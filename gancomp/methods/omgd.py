@@ -71,6 +71,8 @@ class Omgd(Distillation):
             )
         settings = self.student.settings()
         like = {name: settings[name] for name in KEPT if settings.get(name) is not None}
+        if self.options.deep_width is not None:
+            like["width"] = self.options.deep_width
         network = NetworkSettings(arch=DEEP[self.student.arch], **like)
         deep = task_like(self.task, new_network(network, self.task.seed, "deep_generator"), "deep")
         if self.options.shared_blocks > 0:

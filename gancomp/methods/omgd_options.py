@@ -25,7 +25,8 @@ class OmgdOptions(BlockOptions, PerceptualOptions):
         lambda_tv: weight of eq. 9, which sums over the image; it counts once per teacher.
         lambda_channel: weight of eq. 11, the means of the wide teacher's channels.
         channel_reduction: eq. 11 over its taps: the paper's mean, or the released code's sum.
-        deep_teacher: paired images: a second teacher, as narrow as the student, with more layers.
+        deep_teacher: paired images: a second teacher, narrow as the student, with more layers.
+        deep_width: of the second teacher; None for the student's.
         shared_blocks: how many of the discriminator's five blocks both teachers share; 0 gives each
             a discriminator of its own.
         teacher_every: the teachers learn in each so many-th step.
@@ -64,6 +65,15 @@ class OmgdOptions(BlockOptions, PerceptualOptions):
         "A second teacher with more layers (paired).",
         shown="deep-teacher",
         unused=(task_is("unpaired"),),
+    )
+    deep_width: int | None = setting(
+        None,
+        "--deep-width",
+        "Width of that teacher.",
+        least=1,
+        most=4096,
+        shown="the student's",
+        unused=(task_is("unpaired"), _one_teacher),
     )
     shared_blocks: int = setting(
         0,

@@ -36,15 +36,15 @@ def own_task(components: Components, student: TappedNetwork, **changes: Any) -> 
     )
 
 
-def own_networks(game: Task) -> dict[str, nn.Module]:
+def own_networks(students_task: Task) -> dict[str, nn.Module]:
     """What a checkpoint must hold of the student's task beside the student."""
-    found = game.networks().items()
-    return {game.named(name): item for name, item in found if name != "generator"}
+    found = students_task.networks().items()
+    return {students_task.named(name): item for name, item in found if name != "generator"}
 
 
-def own_phases(game: Task, components: Components) -> list[Phase]:
+def own_phases(students_task: Task, components: Components) -> list[Phase]:
     """The student's turn, then its discriminator's."""
-    student, judge = game.teacher_networks(), game.discriminator_networks()
+    student, judge = students_task.teacher_networks(), students_task.discriminator_networks()
     return [
         Phase("student", student, adam(student, components.optimizer)),
         Phase("student_discriminator", judge, adam(judge, components.optimizer)),

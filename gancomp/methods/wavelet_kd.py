@@ -38,27 +38,29 @@ class WaveletKd(Apprentice):
         super().__init__(components)
         self.options = options
         width = options.student_d_width
-        self.game = own_task(
+        self.students_task = own_task(
             components, self.student, **({} if width is None else {"width": width})
         )
         if options.lambda_wavelet > 0:
-            self.game.further = self.wavelet_terms
-        self._phases = self.begin_with_teacher(components, own_phases(self.game, components))
+            self.students_task.further = self.wavelet_terms
+        self._phases = self.begin_with_teacher(
+            components, own_phases(self.students_task, components)
+        )
 
     def networks(self) -> dict[str, nn.Module]:
         """The task's networks, and those of the student's own."""
-        return super().networks() | own_networks(self.game)
+        return super().networks() | own_networks(self.students_task)
 
     def check_size(self, size: Size) -> None:
         """Refuses images too small for a network of the teacher's or the student's task."""
         super().check_size(size)
-        self.game.check_size(size)
+        self.students_task.check_size(size)
 
     def own_losses(self, phase: str, step: Step) -> dict[str, Tensor]:
         """The student's GAN with the wavelet terms, or its discriminator's."""
         if phase == "student":
-            return self.game.generator_losses(step)
-        return self.game.discriminator_losses(step)
+            return self.students_task.generator_losses(step)
+        return self.students_task.discriminator_losses(step)
 
     def wavelet_terms(
         self, step: Step, direction: Direction, translation: Translation

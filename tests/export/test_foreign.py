@@ -19,6 +19,8 @@ KEYS = {
     "OMGD mobile": 84,
     "U-Net 256": 82,
     "PatchGAN": 10,
+    "OMGD deep ResNet": 140,
+    "OMGD deep U-Net": 754,
 }
 
 

@@ -26,7 +26,7 @@ def built(task: str = "unpaired", **options: object) -> Dmad:
 def test_each_direction_has_attention_and_verdict_of_its_own_teacher() -> None:
     method, step = built(lambda_attention=2.0, lambda_discriminator_map=3.0), random_step()
     losses = method.losses("student", step)
-    task, own = method.task, method.game
+    task, own = method.task, method.students_task
     assert isinstance(task, UnpairedTask)
     assert isinstance(own, UnpairedTask)
     sides = {
@@ -68,7 +68,7 @@ def test_the_image_gets_a_gradient_through_the_attentions_target_only_as_release
 ) -> None:
     method, step = built(detach_attention=detach, lambda_discriminator_map=0.0), random_step()
     loss = method.losses("student", step)["attention_forward"]
-    fake = method.game.teacher(step).fake
+    fake = method.students_task.teacher(step).fake
     gradient = torch.autograd.grad(loss, fake, allow_unused=True)[0]
     assert (gradient is None) == detach
 
@@ -89,7 +89,7 @@ def test_the_students_opponents_are_its_own_and_a_checkpoint_holds_them() -> Non
     names = set(method.networks())
     assert {"student", "student_backward_generator", "student_discriminator"} < names
     assert {"student_backward_discriminator", "backward_generator", "discriminator"} < names
-    own, theirs = method.game.discriminator, method.task.discriminator
+    own, theirs = method.students_task.discriminator, method.task.discriminator
     assert not torch.equal(next(own.parameters()), next(theirs.parameters()))
     losses = method.losses("student_discriminator", random_step())
     assert list(losses) == ["real", "student_fake", "real_source", "fake_source"]
@@ -102,7 +102,7 @@ def test_a_tap_that_the_discriminator_lacks_is_refused() -> None:
 
 def test_terms_without_weight_are_not_computed() -> None:
     method = built("paired", lambda_attention=0.0, lambda_discriminator_map=0.0)
-    assert method.game.recorded_taps == ()
+    assert method.students_task.recorded_taps == ()
     assert list(method.losses("student", random_step())) == ["gan", "l1"]
 
 

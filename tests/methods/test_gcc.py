@@ -48,10 +48,10 @@ def golden_method(task: str) -> Gcc:
     components = Components(objective, mobile_resnet9(4), None, OptimizerSettings(), 0)
     method = Gcc(components, read(GccOptions, row.settings["method"]["options"])).double()
     fill(objective.discriminator, 7400 if paired else 7000)
-    fill(method.game.discriminator, 6400 if paired else 6000)
+    fill(method.students_task.discriminator, 6400 if paired else 6000)
     if not paired:
         fill(objective.backward_discriminator, 7200)
-        fill(method.game.backward_discriminator, 6200)
+        fill(method.students_task.backward_discriminator, 6200)
     for start, judge in enumerate(method.judges.values(), start=5100):
         for gate in judge.gates():
             gate.data.copy_(0.3 + 0.6 * u((len(gate),), start + len(gate)))
@@ -67,7 +67,7 @@ def golden_step(method: Gcc) -> tuple[Step, Tensor, Tensor]:
     taps_T = dict(
         zip(method.task.recorded_taps, (g((1, 32, 16, 16), 30 + i) for i in range(4)), strict=True)
     )
-    taps_S = dict(zip(method.game.recorded_taps, maps, strict=True))
+    taps_S = dict(zip(method.students_task.recorded_taps, maps, strict=True))
     step = Step(0, {"source": img(IMAGE, 80), "target": img(IMAGE, 81)})
     step.shared["teacher"] = Translation(img(IMAGE, 87), taps_T)
     step.shared["student"] = Translation(student, taps_S)
@@ -110,7 +110,7 @@ def test_the_gates_loss_is_that_of_the_released_code(task: str) -> None:
     kind = "pix2pix" if task == "paired" else "CycleGAN (A side)"
     entry = golden(f"gcc/selective activation loss, {kind}")
     assert_golden(loss, entry["value"])
-    gradients = torch.autograd.grad(loss, list(method.game.discriminator.gates()))
+    gradients = torch.autograd.grad(loss, list(method.students_task.discriminator.gates()))
     for gradient, expected in zip(gradients, entry["grad_alpha_all"], strict=True):
         assert_golden(gradient, expected)
     if task == "unpaired":
@@ -125,7 +125,9 @@ def test_maps_under_the_teachers_discriminator_have_a_gradient_unless_asked_othe
         assert isinstance(method, Gcc)
         image = torch.zeros(2, 3, SIZE, SIZE, requires_grad=True)
         step = Step(0, random_batch())
-        maps = {tap: value.detach() for tap, value in method.game.teacher(step).taps.items()}
+        maps = {
+            tap: value.detach() for tap, value in method.students_task.teacher(step).taps.items()
+        }
         losses = method.distillation_terms(step, "forward", Translation(image, maps))
         total = torch.stack(list(losses.values())).sum()
         (gradient,) = torch.autograd.grad(total, image, allow_unused=True)
@@ -165,7 +167,7 @@ def test_a_new_gap_counts_by_the_share_of_training_left() -> None:
 def test_gates_are_clipped_before_each_step_of_theirs() -> None:
     method = small_method("gcc", small_task("paired"))
     assert isinstance(method, Gcc)
-    alpha = next(method.game.discriminator.gates())
+    alpha = next(method.students_task.discriminator.gates())
     with torch.no_grad():
         alpha.fill_(3.0)
     run_step(loop_of(method), 0, random_batch())

@@ -82,6 +82,7 @@ def test_both_teachers_and_the_shared_discriminator_learn_every_so_many_steps() 
     assert names["discriminator"].arch == "two-branch-patchgan"
     assert names["deep_generator"].arch == "deep-resnet9"
     assert names["deep_generator"].width == method.student.width
+    assert paired(deep_width=3).networks()["deep_generator"].width == 3
 
 
 def test_under_a_frozen_teacher_without_another_only_the_student_learns() -> None:

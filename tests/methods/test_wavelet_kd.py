@@ -51,13 +51,13 @@ def test_the_papers_distance_is_absolute() -> None:
 
 def test_the_student_has_a_gan_of_its_own_of_the_width_asked_for() -> None:
     method = method_of(student_d_width=2)
-    assert (method.game.discriminator.width, method.task.discriminator.width) == (2, 4)
-    assert method.game.generator is method.student
+    assert (method.students_task.discriminator.width, method.task.discriminator.width) == (2, 4)
+    assert method.students_task.generator is method.student
     names = [phase.name for phase in method.phases()]
     assert names == ["teacher", "discriminator", "student", "student_discriminator"]
     held = {id(parameter) for parameter in method.task.parameters()}
-    assert not held & {id(parameter) for parameter in method.game.parameters()}
-    judges = method.task.discriminator, method_of().game.discriminator
+    assert not held & {id(parameter) for parameter in method.students_task.parameters()}
+    judges = method.task.discriminator, method_of().students_task.discriminator
     first, second = (judge.state_dict()["model.0.weight"] for judge in judges)
     assert not torch.equal(first, second)
 
