@@ -154,6 +154,9 @@ METRICS = {  # scores that `eval` computes
     "density": "gancomp.metrics.manifolds:Density",
     "coverage": "gancomp.metrics.manifolds:Coverage",
     "fid-infinity": "gancomp.metrics.fid_infinity:FidInfinity",
+    "psnr": "gancomp.metrics.pairs:Psnr",
+    "ssim": "gancomp.metrics.pairs:Ssim",
+    "lpips": "gancomp.metrics.learned:Lpips",
 }
 METRIC_OPTIONS = {
     "fid": "gancomp.declare:NoOptions",
@@ -163,6 +166,9 @@ METRIC_OPTIONS = {
     "density": "gancomp.metrics.options:DensityCoverageOptions",
     "coverage": "gancomp.metrics.options:DensityCoverageOptions",
     "fid-infinity": "gancomp.metrics.options:FidInfinityOptions",
+    "psnr": "gancomp.declare:NoOptions",
+    "ssim": "gancomp.declare:NoOptions",
+    "lpips": "gancomp.metrics.options:LpipsOptions",
 }
 SHRINKERS = {  # where a student comes from
     "ratio": "gancomp.shrink.ratio:Ratio",

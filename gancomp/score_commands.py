@@ -96,20 +96,28 @@ def eval_fid(
     console.print_json(score) if json else show_fid(score)
 
 
-def evaluate(metrics: str = "fid", bootstrap: int = 0, json: bool = False, **typed: Any) -> None:
+def evaluate(
+    metrics: str | None = None,
+    bootstrap: int = 0,
+    pairs: str | None = None,
+    json: bool = False,
+    **typed: Any,
+) -> None:
     """Score a model, or a folder of images, by several metrics from one pass of Inception.
 
-    All else is as eval-fid has it.
+    With --pairs also, or only, by PSNR, SSIM and LPIPS. All else is as eval-fid has it.
 
     Example: gancomp eval runs/latest --metrics fid,kid --bootstrap 1000
     """
+    from gancomp.recipes.evaluate import default_metrics, names_of, show_scores
     from gancomp.recipes.evaluate import evaluate as recipe
-    from gancomp.recipes.evaluate import names_of, show_scores
 
-    names = names_of(metrics)
+    names = names_of(metrics or default_metrics(pairs))
     options = _own_options(typed, names)
     with naming(typed.pop("arch", None), to_open=True):
-        score = recipe(_request(typed), names, options, console.say, bootstrap=bootstrap)
+        score = recipe(
+            _request(typed), names, options, console.say, bootstrap=bootstrap, pairs=pairs
+        )
     console.print_json(score) if json else show_scores(score)
 
 
@@ -134,25 +142,39 @@ def sign_evaluate() -> None:
     """Gives `eval` the options of eval-fid, and of all metrics there are now."""
     shared = list(inspect.signature(eval_fid, eval_str=True).parameters.values())
     named = Annotated[
-        str,
+        str | None,
         typer.Option(
             "--metrics",
             help=f"Which, with commas: {', '.join(METRICS)}.",
+            show_default="fid; psnr,ssim with --pairs",
             autocompletion=complete_metrics,
         ),
     ]
-    own = inspect.Parameter(
-        "metrics", inspect.Parameter.POSITIONAL_OR_KEYWORD, default="fid", annotation=named
-    )
     resamples = Annotated[
         int, typer.Option("--bootstrap", help="Resamples for 95 % intervals; 1000 is usual.")
     ]
-    drawn = inspect.Parameter(
-        "bootstrap", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=0, annotation=resamples
-    )
+    beside = Annotated[
+        str | None,
+        typer.Option(
+            "--pairs",
+            help="psnr, ssim, lpips: compare each image with its target (targets), the teacher's "
+            "(teacher) or a model's (its file); with --fake and --real, files of equal names "
+            "(files).",
+        ),
+    ]
+    own = [
+        inspect.Parameter(
+            name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation
+        )
+        for name, default, annotation in (
+            ("metrics", None, named),
+            ("bootstrap", 0, resamples),
+            ("pairs", None, beside),
+        )
+    ]
     options = [parameter_of(option) for option in all_metric_options()]
     as_json = shared.pop()
-    sign(evaluate, [*shared, own, drawn, as_json, *options])
+    sign(evaluate, [*shared, *own, as_json, *options])
 
 
 def _request(typed: dict[str, Any]) -> Any:

@@ -21,7 +21,7 @@ from gancomp.config import read
 from gancomp.data.demo_set import write_demo_set
 from gancomp.data.layout import scan
 from gancomp.declare import Option
-from gancomp.errors import ConfigError, GancompError
+from gancomp.errors import ConfigError, GancompError, WeightsError
 from gancomp.export.foreign import Recognized
 from gancomp.export.model import open_model
 from gancomp.export.native import save_model
@@ -178,12 +178,33 @@ def accepts(metric: Any, count: int) -> bool:
     return True
 
 
+def assert_compares_pairs(metric: Any) -> None:
+    try:
+        metric.prepare(torch.device("cpu"), lambda message: None)
+    except (ConfigError, WeightsError) as error:
+        pytest.skip(str(error))  # an extra, or weights that the user brings
+    image, other = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3)).astype(np.uint8)
+    value = metric.of_pair(image, other)
+    assert math.isfinite(value)
+    assert metric.of_pair(image, other) == value != metric.of_pair(image, image)
+    json.dumps(metric.protocol())
+
+
 @pytest.mark.parametrize("name", lines("metrics"))
-def test_a_metric_gives_the_same_finite_numbers_from_what_it_says_it_needs(name: str) -> None:
+def test_a_metric_gives_the_same_finite_numbers_from_what_it_says_it_needs(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*arguments: Any, **more: Any) -> None:
+        raise OSError("tests download nothing")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     kind = resolve(METRICS, "--metrics", name)
-    assert kind.needs in ("features", "fake features", "statistics")
+    assert kind.needs in ("features", "fake features", "statistics", "pairs")
     assert kind.__doc__
     metric = kind(kind.Options())
+    if kind.needs == "pairs":
+        assert_compares_pairs(metric)
+        return
     count = 24 if accepts(metric, 24) else 6000
     rows = np.random.default_rng(0).normal(size=(2, count, 6)).astype(np.float32)
     fakes, reals = (ImageSet(part) for part in rows)

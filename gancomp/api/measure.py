@@ -15,6 +15,7 @@ from gancomp.api.boundary import log, speaking_python
 from gancomp.own_code import naming
 from gancomp.paths import expanded
 from gancomp.recipes.eval_fid import eval_fid
+from gancomp.recipes.evaluate import default_metrics, names_of
 from gancomp.recipes.evaluate import evaluate as evaluate_recipe
 from gancomp.recipes.export import export as export_recipe
 from gancomp.recipes.profile import latency_asked_for, network_asked_for, profile_document
@@ -30,6 +31,7 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     metric_options: Mapping[str, Mapping[str, Any]] | None = None,
     bootstrap: int = 0,
+    pairs: Place | None = None,
     arch: Code | None = None,
     progress: bool = False,
     **options: Any,
@@ -41,6 +43,7 @@ def evaluate(
         metrics: names of scores to compute instead, from one pass, as `gancomp eval` does.
         metric_options: their own options, by metric and name.
         bootstrap: with `metrics`, resamples for `low` and `high`, the ends of 95 % intervals.
+        pairs: "targets", "teacher", a model, or "files": what PSNR, SSIM and LPIPS compare with.
         arch: of a model of your own generator: its code, "FILE.py:FACTORY", or the function itself.
         progress: say on stderr how far it is.
         options: named as the command's: `dataset`, `direction`, `real` (a folder, several, or
@@ -61,10 +64,11 @@ def evaluate(
         own = {name: dict(values) for name, values in (metric_options or {}).items()}
         with naming(spec_of(arch), to_open=True):
             asked = FidRequest(**given)
-            if metrics is None and not bootstrap:
+            if metrics is None and not bootstrap and pairs is None:
                 return eval_fid(asked, say)
-            names = list(metrics or ["fid"])
-            return evaluate_recipe(asked, names, own, say, bootstrap=bootstrap)
+            beside = None if pairs is None else os.fspath(pairs)
+            names = list(metrics) if metrics is not None else names_of(default_metrics(beside))
+            return evaluate_recipe(asked, names, own, say, bootstrap=bootstrap, pairs=beside)
 
 
 def profile(

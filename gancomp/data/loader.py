@@ -313,9 +313,7 @@ def evaluation_batches(
         paths = tuple(files)
 
     def read(path: Path) -> Picture:
-        if pixels is not None:
-            return resized(read_values(path, pixels, half), size)
-        return resize(load_half(path, half), size)
+        return read_resized(path, size, half=half, pixels=pixels)
 
     names: list[str] = []
     tensors: list[Tensor] = []
@@ -327,6 +325,19 @@ def evaluation_batches(
             names, tensors = [], []
     if names:
         yield names, torch.stack(tensors)
+
+
+def read_resized(
+    path: Path, size: Size, *, half: Half | None = None, pixels: PixelFormat | None = None
+) -> Picture:
+    """One image of `evaluation_batches`.
+
+    Raises:
+        DataError: if it is unreadable.
+    """
+    if pixels is not None:
+        return resized(read_values(path, pixels, half), size)
+    return resize(load_half(path, half), size)
 
 
 def uint8_folder(
@@ -355,10 +366,21 @@ def uint8_folder(
     """
 
     def read(path: Path) -> NDArray[np.uint8]:
-        if pixels is not None:
-            return pixels.to_8_bits(read_raw(path, pixels, half))
-        image = load_image_as_pytorch_fid(path)
-        return np.array(image if half is None else cut_half(image, half, path))
+        return read_as_pytorch_fid(path, half=half, pixels=pixels)
 
     for _, image in read_in_order(paths, read, say, strict, skipped=skipped):
         yield image
+
+
+def read_as_pytorch_fid(
+    path: Path, *, half: Half | None = None, pixels: PixelFormat | None = None
+) -> NDArray[np.uint8]:
+    """One image of `uint8_folder`.
+
+    Raises:
+        DataError: if it is unreadable.
+    """
+    if pixels is not None:
+        return pixels.to_8_bits(read_raw(path, pixels, half))
+    image = load_image_as_pytorch_fid(path)
+    return np.array(image if half is None else cut_half(image, half, path))

@@ -20,6 +20,7 @@ from gancomp.inference.models import Chosen
 from gancomp.methods.base import Method
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.synthesis import SynthesisGenerator
+from gancomp.scoring.pairs import Pairs
 from gancomp.scoring.request import Contest, FidRequest, Say
 from gancomp.settings import Json, Settings
 from gancomp.sizes import Size, square_side
@@ -170,3 +171,27 @@ class Domain:
             DataError: if there are no images.
         """
         raise AssertionError("this kind of data is not scored by FID")
+
+    def pairs(
+        self,
+        request: FidRequest,
+        chosen: Chosen,
+        other: Chosen | None,
+        say: Say,
+        *,
+        device: torch.device,
+    ) -> Pairs:
+        """What the model makes beside what it should be: the truth, or what `other` makes.
+
+        Args:
+            request: on what, and how.
+            chosen: the model that is judged.
+            other: its teacher, of the same kind of data; None for the truth.
+            say: told about files that are left out.
+            device: where to compute.
+
+        Raises:
+            ConfigError: for options or models that do not fit.
+            DataError: if there are no images.
+        """
+        raise AssertionError("this kind of data has no pairs")

@@ -24,6 +24,7 @@ from gancomp.data.splits import DatasetFiles, Split
 from gancomp.data.super_resolution import evaluation_crops
 from gancomp.domains.base import ENLARGES, NUM_SAMPLES, Domain
 from gancomp.domains.stage import FOLDER, Stage
+from gancomp.domains.super_resolution_pairs import super_resolution_pairs
 from gancomp.engine.checkpoint import load_newest
 from gancomp.engine.fit import load_networks
 from gancomp.errors import CheckpointError, ConfigError, DataError
@@ -33,6 +34,7 @@ from gancomp.losses.perceptual import PERCEPTUAL_SOURCES, content_tap
 from gancomp.methods.base import Method
 from gancomp.paths import expanded
 from gancomp.registry import METHODS, resolve
+from gancomp.scoring.pairs import Pairs
 from gancomp.scoring.request import Contest, FidRequest, Say
 from gancomp.settings import Json, MethodSettings, PerceptualSettings, Settings, StageSettings
 from gancomp.sizes import square_side
@@ -85,6 +87,18 @@ class SuperResolution(Domain):
         scale = settings.teacher.network.scale or 1
         split = files.test or files.train
         return enlarged_samples(split, files.train, size=size, scale=scale)
+
+    def pairs(
+        self,
+        request: FidRequest,
+        chosen: Chosen,
+        other: Chosen | None,
+        say: Say,
+        *,
+        device: torch.device,
+    ) -> Pairs:
+        """Enlarged images, beside originals or the teacher's."""
+        return super_resolution_pairs(request, chosen, other, say, device=device)
 
     def contest(
         self, request: FidRequest, chosen: Chosen, say: Say, *, device: torch.device

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gancomp.metrics.fid import Statistics, statistics_of
+
+if TYPE_CHECKING:
+    import torch
+
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,3 +74,32 @@ class Metric(Protocol):
 
     def warning(self, num_images: int) -> str | None:
         """What somebody should know who scores so few images, if anything."""
+
+
+class PairMetric(Protocol):
+    """One way to compare an image with the one that it should be; also a line of `METRICS`.
+
+    Attributes:
+        needs: "pairs".
+        Options: dataclass of its own options.
+    """
+
+    needs: ClassVar[Literal["pairs"]]
+    Options: ClassVar[type]
+
+    def prepare(self, device: torch.device, say: Callable[[str], None]) -> None:
+        """Loads what it compares with, once, before the first pair.
+
+        Raises:
+            ConfigError, WeightsError: if that cannot be had.
+        """
+
+    def of_pair(self, image: Pixels, reference: Pixels) -> float:
+        """Of two `(H, W, 3)` images of one size; infinite where equal ones have no number.
+
+        Raises:
+            DataError: if they are too small.
+        """
+
+    def protocol(self) -> dict[str, Any]:
+        """What a reader must know of it, for JSON; asked after `prepare`."""

@@ -7,7 +7,6 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gancomp.errors import DataError, WeightsError, why_unreadable
+from gancomp.metrics.hub import hub_file
 from gancomp.metrics.inception import INPUT_SIZE, LEAST_SIZE, FoldedInception
-from gancomp.paths import weights_folder
 
 WEIGHTS_NAME = "pt_inception-2015-12-05-6726825d.pth"
 WEIGHTS_HASH_PREFIX = "6726825d"
@@ -211,21 +210,8 @@ def _full_precision(device: torch.device) -> Iterator[None]:
 
 def _hub_file(say: Callable[[str], None]) -> Path:
     """pytorch-fid's weights in the torch hub folder, downloaded if they are not there."""
-    path = weights_folder() / WEIGHTS_NAME
-    if path.is_file():
-        return path
-    url = WEIGHTS_URL
-    say(f"downloading the FID Inception weights (91 MB) from {url} to {path}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), WEIGHTS_HASH_PREFIX, progress=False)
-    except (OSError, HTTPException, RuntimeError, ValueError) as error:
-        raise WeightsError(
-            f"the FID Inception weights could not be downloaded from {url} "
-            f"({why_unreadable(error)}); put that file at "
-            f"$TORCH_HOME/hub/checkpoints/{WEIGHTS_NAME} (here: {path})"
-        ) from error
-    return path
+    what = "the FID Inception weights"
+    return hub_file(WEIGHTS_URL, WEIGHTS_HASH_PREFIX, what=what, megabytes=91, say=say)
 
 
 def _read_state(path: Path) -> tuple[Mapping[str, Any], str]:

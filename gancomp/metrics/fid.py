@@ -45,7 +45,7 @@ class Fid:
 
     needs: ClassVar[Literal["features", "fake features", "statistics"]] = "statistics"
     limits: ClassVar[tuple[float, float]] = (0.0, math.inf)
-    Options = NoOptions
+    Options: ClassVar[type] = NoOptions
 
     def __init__(self, options: NoOptions) -> None:
         self.options = options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from gancomp.declare import setting
 
@@ -56,4 +57,19 @@ class FidInfinityOptions:
     )
     infinity_seed: int = setting(
         0, "--infinity-seed", "FID-infinity: draws them.", least=0, most=MOST_SEED
+    )
+
+
+@dataclass(frozen=True)
+class LpipsOptions:
+    """The network whose maps LPIPS compares, and where its weights are."""
+
+    lpips_net: Literal["alex", "vgg"] = setting(
+        "alex", "--lpips-net", "LPIPS: AlexNet (alex) or VGG16 (vgg)."
+    )
+    lpips_weights: str | None = setting(
+        None,
+        "--lpips-weights",
+        "LPIPS: file of that network's ImageNet weights.",
+        shown="torchvision's, in TORCH_HOME",
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gancomp import console
 from gancomp.data.loader import uint8_folder
+from gancomp.declare import NoOptions
 from gancomp.domains.choice import domain_for
 from gancomp.engine.device import choose_device
 from gancomp.engine.speed import keep_freed_memory
@@ -17,7 +19,7 @@ from gancomp.errors import ConfigError, RunError
 from gancomp.inference.models import Chosen, choose
 from gancomp.metrics.base import Metric
 from gancomp.metrics.features import WEIGHTS_HASH_PREFIX, load_inception
-from gancomp.metrics.fid import Statistics
+from gancomp.metrics.fid import Fid, Statistics
 from gancomp.metrics.statistics_files import load_statistics
 from gancomp.scoring.measuring import Extractor, both_sets
 from gancomp.scoring.numbers import (
@@ -25,7 +27,6 @@ from gancomp.scoring.numbers import (
     check_bootstrap,
     check_counts,
     drawn,
-    make_metrics,
     numbers_of,
     own_protocols,
 )
@@ -51,7 +52,7 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
         ConfigError: for options that do not go together.
         DataError, CheckpointError, WeightsError: for images, model or Inception weights.
     """
-    compared = compare(request, make_metrics(["fid"], {}), say)
+    compared = compare(request, {"fid": Fid(NoOptions())}, say)
     score = {"fid": compared.numbers["fid"].value, **compared.protocol}
     compared.keep(score, say)
     return score
@@ -70,6 +71,12 @@ class Compared:
     numbers: dict[str, Number]
     protocol: Json
     run: Path | None
+
+    def joined(self, pairs: Compared) -> Compared:
+        """With the scores of pairs, too."""
+        protocol = self.protocol["protocol"] | pairs.protocol["protocol"]
+        whole = {**self.protocol, "protocol": protocol}
+        return Compared(self.numbers | pairs.numbers, whole, self.run)
 
     def keep(self, score: Json, say: Say) -> None:
         """Adds `score` to the run's `eval.json`."""
@@ -229,4 +236,18 @@ def protocol_rows(score: Json) -> list[list[str]]:
         ["real images", f"{score['n_real']} ({', '.join(score['real'])})"],
         ["unreadable files left out", str(score["skipped"])],
     ]
-    return rows + [[name, str(value)] for name, value in score["protocol"].items()]
+    for name, value in score["protocol"].items():
+        own = value if name == "options" else {name: value}
+        rows += [[_title(item, name), _in_words(told)] for item, told in own.items()]
+    return rows
+
+
+def _title(name: str, group: str) -> str:
+    return f"{name}: options" if group == "options" else name
+
+
+def _in_words(value: Any) -> str:
+    """A table of JSON's as a reader likes it: `k 3, balls up to ...`."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return "; ".join(f"{name}: {_in_words(inside)}" for name, inside in value.items())

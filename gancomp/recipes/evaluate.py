@@ -8,27 +8,35 @@ from dataclasses import asdict
 from gancomp import console
 from gancomp.errors import ConfigError
 from gancomp.recipes.eval_fid import compare, protocol_rows
+from gancomp.recipes.pairs import begin_pairs
 from gancomp.registry import METRICS
-from gancomp.scoring.numbers import make_metrics
+from gancomp.scoring.numbers import check_bootstrap, make_metrics, sorted_metrics
 from gancomp.scoring.request import FidRequest, Say
 from gancomp.settings import Json
 
 
 def evaluate(
-    request: FidRequest, names: Sequence[str], options: Json, say: Say, *, bootstrap: int = 0
+    request: FidRequest,
+    names: Sequence[str],
+    options: Json,
+    say: Say,
+    *,
+    bootstrap: int = 0,
+    pairs: str | None = None,
 ) -> Json:
     """The scores called `names`, as `eval --json` prints them; kept in the run's `eval.json`.
 
     Args:
         request: what is compared, as for FID.
-        names: lines of the table of metrics.
+        names: lines of the table of metrics; those of pairs need `pairs`.
         options: the metrics' own options, by metric and field.
         say: told how far it is.
         bootstrap: resamples for `low` and `high`, the ends of 95 % intervals; 0 for none.
+        pairs: what each image is compared with: `targets`, `teacher`, a model; `files` of folders.
 
     Raises:
         ConfigError: for options that do not go together, an unknown metric, or too few images.
-        DataError, CheckpointError, WeightsError: for images, model or Inception weights.
+        DataError, CheckpointError, WeightsError: for images, models or weights.
     """
     metrics = make_metrics(names, options)
     if unused := [name for name in options if name not in metrics]:
@@ -36,11 +44,26 @@ def evaluate(
             f"--metrics {','.join(names)}: options of {', '.join(unused)} were given; add "
             f"{'it' if len(unused) == 1 else 'them'} or remove these options"
         )
-    compared = compare(request, metrics, say, bootstrap=bootstrap)
+    of_sets, of_pairs = sorted_metrics(metrics)
+    if not of_sets and not of_pairs:
+        raise ConfigError(f"--metrics: name some, as in --metrics {next(iter(METRICS))}")
+    check_bootstrap(bootstrap)
+    # all that can be wrong with pairs is told before the first image is looked at
+    beside = begin_pairs(request, of_pairs, say, pairs=pairs, alone=not of_sets)
+    compared = compare(request, of_sets, say, bootstrap=bootstrap) if of_sets else None
+    if beside is not None:
+        of_each = beside.compare(say, bootstrap=bootstrap)
+        compared = of_each if compared is None else compared.joined(of_each)
+    assert compared is not None
     numbers = {name: asdict(number) for name, number in compared.numbers.items()}
     score = {"metrics": numbers, **compared.protocol}
     compared.keep(score, say)
     return score
+
+
+def default_metrics(pairs: str | None) -> str:
+    """What is computed if nothing in particular is asked for."""
+    return "fid" if pairs is None else "psnr,ssim"
 
 
 def names_of(text: str) -> list[str]:
@@ -64,6 +87,8 @@ def show_scores(score: Json) -> None:
 
 
 def _shown(number: Json) -> str:
+    if number["value"] is None:
+        return "equal images"
     value = f"{number['value']:.4f}"
     if number["low"] is None:
         return value

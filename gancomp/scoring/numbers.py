@@ -11,7 +11,7 @@ import numpy as np
 
 from gancomp.config import read
 from gancomp.errors import ConfigError, DataError
-from gancomp.metrics.base import ImageSet, Metric
+from gancomp.metrics.base import ImageSet, Metric, PairMetric
 from gancomp.metrics.features import Features
 from gancomp.metrics.resampling import Resamples, intervals, resamples_of
 from gancomp.registry import METRICS, options_type, resolve
@@ -22,25 +22,34 @@ LEAST_RESAMPLES = 20  # of fewer, the ends of 95 % are the extremes
 
 @dataclass(frozen=True)
 class Number:
-    """One score, and the ends of its interval where there is one."""
+    """One score, and the ends of its interval where there is one; None: of equal images alone."""
 
-    value: float
+    value: float | None
     low: float | None = None
     high: float | None = None
 
 
-def make_metrics(names: Sequence[str], options: Json) -> dict[str, Metric]:
+def make_metrics(names: Sequence[str], options: Json) -> dict[str, Metric | PairMetric]:
     """The metrics called so, each with its own `options`: nested, by the metric's name.
 
     Raises:
         ConfigError: for an unknown name, or an impossible option.
     """
-    made: dict[str, Metric] = {}
+    made: dict[str, Metric | PairMetric] = {}
     for name in names:
         kind = resolve(METRICS, "--metrics", name)
         own: Any = read(options_type(name, "metric"), options.get(name, {}), f"metrics.{name}")
         made[name] = kind(own)
     return made
+
+
+def sorted_metrics(
+    metrics: Mapping[str, Metric | PairMetric],
+) -> tuple[dict[str, Metric], dict[str, PairMetric]]:
+    """Those that compare sets of images, and those that compare pairs."""
+    of_sets = {name: item for name, item in metrics.items() if item.needs != "pairs"}
+    of_pairs = {name: item for name, item in metrics.items() if item.needs == "pairs"}
+    return of_sets, of_pairs
 
 
 def scores_of(
@@ -64,7 +73,9 @@ def scores_of(
         ConfigError: for an unknown metric, an impossible option, or too few images.
         DataError: if the features are not finite.
     """
-    metrics = make_metrics(names, options or {})
+    metrics, of_pairs = sorted_metrics(make_metrics(names, options or {}))
+    if of_pairs:
+        raise ConfigError(f"--metrics {next(iter(of_pairs))}: compares pairs of images, no sets")
     check_bootstrap(bootstrap)
     check_counts(metrics, len(fakes), len(reals))
     sets = ImageSet(fakes), ImageSet(reals)

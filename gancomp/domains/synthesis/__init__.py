@@ -13,6 +13,7 @@ from gancomp.domains.base import NUM_SAMPLES, SYNTHESIZES, Domain
 from gancomp.domains.stage import Stage
 from gancomp.domains.synthesis import settings as rules
 from gancomp.domains.synthesis.contest import synthesis_contest
+from gancomp.domains.synthesis.pairs import synthesis_pairs
 from gancomp.domains.synthesis.stages import hand_on, settings_of, stages_of
 from gancomp.engine.run import RunFolder
 from gancomp.inference.grids import draw_grid
@@ -20,6 +21,7 @@ from gancomp.inference.models import Chosen
 from gancomp.inference.sampling import Recipe, joined, spread_classes
 from gancomp.methods.base import Method
 from gancomp.networks.synthesis import SynthesisGenerator
+from gancomp.scoring.pairs import Pairs
 from gancomp.scoring.request import Contest, FidRequest, Say
 from gancomp.seeding import derive_seed
 from gancomp.settings import Json, Settings
@@ -76,6 +78,18 @@ class Synthesis(Domain):
     ) -> Callable[[int], None]:
         """Each generator's images side by side; there is no source. One alone fills a square."""
         return noise_sampler(settings.run.seed, method, run, device=device)
+
+    def pairs(
+        self,
+        request: FidRequest,
+        chosen: Chosen,
+        other: Chosen | None,
+        say: Say,
+        *,
+        device: torch.device,
+    ) -> Pairs:
+        """Images of the same noise."""
+        return synthesis_pairs(request, chosen, other, say, device=device)
 
     def contest(
         self, request: FidRequest, chosen: Chosen, say: Say, *, device: torch.device

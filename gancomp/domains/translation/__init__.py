@@ -12,6 +12,7 @@ from gancomp.data.loader import evaluation_batches
 from gancomp.data.splits import DatasetFiles
 from gancomp.domains.base import NUM_SAMPLES, TRANSLATES, Domain
 from gancomp.domains.translation.contest import translation_contest
+from gancomp.domains.translation.pairs import translation_pairs
 from gancomp.domains.translation.settings import (
     channel_problems,
     of_teacher,
@@ -22,6 +23,7 @@ from gancomp.domains.translation.settings import (
 from gancomp.export.model import open_model
 from gancomp.inference.models import Chosen, teacher_file
 from gancomp.inference.pixels import format_of, formats_of
+from gancomp.scoring.pairs import Pairs
 from gancomp.scoring.request import Contest, FidRequest, Say
 from gancomp.settings import Json, Settings
 from gancomp.sizes import Size, before_crop
@@ -70,6 +72,18 @@ class Translation(Domain):
             )
         )
         return [sources]
+
+    def pairs(
+        self,
+        request: FidRequest,
+        chosen: Chosen,
+        other: Chosen | None,
+        say: Say,
+        *,
+        device: torch.device,
+    ) -> Pairs:
+        """What is made of test sources, beside targets or the teacher's images."""
+        return translation_pairs(request, chosen, other, say, device=device)
 
     def contest(
         self, request: FidRequest, chosen: Chosen, say: Say, *, device: torch.device
