@@ -1,5 +1,6 @@
 """Shared by all tests: one thread each, since the networks are too small to gain from more."""
 
+import multiprocessing
 import os
 from collections.abc import Iterator
 
@@ -20,3 +21,14 @@ def plug_ins() -> Iterator[None]:
     """The lines of installed plug-ins stand in the tables, as in any command."""
     with plug_ins_loaded():
         yield
+
+
+@pytest.fixture
+def ready_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What starts a new interpreter is given one that has imported everything already.
+
+    Arguments reach it by pickling all the same.
+    """
+    from ready import context
+
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: context)

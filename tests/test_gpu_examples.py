@@ -55,7 +55,7 @@ def toy(tmp_path: Path) -> Path:
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """`run.py` on the toy set in a process of its own."""
     typed = "--device cpu --precision fp32 --workers 0 --trial-steps 3 --batch-size 3 "
-    typed += "--max-epochs 6 --save-seconds 0.01 --reserve-seconds 30 --minutes 9 --parts dcd"
+    typed += "--max-epochs 12 --save-seconds 0.01 --reserve-seconds 30 --minutes 9 --parts dcd"
     return subprocess.Popen(
         [sys.executable, str(EXAMPLES / "gpu" / "run.py"), *typed.split(), "--more", TINY]
         + ["--dataset", str(folder / "toy"), "--out", str(folder / "out"), *arguments],
@@ -89,7 +89,7 @@ def test_a_run_that_is_killed_has_brought_something_back_and_goes_on_to_its_end(
     assert process.returncode == -signal.SIGKILL, said
     before = json.loads((results / "summary.json").read_text())["parts"]["dcd-s0"]
     assert before["status"] == "begun"
-    assert 0 < before["step"] < before["plan"]["total_steps"] == 12
+    assert 0 < before["step"] < before["plan"]["total_steps"] == 24
     with zipfile.ZipFile(results / "students.zip") as packed:
         assert packed.testzip() is None
         assert "dcd-s0/student.safetensors" in packed.namelist()
@@ -100,7 +100,7 @@ def test_a_run_that_is_killed_has_brought_something_back_and_goes_on_to_its_end(
     assert "all done" in said
     summary = json.loads((results / "summary.json").read_text())
     part = summary["parts"]["dcd-s0"]
-    assert (part["status"], part["step"], part["epochs_seen"]) == ("done", 12, 6.0)
+    assert (part["status"], part["step"], part["epochs_seen"]) == ("done", 24, 12.0)
     assert part["plan"] == before["plan"]
     assert part["plan"]["lr"] == pytest.approx(2e-4 * 3**0.5)
     assert [sitting["options"] for sitting in part["sittings"]] == ["--resume"]
@@ -116,7 +116,7 @@ def test_a_run_that_is_killed_has_brought_something_back_and_goes_on_to_its_end(
         lines = packed.read("dcd-s0/metrics.jsonl").decode().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
     assert steps == sorted(set(steps))
-    assert steps[-1] == 12
+    assert steps[-1] == 24
 
 
 def test_a_command_is_ended_for_its_time_and_when_this_process_is_told_to_stop(

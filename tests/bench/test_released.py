@@ -12,7 +12,7 @@ from gancomp.bench.train import TrainRequest, build, made_up_images
 from gancomp.losses.gan import generator_loss
 from gancomp.settings import OptimizerSettings
 
-REQUEST = TrainRequest(size=96, width=8, d_width=8, device="cpu")
+REQUEST = TrainRequest(size=96, width=4, d_width=4, device="cpu")
 IMAGES = made_up_images(REQUEST)
 
 

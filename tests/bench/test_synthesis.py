@@ -164,6 +164,7 @@ def test_lazy_phases_count_a_fourth_and_a_sixteenth_of_a_full_step() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ready_processes")
 def test_the_document_names_both_sides_with_phases_memory_and_what_lazy_phases_cost() -> None:
     said: list[str] = []
     request = SynthesisRequest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,6 +37,21 @@ NO_COMPILER = frozenset({"compile"})
 Gradients = dict[str, dict[str, Tensor | None]]
 
 
+def request_of(batch_size: int) -> TrainRequest:
+    return TrainRequest(size=96, width=4, d_width=4, batch_size=batch_size, device="cpu")
+
+
+@functools.cache
+def literal_step(batch_size: int, dtype: torch.dtype) -> tuple[dict[str, float], Gradients]:
+    """Losses and gradients by phase of the literal step from the request's own weights."""
+    request, gradients = request_of(batch_size), {}
+    literal = LiteralStep(build(request).to(dtype), OptimizerSettings())
+    for name, optimizer in literal.optimizers.items():
+        note(optimizer, gradients, name, literal.modules[name])
+    images = made_up_images(request)
+    return literal.step(images["source"].to(dtype), images["target"].to(dtype)), gradients
+
+
 class Both:
     """A literal step and one of gancomp's from equal weights: all losses, and gradients by phase.
 
@@ -48,18 +64,14 @@ class Both:
     def __init__(
         self, batch_size: int, dtype: torch.dtype, without: frozenset[str] = NO_COMPILER
     ) -> None:
-        request = TrainRequest(size=96, width=8, d_width=8, batch_size=batch_size, device="cpu")
+        request = request_of(batch_size)
         method = build(request).to(dtype)
         batch = {name: images.to(dtype) for name, images in made_up_images(request).items()}
-        literal = LiteralStep(method, OptimizerSettings())
-        self.literal_gradients: Gradients = {}
-        for name, optimizer in literal.optimizers.items():
-            note(optimizer, self.literal_gradients, name, literal.modules[name])
+        self.literal_losses, self.literal_gradients = literal_step(batch_size, dtype)
         optimize(method, without)
         self.gradients: Gradients = {}
         for phase in method.phases():
             note(phase.optimizer, self.gradients, phase.name, phase.module)
-        self.literal_losses = literal.step(batch["source"], batch["target"])
         self.losses = {name: value.item() for name, value in gancomp_step(method, batch).items()}
 
     def distances(self, phase: str) -> dict[str, float]:
@@ -198,6 +210,7 @@ def test_without_an_optimization_the_losses_are_the_same(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ready_processes")
 def test_the_document_names_both_sides_with_times_memory_and_the_difference_of_their_losses() -> (
     None
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,6 @@ def unbroken(toy_sets: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
     status, said = finish(staged_arguments(toy_sets["unpaired"] / "trainA", out))
     assert status == 0, said
     return out
-
-
-def progress(out: Path) -> int:
-    return tiny_runs.staged_steps(out, STAGES)
 
 
 @pytest.mark.slow
@@ -39,10 +36,8 @@ def test_a_stopped_stage_says_so_with_130_and_its_run_goes_on(
 ) -> None:
     out = tmp_path / "run"
     typed = staged_arguments(toy_sets["unpaired"] / "trainA", out)
-    started = start(typed, prepare=tiny_runs.unhurried_stages)
-    wait_until(lambda: progress(out) >= 4, started)
-    started.process.terminate()
-    assert started.wait() == 130
+    started = start(typed, prepare=partial(tiny_runs.unhurried_stages, hold_at=4))
+    assert tiny_runs.stop_when_held(started, tmp_path, started.process.terminate) == 130
     assert "stopped by SIGTERM after step" in started.said()
     assert not (out / "student.safetensors").exists()
     # as if it had been killed while the finished stage wrote its generator once more
@@ -60,8 +55,8 @@ def test_two_processes_cannot_train_the_stages_of_one_run(
 ) -> None:
     out = tmp_path / "run"
     typed = staged_arguments(toy_sets["unpaired"] / "trainA", out)
-    started = start(typed, prepare=tiny_runs.unhurried_stages)
-    wait_until(lambda: progress(out) >= 1, started)
+    started = start(typed, prepare=partial(tiny_runs.unhurried_stages, hold_at=1))
+    wait_until((tmp_path / "asleep").exists, started)
     status, said = finish([*typed, "--resume"])
     assert status == 2
     assert f"process {started.pid} is writing this run" in said

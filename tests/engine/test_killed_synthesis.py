@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import tiny_runs
-from tiny_runs import SYNTHESIS_STAGES, finish, start, synthesis_arguments, wait_until
+from tiny_runs import SYNTHESIS_STAGES, finish, start, synthesis_arguments
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +46,8 @@ def test_a_stopped_run_says_so_with_130_and_goes_on(
 ) -> None:
     out = tmp_path / "run"
     typed = synthesis_arguments(toy_sets["unpaired"] / "trainA", out)
-    started = start(typed, prepare=tiny_runs.unhurried_game)
-    wait_until(lambda: progress(out) >= 7, started)
-    started.process.terminate()
-    assert started.wait() == 130
+    started = start(typed, prepare=partial(tiny_runs.unhurried_game, hold_at=7))
+    assert tiny_runs.stop_when_held(started, tmp_path, started.process.terminate) == 130
     assert "stopped by SIGTERM after step" in started.said()
     status, said = finish([*typed, "--resume"])
     assert status == 0, said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from gancomp.export.deployed import DeployedGenerator
 from gancomp.export.runtimes import Port, Session
+from gancomp.recipes import deployment
 from gancomp.recipes.deployment import EAGER, OURS, add_ways, show_ways
 from gancomp.registry import build_network
 
@@ -27,7 +29,11 @@ class Standin(Session):
         return inputs[0]
 
 
-def test_each_way_is_timed_on_each_number_of_threads(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_way_is_timed_on_each_number_of_threads(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = partial(deployment.time_in_turns, num_runs=2, warm_up=1)
+    monkeypatch.setattr(deployment, "time_in_turns", few)
     network = build_network("mobile-resnet6", width=2).eval()
     seen: list[int] = []
     deployed = DeployedGenerator(network, lambda threads: Standin(threads, seen)).eval()

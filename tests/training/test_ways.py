@@ -100,6 +100,7 @@ def test_what_does_not_work_here_is_said_and_left_out() -> None:
     assert not any(item.fused for item in method.modules() if isinstance(item, Chain))
 
 
+@pytest.mark.usefixtures("ready_processes")
 def test_the_fastest_way_is_taken_and_none_that_fails_is_slower_or_does_something_else() -> None:
     tried = ("off", "slow", "fails", "other losses", "fast", "dies")
     chosen = fastest(trial_stand_ins.prepared, tried, Limit(seconds=60))
@@ -112,6 +113,7 @@ def test_the_fastest_way_is_taken_and_none_that_fails_is_slower_or_does_somethin
     assert chosen.to_json()["trials"]["fast"]["images_per_second"] == 30.0
 
 
+@pytest.mark.usefixtures("ready_processes")
 def test_without_a_plain_way_to_compare_with_the_plain_way_is_taken() -> None:
     chosen = fastest(trial_stand_ins.unprepared, ("off",), Limit(seconds=60))
     assert chosen.way == "off"
@@ -187,6 +189,7 @@ def test_a_run_that_goes_on_takes_what_it_took_on_the_same_gpu(
     assert len(limits) == 2
 
 
+@pytest.mark.usefixtures("ready_processes")
 def test_a_plan_s_ways_are_tried_by_another_process_on_the_plan_s_own_networks(
     dataset: Path, tmp_path: Path
 ) -> None:
