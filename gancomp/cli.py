@@ -48,6 +48,7 @@ from gancomp.page_commands import Beside, Runtime, playground
 from gancomp.paths import expanded
 from gancomp.registry import EXPORTERS
 from gancomp.score_commands import add_score_commands
+from gancomp.shrink_commands import add_shrink_command
 
 app = typer.Typer(
     name="gancomp",
@@ -258,6 +259,7 @@ def profile(
 
 
 signed_by(partial(sign_with_own_options, profile, inspect.signature(profile, eval_str=True)))
+add_shrink_command(app)
 add_score_commands(app)
 
 

@@ -55,6 +55,7 @@ def _presets() -> Iterable[str]:
 complete_method = _from(lambda: METHODS)
 complete_network = _from(lambda: NETWORKS)
 complete_format = _from(lambda: EXPORTERS)
+complete_shrinker = _from(lambda: SHRINKERS)
 # of the training commands, by parameter
 COMPLETERS: dict[str, Completer] = {
     "method": complete_method,
@@ -63,7 +64,7 @@ COMPLETERS: dict[str, Completer] = {
     "student_arch": _from(generators),
     "dataset": complete_dataset,
     "task": _from(lambda: TASKS),
-    "shrink": _from(lambda: SHRINKERS),
+    "shrink": complete_shrinker,
 }
 
 

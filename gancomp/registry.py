@@ -173,10 +173,14 @@ METRIC_OPTIONS = {
 SHRINKERS = {  # where a student comes from
     "ratio": "gancomp.shrink.ratio:Ratio",
     "latency": "gancomp.shrink.latency:Latency",
+    "width": "gancomp.shrink.width:Width",
+    "magnitude": "gancomp.shrink.magnitude:Magnitude",
 }
 SHRINKER_OPTIONS = {
     "ratio": "gancomp.declare:NoOptions",
     "latency": "gancomp.declare:NoOptions",
+    "width": "gancomp.shrink.options:BudgetOptions",
+    "magnitude": "gancomp.shrink.options:MagnitudeOptions",
 }
 TABLES = {  # what plug-ins may add lines to
     "methods": METHODS,

@@ -258,11 +258,24 @@ def test_a_shrinker_keeps_to_its_budget_and_refuses_what_is_none(
         shrinker.read("--shrink it --budget none", "none")
     budget = shrinker.read("", kind.example)
     assert budget == shrinker.read("", kind.example)
-    teacher = NetworkSettings("mobile-resnet6", 16)
+    teacher = NetworkSettings("mobile-resnet6", 8)
     said: list[str] = []
-    shrunk = shrinker.shrink(
-        ShrinkRequest(teacher, teacher, budget, "--budget", SIZE, "cpu", say=said.append)
+    request = ShrinkRequest(
+        teacher,
+        teacher,
+        budget,
+        "--budget",
+        SIZE,
+        "cpu",
+        open_teacher=lambda: build_network(teacher.arch, **teacher.arguments()),
+        say=said.append,
     )
+    try:
+        shrunk = shrinker.shrink(request)
+    except ConfigError as error:
+        if "pip install" in str(error):
+            pytest.skip(str(error))
+        raise
     assert shrunk.student.arch == teacher.arch
     assert 1 <= shrunk.student.width <= teacher.width
     network = build_network(shrunk.student.arch, **shrunk.student.arguments())

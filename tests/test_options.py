@@ -68,6 +68,14 @@ def type_of(option: Option) -> Any:
         (hint, *others) = [typing.get_type_hints(kind)[name] for kind in kinds]
         assert all(other == hint for other in others)
         return without_none(hint)
+    if option.setting.startswith("shrink_options."):
+        name = option.setting.rpartition(".")[2]
+        kinds = [
+            options_type(owner.removeprefix("--shrink "), "shrinker") for owner in option.owners
+        ]
+        (hint, *others) = [typing.get_type_hints(kind)[name] for kind in kinds]
+        assert all(other == hint for other in others)
+        return without_none(hint)
     if option.setting.startswith(NETWORK_PATHS) and not option.setting.endswith(".width"):
         name = option.setting.rpartition(".")[2]
         kinds = [network_options(arch) for arch in NETWORK_OPTIONS]

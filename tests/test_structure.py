@@ -79,7 +79,7 @@ MAY_IMPORT = {
     | {"export", "networks", "data.transforms", "pages"}
     | {"data.download", "data.registered"},
     "engine": EDGES | {"engine"},
-    "shrink": EDGES | {"shrink", "networks", "metrics.latency", "engine.device"},
+    "shrink": EDGES | {"shrink", "networks", "metrics.latency", "metrics.cost", "engine.device"},
     "tasks": EDGES | {"tasks", "networks", "losses", "engine.phases"},
     "methods": EDGES | {"methods", "preset_parts", "tasks", "networks", "losses", "engine.phases"},
     "inference": EDGES | {"inference", "data", "networks", "engine.run", "export", "metrics"},
@@ -119,6 +119,16 @@ MAY_IMPORT = {
         "recipes",
     }
     | {"network_options", "own_code", "registry", "scoring"},
+    "shrink_commands": {
+        "commands",
+        "completion",
+        "console",
+        "declare",
+        "errors",
+        "options",
+        "paths",
+    }
+    | {"network_options", "own_code", "recipes", "registry"},
     "network_options": {"completion"},
     "page_commands": {
         "commands",
@@ -139,7 +149,7 @@ MAY_IMPORT = {
         "options",
     }
     | {"network_options", "own_code", "paths", "recipes", "registry", "score_commands", "settings"}
-    | {"page_commands"},
+    | {"page_commands", "shrink_commands"},
     "plugins": {"code_files", "errors", "options", "paths", "registry"},
     "__main__": {"cli", "commands", "console", "errors", "plugins"},
 }

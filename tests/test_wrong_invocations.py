@@ -97,6 +97,18 @@ CASES: list[tuple[str, str, str]] = [
         "--in-channels 3",
         "trained with 1",
     ),
+    # smaller generators
+    ("shrink", "Missing argument 'model'", "gancomp shrink --help"),
+    ("shrink student.safetensors --by ratio --budget 50%", "--out", "gancomp shrink --help"),
+    ("shrink student.safetensors --by rato --budget 50% -o new.safetensors", "rato", "ratio"),
+    ("shrink student.safetensors --by width --budget 5x -o new.safetensors", "5x", "0.3M"),
+    ("shrink student.safetensors --by ratio --budget 50% -o new.onnx", "new.onnx", "export"),
+    (
+        "shrink student.safetensors --by ratio --budget 50% -o new.safetensors --min-share 0.5",
+        "--min-share",
+        "--by magnitude",
+    ),
+    ("shrink nosuch.safetensors --by ratio --budget 50% -o new.safetensors", "nosuch", "path"),
     # weights
     (f"distill --dataset data {SMALL} --vgg nosuch.pth", "--vgg nosuch.pth", "--perceptual none"),
     (f"distill --dataset data {SMALL} --vgg junk.pth", "junk.pth", "GANCOMP_VGG16"),
@@ -163,6 +175,7 @@ CASES: list[tuple[str, str, str]] = [
 ]
 COMMANDS = (
     *("pretrain", "distill", "export", "profile", "eval-fid", "eval-sr", "translate", "data"),
+    "shrink",
     "demo",
     "methods",
 )

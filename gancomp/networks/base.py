@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -30,6 +31,8 @@ class TappedNetwork(nn.Module, ABC):
         is_own: whether its code is none of gancomp's.
         needs_values: whether its shapes cannot be found on the meta device.
         contiguous_only: whether it fails with weights in channels_last order.
+        layer_widths: settings that say the width of each layer, by name, as lists; 0 for a layer
+            that is gone. Empty for a network that has none.
     """
 
     is_network = True  # compiled as a whole
@@ -42,6 +45,7 @@ class TappedNetwork(nn.Module, ABC):
     is_own: bool = False
     needs_values: bool = False
     contiguous_only: bool = False
+    layer_widths: Mapping[str, list[Any]] = MappingProxyType({})
 
     def __init__(self, arch: str, settings: Mapping[str, Any]) -> None:
         super().__init__()

@@ -126,6 +126,10 @@ class InceptionGenerator(TappedNetwork):
         if branches is not None and (given := [list(widths) for widths in branches]) != as_wide:
             chosen["branches"] = given
         super().__init__("inception-resnet9", chosen)
+        self.layer_widths = {
+            "channels": [stem, down1, down2, up1, up2],
+            "branches": [list(widths) for widths in branches or as_wide],
+        }
         norm = settings.norm
         self.width = stem
         bias = norm == "instance"

@@ -97,6 +97,7 @@ class ResNetGenerator(SequentialNetwork):
             f"stem, down1, down2, the inner width of {num_blocks} blocks, up1, up2",
             removable=range(3, 3 + num_blocks),
         )
+        self.layer_widths = {"channels": [stem, down1, down2, *inner, up1, up2]}
         inner = [width for width in inner if width]  # the others were pruned away, as GCC does
         norm = settings.norm
         self.width = stem

@@ -64,6 +64,7 @@ class UNetGenerator(TappedNetwork):
             f"{num_levels} down convolutions, then {num_levels - 1} up, innermost first",
             removable=removable,
         )
+        self.layer_widths = {"channels": list(widths)}
         normed = not (widths[num_levels - 1] and widths[num_levels])
         levels = _kept_levels(widths, num_levels)
         down = [widths[level] for level in levels]

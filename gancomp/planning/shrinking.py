@@ -39,7 +39,7 @@ class Way:
     name: str
     shrinker: Shrinker
     text: str
-    budget: float
+    budget: Any
     asked: str
 
 
@@ -57,23 +57,37 @@ def way_of(given: Overrides) -> Way | None:
         if given.budget is None:
             raise ConfigError(f"--shrink {given.shrink}: needs --budget, such as {kind.example}")
         asked = f"--shrink {given.shrink} --budget {given.budget}"
-        return _way(given.shrink, given.budget, asked, given.shrink_options)
+        return make_way(given.shrink, given.budget, asked, given.shrink_options)
     if given.latency_budget is not None:
         text = given.latency_budget
-        return _way("latency", text, f"--latency-budget {text}", {})
+        return make_way("latency", text, f"--latency-budget {text}", {})
     if given.ratio is not None:
-        return _way("ratio", repr(given.ratio), f"--ratio {given.ratio:g}", {})
+        return make_way("ratio", repr(given.ratio), f"--ratio {given.ratio:g}", {})
     return None
 
 
 def ratio_way(ratio: float) -> Way:
     """Of a preset's ratio."""
-    return _way("ratio", repr(ratio), f"--ratio {ratio:g}", {})
+    return make_way("ratio", repr(ratio), f"--ratio {ratio:g}", {})
 
 
-def _way(name: str, text: str, asked: str, options: Json) -> Way:
-    kind = resolve(SHRINKERS, "--shrink", name)
-    own: Any = read(options_type(name, "shrinker"), options, "shrink_options")
+def make_way(
+    name: str, text: str, asked: str, options: Mapping[str, Any], *, flag: str = "--shrink"
+) -> Way:
+    """The way to shrink called `name`, with its budget and its own options.
+
+    Args:
+        name: in the table.
+        text: the budget as typed.
+        asked: both as typed.
+        options: of its own, by name.
+        flag: by which it was chosen.
+
+    Raises:
+        ConfigError: for an unknown name, a budget that is none, or an option that it lacks.
+    """
+    kind = resolve(SHRINKERS, flag, name)
+    own: Any = read(options_type(name, "shrinker"), dict(options), "shrink_options")
     shrinker: Shrinker = kind(own)
     return Way(name, shrinker, text, shrinker.read(asked, text), asked)
 

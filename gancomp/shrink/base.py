@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from gancomp.settings import Json, NetworkSettings
 from gancomp.sizes import Size
@@ -33,7 +33,7 @@ class ShrinkRequest:
 
     teacher: NetworkSettings
     student: NetworkSettings
-    budget: float
+    budget: Any
     asked: str
     size: Size
     device: str = "auto"
@@ -70,8 +70,8 @@ class Shrinker(Protocol):
     from_settings: ClassVar[bool]
     Options: ClassVar[type]
 
-    def read(self, asked: str, budget: str) -> float:
-        """The budget as a number, `asked` being how it was typed.
+    def read(self, asked: str, budget: str) -> Any:
+        """The budget in a form of its own, `asked` being how it was typed; equal ones are equal.
 
         Raises:
             ConfigError: beginning with `asked`, if it is none.

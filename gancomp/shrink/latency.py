@@ -12,23 +12,19 @@ import torch
 from gancomp.declare import NoOptions
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError
-from gancomp.metrics.latency import time_in_turns
-from gancomp.networks.accelerate import accelerate
-from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.registry import build_network
 from gancomp.settings import NetworkSettings
 from gancomp.shrink.base import ShrinkRequest, Shrunk
-from gancomp.sizes import Size, in_pixels, sides
-
-NUM_RUNS = 15
+from gancomp.shrink.budget import latency_ms as latency_of
+from gancomp.sizes import Size, in_pixels
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The widest network within a budget, and what it takes."""
+    """The widest network within a budget, and what it takes of it."""
 
     width: int
-    measured_ms: float
+    measured: float
 
 
 class Latency:
@@ -66,20 +62,20 @@ class Latency:
             return student_latency_ms(student.changed(width=width), size, device)
 
         where = f"one {in_pixels(size)} image on {device.type}, {threads} threads"
-        choice = widest_within(request.budget, most=request.teacher.width, latency_ms=latency_ms)
+        choice = widest_within(request.budget, most=request.teacher.width, cost_of=latency_ms)
         if choice is None:
             raise ConfigError(
                 f"{asked}: {student.arch} of width 1 takes {latency_ms(1):.3g} ms for {where}; "
                 "give more, or a smaller --size"
             )
         request.say(
-            f"{asked}: {student.arch} of width {choice.width} takes {choice.measured_ms:.3g} ms "
+            f"{asked}: {student.arch} of width {choice.width} takes {choice.measured:.3g} ms "
             f"for {where}"
         )
         found = {
             "asked_ms": request.budget,
             "width": choice.width,
-            "measured_ms": round(choice.measured_ms, 3),
+            "measured_ms": round(choice.measured, 3),
             "size": size,
             "device": device.type,
             "threads": threads,
@@ -92,40 +88,31 @@ def student_latency_ms(network: NetworkSettings, size: Size, device: torch.devic
 
     Weights do not matter for it, so they are those that a new network has.
     """
-    built = build_network(network.arch, **network.arguments()).eval().to(device)
-    fast = accelerate(built)
-    image_shape = (1, network.in_channels or 3, *sides(size))
-    shape = (1, built.latent_size) if isinstance(built, SynthesisGenerator) else image_shape
-    with device:
-        inputs = built.example_input(shape)
-    timed = time_in_turns({"student": lambda: fast(inputs)}, num_runs=NUM_RUNS, device=device)
-    return timed["student"].median_ms
+    return latency_of(build_network(network.arch, **network.arguments()), size, device)
 
 
-def widest_within(
-    budget_ms: float, *, most: int, latency_ms: Callable[[int], float]
-) -> Choice | None:
-    """The largest width found by bisection whose latency meets the budget twice.
+def widest_within(budget: float, *, most: int, cost_of: Callable[[int], float]) -> Choice | None:
+    """The largest width found by bisection whose cost meets the budget twice.
 
     Latency rises with the width but for small bumps, and no two measurements are equal: what
     bisection finds is measured again and, if it fails then, the next smaller width is tried.
 
     Args:
-        budget_ms: that is to be met.
+        budget: that is to be met.
         most: the largest width to consider.
-        latency_ms: measures a width.
+        cost_of: measures a width.
 
     Returns: None if not even width 1 meets it.
     """
     meets, fails = 0, most + 1
     while fails - meets > 1:
         width = (meets + fails) // 2
-        if latency_ms(width) <= budget_ms:
+        if cost_of(width) <= budget:
             meets = width
         else:
             fails = width
     for width in range(meets, 0, -1):
-        measured = latency_ms(width)
-        if measured <= budget_ms:
+        measured = cost_of(width)
+        if measured <= budget:
             return Choice(width, measured)
     return None

@@ -37,9 +37,9 @@ def test_what_is_no_budget_is_refused_with_examples(text: str) -> None:
 @pytest.mark.parametrize("most", [1, 2, 3, 16, 64])
 def test_the_widest_that_meets_the_budget_is_found(most: int) -> None:
     for wanted in range(most + 1):
-        choice = widest_within(wanted + 0.5, most=most, latency_ms=float)
+        choice = widest_within(wanted + 0.5, most=most, cost_of=float)
         assert (choice.width if choice else 0) == wanted
-        assert choice is None or choice.measured_ms == wanted
+        assert choice is None or choice.measured == wanted
 
 
 def test_few_widths_are_measured() -> None:
@@ -49,7 +49,7 @@ def test_few_widths_are_measured() -> None:
         asked.append(width)
         return float(width)
 
-    assert widest_within(20, most=64, latency_ms=latency_ms)
+    assert widest_within(20, most=64, cost_of=latency_ms)
     assert len(asked) <= 8  # 64 is halved six times, at most seven; and the confirmation
     assert len(set(asked)) == len(asked) - 1
 
@@ -62,9 +62,9 @@ def test_a_width_that_met_the_budget_by_luck_gives_way_to_the_next_smaller() -> 
         lucky = width == 5 and asked.count(5) == 1
         return 3.5 if lucky else float(width)
 
-    choice = widest_within(4, most=8, latency_ms=latency_ms)
+    choice = widest_within(4, most=8, cost_of=latency_ms)
     assert choice is not None
-    assert (choice.width, choice.measured_ms) == (4, 4.0)
+    assert (choice.width, choice.measured) == (4, 4.0)
     assert asked.count(5) == 2
 
 

@@ -1,0 +1,138 @@
+"""`gancomp shrink`: a smaller generator out of a teacher, within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gancomp.console import print_table
+from gancomp.errors import ConfigError
+from gancomp.export.model import LoadedModel, open_model
+from gancomp.export.native import save_model
+from gancomp.inference.models import teacher_file
+from gancomp.networks.base import TappedNetwork
+from gancomp.planning.shrinking import Way, fill, make_way, refuse_width
+from gancomp.registry import DISCRIMINATORS
+from gancomp.settings import Json, NetworkSettings
+from gancomp.shrink.base import ShrinkRequest, Shrunk
+from gancomp.shrink.budget import costs
+from gancomp.sizes import Size, as_size
+from gancomp.tasks.base import new_network
+
+MEASURES = {
+    "macs": "MACs (true)",
+    "macs_torchprofile": "MACs (torchprofile's rule)",
+    "params": "parameters",
+    "bytes": "bytes",
+}
+
+
+@dataclass(frozen=True)
+class ShrinkWanted:
+    """What `gancomp shrink` was asked for.
+
+    Attributes:
+        model: a model file, or a run, whose teacher it is.
+        by: the way to shrink, by name.
+        budget: as typed.
+        out: the file to write, `.safetensors`.
+        size: of the images; by default what the model was trained for.
+        device: where milliseconds are measured.
+        part: network of a file that holds several.
+        options: the shrinker's own.
+        seed: of the weights, where the way to shrink gives none.
+    """
+
+    model: Path
+    by: str
+    budget: str
+    out: Path
+    size: Size | None = None
+    device: str = "auto"
+    part: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
+def shrink(wanted: ShrinkWanted, say: Callable[[str], None]) -> Json:
+    """Writes the student; returns what it and its teacher cost.
+
+    Raises:
+        ConfigError: for an unknown way or budget, or one that cannot be met.
+        CheckpointError: if the model cannot be opened.
+        RunError: if the file cannot be written.
+    """
+    asked = f"--by {wanted.by} --budget {wanted.budget}"
+    way = make_way(wanted.by, wanted.budget, asked, wanted.options, flag="--by")
+    path = teacher_file(str(wanted.model))
+    if wanted.out.suffix.lower() != ".safetensors":
+        raise ConfigError(f"-o {wanted.out}: write a .safetensors file; export makes others of it")
+    if wanted.out.resolve() == path.resolve():
+        raise ConfigError(f"-o {wanted.out}: is the model itself; choose another file")
+    model = open_model(path, wanted.part)
+    size = wanted.size or as_size(*model.header["input"]["size"])
+    shrunk = _shrunk(model, way, size, wanted.device, say)
+    student = new_network(shrunk.student, wanted.seed, "student")
+    if shrunk.weights is None:
+        say(f"{asked}: has new weights, to be trained by distill")
+    else:
+        fill(student, shrunk.weights)
+    found = {"by": way.name, "budget": way.text, **shrunk.found}
+    _save(wanted.out, student, model, found)
+    return {
+        "file": str(wanted.out),
+        "arch": student.arch,
+        "settings": student.settings(),
+        "trained": shrunk.weights is not None,
+        "shrink": found,
+        "teacher": costs(model.network, size),
+        "student": costs(student, size),
+    }
+
+
+def _shrunk(
+    model: LoadedModel, way: Way, size: Size, device: str, say: Callable[[str], None]
+) -> Shrunk:
+    teacher = NetworkSettings(model.network.arch, **model.network.settings())
+    if teacher.arch in DISCRIMINATORS:
+        raise ConfigError(f"{model.path}: is a discriminator; give a generator")
+    refuse_width(teacher.arch, way.asked)
+    request = ShrinkRequest(
+        teacher,
+        teacher,
+        way.budget,
+        way.asked,
+        size,
+        device=device,
+        open_teacher=lambda: model.network,
+        say=say,
+    )
+    return way.shrinker.shrink(request)
+
+
+def _save(out: Path, student: TappedNetwork, model: LoadedModel, found: Json) -> None:
+    header = model.header
+    save_model(
+        out,
+        student,
+        role="student",
+        task=header.get("task"),
+        step=None,
+        method=None,
+        dataset=header.get("dataset"),
+        input_size=tuple(header["input"]["size"]),
+        direction=header.get("direction"),
+        extra={"shrink": found},
+    )
+
+
+def show_shrunk(document: Json) -> None:
+    """Teacher and student side by side, by every measure."""
+    teacher, student = document["teacher"], document["student"]
+    rows = [
+        [label, f"{teacher[name]:,}", f"{student[name]:,}", f"{student[name] / teacher[name]:.1%}"]
+        for name, label in MEASURES.items()
+    ]
+    print_table(["", "teacher", document["file"], "share"], rows)

@@ -1,0 +1,150 @@
+"""What a student may cost: MACs (a number or a share), parameters, bytes or milliseconds."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from gancomp.engine.device import choose_device
+from gancomp.errors import ConfigError
+from gancomp.metrics.cost import Cost, measure_cost
+from gancomp.metrics.latency import time_in_turns
+from gancomp.networks.accelerate import accelerate
+from gancomp.networks.base import TappedNetwork
+from gancomp.networks.synthesis import SynthesisGenerator
+from gancomp.registry import build_network
+from gancomp.settings import Json, NetworkSettings
+from gancomp.shrink.options import BudgetOptions
+from gancomp.sizes import Size, sides
+
+Measure = Literal["macs", "params", "bytes", "ms", "share"]
+EXAMPLES = "2.4G (MACs), 0.3M (parameters), 600KB, 25ms or 50% of the teacher's MACs"
+UNITS: dict[str, tuple[Measure, float]] = {
+    "g": ("macs", 1e9),
+    "m": ("params", 1e6),
+    "k": ("params", 1e3),
+    "b": ("bytes", 1),
+    "kb": ("bytes", 1e3),
+    "mb": ("bytes", 1e6),
+    "ms": ("ms", 1),
+    "s": ("ms", 1e3),
+    "%": ("share", 1e-2),
+}
+NUM_RUNS = 15
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that one pass of a student may take of one measure."""
+
+    measure: Measure
+    most: float
+
+
+def read_budget(asked: str, text: str) -> Budget:
+    """`2.4G`, `0.3M`, `600KB`, `25ms` or `50%`.
+
+    Raises:
+        ConfigError: beginning with `asked`, if it is none of them, or nothing.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z%]+)", text.strip().lower())
+    measure, unit = UNITS.get(match[2], (None, 0.0)) if match else (None, 0.0)
+    if match is None or measure is None:
+        raise ConfigError(f"{asked}: is no budget; write {EXAMPLES}")
+    most = float(match[1]) * unit
+    if not 0 < most < math.inf or (measure == "share" and most > 1):
+        raise ConfigError(f"{asked}: must be greater than 0, and a share at most 100%")
+    return Budget(measure, most)
+
+
+class Meter:
+    """Measures networks by what a budget limits.
+
+    Args:
+        budget: as read.
+        options: how MACs are counted.
+        size: of the images.
+        device: on which milliseconds are measured, see `choose_device`.
+    """
+
+    def __init__(self, budget: Budget, options: BudgetOptions, size: Size, device: str) -> None:
+        self.budget, self.rule, self.size, self.device = budget, options.budget_rule, size, device
+
+    def limit(self, teacher: TappedNetwork) -> float:
+        """The most that is allowed, in the units of `of`."""
+        whole = self._macs(self.cost(teacher)) if self.budget.measure == "share" else 1.0
+        return self.budget.most * whole
+
+    def of(self, network: TappedNetwork) -> float:
+        """MACs, parameters, bytes or milliseconds of one pass."""
+        if self.budget.measure == "ms":
+            return latency_ms(network, self.size, choose_device(self.device))
+        cost = self.cost(network)
+        counts: dict[str, float] = {"params": cost.params, "bytes": cost.size_bytes}
+        return counts.get(self.budget.measure, self._macs(cost))
+
+    def of_settings(self, network: NetworkSettings) -> float:
+        """The same of a network with new weights, which cost as much as any."""
+        if self.budget.measure == "ms":
+            return self.of(build_network(network.arch, **network.arguments()))
+        return self.of(built_on_meta(network))
+
+    def cost(self, network: TappedNetwork) -> Cost:
+        """Of one image."""
+        return measure_cost(network, input_shape(network, self.size))
+
+    def _macs(self, cost: Cost) -> float:
+        return cost.macs if self.rule == "true" else cost.macs_torchprofile
+
+    def found(self, network: TappedNetwork) -> Json:
+        """What was reached, by every measure that takes no clock."""
+        return costs(network, self.size)
+
+    def worded(self, value: float) -> str:
+        """A value of `of` as a person writes it."""
+        if self.budget.measure == "params":
+            return f"{value:,.0f} parameters"
+        if self.budget.measure == "bytes":
+            return f"{value:,.0f} bytes"
+        if self.budget.measure == "ms":
+            return f"{value:.3g} ms ({torch.get_num_threads()} threads)"
+        return f"{value / 1e9:.4g}G MACs" + (" (torchprofile)" if self.rule != "true" else "")
+
+
+def built_on_meta(network: NetworkSettings) -> TappedNetwork:
+    """The network without weights, to be counted."""
+    with torch.device("meta"):
+        return build_network(network.arch, **network.arguments())
+
+
+def costs(network: TappedNetwork, size: Size) -> Json:
+    """MACs by both rules, parameters and bytes, of one image."""
+    cost = measure_cost(network, input_shape(network, size))
+    return {
+        "macs": cost.macs,
+        "macs_torchprofile": cost.macs_torchprofile,
+        "params": cost.params,
+        "bytes": cost.size_bytes,
+    }
+
+
+def input_shape(network: TappedNetwork, size: Size) -> tuple[int, ...]:
+    """Of one image, or of the noise for one."""
+    if isinstance(network, SynthesisGenerator):
+        return 1, network.latent_size
+    settings: dict[str, Any] = network.settings()
+    return 1, settings.get("in_channels") or 3, *sides(size)
+
+
+def latency_ms(network: TappedNetwork, size: Size, device: torch.device) -> float:
+    """Median milliseconds that gancomp takes for one image with `network`, in eval mode."""
+    fast: Callable[[Any], Any] = accelerate(network.eval().to(device))
+    with device:
+        inputs = network.example_input(input_shape(network, size))
+    timed = time_in_turns({"student": lambda: fast(inputs)}, num_runs=NUM_RUNS, device=device)
+    return timed["student"].median_ms
