@@ -56,8 +56,14 @@ def measure(method: str, given: argparse.Namespace, out: Path) -> dict[str, Any]
         for name, value in (pair.split("=", 1) for pair in given.set)
     )
     watch = Stopwatch()
-    asked = {"dataset": given.dataset, "method": method, "max_steps": given.steps, "out": out}
-    asked |= {"log_every": 1, "batch_size": 1, "workers": 0, "device": "cpu"}
+    asked = {"dataset": given.dataset, "task": given.task, "method": method, "out": out}
+    asked |= {
+        "max_steps": given.steps,
+        "log_every": 1,
+        "batch_size": 1,
+        "workers": 0,
+        "device": "cpu",
+    }
     distill(overrides("distill", asked | options), watch)
     terms = {name for record in watch.records for name in record["losses"]}
     wrong = [

@@ -134,7 +134,9 @@ def test_what_a_step_of_a_method_costs_is_tabled_with_the_names_of_all_terms(
     script = runpy.run_path(str(EXAMPLES / "methods_cost.py"))  # not in another process: cheap
     write_demo_set(tmp_path / "stripes", size=32, train=3, test=1)
     options = ["size=32", "width=8", "d_layers=1", 'perceptual="none"']
-    given = argparse.Namespace(dataset=str(tmp_path / "stripes"), steps=3, set=options)
+    given = argparse.Namespace(
+        dataset=str(tmp_path / "stripes"), task="unpaired", steps=3, set=options
+    )
     cost = script["measure"]("fitnet", given, tmp_path / "fitnet")
     assert len(cost["each"]) == 2
     row, again = script["table"]([cost, cost]).splitlines()[2:]

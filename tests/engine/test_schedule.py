@@ -9,6 +9,9 @@ def test_the_rate_is_constant_and_then_falls_linearly_as_in_the_released_code() 
     # worked out by hand: 3 constant epochs, then 1 - k/5 for k = 1, 2, 3, 4
     factors = [decay_factor(epoch, epochs=3, decay_epochs=4) for epoch in range(7)]
     assert factors == pytest.approx([1, 1, 1, 0.8, 0.6, 0.4, 0.2])
+    # what OMGD's networks.get_scheduler gave, the step after the last epoch included
+    factors = [decay_factor(epoch, epochs=4, decay_epochs=3) for epoch in range(8)]
+    assert factors == [1, 1, 1, 1, 0.75, 0.5, 0.25, 0]
 
 
 def test_without_constant_epochs_the_first_epoch_is_already_lower() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,6 +23,7 @@ from golden_values import (
     img,
     vgg,
 )
+from PIL import Image
 from torch import Tensor
 
 from gancomp.losses.feature import feature_loss, style_loss
@@ -135,6 +138,30 @@ def test_the_paired_objective_and_its_gradient_are_those_of_the_released_code() 
     assert isinstance(total, Tensor)
     assert_golden(total, golden("crd/paired objective/loss_G_student")["value"])
     assert_value_and_gradient(total, "crd/paired objective/gradient of the total", student)
+
+
+ZEBRA = "n02391049_100.jpg"  # of horse2zebra's testB
+OF_A_ZEBRA = {  # the released code's: total, sum of the gradient's size
+    "row": (0.02505515893631805, 2.1230671405792236),
+    "column": (0.10351617879500838, 3.3569416999816895),
+    "patch": (0.01311611937377999, 0.7775041289578355),
+}
+
+
+@pytest.mark.parametrize("kind", PIECES)
+def test_a_photograph_and_its_blurred_copy_give_the_released_values(kind: str) -> None:
+    file = Path(os.environ.get("GANCOMP_DATA", "")) / "horse2zebra" / "testB" / ZEBRA
+    if not file.is_file():
+        pytest.skip(f"needs horse2zebra/testB/{ZEBRA} in $GANCOMP_DATA")
+    pixels = torch.from_numpy(np.array(Image.open(file)))
+    teacher = pixels.permute(2, 0, 1)[None].double() / 127.5 - 1
+    blurred = F.avg_pool2d(F.pad(teacher, (2, 2, 2, 2), mode="reflect"), 5, stride=1)
+    student = (0.9 * blurred + 0.02).requires_grad_()
+    value = relation_loss(PIECES[kind](teacher), PIECES[kind](student))
+    total, size = OF_A_ZEBRA[kind]  # the blurred copy was in float32 there
+    assert value.item() == pytest.approx(total, rel=1e-6)
+    (gradient,) = torch.autograd.grad(value, student)
+    assert gradient.abs().sum().item() == pytest.approx(size, rel=1e-4)
 
 
 def random_pieces(seed: int, *shape: int) -> Tensor:

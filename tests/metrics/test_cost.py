@@ -17,6 +17,7 @@ GOLDEN = [
     ("resnet9", {}, 11_378_179, 49_551_507_456, 56_799_264_768),
     ("resnet9", {"norm": "batch"}, 11_383_427, 49_551_507_456, 56_831_770_624),
     ("resnet9", {"width": 16}, 715_651, 3_328_180_224, 3_781_165_056),
+    ("mobile-resnet9", {"width": 96}, 4_418_307, 23_847_763_968, 40_155_217_920),
     ("mobile-resnet9", {}, 1_987_075, 11_066_671_104, 18_314_428_416),
     ("mobile-resnet9", {"width": 48}, 1_130_883, 6_488_064_000, 10_564_927_488),
     ("mobile-resnet9", {"width": 32}, 514_307, 3_117_416_448, 4_929_355_776),
@@ -24,8 +25,11 @@ GOLDEN = [
     ("mobile-resnet9", {"width": 16}, 137_347, 954_728_448, 1_407_713_280),
     ("mobile-resnet9", {"width": 12}, 80_547, 602_800_128, 857_604_096),
     ("mobile-resnet9", {"width": 8}, 38_723, 326_369_280, 439_615_488),
+    ("unet256", {"width": 96}, 122_417_091, 13_495_173_120, 40_480_536_576),
     ("unet256", {}, 54_413_955, 6_048_186_368, 18_143_334_400),
+    ("unet256", {"width": 48}, 30_611_427, 3_430_416_384, 10_291_117_056),
     ("unet256", {"width": 32}, 13_608_259, 1_549_795_328, 4_649_822_208),
+    ("unet256", {"width": 24}, 7_656_435, 885_915_648, 2_658_270_720),
     ("unet256", {"width": 16}, 3_404_451, 406_323_200, 1_219_449_856),
     ("unet256", {"width": 12}, 1_915_899, 235_634_688, 707_313_408),
     ("unet256", {"width": 8}, 852_307, 111_017_984, 333_359_616),
@@ -50,8 +54,8 @@ GOLDEN = [
         12_575_048_704,
     ),
 ]
-GAN_COMPRESSION = (16, 32, 128, *[64] * 3, *[128] * 3, *[128] * 3, 32, 16)
 GCC = (24, 48, 86, 72, 47, 44, 43, 43, 29, 30, 37, 36, 48, 24)
+GCC_BACKWARD = (24, 48, 96, 91, 73, 62, 61, 74, 54, 51, 58, 81, 48, 24)
 # arch, width, resolution -> GMACs of convolutions (BigGAN: and linear layers), of products
 SYNTHESIS = {
     ("stylegan2", 512, 1024): (74.26, 0.0),
@@ -67,7 +71,35 @@ SYNTHESIS = {
     ("biggan", 32, 128): (2.30, 0.17),
     ("biggan", 24, 128): (1.30, 0.13),
 }
-PRUNED = [(GAN_COMPRESSION, 356_867, 2_525_233_152), (GCC, 180_566, 2_383_638_528)]
+
+
+def supernet(*widths: int) -> tuple[int, ...]:
+    """Channels of a network of GAN Compression's supernet, whose name has these eight numbers."""
+    stem, down1, down2, *blocks, up1, up2 = widths
+    inner = [4 * width for width in blocks for _ in range(3)]
+    return (stem, 2 * down1, 4 * down2, *inner, 2 * up1, up2)
+
+
+def legacy(stem: int, down1: int, first: int, last: int, up1: int, up2: int) -> tuple[int, ...]:
+    """The same of its first release, where six blocks are as wide as what comes before them."""
+    return supernet(stem, down1, first, first, first, last, up1, up2)
+
+
+PRUNED = [
+    (GCC, 180_566, 2_383_638_528),
+    (GCC_BACKWARD, 243_298, 2_691_059_712),
+    (supernet(16, 16, 32, 16, 32, 32, 16, 16), 356_867, 2_525_233_152),
+    (supernet(16, 16, 24, 16, 32, 64, 16, 24), 355_235, 2_618_425_344),
+    (supernet(32, 32, 48, 32, 48, 48, 16, 16), 822_051, 4_961_599_488),
+    (supernet(24, 24, 40, 56, 24, 56, 16, 40), 702_835, 4_831_838_208),
+    (supernet(32, 32, 48, 32, 32, 48, 24, 24), 780_819, 5_560_074_240),
+    (supernet(16, 24, 48, 56, 40, 48, 24, 16), 886_307, 5_418_516_480),
+    (supernet(32, 32, 48, 32, 48, 32, 16, 16), 746_211, 4_652_531_712),
+    (supernet(16, 16, 40, 40, 40, 64, 24, 16), 719_507, 4_539_678_720),
+    (legacy(24, 24, 24, 32, 20, 16), 302_651, 2_491_023_360),
+    (legacy(48, 32, 40, 40, 24, 32), 707_347, 5_633_212_416),
+    (legacy(32, 32, 40, 48, 16, 32), 699_875, 4_777_967_616),
+]
 
 
 def ghost(arch: str, **settings: object) -> nn.Module:
