@@ -47,6 +47,7 @@ from gancomp.options import gather
 from gancomp.page_commands import Beside, Runtime, playground
 from gancomp.paths import expanded
 from gancomp.registry import EXPORTERS
+from gancomp.report.commands import add_report_command
 from gancomp.score_commands import add_score_commands
 from gancomp.shrink_commands import add_shrink_command
 
@@ -416,6 +417,7 @@ def generate(
         console.say(f"{len(result['written'])} written to {out}{shown}")
 
 
+add_report_command(app)
 app.add_typer(bench_app, name="bench")
 app.add_typer(data_app, name="data")
 

@@ -105,6 +105,9 @@ MAY_IMPORT = {
     | SHARED
     | {"__init__", "api", "recipes", "data", "networks", "engine", "export", "console", "options"}
     | {"plugins"},
+    "report": EDGES
+    | {"__init__", "report", "api", "pages", "recipes", "inference", "data", "domains", "networks"}
+    | {"planning", "engine", "export", "console", "commands", "network_options", "options"},
     "completion": {"data.registered", "presets", "registry"},
     "commands": {"completion", "declare", "options", "paths", "registry", "sizes"},
     "data_commands": {"commands", "completion", "console", "errors", "paths", "recipes"},
@@ -147,6 +150,7 @@ MAY_IMPORT = {
         "data_commands",
         "errors",
         "options",
+        "report",
     }
     | {"network_options", "own_code", "paths", "recipes", "registry", "score_commands", "settings"}
     | {"page_commands", "shrink_commands"},

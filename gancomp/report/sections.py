@@ -1,0 +1,417 @@
+"""The parts of a page that are about one run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from gancomp.console import duration
+from gancomp.errors import ConfigError
+from gancomp.registry import METHODS, resolve
+from gancomp.report.charts import Chart, line_chart, losses_by_phase, short
+from gancomp.report.html import Html, details, element, joined, table
+from gancomp.report.pictures import Example, Examples, Grid
+from gancomp.report.repeat import Repeat
+from gancomp.report.scores import BICUBIC, Score, digits, main_metric, shown, title_of
+from gancomp.report.subjects import ROLES, Subject
+from gancomp.settings import Json, NetworkSettings
+from gancomp.sizes import shown_size, sides
+
+Encode = Callable[[Image.Image], str]
+PIXELATED_UP_TO = 160  # pixels of a side: larger ones are not enlarged much
+
+
+def section(name: str, title: str, *content: Html | str) -> Html:
+    """A part of the page that links can lead to."""
+    return element("section", element("h2", title), *content, id=name)
+
+
+def empty(*content: Html | str) -> Html:
+    """What is said where there is nothing to show."""
+    return element("p", *content, class_="empty")
+
+
+def code(text: str) -> Html:
+    """A command within a sentence."""
+    return element("code", text)
+
+
+def summary(subject: Subject) -> str:
+    """The run in a sentence."""
+    settings = subject.settings
+    data = (subject.config.get("dataset") or {}).get("name") or settings.data.dataset
+    teacher = network_words(settings.teacher.network)
+    steps = f"{subject.last_step:,} steps" if subject.last_step else "no steps logged yet"
+    end = f"on {data} ({settings.data.task}) at {shown_size(settings.data.size)} pixels; {steps}."
+    if settings.student is None:
+        return f"{teacher}, trained alone {end}"
+    student = network_words(settings.student)
+    return f"{student}, distilled from {teacher} by {settings.method.name} {end}"
+
+
+def network_words(network: NetworkSettings) -> str:
+    """`mobile-resnet9 of width 64`."""
+    channels = network.own.get("channels")
+    shape = f" with channels {channels}" if channels else ""
+    return f"{network.arch} of width {network.width}{shape}"
+
+
+def tiles(subject: Subject) -> Html:
+    """The figures that matter most, large."""
+    found = [*_score_tiles(subject)]
+    role = subject.role
+    cost, teacher = subject.cost(role), subject.cost("teacher")
+    for key, label in (("macs", "MACs"), ("params", "parameters"), ("latency_ms", "latency")):
+        if cost is None or key not in cost:
+            continue
+        unit = " ms" if key == "latency_ms" else ""
+        more = ""
+        if role == "student" and teacher is not None and cost[key]:
+            more = f"1/{teacher[key] / cost[key]:.1f} of the teacher's"
+        found.append(_tile(f"{role}: {label}", f"{short(cost[key])}{unit}", more))
+    return element("div", found, class_="tiles") if found else Html("")
+
+
+def _score_tiles(subject: Subject) -> list[Html]:
+    metric = main_metric(subject.scores)
+    of_role = {score.model: score for score in subject.scores if score.metric == metric}
+    score = of_role.get(subject.role)
+    if score is None:
+        return []
+    teacher = of_role.get("teacher")
+    more = "higher is better" if score.higher_is_better else "lower is better"
+    if subject.role == "student" and teacher and teacher.protocol == score.protocol:
+        more = f"teacher {digits(teacher.value)}; {more}"
+    bicubic = of_role.get(BICUBIC)
+    if bicubic and bicubic.protocol == score.protocol:
+        more = f"bicubic {digits(bicubic.value)}; {more}"
+    return [_tile(f"{score.model}: {title_of(score.metric)}", digits(score.value), more)]
+
+
+def _tile(label: str, value: str, more: str) -> Html:
+    spans = (("label", label), ("value", value), ("more", more))
+    return element(
+        "div", [element("span", text, class_=name) for name, text in spans], class_="card tile"
+    )
+
+
+def scores(subject: Subject, prefix: str) -> Html:
+    """All scores that were kept, each with its interval and protocol."""
+    if not subject.scores:
+        name = "eval-sr" if subject.settings.data.task == "super-resolution" else "eval"
+        body = empty("No scores were kept with this run. Make some: ", code(_run(name, subject)))
+        return section(f"{prefix}scores", "Scores", body)
+    rows = [_score_row(score) for score in subject.scores]
+    columns = ["model", "score", "value", "images", "step of the model", "compared with"]
+    notes = ["In brackets: the interval from resampling the images (bootstrap)."]
+    if all(score.low is None for score in subject.scores):
+        notes = ["Without intervals: none were computed (gancomp eval --bootstrap N does)."]
+    notes.append("Scores are comparable only where the protocol is the same.")
+    kept = list({id(score.kept): score.kept for score in subject.scores}.values())
+    protocols = [
+        element("pre", json.dumps(_without_images(entry), indent=2, ensure_ascii=False))
+        for entry in kept
+    ]
+    return section(
+        f"{prefix}scores",
+        "Scores",
+        table(columns, rows, caption="Scores"),
+        element("p", " ".join(notes), class_="note"),
+        details("Protocols, as kept in eval.json", protocols),
+    )
+
+
+def _score_row(score: Score) -> list[str]:
+    real = score.kept.get("real") or score.kept.get("dataset") or ""
+    names = [Path(str(item)).name for item in real] if isinstance(real, list) else [str(real)]
+    count = score.kept.get("n_real")
+    against = ", ".join(names) + (f" ({count:,} images)" if isinstance(count, int) else "")
+    arrow = "↑" if score.higher_is_better else "↓"
+    number = "" if score.count is None else f"{score.count:,}"
+    step = "" if score.step is None else f"{score.step:,}"
+    return [score.model, f"{title_of(score.metric)} {arrow}", shown(score), number, step, against]
+
+
+def _without_images(entry: Json) -> Json:
+    """An entry without the lines of single images, which may be thousands."""
+    images = entry.get("images")
+    if not isinstance(images, list):
+        return entry
+    return entry | {"images": f"{len(images)} images, each in eval.json"}
+
+
+def side_by_side(subject: Subject, examples: Examples, encode: Encode, prefix: str) -> Html:
+    """Teacher and student in one place, with a slider between them."""
+    name, title = f"{prefix}pictures", "Side by side"
+    if not examples.found:
+        return section(name, title, empty(f"No pictures: {examples.reason}."))
+    cards = [_card(subject, example, encode) for example in examples.found]
+    how = "Move the line with a mouse, a finger or the arrow keys. "
+    choose = "The small pictures choose what is on its left. "
+    count = len(examples.found[0].images)
+    note = (how if count > 1 else "") + (choose if count > 2 else "") + examples.origin
+    small = max(next(iter(examples.found[0].images.values())).size) <= PIXELATED_UP_TO
+    grid = element("div", cards, class_="examples small" if small else "examples")
+    return section(name, title, grid, element("p", note, class_="note"))
+
+
+def _card(subject: Subject, example: Example, encode: Encode) -> Html:
+    after = subject.role if subject.role in example.images else list(example.images)[-1]
+    others = [name for name in example.images if name != after]
+    after_image = element(
+        "img",
+        src=encode(example.images[after]),
+        alt=f"{example.name}: {after}",
+        class_="after",
+    )
+    if not others:
+        caption = element("figcaption", f"{example.name}: {after}")
+        figure = element("figure", after_image, caption, class_="alone")
+        return element("div", figure, class_="card example")
+    first = "teacher" if "teacher" in others else others[0]
+    before = element("img", alt="", class_="before")  # the script fills it
+    if len(others) == 1:
+        source = encode(example.images[first])
+        before = element("img", src=source, alt=f"{example.name}: {first}", class_="before")
+    buttons = [
+        element(
+            "button",
+            element("img", src=encode(example.images[name]), alt=f"{example.name}: {name}"),
+            name,
+            type="button",
+            value=name,
+            aria_pressed="true" if name == first else "false",
+        )
+        for name in others
+    ]
+    compare = element(
+        "div",
+        before,
+        after_image,
+        class_="compare",
+        data_before=first,
+        data_after=after,
+    )
+    group = element(
+        "div", buttons, class_="thumbs", role="group", aria_label="On the left of the line"
+    )
+    return element("div", compare, group if len(others) > 1 else "", class_="card example")
+
+
+def film(subject: Subject, grids: Sequence[Grid], encode: Encode, prefix: str) -> Html:
+    """The grids of samples, from the first step to the last."""
+    name, title = f"{prefix}samples", "Samples over time"
+    if not grids:
+        body = empty("This run has no sample grids; ", code("--sample-every N"), " makes them.")
+        return section(name, title, body)
+    what = _columns_of(subject)
+    figures = [
+        element(
+            "figure",
+            element("img", src=encode(grid.image), alt=f"Samples at {_at(grid)}: {what}"),
+            element("figcaption", _at(grid)),
+        )
+        for grid in grids
+    ]
+    small = max(sides(subject.settings.data.size)) <= PIXELATED_UP_TO
+    kind = "film small" if small else "film"
+    strip = element(
+        "div", figures, class_=kind, role="region", tabindex=0, aria_label="Samples over time"
+    )
+    return section(name, title, strip, element("p", f"In each: {what}.", class_="note"))
+
+
+def _at(grid: Grid) -> str:
+    return "an unknown step" if grid.step is None else f"step {grid.step:,}"
+
+
+def _columns_of(subject: Subject) -> str:
+    settings = subject.settings
+    roles = [role for role in ROLES if role != "student" or settings.student is not None]
+    if settings.data.task == "synthesis":
+        return f"{' and '.join(roles)}, of the same noise" if len(roles) > 1 else "random images"
+    truth = ["original"] if settings.data.task == "super-resolution" else []
+    return "a row for each image: " + ", ".join(["input", *roles, *truth])
+
+
+def losses(subject: Subject, prefix: str) -> Html:
+    """A chart for each network that was trained."""
+    name, title = f"{prefix}losses", "Losses"
+    found = losses_by_phase(subject.metrics)
+    if not found:
+        return section(name, title, empty("No losses were logged yet."))
+    cards = []
+    for index, (phase, lines) in enumerate(found.items()):
+        ends = ", ".join(
+            f"{line.name} from {line.points[0][1]:.3g} to {line.points[-1][1]:.3g}"
+            for line in lines
+        )
+        chart = line_chart(
+            lines,
+            name=f"{prefix}loss{index}",
+            x="step",
+            y="loss",
+            alternative=f"Losses of the {phase} over the steps: {ends}.",
+        )
+        cards.append(chart_card(phase, chart))
+    note = "As logged in metrics.jsonl; beside each name the last value."
+    return section(
+        name,
+        title,
+        element("div", cards, class_="charts"),
+        element("p", note, class_="note"),
+    )
+
+
+def chart_card(title: str, chart: Chart) -> Html:
+    """A chart under its title."""
+    note = [element("p", chart.note, class_="note")] if chart.note else []
+    return element("div", element("h3", title), chart.svg, chart.legend, note, class_="card")
+
+
+def facts(subject: Subject, prefix: str) -> Html:
+    """What was trained, on what, with what."""
+    items = [(label, value) for label, value in _facts(subject).items() if value not in ("", None)]
+    pairs = [(element("dt", label), element("dd", str(value))) for label, value in items]
+    listed = element("dl", [part for pair in pairs for part in pair], class_="facts")
+    whole = json.dumps(subject.settings.to_json(), indent=2, ensure_ascii=False)
+    return section(
+        f"{prefix}facts",
+        "What was trained",
+        element("div", listed, class_="card"),
+        details("All settings", element("pre", whole)),
+    )
+
+
+def _facts(subject: Subject) -> dict[str, str]:
+    settings, config = subject.settings, subject.config
+    schedule, optimizer = settings.schedule, settings.optimizer
+    size, load = shown_size(settings.data.size), shown_size(settings.data.load_size)
+    crop = f"crops of {size} pixels" + (f" out of {load}" if load != size else "")
+    length = f"{schedule.epochs} + {schedule.decay_epochs} epochs planned"
+    if schedule.max_steps is not None:
+        length += f", at most {schedule.max_steps:,} steps"
+    last = subject.metrics[-1] if subject.metrics else {}
+    speed = ""
+    if last.get("seconds"):
+        speed = f"{duration(last['seconds'])} for {subject.last_step:,} steps"
+        speed += f" on {settings.run.device}, {last.get('images_per_second', 0):.2f} images/s"
+    versions = config.get("versions") or {}
+    stages = sorted(path.parent.name for path in subject.run.path.glob("stages/*/config.json"))
+    return {
+        "dataset": _dataset(subject),
+        "method": _method(subject),
+        "teacher": _teacher(subject),
+        "student": ""
+        if settings.student is None
+        else network_words(settings.student) + _how(subject),
+        "discriminator": network_words(settings.discriminator),
+        "stages before": ", ".join(stages),
+        "images": f"{crop}, {settings.data.batch_size} at a time",
+        "length": length,
+        "optimizer": f"Adam, rate {optimizer.lr:g}, betas {optimizer.beta1:g}, {optimizer.beta2:g}",
+        "perceptual network": str((config.get("perceptual") or {}).get("source", "none")),
+        "took": speed,
+        "seed": str(settings.run.seed),
+        "plug-ins": ", ".join(map(str, config.get("plugins") or [])),
+        "versions": ", ".join(f"{name} {value}" for name, value in versions.items()),
+    }
+
+
+def _dataset(subject: Subject) -> str:
+    found = subject.config.get("dataset") or {}
+    fingerprint = found.get("fingerprint") or {}
+    counts = ", ".join(
+        f"{count:,} {name.replace('_', ' ')}"
+        for name, count in (fingerprint.get("counts") or {}).items()
+        if isinstance(count, int) and count
+    )
+    data = subject.settings.data
+    direction = f", {data.direction}" if data.task in ("paired", "unpaired") else ""
+    name = found.get("name") or data.dataset
+    names = str(fingerprint.get("sha256", ""))[:12]
+    return f"{name} ({data.task}{direction}): {counts}" + (
+        f"; names' hash {names}" if names else ""
+    )
+
+
+def _method(subject: Subject) -> str:
+    method = subject.settings.method
+    try:
+        paper = f": {resolve(METHODS, '--method', method.name).paper}"
+    except ConfigError:  # of a plug-in that is not here
+        paper = ""
+    also = "".join(f" + {weight:g} x {name}" for name, weight in method.also.items())
+    source = (subject.config.get("preset") or {}).get("source")
+    preset = f"; preset {method.preset}" + (f" ({source})" if source else "")
+    return f"{method.name}{also}{paper}{preset}"
+
+
+def _teacher(subject: Subject) -> str:
+    teacher = subject.settings.teacher
+    if teacher.source is None:
+        beside = " beside the student" if subject.settings.student is not None else ""
+        return f"{network_words(teacher.network)}, from scratch{beside}"
+    kept = ", kept as it was" if teacher.freeze else ", trained on"
+    return f"{network_words(teacher.network)}, from {teacher.source}{kept}"
+
+
+def _how(subject: Subject) -> str:
+    """How the student's shape was found, with the latency that was measured then."""
+    found = subject.config.get("shrink")
+    if not isinstance(found, dict):
+        return ""
+    text = f", by {found.get('by')} to {found.get('budget')}"
+    stored = subject.stored_latency()
+    if stored is None:
+        return text
+    return (
+        f"{text}: {stored['measured_ms']:g} ms for an image, measured before training on "
+        f"{stored.get('device')}, {stored.get('threads')} threads"
+    )
+
+
+def again(subject: Subject, found: Repeat, prefix: str) -> Html:
+    """The commands that train the run again and use what it wrote."""
+    lines = [_command("Train it again", found.command)]
+    if found.toml:
+        lines.append(_command("settings.toml, which that command reads", found.toml))
+    lines.append(element("p", found.remark, class_="note"))
+    rest = [f"gancomp translate {_path(subject)} PHOTOS -o translated"]
+    task = subject.settings.data.task
+    if task == "synthesis":
+        rest = [f"gancomp generate {_path(subject)} -n 64 -o images"]
+    score = "eval-sr" if task == "super-resolution" else "eval"
+    rest = [_run(score, subject), f"gancomp profile {_path(subject)} --latency", *rest]
+    rest.append(f"gancomp export {_path(subject)} -o {subject.role}.onnx")
+    lines.append(_command("Score, measure, use and export it", "\n".join(rest)))
+    versions = subject.config.get("versions") or {}
+    pins = ", ".join(
+        f"{name} {versions[name]}" for name in ("gancomp", "torch") if name in versions
+    )
+    note = f"It was trained with {pins}; other versions may compute other digits." if pins else ""
+    return section(
+        f"{prefix}again",
+        "Commands",
+        joined(lines),
+        element("p", note, class_="note"),
+    )
+
+
+def _path(subject: Subject) -> str:
+    return shlex.quote(f"runs/{subject.name}")
+
+
+def _run(command: str, subject: Subject) -> str:
+    more = {"eval": " --metrics fid", "eval-sr": " --dataset Set5"}[command]
+    return f"gancomp {command} {_path(subject)}{more}"
+
+
+def _command(title: str, text: str) -> Html:
+    button = element("button", "Copy", type="button", class_="copy", hidden=True)
+    head = element("div", element("span", title), button, class_="head")
+    return element("div", head, element("pre", text), class_="command")
