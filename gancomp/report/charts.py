@@ -276,7 +276,8 @@ def _for_page(svg: str, name: str, alternative: str) -> Html:
     box = re.search(r'viewBox="([^"]+)"', svg)
     assert box is not None
     body = svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.S)
+    # the sheet within would hold for the whole page; report.css has what it says
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.S)
     body = re.sub(r"<!--.*?-->", "", body, flags=re.S)
     used = set(re.findall(r'(?:url\(|href=")#([\w.-]+)', body))
     body = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", body)

@@ -65,7 +65,13 @@ def compared(subjects: Sequence[Subject]) -> Html:
     several = len(subjects) > 1
     timed = any(model.cost and "latency_ms" in model.cost for model in models)
     metrics = list(dict.fromkeys(name for model in models for name in model.scores))
-    columns = [*(["run"] if several else []), "model", "network", "parameters", "MACs"]
+    columns = [
+        *(["run", "method", "seed"] if several else []),
+        "model",
+        "network",
+        "parameters",
+        "MACs",
+    ]
     columns += ["MACs (torchprofile's rule)", "bytes", *(["ms"] if timed else [])]
     columns += [title_of(name) for name in metrics]
     rows = []
@@ -75,7 +81,9 @@ def compared(subjects: Sequence[Subject]) -> Html:
         figures = [f"{cost[key]:,}" if key in cost else "" for key in FIGURES]
         times = [f"{cost['latency_ms']:.1f}" if "latency_ms" in cost else ""] if timed else []
         values = [shown(model.scores[name]) if name in model.scores else "" for name in metrics]
-        head = [model.subject.name] if several else []
+        settings = model.subject.settings
+        about = [model.subject.name, settings.method.name, str(settings.run.seed)]
+        head = about if several else []
         rows.append([*head, model.role, network, *figures, *times, *values])
     notes = [f"MACs are for an input of {_inputs(models)}."]
     notes += _about_time(subjects) if timed else [_no_latency()]
@@ -127,7 +135,7 @@ def pareto(subjects: Sequence[Subject]) -> Html:
     ]
     better = "higher" if shown_models[0].scores[metric].higher_is_better else "lower"
     notes = [f"Further left is cheaper, {better} is better; rings are teachers."]
-    if len(shown_models) > 1:
+    if any("stroke-dasharray" in card for card in cards):
         notes.append("The broken line joins those that no other beats in both.")
     left_out = len(scored) - len(shown_models)
     if left_out:

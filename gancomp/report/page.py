@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gancomp import __version__
 from gancomp.errors import ConfigError
-from gancomp.files import check_replaceable, reporting_disk_errors, write_text
+from gancomp.files import check_replaceable, write_text
 from gancomp.pages import asset, page
 from gancomp.paths import expanded
 from gancomp.recipes.profile import LatencyRequest
@@ -81,16 +81,16 @@ def report(request: ReportRequest, say: Callable[[str], None]) -> Json:
     if out.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"-o {request.out}: is an HTML file; let its name end with .html")
     check_matplotlib()
-    with reporting_disk_errors(out):
-        check_replaceable(out)
+    check_replaceable(out)
+    if not out.parent.is_dir():
+        raise ConfigError(f"-o {request.out}: there is no folder {out.parent}; make it first")
     subjects = subjects_of(request.runs, latency=request.latency)
     whole = []
     for subject in subjects[:MOST_WHOLE]:
         say(f"{subject.name}: pictures and losses")
         whole.append(Shown(subject, examples_of(subject), grids_of(subject), repeat(subject)))
     text = _within_limit(request, subjects, whole)
-    with reporting_disk_errors(out):
-        write_text(out, text)
+    write_text(out, text)
     content = text.encode()
     return {
         "file": str(out),

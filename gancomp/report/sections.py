@@ -129,7 +129,7 @@ def _score_row(score: Score) -> list[str]:
     real = score.kept.get("real") or score.kept.get("dataset") or ""
     names = [Path(str(item)).name for item in real] if isinstance(real, list) else [str(real)]
     count = score.kept.get("n_real")
-    against = ", ".join(names) + (f" ({count:,} images)" if isinstance(count, int) else "")
+    against = ", ".join(names) + (f", {count:,} images" if isinstance(count, int) else "")
     arrow = "↑" if score.higher_is_better else "↓"
     number = "" if score.count is None else f"{score.count:,}"
     step = "" if score.step is None else f"{score.step:,}"
@@ -403,7 +403,10 @@ def again(subject: Subject, found: Repeat, prefix: str) -> Html:
 
 
 def _path(subject: Subject) -> str:
-    return shlex.quote(f"runs/{subject.name}")
+    """The run's folder as it is typed: from here, if it lies below."""
+    path = subject.run.path
+    here = Path.cwd().resolve()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def _run(command: str, subject: Subject) -> str:
