@@ -15,6 +15,7 @@ from gancomp.errors import (
     explain_system_error,
     printable,
 )
+from gancomp.flags import as_typed
 
 OBJECTS_BETWEEN_COLLECTIONS = 10_000  # Python 3.11's own choice is 700
 
@@ -102,7 +103,7 @@ def explain_usage(error: Any) -> str:
 
 def fail(message: str, status: int) -> int:
     """Prints `error: …` as one line on stderr."""
-    print("error: " + printable(" ".join(message.split())), file=sys.stderr)
+    print("error: " + printable(as_typed(" ".join(message.split()))), file=sys.stderr)
     return status
 
 

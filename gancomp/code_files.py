@@ -16,7 +16,7 @@ def run_file(path: Path, said: str, *, what: str, stamp: str = "") -> ModuleType
 
     Args:
         path: absolute.
-        said: what was typed, `--plugin my_method.py`, for messages.
+        said: what was typed, beginning with the field, for messages.
         what: the file is to be, for messages.
         stamp: of its content, where a changed file is to be run again.
 

@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 
 from gancomp.completion import completer_of
 from gancomp.declare import Option, value_range
+from gancomp.flags import as_typed
 from gancomp.options import all_options, generator_options, options_for, owners_of
 from gancomp.paths import expanded
 from gancomp.registry import OWN_ARCH, is_code
@@ -214,7 +215,7 @@ def described(option: Option) -> str:
 
     Typer's own way of showing a default takes a line of its own for most of ours.
     """
-    text = option.help
+    text = as_typed(option.help)
     if option.equation:
         text = f"{text.removesuffix('.')} (eq. {option.equation})."
     _, _, off = option.flag.partition("/")
@@ -222,7 +223,7 @@ def described(option: Option) -> str:
         return f"{text} Off: {off}"
     if off or option.default in ("none", "the preset's"):
         return text
-    return f"{text} Default: {option.default}."
+    return f"{text} Default: {as_typed(option.default)}."
 
 
 def panel_of(option: Option) -> str:
@@ -252,13 +253,13 @@ def parameter_of(option: Option) -> inspect.Parameter:
     )
 
 
-def range_of(flag: str, text: str | None) -> tuple[float, float] | None:
+def range_of(field: str, text: str | None) -> tuple[float, float] | None:
     """The range that was typed after `flag`, if any.
 
     Raises:
         ConfigError: if it is none.
     """
-    return None if text is None else value_range(flag, text)
+    return None if text is None else value_range(field, text)
 
 
 def size_of(text: str | None) -> Size | None:
@@ -267,4 +268,4 @@ def size_of(text: str | None) -> Size | None:
     Raises:
         ConfigError: if it is none.
     """
-    return None if text is None else read_size("--size", text)
+    return None if text is None else read_size("size", text)

@@ -16,7 +16,7 @@ from gancomp.declare import Declared
 from gancomp.errors import ConfigError
 from gancomp.records import shown
 from gancomp.registry import NETWORK_OPTIONS, NETWORKS, network_options
-from gancomp.settings import FREE_ON_RESUME, PIXEL_FLAGS, Json, Settings, network_flag
+from gancomp.settings import FREE_ON_RESUME, PIXEL_FIELDS, Json, Settings, network_field
 
 T = TypeVar("T")
 # (section, name) of older run files and `--config` files -> today's name
@@ -84,7 +84,7 @@ def _read_own(arch: Any, values: Json, where: str, problems: list[str]) -> Json:
         if name not in known:
             problems.append(_no_own_option(arch, path))
             continue
-        label = network_flag(path, arch) or path
+        label = _shown(network_field(path, arch), path)
         read[name] = _value(hints[name], value, path, label, problems)
         problems.extend(_limits(read[name], known[name].metadata, label))
     return read
@@ -98,11 +98,13 @@ def _no_own_option(arch: str, path: str) -> str:
         for other in NETWORK_OPTIONS
         if name in {item.name for item in dataclasses.fields(network_options(other))}
     ]
-    flag = next((flag for other in owners if (flag := network_flag(path, other))), path)
+    field = next((field for other in owners if (field := network_field(path, other))), None)
     own = [item.name for item in dataclasses.fields(network_options(arch))]
-    labels = [network_flag(f"{path.rpartition('.')[0]}.{item}", arch) or item for item in own]
+    section = path.rpartition(".")[0]
+    labels = [_shown(network_field(f"{section}.{item}", arch), item) for item in own]
     hint = f"it belongs to {', '.join(owners)}; " if owners else ""
-    return f"{flag}: --arch {arch} has no such option; {hint}{arch} has: {', '.join(labels)}"
+    named = _shown(field, path)
+    return f"{named}: `arch` {arch} has no such option; {hint}{arch} has: {', '.join(labels)}"
 
 
 def _as_tuple(value: Any) -> Any:
@@ -118,7 +120,13 @@ def _label(item: dataclasses.Field[Any], where: str) -> str:
     """The option that sets the field, or its dotted path where there is none."""
     path = _join(where, item.name)
     declared: Declared | None = item.metadata.get("declared")
-    return (declared and declared.flag) or network_flag(path, None) or PIXEL_FLAGS.get(path, path)
+    field = (declared and declared.field) or network_field(path, None) or PIXEL_FIELDS.get(path)
+    return _shown(field, path)
+
+
+def _shown(field: str | None, path: str) -> str:
+    """How messages name a setting: as the field that sets it, or by its dotted path."""
+    return path if field is None else f"`{field}`"
 
 
 def _value(hint: Any, value: Any, where: str, label: str, problems: list[str]) -> Any:
@@ -215,10 +223,10 @@ def read_toml(path: Path) -> Json:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
-            f"--config {path}: cannot be read ({error.strerror}); check the path"
+            f"`config` {path}: cannot be read ({error.strerror}); check the path"
         ) from error
     except (ValueError, RecursionError) as error:  # also for numbers too long, lists too deep
-        raise ConfigError(f"--config {path}: is not valid TOML ({error}); fix that line") from error
+        raise ConfigError(f"`config` {path}: is not valid TOML ({error}); fix that line") from error
     return {
         name: with_todays_names(section, name) if isinstance(section, Mapping) else section
         for name, section in with_todays_names(values, "").items()

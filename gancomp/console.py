@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from gancomp.errors import RunError, printable
+from gancomp.flags import as_typed
 
 
 class Stream:
@@ -98,15 +99,25 @@ def _stderr() -> TextIO:
     return cast(TextIO, getattr(sys.stderr, "rich_proxied_file", sys.stderr))
 
 
+class Spoken(Console):
+    """Shows the fields that a message names as the flags that the person at the keyboard knows."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """As rich prints."""
+        super().print(
+            *(as_typed(item) if isinstance(item, str) else item for item in objects), **how
+        )
+
+
 # no markup, no emoji: what is shown are names of files, which may hold brackets and colons
-stderr = Console(
+stderr = Spoken(
     file=cast(TextIO, Stream(_stderr, needed=False)),
     soft_wrap=True,
     highlight=False,
     markup=False,
     emoji=False,
 )
-stdout = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+stdout = Spoken(soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 @contextlib.contextmanager
@@ -172,7 +183,7 @@ def print_table(
         right = figures and index > 0
         table.add_column(printable(column), justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*("\n".join(map(printable, cell.split("\n"))) for cell in row))
+        table.add_row(*("\n".join(map(printable, as_typed(cell).split("\n"))) for cell in row))
     stdout.print(table)
 
 

@@ -24,7 +24,7 @@ class Unused:
 
     Attributes:
         when: of the resolved `Settings` and the method's own options.
-        reason: what it has no effect with, as typed: `--lambda-dcd 0`.
+        reason: what it has no effect with: `` `lambda_dcd` 0``.
     """
 
     when: When
@@ -71,6 +71,16 @@ class Declared:
     unused: tuple[Unused, ...] = ()
     student: Declared | None = None
     on_shrink: Literal["keep", "scale", "drop"] = "keep"
+
+    @property
+    def field(self) -> str | None:
+        """What Python calls it, and errors do."""
+        return None if self.flag is None else field_of_flag(self.flag)
+
+
+def field_of_flag(flag: str) -> str:
+    """`--lambda-dgl` is `lambda_dgl`."""
+    return re.sub(r"\W+", "_", flag.removeprefix("--"))
 
 
 @dataclass(frozen=True)
@@ -154,8 +164,19 @@ class Option:
 
     @property
     def parameter(self) -> str:
-        """The name of the command function's parameter."""
-        return re.sub(r"\W+", "_", self.name.removeprefix("--"))
+        """The name of the command function's parameter, and of Python's argument."""
+        return field_of_flag(self.name)
+
+    @property
+    def field(self) -> str:
+        """As messages name it."""
+        return f"`{self.parameter}`"
+
+    @property
+    def belongs_to(self) -> list[str]:
+        """Its owners as messages name them: `--method dgl` is `` `method` dgl``."""
+        split = (owner.partition(" ") for owner in self.owners)
+        return [f"`{field_of_flag(flag)}` {name}" for flag, _, name in split]
 
 
 def options_of(kind: type, path: str = "", owners: tuple[str, ...] = ()) -> Iterator[Option]:
@@ -281,20 +302,19 @@ def without_none(hint: Any) -> Any:
 
 def zero(name: str) -> Unused:
     """While the method's option `name` is 0 or off, as far as the method has it."""
-    flag = f"--{name.replace('_', '-')}"
-    return Unused(lambda settings, options: not getattr(options, name, True), f"{flag} 0")
+    return Unused(lambda settings, options: not getattr(options, name, True), f"`{name}` 0")
 
 
 def task_is(task: str) -> Unused:
     """With one kind of data."""
-    return Unused(lambda settings, options: settings.data.task == task, f"--task {task}")
+    return Unused(lambda settings, options: settings.data.task == task, f"`task` {task}")
 
 
 def task_is_not(*tasks: str) -> Unused:
     """With any other kind of data than these."""
     return Unused(
         lambda settings, options: settings.data.task not in tasks,
-        f"other data than --task {' or '.join(tasks)}",
+        f"other data than `task` {' or '.join(tasks)}",
     )
 
 
@@ -309,12 +329,12 @@ def seconds(text: str) -> float:
         text.strip(),
     )
     if not match or not any(match.groupdict().values()):
-        raise ConfigError(f"--max-time {text}: is no time; write 90s, 25m or 1h30m")
+        raise ConfigError(f"`max_time` {text}: is no time; write 90s, 25m or 1h30m")
     hours, minutes, rest = (float(match[name] or 0) for name in ("h", "m", "s"))
     return hours * 3600 + minutes * 60 + rest
 
 
-def weights(flag: str, text: str) -> dict[str, float]:
+def weights(field: str, text: str) -> dict[str, float]:
     """The weight of each name in `NAME:WEIGHT,NAME`, 1 where there is none.
 
     Raises:
@@ -326,9 +346,11 @@ def weights(flag: str, text: str) -> dict[str, float]:
         try:
             value = float(weight) if colon else 1.0
         except ValueError:
-            raise ConfigError(f"{flag} {text}: write NAME:WEIGHT, as in {flag} crd:0.5") from None
+            raise ConfigError(
+                f"`{field}` {text}: write NAME:WEIGHT, as in `{field}` crd:0.5"
+            ) from None
         if not name or name in found:
-            raise ConfigError(f"{flag} {text}: each part needs a name of its own, as in crd:0.5")
+            raise ConfigError(f"`{field}` {text}: each part needs a name of its own, as in crd:0.5")
         found[name] = value
     return found
 
@@ -338,7 +360,7 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def value_range(flag: str, text: str) -> tuple[float, float]:
+def value_range(field: str, text: str) -> tuple[float, float]:
     """The two numbers of `LOW,HIGH`.
 
     Raises:
@@ -347,7 +369,7 @@ def value_range(flag: str, text: str) -> tuple[float, float]:
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
-        raise ConfigError(f"{flag} {text}: write two numbers, as in {flag} 0,65535") from None
+        raise ConfigError(f"`{field}` {text}: write two numbers, as in `{field}` 0,65535") from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ConfigError(f"{flag} {text}: the first number must be the lower one, both finite")
+        raise ConfigError(f"`{field}` {text}: the first number must be the lower one, both finite")
     return low, high

@@ -6,12 +6,13 @@ import errno
 import io
 import os
 import pickle
+import re
 from pathlib import PurePath
 from traceback import walk_tb
 
 WAYS_OUT = {
-    errno.EMFILE: "raise the limit with ulimit -n, or use fewer --workers",
-    errno.ENFILE: "close other programs, or use fewer --workers",
+    errno.EMFILE: "raise the limit with ulimit -n, or use fewer `workers`",
+    errno.ENFILE: "close other programs, or use fewer `workers`",
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
     errno.ENAMETOOLONG: "use shorter names",
@@ -23,13 +24,13 @@ WAYS_OUT = {
     errno.ENOTDIR: "a part of the path is a file; choose another place",
     errno.EEXIST: "choose another place",
     errno.EISDIR: "it is a folder; name a file",
-    errno.ENOMEM: "close other programs, or use a smaller --size, --batch-size or --width",
+    errno.ENOMEM: "close other programs, or use a smaller `size`, `batch_size` or `width`",
     errno.EIO: "the disk or the network behind it fails; copy what is there and use another",
 }
 # what only a defect of ours provokes: readers of our streams may leave
 DEFECTS = (errno.EBADF, errno.EFAULT, errno.EPIPE)
 LESS_MEMORY = (
-    "use a smaller --size, --batch-size or --width, fewer --workers, or raise the limit (ulimit -v)"
+    "use a smaller `size`, `batch_size` or `width`, fewer `workers`, or raise the limit (ulimit -v)"
 )
 # how torch, Python and the loader of libraries say that the system gave them none
 NO_MEMORY = (
@@ -42,17 +43,23 @@ NO_MEMORY = (
 )
 
 
+# `name` or, where a switch is to be on or off, `name=True` or `name=False`
+FIELD = re.compile(r"`(?P<name>[a-z][a-z0-9_]*)(?:=(?P<value>True|False))?`")
+
+
 class GancompError(Exception):
     """Base of every error whose message is meant for the person at the keyboard.
 
     The message names the option or file, the offending value, what is allowed and the way out,
-    in one line.
-
-    Attributes:
-        field: the argument that is meant, if there is one, where `gancomp.api` raised the error.
+    in one line. Options stand in it as fields, the names that Python knows them by, between
+    backticks: `` `batch_size` 0: must be at least 1``; the command line alone makes flags of them.
     """
 
-    field: str | None = None
+    @property
+    def field(self) -> str | None:
+        """The field that the message begins with, if any."""
+        match = FIELD.match(str(self))
+        return match["name"] if match else None
 
 
 class ConfigError(GancompError):
@@ -134,7 +141,7 @@ def explain_memory(error: BaseException) -> str | None:
         error = error.__cause__  # NumPy wraps the reason in a page of advice on other causes
     text = " ".join(str(error).split())
     if type(error).__name__ == "OutOfMemoryError":  # of a GPU, in torch's words
-        return f"{text}; use a smaller --size, --batch-size or --width"
+        return f"{text}; use a smaller `size`, `batch_size` or `width`"
     if not isinstance(error, MemoryError) and not any(words in text for words in NO_MEMORY):
         return None
     return f"not enough memory ({text or 'refused by the system'}); {LESS_MEMORY}"
@@ -146,6 +153,6 @@ def explain_lack_of_device(error: Exception) -> str | None:
     if not isinstance(error, TypeError | NotImplementedError) or "MPS" not in text:
         return None
     return (
-        f"--device mps: torch cannot do this there ({text}); set PYTORCH_ENABLE_MPS_FALLBACK=1 to "
-        "let the CPU do it where torch can, or use --device cpu"
+        f"`device` mps: torch cannot do this there ({text}); set PYTORCH_ENABLE_MPS_FALLBACK=1 to "
+        "let the CPU do it where torch can, or use `device` cpu"
     )

@@ -142,12 +142,12 @@ def reporting_disk_errors(path: Path) -> Iterator[None]:
         if error.errno in FULL_DISK:
             raise UnwritableError(
                 f"{path}: not written, the disk is full ({error.strerror}); what was there before "
-                "is untouched. Free some space, then go on with --resume"
+                "is untouched. Free some space, then go on with `resume=True`"
             ) from error
         if error.errno is None or error.errno in DEFECTS:
             raise
         way_out = (
-            "choose another place with --out"
+            "choose another place with `out`"
             if error.errno in NO_PLACE
             else WAYS_OUT.get(error.errno, "check the disk")
         )

@@ -60,8 +60,8 @@ def _join(rows: dict[str, Option], owner: str, options: Iterable[Option]) -> Non
         known = rows.setdefault(option.name, option)
         if (known.kind, known.setting) != (option.kind, option.setting):
             raise ConfigError(
-                f"{option.name}: {owner} declares it in another way than "
-                f"{', '.join(known.owners) or 'every run'}; choose another flag"
+                f"{option.field}: {owner} declares it in another way than "
+                f"{', '.join(known.belongs_to) or 'every run'}; choose another flag"
             )
         owners = dict.fromkeys((*known.owners, *option.owners)) if known.owners else ()
         distil_only = known.distil_only and option.distil_only
@@ -135,8 +135,8 @@ def all_metric_options() -> tuple[Option, ...]:
                 continue
             if (known.kind, known.default) != (option.kind, option.default):
                 raise ConfigError(
-                    f"{option.name}: metric {name} declares it in another way than "
-                    f"{', '.join(known.owners)}; choose another flag"
+                    f"{option.field}: metric {name} declares it in another way than "
+                    f"{', '.join(known.belongs_to)}; choose another flag"
                 )
             owners, sets = (*known.owners, *option.owners), (*known.sets, *option.sets)
             rows[option.name] = replace(known, owners=owners, sets=sets)
@@ -201,9 +201,9 @@ def put(nested: Json, path: str, value: Any) -> None:
     nested[name] = value
 
 
-def flag_of(path: str) -> str:
-    """The option that sets the setting at `path`, or the path where there is none."""
+def field_of(path: str) -> str:
+    """The option that sets the setting at `path`, as messages name it; the path if none does."""
     for option in all_options():
         if option.setting == path:
-            return option.name
+            return option.field
     return path

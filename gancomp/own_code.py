@@ -48,7 +48,7 @@ class Call:
 
 NOTHING = Call()
 _call: ContextVar[Call] = ContextVar("named code", default=NOTHING)
-_flags: dict[str, str] = {}  # spec -> the option it was given with
+_fields: dict[str, str] = {}  # spec -> the argument it was given as
 _places: dict[str, Path] = {}  # spec -> its file: the working folder may change
 _functions: dict[str, Callable[..., Any]] = {}  # spec -> a function handed over in Python
 
@@ -77,11 +77,11 @@ def naming(
     """
     if to_open and arch is not None and not is_code(arch):
         raise ConfigError(
-            f"--arch {arch}: a model file knows its network; name only code of your own, {FORM}"
+            f"`arch` {arch}: a model file knows its network; name only code of your own, {FORM}"
         )
-    for flag, spec in (("--arch", arch), ("--student-arch", student)):
+    for argument, spec in (("arch", arch), ("student_arch", student)):
         if spec is not None and is_code(spec):
-            _name(spec, flag)
+            _name(spec, argument)
     answer = arch if arch is not None and is_code(arch) else None
     given = {name: value for name, value in (arguments or {}).items() if value is not None}
     call = Call(answer, given, to_open)
@@ -102,7 +102,7 @@ def refuse_idle_code() -> None:
     call = _call.get()
     if call.to_open and call.answer is not None and not call.used:
         raise ConfigError(
-            f"--arch {call.answer}: has no effect, the model's network is no code of your own; "
+            f"`arch` {call.answer}: has no effect, the model's network is no code of your own; "
             "remove it"
         )
 
@@ -135,15 +135,15 @@ def answer_for(recorded: str, path: Path) -> str:
     call = _call.get()
     if call.answer is not None:
         if call.to_open and call.arguments:
-            flag = f"--{next(iter(call.arguments)).replace('_', '-')}"
-            raise ConfigError(f"{flag}: has no effect on {path}, which records it; remove it")
+            given = next(iter(call.arguments))
+            raise ConfigError(f"`{given}`: has no effect on {path}, which records it; remove it")
         call.used.append(recorded)
         return call.answer
     if recorded in NETWORKS:
         return recorded
     raise CheckpointError(
         f"{path}: its generator is code of your own, {recorded}, which a file never loads by "
-        f"itself; name it with --arch {recorded}"
+        f"itself; name it with `arch` {recorded}"
     )
 
 
@@ -160,13 +160,13 @@ def forget_code() -> None:
     """Takes all that was named out of the table again."""
     for spec in [name for name, target in NETWORKS.items() if target.startswith(TARGET)]:
         del NETWORKS[spec]
-    for known in (_flags, _places, _functions):
+    for known in (_fields, _places, _functions):
         known.clear()
 
 
 def said(spec: str) -> str:
     """The code as it was typed, to begin a message with."""
-    return f"{_flags.get(spec, '--arch')} {spec}"
+    return f"`{_fields.get(spec, 'arch')}` {spec}"
 
 
 def factory_of(spec: str) -> Callable[..., Any]:
@@ -200,11 +200,11 @@ def _a(thing: object) -> str:
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
-def _name(spec: str, flag: str) -> None:
+def _name(spec: str, argument: str) -> None:
     place, _, name = spec.rpartition(":")
     if not place or not name.isidentifier():
-        raise ConfigError(f"{flag} {spec}: should be {FORM}")
-    _flags[spec] = flag
+        raise ConfigError(f"`{argument}` {spec}: should be {FORM}")
+    _fields[spec] = argument
     if place.endswith(".py"):
         _places[spec] = expanded(place).resolve()
     NETWORKS.setdefault(spec, TARGET + spec)

@@ -87,17 +87,17 @@ def _add_installed(table: str, point: EntryPoint) -> bool:
 
 def _add_file(text: str) -> bool:
     path = Path(expanded(text)).resolve()
-    module = run_file(path, f"{FLAG} {text}", what="a plug-in")
+    module = run_file(path, f"`plugin` {text}", what="a plug-in")
     tables: Any = getattr(module, LINES, None)
     if not isinstance(tables, Mapping) or not tables:
         raise ConfigError(
-            f'{FLAG} {text}: adds nothing; it needs {LINES} = {{"methods": {{"name": Thing}}}}'
+            f'`plugin` {text}: adds nothing; it needs {LINES} = {{"methods": {{"name": Thing}}}}'
         )
     for table, lines in tables.items():
         if table not in TABLES:
-            raise ConfigError(f"{FLAG} {text}: no table {table}; known: {', '.join(TABLES)}")
+            raise ConfigError(f"`plugin` {text}: no table {table}; known: {', '.join(TABLES)}")
         if not isinstance(lines, Mapping):
-            raise ConfigError(f"{FLAG} {text}: {table} should be a mapping of names to things")
+            raise ConfigError(f"`plugin` {text}: {table} should be a mapping of names to things")
         for name, thing in lines.items():
             _check_line(text, table, name, thing)
             attribute = f"{LINES}_{table}_{name}"
@@ -110,7 +110,7 @@ def _check_line(text: str, table: str, name: Any, thing: Any) -> None:
     fits = isinstance(name, str) and callable(thing)
     if not fits or (table in WITH_OPTIONS and not hasattr(thing, "Options")):
         raise ConfigError(
-            f"{FLAG} {text}: {table} has {printable(str(name))}, which is none of these; see "
+            f"`plugin` {text}: {table} has {printable(str(name))}, which is none of these; see "
             "examples/extending.md"
         )
 

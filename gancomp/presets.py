@@ -165,7 +165,7 @@ def find_preset(
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise ConfigError(
-            f"--preset {name}: unknown; {hint}Known for {command}: {', '.join(names)}"
+            f"`preset` {name}: unknown; {hint}Known for {command}: {', '.join(names)}"
         )
     rows = [row for row in presets if (row.name, row.command, row.task) == (name, command, task)]
 
@@ -173,7 +173,7 @@ def find_preset(
         known = dict.fromkeys(
             row.name for row in presets if (row.command, row.task) == (command, task)
         )
-        raise ConfigError(f"--preset {name}: is not for {task} data; for that: {', '.join(known)}")
+        raise ConfigError(f"`preset` {name}: is not for {task} data; for that: {', '.join(known)}")
 
     def fitness(row: Preset) -> tuple[bool, bool]:
         return (

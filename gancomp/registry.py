@@ -195,9 +195,9 @@ TABLES = {  # what plug-ins may add lines to
     "checkpoints": CHECKPOINTS,
 }
 OWN_OPTIONS = {  # kind -> its table, where its options stand apart, and how it is chosen
-    "method": (METHODS, METHOD_OPTIONS, "--method"),
-    "metric": (METRICS, METRIC_OPTIONS, "--metrics"),
-    "shrinker": (SHRINKERS, SHRINKER_OPTIONS, "--shrink"),
+    "method": (METHODS, METHOD_OPTIONS, "method"),
+    "metric": (METRICS, METRIC_OPTIONS, "metrics"),
+    "shrinker": (SHRINKERS, SHRINKER_OPTIONS, "shrink"),
 }
 ORIGINS: dict[tuple[str, str], str] = {}  # (table, name) -> the plug-in that added the line
 PRETRAINING = ("teacher-only", "srgan", "gan")  # they train one network alone
@@ -220,7 +220,7 @@ def trains_alone(method: str) -> bool:
     """Whether a method trains one network alone, for `pretrain`."""
     if method in METHOD_OPTIONS and ("methods", method) not in ORIGINS:
         return method in PRETRAINING
-    return not resolve(METHODS, "--method", method).distils
+    return not resolve(METHODS, "method", method).distils
 
 
 def options_type(name: str, kind: str = "method") -> type:
@@ -229,20 +229,20 @@ def options_type(name: str, kind: str = "method") -> type:
     Raises:
         ConfigError: for an unknown name.
     """
-    things, options, flag = OWN_OPTIONS[kind]
+    things, options, field = OWN_OPTIONS[kind]
     if name in options:
-        found: type = resolve(options, flag, name)
+        found: type = resolve(options, field, name)
     else:
-        found = resolve(things, flag, name).Options
+        found = resolve(things, field, name).Options
     return found
 
 
-def resolve(table: Mapping[str, str], kind: str, name: str) -> Any:
+def resolve(table: Mapping[str, str], field: str, name: str) -> Any:
     """The object that `table` has under `name`, imported now.
 
     Args:
         table: name -> `"module:attribute"`.
-        kind: what the user calls these names, for the message: `"--arch"`.
+        field: the argument that takes these names, for the message: `"arch"`.
         name: the choice.
 
     Raises:
@@ -250,10 +250,10 @@ def resolve(table: Mapping[str, str], kind: str, name: str) -> Any:
     """
     if name not in table:
         if table is NETWORKS and (is_code(name) or name.endswith(".py")):
-            raise ConfigError(_unnamed(kind, name))
+            raise ConfigError(_unnamed(field, name))
         close = difflib.get_close_matches(str(name), table, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        raise ConfigError(f"{kind} {name}: unknown; {hint}Known: {', '.join(table)}")
+        raise ConfigError(f"`{field}` {name}: unknown; {hint}Known: {', '.join(table)}")
     module, _, attribute = table[name].partition(":")
     origin = next(
         (ORIGINS[key, name] for key in TABLES if TABLES[key] is table and (key, name) in ORIGINS),
@@ -265,7 +265,7 @@ def resolve(table: Mapping[str, str], kind: str, name: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except Exception as error:
         raise ConfigError(
-            f"{kind} {name}: {origin}, which adds it, fails ({type(error).__name__}: {error}); "
+            f"`{field}` {name}: {origin}, which adds it, fails ({type(error).__name__}: {error}); "
             "fix or uninstall it"
         ) from error
 
@@ -278,9 +278,9 @@ def network_options(arch: str) -> type:
         ConfigError: for an unknown name.
     """
     if arch in NETWORK_OPTIONS:
-        declared: type = resolve(NETWORK_OPTIONS, "--arch", arch)
+        declared: type = resolve(NETWORK_OPTIONS, "arch", arch)
         return declared
-    factory = resolve(NETWORKS, "--arch", arch)
+    factory = resolve(NETWORKS, "arch", arch)
     try:
         hints = typing.get_type_hints(factory)
     except (NameError, TypeError):  # of names that only a type checker knows
@@ -303,12 +303,12 @@ def _as_read(hint: Any) -> Any:
     return hint
 
 
-def _unnamed(kind: str, name: str) -> str:
+def _unnamed(field: str, name: str) -> str:
     if not is_code(name):
-        return f"{kind} {name}: name what makes the generator, too: {name}:FACTORY"
+        return f"`{field}` {name}: name what makes the generator, too: {name}:FACTORY"
     return (
-        f"{kind} {name}: is code of your own, which a run records but never loads by itself; give "
-        f"{'--arch' if kind.startswith('--teacher') else kind} {name}"
+        f"`{field}` {name}: is code of your own, which a run records but never loads by itself; "
+        f"give `{field}` {name}"
     )
 
 
@@ -318,7 +318,7 @@ def network_parameters(arch: str) -> list[str]:
     Raises:
         ConfigError: for an unknown name.
     """
-    return list(inspect.signature(resolve(NETWORKS, "--arch", arch)).parameters)
+    return list(inspect.signature(resolve(NETWORKS, "arch", arch)).parameters)
 
 
 def build_network(arch: str, **settings: Any) -> TappedNetwork:
@@ -327,12 +327,12 @@ def build_network(arch: str, **settings: Any) -> TappedNetwork:
     Raises:
         ConfigError: for an unknown name, a setting this network does not have, or a bad value.
     """
-    factory = resolve(NETWORKS, "--arch", arch)
+    factory = resolve(NETWORKS, "arch", arch)
     known = network_parameters(arch)
     for setting in settings:
         if setting not in known:
             raise ConfigError(
-                f"--arch {arch} has no setting {setting!r}; it has {', '.join(known)}"
+                f"`arch` {arch} has no setting {setting!r}; it has {', '.join(known)}"
             )
     network: TappedNetwork = factory(**settings)
     return network

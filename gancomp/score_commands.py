@@ -185,7 +185,7 @@ def _request(typed: dict[str, Any]) -> Any:
             **typed,
             "real": tuple(typed["real"] or ()),
             "size": size_of(typed["size"]),
-            "in_range": range_of("--in-range", typed["in_range"]),
-            "out_range": range_of("--out-range", typed["out_range"]),
+            "in_range": range_of("in_range", typed["in_range"]),
+            "out_range": range_of("out_range", typed["out_range"]),
         }
     )

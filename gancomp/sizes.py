@@ -10,7 +10,7 @@ MIN_SIZE, MAX_SIZE = 8, 4096
 Size = int | tuple[int, int]  # side of a square, or height and width
 
 
-def read_size(flag: str, text: str) -> Size:
+def read_size(field: str, text: str) -> Size:
     """What `256` or `256x512` says, height first; of two equal numbers one.
 
     Raises:
@@ -19,8 +19,8 @@ def read_size(flag: str, text: str) -> Size:
     match = re.fullmatch(r"\s*(-?[0-9]{1,18})(?:[xX](-?[0-9]{1,18}))?\s*", text)
     if not match:
         raise ConfigError(
-            f"{flag} {text}: is no size; write a number of pixels, or height and width as in "
-            f"{flag} 256x512"
+            f"`{field}` {text}: is no size; write a number of pixels, or height and width as in "
+            f"`{field}` 256x512"
         )
     return as_size(int(match[1]), int(match[2] or match[1]))
 
@@ -65,12 +65,12 @@ def square_side(size: Size, purpose: str) -> int:
     if isinstance(size, int):
         return size
     raise ConfigError(
-        f"--size {shown_size(size)}: {purpose} needs square images; give one number, as in "
-        f"--size {min(size)}"
+        f"`size` {shown_size(size)}: {purpose} needs square images; give one number, as in "
+        f"`size` {min(size)}"
     )
 
 
 def check_size(size: Size | None) -> None:
     """Raises ConfigError unless `size` is one that images can sensibly be resized to."""
     if size is not None and not all(MIN_SIZE <= length <= MAX_SIZE for length in sides(size)):
-        raise ConfigError(f"--size {shown_size(size)}: must be from {MIN_SIZE} to {MAX_SIZE}")
+        raise ConfigError(f"`size` {shown_size(size)}: must be from {MIN_SIZE} to {MAX_SIZE}")

@@ -32,7 +32,7 @@ def compute_on(num_threads: int) -> None:
         ConfigError: if they are none, or far more than processors.
     """
     if not 1 <= num_threads <= at_most():
-        raise ConfigError(f"--threads {num_threads}: use 1 to {at_most()} on this machine")
+        raise ConfigError(f"`threads` {num_threads}: use 1 to {at_most()} on this machine")
     torch.set_num_threads(num_threads)
 
 

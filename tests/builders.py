@@ -46,7 +46,7 @@ def small_task(name: str = "unpaired", *, frozen: bool = False, **weights: Any) 
         make, weights = small_upscaler, {"gan": "vanilla", "pool_size": 0, **weights}
     generator = weights.pop("generator", None) or make()
     own = {"whole": True} if weights.pop("whole", False) else {}
-    task: Task = resolve(TASKS, "--task", name)(
+    task: Task = resolve(TASKS, "task", name)(
         generator,
         NetworkSettings(**discriminator),
         adversarial=AdversarialSettings(**weights),
@@ -66,7 +66,7 @@ def random_features(taps: tuple[str, ...]) -> PerceptualFeatures | None:
 def small_method(
     name: str = "dcd", task: Task | None = None, *, perceptual: bool = True, **options: Any
 ) -> Method:
-    kind = resolve(METHODS, "--method", name)
+    kind = resolve(METHODS, "method", name)
     if SYNTHESIS in kind.tasks:
         made: Method = tiny_method(name, task=task, **options)
         return made

@@ -12,6 +12,7 @@ import typer
 
 from gancomp.cli import app
 from gancomp.errors import GancompError
+from gancomp.flags import as_typed
 from gancomp.options import gather, options_for
 from gancomp.paths import expanded
 from gancomp.planning.plan import make_plan
@@ -25,7 +26,7 @@ def check_refusal(line: str, named: str, way_out: str) -> None:
     words = shlex.split(line)
     with pytest.raises(GancompError) as caught:
         plan(words) if words[0] in TRAINING else ask(words)
-    message = str(caught.value)
+    message = as_typed(str(caught.value))
     assert named in message
     assert way_out in message
     assert "\n" not in message

@@ -61,7 +61,7 @@ def tiny_method(
     optimizer: OptimizerSettings = ADAM,
     **options: Any,
 ) -> Any:
-    kind = resolve(METHODS, "--method", name)
+    kind = resolve(METHODS, "method", name)
     components = Components(
         task=task or tiny_task(arch, frozen=kind.distils),
         student=tiny_generator(arch, student_width, "student") if kind.distils else None,

@@ -95,11 +95,11 @@ def test_a_square_is_the_same_however_it_is_written() -> None:
 @pytest.mark.parametrize(
     ("size", "named"),
     [
-        ([256], "--size [256]: should be 2 numbers"),
-        ([256, 4], "--size 4: must be at least 8"),
-        ([256, "x"], "--size 'x': should be of type int"),
-        (None, "--size None: should be of type int"),
-        ("256x512", "--size '256x512': should be of type int or a list of 2"),
+        ([256], "`size` [256]: should be 2 numbers"),
+        ([256, 4], "`size` 4: must be at least 8"),
+        ([256, "x"], "`size` 'x': should be of type int"),
+        (None, "`size` None: should be of type int"),
+        ("256x512", "`size` '256x512': should be of type int or a list of 2"),
     ],
 )
 def test_what_is_no_size_is_refused(size: Any, named: str) -> None:
@@ -136,7 +136,7 @@ def test_any_value_anywhere_is_either_read_or_refused(path: tuple[str, ...], val
 
 def test_missing_fields_take_their_defaults_and_needed_ones_are_asked_for() -> None:
     assert read(ScheduleSettings, {}) == ScheduleSettings()
-    with pytest.raises(ConfigError, match="--dataset: is needed"):
+    with pytest.raises(ConfigError, match="`dataset`: is needed"):
         read(DataSettings, {})
     with pytest.raises(ConfigError, match="teacher: is needed"):
         read(Settings, {key: value for key, value in whole().items() if key != "teacher"})
@@ -156,9 +156,9 @@ def test_all_problems_are_told_at_once_in_the_same_order() -> None:
     with pytest.raises(ConfigError) as info:
         read(Settings, values)
     assert str(info.value).split("; ") == [
-        "--size 3: must be at least 8",
-        "--batch-size '4': should be of type int",
-        "--lr 0.0: must be greater than 0",
+        "`size` 3: must be at least 8",
+        "`batch_size` '4': should be of type int",
+        "`lr` 0.0: must be greater than 0",
         *(line for name in "abc" for line in [unknown(name)]),
     ]
 
@@ -198,9 +198,9 @@ def test_limits_hold_to_the_edge(kind: type, name: str, edge: float, beyond: flo
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 10**400])
 def test_a_number_that_is_not_finite_is_refused(value: float) -> None:
-    with pytest.raises(ConfigError, match="--lr .*must be a finite number"):
+    with pytest.raises(ConfigError, match="`lr` .*must be a finite number"):
         read(OptimizerSettings, {"lr": value})
-    with pytest.raises(ConfigError, match="--max-time .*must be a finite number"):
+    with pytest.raises(ConfigError, match="`max_time` .*must be a finite number"):
         read(ScheduleSettings, {"max_seconds": value})
 
 
@@ -234,14 +234,14 @@ def test_a_whole_number_will_do_for_a_float_and_a_list_for_a_tuple() -> None:
 
 @pytest.mark.parametrize("value", ["Hinge", "", 1, None, [], {}])
 def test_a_choice_names_what_can_be_chosen(value: Any) -> None:
-    with pytest.raises(ConfigError, match="--gan .*not one of lsgan, hinge, vanilla"):
+    with pytest.raises(ConfigError, match="`gan` .*not one of lsgan, hinge, vanilla"):
         read(Settings, whole(adversarial={"gan": value}))
 
 
 def test_a_method_reads_its_own_options_with_the_same_care() -> None:
     with pytest.raises(ConfigError) as info:
         read(DcdOptions, {"lambda_dcd": -1, "lambda_styl": 1}, "method.options")
-    assert "--lambda-dcd -1.0: must be at least 0" in str(info.value)
+    assert "`lambda_dcd` -1.0: must be at least 0" in str(info.value)
     assert "method.options.lambda_styl: no such setting (did you mean lambda_style?)" in str(
         info.value
     )
@@ -278,12 +278,12 @@ def test_a_toml_file_says_the_same_as_the_settings_it_was_written_from(tmp_path:
 @pytest.mark.parametrize("content", [b"a = ", b"\xff\xfe", b"a = 1\na = 2"])
 def test_a_file_that_is_not_toml_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_bytes(content)
-    with pytest.raises(ConfigError, match=r"--config .*run.toml: is not valid TOML"):
+    with pytest.raises(ConfigError, match=r"`config` .*run.toml: is not valid TOML"):
         read_toml(tmp_path / "run.toml")
 
 
 def test_a_missing_config_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--config .*no.toml: cannot be read"):
+    with pytest.raises(ConfigError, match=r"`config` .*no.toml: cannot be read"):
         read_toml(tmp_path / "no.toml")
 
 

@@ -108,7 +108,7 @@ def test_options_that_stand_apart_belong_to_a_line(table: str) -> None:
 
 @pytest.mark.parametrize("name", lines("methods"))
 def test_a_method_says_what_it_is_for(name: str) -> None:
-    method = resolve(METHODS, "--method", name)
+    method = resolve(METHODS, "method", name)
     assert method.name == name
     assert method.paper
     assert method.tasks
@@ -148,7 +148,7 @@ def small(arch: str) -> TappedNetwork:
 
 @pytest.mark.parametrize("name", lines("tasks"))
 def test_a_task_is_one_and_has_its_reader(name: str) -> None:
-    assert issubclass(resolve(TASKS, "--task", name), Task)
+    assert issubclass(resolve(TASKS, "task", name), Task)
     assert name in READERS
 
 
@@ -157,7 +157,7 @@ def test_a_reader_gives_the_same_images_for_the_same_place(name: str, tmp_path: 
     write_demo_set(tmp_path, size=64, train=2, test=1, paired=name == "paired")
     root = tmp_path if name in ("paired", "unpaired") else tmp_path / "trainA"
     own = {"scale": 4} if name == "super-resolution" else {"load_size": SIZE}
-    reader = resolve(READERS, "--task", name)(
+    reader = resolve(READERS, "task", name)(
         scan(root, task=name).train, size=SIZE, seed=0, flip=True, strict=True, **own
     )
     first, again, other = reader[0, 0], reader[0, 0], reader[1, 0]
@@ -198,7 +198,7 @@ def test_a_metric_gives_the_same_finite_numbers_from_what_it_says_it_needs(
         raise OSError("tests download nothing")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    kind = resolve(METRICS, "--metrics", name)
+    kind = resolve(METRICS, "metrics", name)
     assert kind.needs in ("features", "fake features", "statistics", "pairs")
     assert kind.__doc__
     metric = kind(kind.Options())
@@ -227,7 +227,7 @@ def test_a_metric_gives_the_same_finite_numbers_from_what_it_says_it_needs(
 
 @pytest.mark.parametrize("name", lines("exporters"))
 def test_an_exporter_writes_a_file_of_its_suffix_and_checks_it(name: str, tmp_path: Path) -> None:
-    kind = resolve(EXPORTERS, "--format", name)
+    kind = resolve(EXPORTERS, "format", name)
     same = [other for other in EXPORTERS if resolve(EXPORTERS, "", other).suffix == kind.suffix]
     assert (kind.suffix[0], same) == (".", [name])
     file = tmp_path / "student.safetensors"
@@ -251,11 +251,11 @@ def test_a_shrinker_keeps_to_its_budget_and_refuses_what_is_none(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(latency, "student_latency_ms", lambda network, *_: float(network.width))
-    kind = resolve(SHRINKERS, "--shrink", name)
+    kind = resolve(SHRINKERS, "shrink", name)
     assert kind.__doc__
     shrinker = kind(kind.Options())
-    with pytest.raises(ConfigError, match="^--shrink it --budget none: "):
-        shrinker.read("--shrink it --budget none", "none")
+    with pytest.raises(ConfigError, match="^`shrink` it `budget` none: "):
+        shrinker.read("`shrink` it `budget` none", "none")
     budget = shrinker.read("", kind.example)
     assert budget == shrinker.read("", kind.example)
     teacher = NetworkSettings("mobile-resnet6", 8)

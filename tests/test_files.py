@@ -129,7 +129,7 @@ def test_a_place_that_cannot_be_written_is_one_line_with_a_way_out(
     number: int, tmp_path: Path
 ) -> None:
     with (
-        pytest.raises(RunError, match=r"a.txt: cannot be written .*--out") as info,
+        pytest.raises(RunError, match=r"a.txt: cannot be written .*`out`") as info,
         reporting_disk_errors(tmp_path / "a.txt"),
     ):
         raise OSError(number, os.strerror(number))

@@ -14,7 +14,7 @@ import pytest
 from gancomp import options, registry
 from gancomp.declare import Option, Unused, options_of, seconds, setting, without_none
 from gancomp.errors import ConfigError
-from gancomp.options import all_options, flag_of, gather, method_options, options_for, put
+from gancomp.options import all_options, field_of, gather, method_options, options_for, put
 from gancomp.registry import (
     METHODS,
     NETWORK_OPTIONS,
@@ -111,7 +111,7 @@ def test_an_option_reaches_an_existing_setting_of_its_type(option: Option) -> No
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_methods_options_are_those_of_its_class(name: str) -> None:
-    method = resolve(METHODS, "--method", name)
+    method = resolve(METHODS, "method", name)
     assert options_type(name) is method.Options
     assert method.distils == (name not in PRETRAINING)
 
@@ -170,14 +170,14 @@ def test_two_methods_cannot_declare_one_flag_in_two_ways(monkeypatch: pytest.Mon
     monkeypatch.setattr(
         options, "options_type", lambda name: Other if name == "gan" else options_type(name)
     )
-    with pytest.raises(ConfigError, match=r"--lambda-dgl: method gan declares it in another way"):
+    with pytest.raises(ConfigError, match=r"`lambda_dgl`: method gan declares it in another way"):
         all_options.__wrapped__()
 
 
 def test_a_flag_is_found_by_its_setting() -> None:
-    assert flag_of("method.options.lambda_dgl") == "--lambda-dgl"
-    assert flag_of("data.size") == "--size"
-    assert flag_of("optimizer.beta1") == "optimizer.beta1"
+    assert field_of("method.options.lambda_dgl") == "`lambda_dgl`"
+    assert field_of("data.size") == "`size`"
+    assert field_of("optimizer.beta1") == "optimizer.beta1"
     assert {row.name for row in method_options("teacher-only")} == set()
 
 
@@ -228,7 +228,7 @@ def test_times_are_read_as_they_are_written(text: str, wanted: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "soon", "-5m", "5m1h", "m", "1e3", "nan", "1d"])
 def test_what_is_no_time_is_refused_with_examples(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"--max-time .*90s, 25m or 1h30m"):
+    with pytest.raises(ConfigError, match=r"`max_time` .*90s, 25m or 1h30m"):
         seconds(text)
 
 

@@ -300,7 +300,7 @@ def test_plugin_needs_a_file(capsys: pytest.CaptureFixture[str]) -> None:
 def test_all_lines_go_again(named: list[str]) -> None:
     before = {table: dict(lines) for table, lines in TABLES.items()}
     assert load_plugins(["methods"]) == ["methods"]
-    assert resolve(METHODS, "--method", "sharp").name == "sharp"
+    assert resolve(METHODS, "method", "sharp").name == "sharp"
     forget_plugins()
     assert before == TABLES
 

@@ -15,7 +15,7 @@ from gancomp.settings import Settings
 
 
 def record(values: Any) -> Record:
-    return Record(values, Path("run/config.json"), way_out="choose another --out")
+    return Record(values, Path("run/config.json"), way_out="choose another `out`")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_what_is_missing_or_of_another_kind_is_named(
 ) -> None:
     with pytest.raises(RunError) as error:
         record(values).get(key, kind)
-    assert str(error.value) == f"run/config.json: is damaged ({needle}); choose another --out"
+    assert str(error.value) == f"run/config.json: is damaged ({needle}); choose another `out`"
 
 
 @pytest.mark.parametrize("values", [5, [], None, "text"])

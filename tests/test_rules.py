@@ -119,7 +119,7 @@ CASES: list[tuple[str, str, str]] = [
     (f"distill --dataset data {TRAIN} --config broken.toml", "broken.toml", "TOML"),
     (f"distill --dataset data {TRAIN} --config odd.toml", "run.sped", "did you mean seed"),
     ("profile --arch resnet9 --norm layer", "layer", "instance, batch"),
-    ("export student.safetensors -o new.bin", "-o new.bin", "safetensors"),
+    ("export student.safetensors -o new.bin", "--out new.bin", "safetensors"),
     ("eval-fid student.safetensors --dataset data --real-split some", "some", "all, test"),
     ("eval-fid student.safetensors --dataset data --direction B", "--direction B", "AtoB or BtoA"),
     # models: missing, junk, damaged, hostile, of the wrong kind

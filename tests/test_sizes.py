@@ -15,8 +15,8 @@ def test_a_size_survives_the_way_through_what_is_typed(height: int, width: int) 
     size = as_size(height, width)
     assert sides(size) == (height, width)
     assert isinstance(size, int) == (height == width)
-    assert read_size("--size", shown_size(size)) == size
-    assert read_size("--size", f"{height}X{width}") == size
+    assert read_size("size", shown_size(size)) == size
+    assert read_size("size", f"{height}X{width}") == size
 
 
 @given(lengths, lengths)
@@ -33,13 +33,13 @@ def test_the_crop_of_published_runs_is_286_for_256() -> None:
 
 @pytest.mark.parametrize("text", ["", "abc", "12.5", "256x", "x256", "1x2x3", "256,512", "9" * 30])
 def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ConfigError, match=f"--size {text}: is no size; .* --size 256x512"):
-        read_size("--size", text)
+    with pytest.raises(ConfigError, match=f"`size` {text}: is no size; .* `size` 256x512"):
+        read_size("size", text)
 
 
 def test_what_must_be_square_says_so() -> None:
     assert square_side(64, "synthesis") == 64
-    with pytest.raises(ConfigError, match="--size 32x64: synthesis needs square images.*--size 32"):
+    with pytest.raises(ConfigError, match="`size` 32x64: synthesis needs square images.*`size` 32"):
         square_side((32, 64), "synthesis")
 
 

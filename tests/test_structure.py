@@ -54,7 +54,8 @@ MAY_IMPORT = {
     "seeding": set(),
     "threads": {"errors"},
     "signals": set(),
-    "console": {"errors"},
+    "console": {"errors", "flags"},
+    "flags": {"errors", "options"},
     "presets": {"errors", "preset_parts", "registry"},
     "preset_parts": set(),
     "files": {"errors"},
@@ -96,7 +97,7 @@ MAY_IMPORT = {
     "recipes": EDGES
     | SHARED
     | {"__init__", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
-    | {"metrics", "export", "losses", "presets", "preset_parts", "console", "options"}
+    | {"metrics", "export", "losses", "presets", "preset_parts", "console", "flags", "options"}
     | {"pages"},
     "bench": EDGES
     | {"__init__", "bench", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
@@ -109,7 +110,7 @@ MAY_IMPORT = {
     | {"__init__", "report", "api", "pages", "recipes", "inference", "data", "domains", "networks"}
     | {"planning", "engine", "export", "console", "commands", "network_options", "options"},
     "completion": {"data.registered", "presets", "registry"},
-    "commands": {"completion", "declare", "options", "paths", "registry", "sizes"},
+    "commands": {"completion", "declare", "flags", "options", "paths", "registry", "sizes"},
     "data_commands": {"commands", "completion", "console", "errors", "paths", "recipes"},
     "fid_options": {"paths"},
     "score_commands": {
@@ -155,7 +156,7 @@ MAY_IMPORT = {
     | {"network_options", "own_code", "paths", "recipes", "registry", "score_commands", "settings"}
     | {"page_commands", "shrink_commands"},
     "plugins": {"code_files", "errors", "options", "paths", "registry"},
-    "__main__": {"cli", "commands", "console", "errors", "plugins"},
+    "__main__": {"cli", "commands", "console", "errors", "flags", "plugins"},
 }
 
 

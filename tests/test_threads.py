@@ -57,6 +57,6 @@ def _processors_of_a_sum() -> int:
 @pytest.mark.parametrize("number", [0, -1, 1_000_000, 10**30])
 def test_threads_that_no_system_survives_are_refused(number: int) -> None:
     before = torch.get_num_threads()
-    with pytest.raises(ConfigError, match=f"--threads {number}: use 1 to"):
+    with pytest.raises(ConfigError, match=f"`threads` {number}: use 1 to"):
         compute_on(number)
     assert torch.get_num_threads() == before

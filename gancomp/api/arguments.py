@@ -11,7 +11,6 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gancomp.api.boundary import words
 from gancomp.declare import Option, value_range, without_none
 from gancomp.errors import ConfigError
 from gancomp.options import all_options, gather, options_for
@@ -67,8 +66,8 @@ def spec_of(arch: Code | None) -> str | None:
     if arch is None or isinstance(arch, str):
         return arch
     if not callable(arch) or not hasattr(arch, "__qualname__"):
-        raise refused(
-            "arch", f"arch: of type {type(arch).__name__}; give a name, or what makes a generator"
+        raise ConfigError(
+            f"`arch`: of type {type(arch).__name__}; give a name, or what makes a generator"
         )
     return name_function(arch)
 
@@ -83,14 +82,7 @@ def refuse_unknown(command: str, given: Iterable[str], known: Iterable[str]) -> 
         meant = f" (did you mean {close[0]}?)" if close else ""
         if command == "pretrain" and name in {option.parameter for option in all_options()}:
             meant = "; gancomp.distill has"
-        raise refused(name, f"{name}: gancomp.{command} has no such argument{meant}")
-
-
-def refused(field: str, message: str) -> ConfigError:
-    """An error about one argument, in Python's words."""
-    error = ConfigError(message)
-    error.field = field
-    return error
+        raise ConfigError(f"`{name}`: gancomp.{command} has no such argument{meant}")
 
 
 def _as_typed(option: Option, value: Any) -> Any:
@@ -122,7 +114,7 @@ def as_pixels(name: str, value: Any) -> Size:
     if isinstance(value, list | tuple) and len(value) == 2:
         return as_size(*(of_type(name, side, int) for side in value))
     if isinstance(value, str):
-        return read_size(f"--{name.replace('_', '-')}", value)
+        return read_size(name, value)
     side: int = of_type(name, value, int)
     return side
 
@@ -134,7 +126,7 @@ def _as_hinted(name: str, value: Any, hint: Any) -> Any:
         return of_type(name, value, hint)
     kind = typing.get_args(hint)[0]
     if kind is float:  # a range
-        return value_range(f"--{name.replace('_', '-')}", _text(value))
+        return value_range(name, _text(value))
     several = value if isinstance(value, list | tuple) else (value,)
     return tuple(of_type(name, item, kind) for item in several)
 
@@ -155,7 +147,7 @@ def of_type(name: str, value: Any, kind: type) -> Any:
     if kind is bool and isinstance(value, bool):
         return value
     wanted = "a path" if kind is Path else f"of type {kind.__name__}"
-    raise refused(name, f"{name} {shown(value)}: should be {wanted}")
+    raise ConfigError(f"`{name}` {shown(value)}: should be {wanted}")
 
 
 def described(command: str) -> Callable[[F], F]:
@@ -189,5 +181,5 @@ def described(command: str) -> Callable[[F], F]:
 
 
 def _help(option: Option) -> str:
-    default = "" if option.default == "none" else f" Default: {words(option.default)}."
-    return words(option.help) + default
+    default = "" if option.default == "none" else f" Default: {option.default}."
+    return option.help + default

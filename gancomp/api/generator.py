@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from gancomp.api.arguments import Code, refused, spec_of
-from gancomp.api.boundary import log, speaking_python
+from gancomp.api.arguments import Code, spec_of
+from gancomp.api.boundary import called, log
 from gancomp.api.measure import profile
 from gancomp.data.images import as_rgb_image
 from gancomp.data.transforms import resize, to_nearest_uint8, to_tensor, to_uint8
@@ -110,7 +110,7 @@ class Generator:
             ConfigError: for other kinds of images, an option without effect, or a generator that
                 generates images from noise.
         """
-        with speaking_python():
+        with called():
             self._check_translates()
             check_size(size)
             run = self._runner(train_mode=train_mode, dropout=dropout)
@@ -148,7 +148,7 @@ class Generator:
         Raises:
             ConfigError: for impossible arguments, or an image-to-image generator.
         """
-        with speaking_python():
+        with called():
             if not isinstance(self.network, SynthesisGenerator):
                 raise ConfigError(f"{self.path}: is an image-to-image generator; use translate()")
             network = check_generates(self._model, str(self.path))
@@ -203,7 +203,7 @@ class Generator:
             chosen = in_train_mode(self._model, str(self.path), dropout)
             return lambda images: torch.cat([chosen.run(image[None]) for image in images])
         if dropout is not None:
-            raise ConfigError(f"--dropout {dropout:g}: only matters with --train-mode")
+            raise ConfigError(f"`dropout` {dropout:g}: only matters with `train_mode`")
         return lambda images: run_generator(self._fast, images)
 
     def _check_translates(self) -> None:
@@ -218,10 +218,10 @@ class Generator:
         if isinstance(image, Image.Image):
             return Image.fromarray(self._pixels(as_rgb_image(image), size, run))
         if not isinstance(image, np.ndarray):
-            raise refused("images", f"images: of type {type(image).__name__}; {KINDS}")
+            raise ConfigError(f"`images`: of type {type(image).__name__}; {KINDS}")
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             shape = tuple(image.shape)
-            raise refused("images", f"images: an array of {image.dtype}, shape {shape}; {KINDS}")
+            raise ConfigError(f"`images`: an array of {image.dtype}, shape {shape}; {KINDS}")
         return self._pixels(Image.fromarray(np.ascontiguousarray(image)), size, run)
 
     def _pixels(self, picture: Image.Image, size: Size | None, run: Run) -> Pixels:
@@ -229,10 +229,10 @@ class Generator:
         settings = self.network.settings()
         channels = settings["in_channels"], settings["out_channels"]
         if channels != (3, 3):
-            raise refused(
-                "images",
-                f"images: {self.path} takes {channels[0]} channels and gives {channels[1]}, which "
-                "pictures of 8-bit RGB do not have; give a float tensor (N, C, H, W) in [-1, 1]",
+            raise ConfigError(
+                f"`images`: {self.path} takes {channels[0]} channels and gives {channels[1]}, "
+                "which pictures of 8-bit RGB do not have; give a float tensor (N, C, H, W) in "
+                "[-1, 1]",
             )
         picture = picture if size is None else resize(picture, size)
         if self.network.scale > 1:
@@ -245,19 +245,17 @@ class Generator:
         channels = self.network.settings()["in_channels"]
         fits = images.is_floating_point() and images.ndim == 4 and images.shape[1] == channels
         if not fits or not images.numel():
-            raise refused(
-                "images",
-                f"images: a tensor of {images.dtype}, shape {tuple(images.shape)}; give a float "
+            raise ConfigError(
+                f"`images`: a tensor of {images.dtype}, shape {tuple(images.shape)}; give a float "
                 f"tensor (N, {channels}, H, W) in [-1, 1]",
             )
         low, high = images.min().item(), images.max().item()
         if not (low >= -1 - SLACK and high <= 1 + SLACK):
-            raise refused(
-                "images",
-                f"images: a tensor of values from {low:g} to {high:g}; bring them to [-1, 1]",
+            raise ConfigError(
+                f"`images`: a tensor of values from {low:g} to {high:g}; bring them to [-1, 1]",
             )
         if size is not None:
-            raise refused("size", f"size {size}: has no effect on a tensor; resize it yourself")
+            raise ConfigError(f"`size` {size}: has no effect on a tensor; resize it yourself")
         return run(images.detach().float()).to(images.device, images.dtype)
 
 
@@ -282,7 +280,7 @@ def load(
         CheckpointError: if the file is missing, damaged or of an unknown layout.
         ConfigError: for a device that is not there.
     """
-    with speaking_python():
+    with called():
         given = expanded(path)
         spec = spec_of(arch)
         with naming(spec, to_open=True):

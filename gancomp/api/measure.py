@@ -11,7 +11,7 @@ import torch
 
 from gancomp import console
 from gancomp.api.arguments import Code, request, spec_of
-from gancomp.api.boundary import log, speaking_python
+from gancomp.api.boundary import called, log
 from gancomp.own_code import naming
 from gancomp.paths import expanded
 from gancomp.recipes.eval_fid import eval_fid
@@ -58,7 +58,7 @@ def evaluate(
     Raises:
         GancompError: for whatever the caller can fix, `field` naming the argument.
     """
-    with speaking_python():
+    with called():
         given = request("evaluate", FidRequest, {"model": model, **options})
         say = console.say if progress else log
         own = {name: dict(values) for name, values in (metric_options or {}).items()}
@@ -115,7 +115,7 @@ def profile(
     """
     settings = {"width": width, "width_argument": width_argument, "norm": norm, "scale": scale}
     settings |= {"in_channels": in_channels, "blocks": blocks, **own}
-    with speaking_python(), _own_threads():
+    with called(), _own_threads():
         paths, named = [expanded(model) for model in models], spec_of(arch)
         with naming(named, arguments=settings, to_open=bool(paths)):
             return profile_document(
@@ -168,7 +168,7 @@ def export(
     Raises:
         GancompError: for whatever the caller can fix, `field` naming the argument.
     """
-    with speaking_python(), naming(spec_of(arch), to_open=True):
+    with called(), naming(spec_of(arch), to_open=True):
         given = [beside] if isinstance(beside, str | os.PathLike) else beside or []
         options = {
             "pixels": pixels or None,

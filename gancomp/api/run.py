@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gancomp.api.boundary import speaking_python
+from gancomp.api.boundary import called
 from gancomp.api.generator import Generator, load
 from gancomp.engine.run import RunFolder, read_config, read_metrics, settings_in
 from gancomp.paths import expanded
@@ -37,7 +37,7 @@ class Run(os.PathLike[str]):
         Raises:
             RunError: if there is none, or a later gancomp wrote it.
         """
-        with speaking_python():
+        with called():
             run = cls(expanded(path))
             settings_in(read_config(run.path))
             return run
@@ -45,19 +45,19 @@ class Run(os.PathLike[str]):
     @property
     def config(self) -> dict[str, Any]:
         """All of `config.json`: settings, preset, dataset with its fingerprint, versions."""
-        with speaking_python():
+        with called():
             return read_config(self.path).values
 
     @property
     def settings(self) -> Settings:
         """The resolved settings."""
-        with speaking_python():
+        with called():
             return settings_in(read_config(self.path))
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """A record per logged step, oldest first: step, epoch, losses, rates, images/s."""
-        with speaking_python():
+        with called():
             return read_metrics(self.path)
 
     @property
@@ -68,7 +68,7 @@ class Run(os.PathLike[str]):
     @property
     def scores(self) -> list[dict[str, Any]]:
         """The scores that `evaluate` kept, oldest first, each with its protocol."""
-        with speaking_python():
+        with called():
             return [score.values for score in read_scores(self.path / SCORES)]
 
     @property

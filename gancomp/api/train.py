@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gancomp.api.arguments import described, overrides
-from gancomp.api.boundary import speaking_python, view
+from gancomp.api.boundary import called, view
 from gancomp.api.run import Run
 from gancomp.recipes.distill import distill as distill_recipe
 from gancomp.recipes.pretrain import pretrain as pretrain_recipe
@@ -27,7 +27,7 @@ def pretrain(*, progress: bool = False, **options: Any) -> Run:
         KeyboardInterrupt: after a signal (Ctrl-C, a notebook's stop), when the state was saved. In
             any thread but the main one a run listens to none.
     """
-    with speaking_python():
+    with called():
         given = overrides("pretrain", options)
         return Run(pretrain_recipe(given, view(progress=progress)).run)
 
@@ -48,6 +48,6 @@ def distill(*, progress: bool = False, **options: Any) -> Run:
         KeyboardInterrupt: after a signal (Ctrl-C, a notebook's stop), when the state was saved. In
             any thread but the main one a run listens to none.
     """
-    with speaking_python():
+    with called():
         given = overrides("distill", options)
         return Run(distill_recipe(given, view(progress=progress)).run)

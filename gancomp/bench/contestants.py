@@ -75,7 +75,7 @@ class ContestantProcess:
     def _silent(self) -> RunError:
         return RunError(
             f"bench {self.bench}: a contestant ended without a word, as processes that are "
-            "killed for their memory do; use a smaller --batch-size or --size"
+            "killed for their memory do; use a smaller `batch_size` or `size`"
         )
 
 

@@ -84,12 +84,12 @@ def bench_data(request: DataBench, say: Callable[[str], None]) -> Json:
     for option in ("size", "batch_size", "rounds", "num_steps", "step_ms"):
         value = getattr(request, option)
         if value < 1:
-            raise ConfigError(f"--{option.replace('_', '-')} {value}: must be at least 1")
+            raise ConfigError(f"`{option}` {value}: must be at least 1")
     if request.workers < 0:
-        raise ConfigError(f"--workers {request.workers}: use 0 or more")
+        raise ConfigError(f"`workers` {request.workers}: use 0 or more")
     files = scan(locate(request.dataset, say), say=say)
     if files.task != "unpaired":
-        raise DataError(f"--dataset {request.dataset}: is paired; give an unpaired dataset")
+        raise DataError(f"`dataset` {request.dataset}: is paired; give an unpaired dataset")
     split, load_size = files.train, round(request.size * 286 / 256)
     warm = fill(request, new_reader(request, split, load_size))
     literal = literal_batches(request, split, load_size)

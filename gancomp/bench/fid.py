@@ -41,9 +41,9 @@ def bench_fid(real: Path, fake: Path, *, rounds: int = 3, threads: int | None = 
         RunError: if a command fails.
     """
     if rounds < 1:
-        raise ConfigError(f"--rounds {rounds}: must be at least 1")
+        raise ConfigError(f"`rounds` {rounds}: must be at least 1")
     report.use_threads(threads)
-    num_images = _count("--real", real) + _count("--fake", fake)
+    num_images = _count("real", real) + _count("fake", fake)
     environment = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     timed, found = _time_commands(real, fake, environment, rounds)
     document = report.document(
@@ -98,12 +98,12 @@ def _time_commands(
     return timed, found
 
 
-def _count(option: str, folder: Path) -> int:
+def _count(field: str, folder: Path) -> int:
     if not folder.is_dir():
-        raise DataError(f"{option} {folder}: no such folder; give a folder of images")
+        raise DataError(f"`{field}` {folder}: no such folder; give a folder of images")
     count = len(sort_folder(folder, PYTORCH_FID_SUFFIXES)[0])
     if count < 2:
-        raise DataError(f"{option} {folder}: holds {count} images, FID needs 2 or more")
+        raise DataError(f"`{field}` {folder}: holds {count} images, FID needs 2 or more")
     return count
 
 

@@ -60,9 +60,9 @@ def bench_infer(
     Raises:
         ConfigError: for settings that no network can be built or run with.
     """
-    for flag, value in (("--size", size), ("--batch-size", batch_size), ("--rounds", rounds)):
+    for field, value in (("size", size), ("batch_size", batch_size), ("rounds", rounds)):
         if value < 1:
-            raise ConfigError(f"{flag} {value}: must be at least 1")
+            raise ConfigError(f"`{field}` {value}: must be at least 1")
     place = choose_device(device)
     use_threads(threads)
     student = _network(arch, width, place)
@@ -88,14 +88,14 @@ def bench_infer(
 def _network(arch: str, width: int, device: torch.device) -> TappedNetwork:
     network = build_network(arch, width=width).eval().to(device)
     if network.arch == "patchgan":
-        raise ConfigError("--arch patchgan: is a discriminator; choose a generator")
+        raise ConfigError("`arch` patchgan: is a discriminator; choose a generator")
     return network
 
 
 def _images(network: TappedNetwork, batch_size: int, size: int, device: torch.device) -> Tensor:
     if size % network.size_multiple:
         raise ConfigError(
-            f"--size {size}: {network.arch} needs a multiple of {network.size_multiple}"
+            f"`size` {size}: {network.arch} needs a multiple of {network.size_multiple}"
         )
     generator = torch.Generator().manual_seed(0)
     return (torch.rand(batch_size, 3, size, size, generator=generator) * 2 - 1).to(device)

@@ -90,14 +90,14 @@ class SynthesisRequest:
         for name in ("batch_size", "width", "rounds", "cycles", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+                raise ConfigError(f"`{name}` {value}: must be at least 1")
         if self.size not in RESOLUTIONS:
             known = ", ".join(map(str, RESOLUTIONS))
-            raise ConfigError(f"--size {self.size}: stylegan2 knows {known}")
+            raise ConfigError(f"`size` {self.size}: stylegan2 knows {known}")
         try:
             group_size(self.batch_size)
         except ValueError as error:
-            raise ConfigError(f"--batch-size {self.batch_size}: {error}") from error
+            raise ConfigError(f"`batch_size` {self.batch_size}: {error}") from error
         choose_device(self.device)
 
 

@@ -122,11 +122,11 @@ class TrainRequest:
         for name, limit in least.items():
             value = getattr(self, name)
             if value is not None and value < limit:
-                raise ConfigError(f"--{name.replace('_', '-')} {value}: must be at least {limit}")
+                raise ConfigError(f"`{name}` {value}: must be at least {limit}")
         if self.bf16 and self.grid:
-            raise ConfigError("--bf16: is among what --grid times; remove one of them")
+            raise ConfigError("`bf16`: is among what `grid` times; remove one of them")
         if self.size % 4:
-            raise ConfigError(f"--size {self.size}: must be a multiple of 4")
+            raise ConfigError(f"`size` {self.size}: must be a multiple of 4")
         choose_device(self.device)
 
 

@@ -53,8 +53,8 @@ class DecodedImages:
             memory = mmap.mmap(-1, needed)
         except OSError as error:
             raise ConfigError(
-                f"--cache: the system refuses {_gigabytes(needed)} of memory "
-                f"({error.strerror}); use --cache off"
+                f"`cache`: the system refuses {_gigabytes(needed)} of memory "
+                f"({error.strerror}); use `cache` off"
             ) from error
         everything = torch.frombuffer(memory, dtype=torch.uint8)
         # the marks come last: wider numbers must begin at a multiple of their size
@@ -153,13 +153,13 @@ def is_kept(
     if mode == "on":
         if needed > free:
             raise ConfigError(
-                f"--cache on: {facts} of memory, {_gigabytes(free)} are free; use --cache off"
+                f"`cache` on: {facts} of memory, {_gigabytes(free)} are free; use `cache` off"
             )
         return True
     if needed * AUTO_SHARE > free:
         say(
             f"decoded images are not kept in memory: {facts}, more than a quarter of the "
-            f"{_gigabytes(free)} that are free; --cache on keeps them if they fit at all"
+            f"{_gigabytes(free)} that are free; `cache` on keeps them if they fit at all"
         )
         return False
     return True

@@ -274,7 +274,7 @@ def _too_small_to_train_on(by_folder: dict[str, list[_Seen]]) -> list[str]:
             notes.append(
                 f"{name}/: {len(small)} of {len(many)} are smaller than the usual training crop of "
                 f"{USUAL_CROP} pixels and would be skipped, e.g. {small[0].path.name} "
-                f"({_size(small[0])}); --size sets the crop"
+                f"({_size(small[0])}); `size` sets the crop"
             )
     return notes
 
@@ -299,7 +299,7 @@ def _never_square(by_folder: dict[str, list[_Seen]], *, halves: bool) -> list[st
         return []
     return [
         f"all images are {wide.numerator}:{wide.denominator}, width to height, and become squares "
-        f"in training; --size {height}x{width} (height x width) keeps their shape"
+        f"in training; `size` {height}x{width} (height x width) keeps their shape"
     ]
 
 

@@ -51,14 +51,14 @@ def labelled(
     filled, loose = image_folders(folder), list_images(folder)
     if loose:
         raise DataError(
-            f"--dataset {folder}: holds {len(loose)} images beside class folders "
+            f"`dataset` {folder}: holds {len(loose)} images beside class folders "
             f"({filled[0].name}/, ...); put each image into a class, or all into one folder"
         )
     classes = known if known is not None else tuple(inside.name for inside in filled)
     strange = [inside.name for inside in filled if classes and inside.name not in classes]
     if strange:
         raise DataError(
-            f"--dataset {folder}: the class {strange[0]}/ is none of the {len(classes)} of the "
+            f"`dataset` {folder}: the class {strange[0]}/ is none of the {len(classes)} of the "
             "training images; remove it"
         )
     paths: list[Path] = []
@@ -76,7 +76,7 @@ def refuse_splits_as_classes(root: Path) -> None:
     inside = [root / name for name in (*OTHER_SPLITS, *TEST_FOLDERS) if (root / name).is_dir()]
     if inside:
         raise DataError(
-            f"--dataset {root}: {what_is_there(root)}; for --task synthesis give a folder of "
+            f"`dataset` {root}: {what_is_there(root)}; for `task` synthesis give a folder of "
             f"images or of class folders, such as {inside[0]}, or one with train/ of them"
         )
 
@@ -90,8 +90,8 @@ def refuse_strangers(root: Path, train: str) -> None:
     strangers = [path.name for path in image_folders(root) if path.name not in splits]
     if strangers:
         raise DataError(
-            f"--dataset {root}: holds {train}/ and {strangers[0]}/; if they are classes, move all "
-            f"into a new folder train/ of {root}, else give --dataset {root / train}"
+            f"`dataset` {root}: holds {train}/ and {strangers[0]}/; if they are classes, move all "
+            f"into a new folder train/ of {root}, else give `dataset` {root / train}"
         )
 
 

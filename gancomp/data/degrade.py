@@ -37,7 +37,7 @@ def check_scale(scale: int) -> None:
     """
     if scale not in SCALES:
         known = " or ".join(map(str, SCALES))
-        raise ConfigError(f"--scale {scale}: images are enlarged by {known}; choose one of them")
+        raise ConfigError(f"`scale` {scale}: images are enlarged by {known}; choose one of them")
 
 
 def modcrop(image: Pixels, scale: int) -> Pixels:

@@ -45,7 +45,7 @@ def _classes(root: Path) -> str | None:
     if len(inside) < 2:
         return None
     names = ", ".join(f"{path.name}/" for path in inside[:3])
-    return f"If {names} are classes of images to be generated from noise: --task synthesis"
+    return f"If {names} are classes of images to be generated from noise: `task` synthesis"
 
 
 def _packed(root: Path) -> str | None:

@@ -122,7 +122,7 @@ def load_image(path: Path) -> Image.Image:
     if path.suffix.lower() == ARRAY_SUFFIX:
         raise DataError(
             f"{path}: is an array; unpaired and paired translation read it with its own channels "
-            "(--in-range, --out-range), nothing else does"
+            "(`in_range`, `out_range`), nothing else does"
         )
     return decoded(path, as_rgb_image)
 

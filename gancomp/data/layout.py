@@ -47,7 +47,7 @@ NUM_NAMED = 10  # a longer list of files is cut: `gancomp data check` prints it 
 LAYOUTS = (
     "unpaired data needs trainA/, trainB/ (and testA/, testB/); paired data train/ (and val/ or "
     "test/) of images side by side, or trainA/, trainB/ with equal names; for a plain folder of "
-    "images there are --task super-resolution and --task synthesis"
+    "images there are `task` super-resolution and `task` synthesis"
 )
 
 
@@ -66,13 +66,13 @@ def locate(name_or_path: str, say: Say = say_on_stderr) -> Path:
         DataError: if there is no such dataset, or the download fails.
     """
     if not name_or_path.strip():
-        raise DataError(f"--dataset is empty: give a folder or one of {known_names()}")
+        raise DataError(f"`dataset` is empty: give a folder or one of {known_names()}")
     path = expanded(name_or_path)
     if path.is_dir():
         return path
     if path.exists():
         raise DataError(
-            f"--dataset {name_or_path}: is a file; give the folder of the dataset: {LAYOUTS}"
+            f"`dataset` {name_or_path}: is a file; give the folder of the dataset: {LAYOUTS}"
         )
     known = find_known(name_or_path)
     names = (name_or_path,) if known is None else (name_or_path, known.name, *known.aliases)
@@ -91,7 +91,7 @@ def locate(name_or_path: str, say: Say = say_on_stderr) -> Path:
         return fetch_announced(known, download_folder() / known.name, say)
     searched = f"neither a folder nor in $GANCOMP_DATA ({own})" if own else "no such folder"
     raise DataError(
-        f"--dataset {name_or_path}: {searched}. Known names: {known_names()}; below "
+        f"`dataset` {name_or_path}: {searched}. Known names: {known_names()}; below "
         f"$GANCOMP_DATA/sr: {', '.join(BENCHMARKS)}. To try without data: gancomp demo"
     )
 
@@ -126,33 +126,33 @@ def scan(
         ConfigError: if `task` or `direction` is unknown.
     """
     if direction not in DIRECTIONS:
-        raise ConfigError(f"--direction {direction}: use AtoB or BtoA")
+        raise ConfigError(f"`direction` {direction}: use AtoB or BtoA")
     if task is not None and task not in get_args(Task):
         raise ConfigError(
-            f"--task {task}: datasets of folders are unpaired or paired, or for super-resolution "
+            f"`task` {task}: datasets of folders are unpaired or paired, or for super-resolution "
             "or synthesis"
         )
     if not root.is_dir():
-        raise DataError(f"--dataset {root}: no such folder")
+        raise DataError(f"`dataset` {root}: no such folder")
     scanner = _Scanner(root, swap=direction == "BtoA", strict=strict, say=say)
     if task in WITHOUT_DIRECTION:
         if scanner.swap:
             raise ConfigError(
-                f"--direction {direction}: has no effect with --task {task}, which goes "
+                f"`direction` {direction}: has no effect with `task` {task}, which goes "
                 f"{WITHOUT_DIRECTION[task]}; remove it"
             )
         return scanner.synthesis() if task == "synthesis" else scanner.whole_images()
     two_folders = scanner.has("trainA") or scanner.has("trainB")
     if two_folders and scanner.has("train") and task is None:
         raise DataError(
-            f"--dataset {root}: holds both trainA/, trainB/ and train/; --task unpaired takes the "
-            "first, --task paired the second"
+            f"`dataset` {root}: holds both trainA/, trainB/ and train/; `task` unpaired takes the "
+            "first, `task` paired the second"
         )
     if scanner.has("train") and not (two_folders and task == "unpaired"):
         return scanner.side_by_side(task)
     if two_folders:
         return scanner.two_folders(task)
-    raise DataError(f"--dataset {root}: {what_is_there(root)}; {LAYOUTS}. {hint(root)}")
+    raise DataError(f"`dataset` {root}: {what_is_there(root)}; {LAYOUTS}. {hint(root)}")
 
 
 @dataclass
@@ -177,7 +177,7 @@ class _Scanner:
             self.say(
                 f"{self.root}: the files of trainA/ and trainB/ have equal names, so they are "
                 f"taken as pairs{_of_other_sizes(train_a, train_b)}; if they are none: "
-                "--task unpaired (--task paired says that they are)"
+                "`task` unpaired (`task` paired says that they are)"
             )
         read = self._pairs if paired else self._piles
         train = read(train_a, train_b)
@@ -191,8 +191,8 @@ class _Scanner:
     def side_by_side(self, task: str | None) -> DatasetFiles:
         if task == "unpaired":
             raise DataError(
-                f"--dataset {self.root}: has train/ but no trainA/, trainB/, which --task unpaired "
-                "needs; remove --task if train/ holds images side by side"
+                f"`dataset` {self.root}: has train/ but no trainA/, trainB/, which `task` unpaired "
+                "needs; remove `task` if train/ holds images side by side"
             )
         stated = task == "paired"
         train = self._halves("train", stated)
@@ -246,7 +246,7 @@ class _Scanner:
             inside = sorted(image_folders(folder), key=_train_first)
             hint = f"did you mean {inside[0]}? " if inside else ""
             raise DataError(
-                f"--dataset {folder}: has no images; {what_is_there(folder)}; {hint}Give a folder "
+                f"`dataset` {folder}: has no images; {what_is_there(folder)}; {hint}Give a folder "
                 "of images, or one with train/ (and test/ or valid/) of them. To try without "
                 "data: gancomp demo"
             )
@@ -270,13 +270,13 @@ class _Scanner:
         if not folder.is_dir():
             other = name[:-1] + ("B" if name.endswith("A") else "A")
             raise DataError(
-                f"--dataset {self.root}: found {other}/ ({len(list_images(self.root / other))} "
+                f"`dataset` {self.root}: found {other}/ ({len(list_images(self.root / other))} "
                 f"images) but no {name}/; {LAYOUTS}. To try without data: gancomp demo"
             )
         paths = self._images(folder)
         if not paths:
             raise DataError(
-                f"--dataset {self.root}: {name}/ has no images; {what_is_there(folder)}"
+                f"`dataset` {self.root}: {name}/ has no images; {what_is_there(folder)}"
             )
         return paths
 
@@ -288,9 +288,9 @@ class _Scanner:
         if 2 * num_shared < min(len(stems_a), len(stems_b)):
             return False
         raise DataError(
-            f"--dataset {self.root}: trainA/ ({len(a)} images) and trainB/ ({len(b)}) share "
+            f"`dataset` {self.root}: trainA/ ({len(a)} images) and trainB/ ({len(b)}) share "
             f"{num_shared} names but not all, e.g. {_some(stems_a ^ stems_b)}; complete the pairs, "
-            "or use --task unpaired"
+            "or use `task` unpaired"
         )
 
     def _piles(self, a: Sequence[Path], b: Sequence[Path]) -> Split:
@@ -303,9 +303,9 @@ class _Scanner:
         lonely = by_stem_a.keys() ^ by_stem_b.keys()
         if lonely:
             raise DataError(
-                f"--dataset {self.root}: {a[0].parent.name}/ ({len(a)} images) and "
+                f"`dataset` {self.root}: {a[0].parent.name}/ ({len(a)} images) and "
                 f"{b[0].parent.name}/ ({len(b)}) are no pairs: {len(lonely)} names are in one of "
-                f"them only, e.g. {_some(lonely)}; complete them, or use --task unpaired"
+                f"them only, e.g. {_some(lonely)}; complete them, or use `task` unpaired"
             )
 
         def check(path: Path) -> None:
@@ -320,7 +320,7 @@ class _Scanner:
         twice = {stem for stem, n in Counter(path.stem for path in paths).items() if n > 1}
         if twice:
             raise DataError(
-                f"--dataset {self.root}: {paths[0].parent.name}/ has several files of one name, "
+                f"`dataset` {self.root}: {paths[0].parent.name}/ has several files of one name, "
                 f"e.g. {_some(twice)}; pairs need one each"
             )
         return {path.stem: path for path in paths}
@@ -380,7 +380,7 @@ def check_side_by_side(path: Path, *, stated: bool = False) -> None:
     if width <= height and not stated:
         raise DataError(
             f"{path}: {width} x {height} pixels; not wider than high, so it is taken for two "
-            "images side by side only with --task paired"
+            "images side by side only with `task` paired"
         )
 
 

@@ -65,7 +65,7 @@ def steps_per_epoch(dataset: IndexedDataset, batch_size: int) -> int:
         ConfigError: if `batch_size` is below 1.
     """
     if batch_size < 1:
-        raise ConfigError(f"--batch-size {batch_size}: use at least 1")
+        raise ConfigError(f"`batch_size` {batch_size}: use at least 1")
     return max(1, len(dataset) // batch_size)
 
 
@@ -106,7 +106,7 @@ def batches(
     steps_per_epoch(dataset, batch_size)
     if not 0 <= workers <= at_most():
         raise ConfigError(
-            f"--workers {workers}: use 0 (read in the main process) to {at_most()} on this machine"
+            f"`workers` {workers}: use 0 (read in the main process) to {at_most()} on this machine"
         )
     if start_step < 0:
         raise ConfigError(f"start step {start_step}: use 0 or more")

@@ -63,7 +63,7 @@ class SuperResolutionImages(Dataset[Sample]):
         check_crop(size, scale)
         if load_size not in (None, size):
             raise ConfigError(
-                f"--load-size {load_size}: has no effect on super-resolution, where images are "
+                f"`load_size` {load_size}: has no effect on super-resolution, where images are "
                 "cropped as they are; remove it"
             )
         if not split.target:
@@ -116,11 +116,11 @@ def check_crop(size: int, scale: int) -> None:
     """
     check_scale(scale)
     if size < scale:
-        raise ConfigError(f"--size {size}: a training crop needs at least {scale} pixels")
+        raise ConfigError(f"`size` {size}: a training crop needs at least {scale} pixels")
     if size % scale:
         below = size - size % scale
         raise ConfigError(
-            f"--size {size}: must be a multiple of the scale {scale}; use {below} or "
+            f"`size` {size}: must be a multiple of the scale {scale}; use {below} or "
             f"{below + scale}"
         )
 
@@ -220,7 +220,7 @@ def _large_enough(path: Path, size: int, scale: int) -> Pixels:
     if min(height, width) < size:
         raise DataError(
             f"{path}: {width}x{height} pixels (in multiples of {scale}) are less than the "
-            f"training crop of {size}; use larger images, or a smaller --size"
+            f"training crop of {size}; use larger images, or a smaller `size`"
         )
     return image
 

@@ -55,7 +55,7 @@ class SynthesisImages(Reader):
     ) -> None:
         if load_size not in (None, size):
             raise ConfigError(
-                f"--load-size {load_size}: has no effect on synthesis, where whole images are "
+                f"`load_size` {load_size}: has no effect on synthesis, where whole images are "
                 "brought to the training size; remove it"
             )
         super().__init__(

@@ -55,7 +55,7 @@ class Workers(Generic[Item]):
                 self._batches: Iterator[Item] = iter(loader)
         except OSError as error:
             _forget_half_made(error)
-            raise WorkerError(f"--workers {self.num_workers}: {why_not_started(error)}") from error
+            raise WorkerError(f"`workers` {self.num_workers}: {why_not_started(error)}") from error
         self._processes: set[BaseProcess] = set(multiprocessing.active_children()) - before
 
     def __iter__(self) -> Iterator[Item]:
@@ -74,7 +74,7 @@ class Workers(Generic[Item]):
                 self.check()
                 if "Too many open files" in str(error) or "ancdata" in str(error):
                     raise WorkerError(
-                        f"--workers {self.num_workers}: too many files are open; raise the limit "
+                        f"`workers` {self.num_workers}: too many files are open; raise the limit "
                         "with ulimit -n, or use fewer"
                     ) from error
                 if "timed out" not in str(error):
@@ -93,8 +93,8 @@ class Workers(Generic[Item]):
         for process in self._processes:
             if process.exitcode is not None:
                 raise WorkerError(
-                    f"--workers {self.num_workers}: {why_ended(process.exitcode)}; use fewer "
-                    "(0 needs none) or a smaller --batch-size"
+                    f"`workers` {self.num_workers}: {why_ended(process.exitcode)}; use fewer "
+                    "(0 needs none) or a smaller `batch_size`"
                 )
 
     def give_up(self) -> None:
@@ -148,9 +148,9 @@ def no_room() -> str:
     except (OSError, AttributeError):  # Windows has neither
         room = ""
     return (
-        f"no room in {SHARED_MEMORY}{room}, through which --workers hand over their batches; use "
-        "fewer (0 needs none) or a smaller --batch-size, or give the container more with "
-        "--shm-size 2g"
+        f"no room in {SHARED_MEMORY}{room}, through which `workers` hand over their batches; use "
+        "fewer (0 needs none) or a smaller `batch_size`, or give the container more with "
+        "`shm_size` 2g"
     )
 
 
@@ -171,11 +171,11 @@ def share(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     except (RuntimeError, OSError) as error:
         if "Too many open files" in str(error):
             raise WorkerError(
-                "--workers: too many files are open; raise the limit with ulimit -n, or use fewer"
+                "`workers`: too many files are open; raise the limit with ulimit -n, or use fewer"
             ) from error
         if "shared memory" not in str(error):
             raise
-        raise WorkerError(f"--workers: {no_room()}") from error
+        raise WorkerError(f"`workers`: {no_room()}") from error
 
 
 def one_ahead(

@@ -28,10 +28,10 @@ def fitting_format(wanted: str | None, channels: int, dtype: str) -> str:
     if wanted is None:
         return "png" if fits_png else "npy"
     if wanted not in SUFFIXES:
-        raise ConfigError(f"--format {wanted}: not one of {', '.join(SUFFIXES)}")
+        raise ConfigError(f"`format` {wanted}: not one of {', '.join(SUFFIXES)}")
     if wanted == "png" and not fits_png:
         raise ConfigError(
-            f"--format png: holds 8 or 16 bits in 1 or 3 channels, not {dtype} in {channels}; use "
+            f"`format` png: holds 8 or 16 bits in 1 or 3 channels, not {dtype} in {channels}; use "
             "tiff or npy"
         )
     return wanted

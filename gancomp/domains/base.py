@@ -51,7 +51,7 @@ class Domain:
 
     def load_size(self, size: Size, task: str) -> Size:
         """What images are brought to before crops of `size` are cut: no larger than them."""
-        return square_side(size, f"--task {task}")
+        return square_side(size, f"`task` {task}")
 
     def complete(self, values: Json, typed: Json, files: DatasetFiles) -> Json:
         """`values` with what follows from others, from the dataset or from the teacher's file.
@@ -115,7 +115,7 @@ class Domain:
         checkpoint = load_newest(source / "checkpoints", lambda message: None)
         if checkpoint is None:
             raise CheckpointError(
-                f"--teacher {source}: has no checkpoint yet; give teacher.safetensors itself"
+                f"`teacher` {source}: has no checkpoint yet; give teacher.safetensors itself"
             )
         networks = task.networks().items()
         wanted = {name: net for name, net in networks if isinstance(net, TappedNetwork)}
@@ -123,9 +123,9 @@ class Domain:
             load_networks(wanted, checkpoint.state["networks"])
         except (RuntimeError, KeyError) as error:
             raise CheckpointError(
-                f"--teacher {source}: its discriminators do not fit "
-                f"({str(error).splitlines()[0]}); give the same --d-width, --d-norm and "
-                "--d-layers, or teacher.safetensors itself"
+                f"`teacher` {source}: its discriminators do not fit "
+                f"({str(error).splitlines()[0]}); give the same `d_width`, `d_norm` and "
+                "`d_layers`, or teacher.safetensors itself"
             ) from error
 
     def reader_options(self, settings: Settings) -> Json:

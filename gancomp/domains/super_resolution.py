@@ -139,19 +139,19 @@ def problems_of(settings: Settings) -> list[str]:
     teacher, student, problems = settings.teacher.network, settings.student, []
     if student is not None and student.scale != teacher.scale:
         problems.append(
-            f"--student: enlarges {student.scale} times, the teacher {teacher.scale} times; choose "
-            "two of one --scale"
+            f"`student`: enlarges {student.scale} times, the teacher {teacher.scale} times; choose "
+            "two of one `scale`"
         )
     source = settings.teacher.source
     wanted = settings.method.options.get("discriminator_from_teacher")
     if wanted and source is not None and not expanded(source).is_dir():
         problems.append(
-            f"--discriminator-from-teacher: --teacher {source} is a generator alone; give the "
+            f"`discriminator_from_teacher`: `teacher` {source} is a generator alone; give the "
             "run that trained it as SRGAN"
         )
     if settings.selection.select != "last":
         problems.append(
-            f"--select {settings.selection.select}: scores by FID, which super-resolution is not "
+            f"`select` {settings.selection.select}: scores by FID, which super-resolution is not "
             "judged by; remove it, and see gancomp eval-sr"
         )
     return problems
@@ -162,7 +162,7 @@ def stages_of(settings: Settings, options: Any) -> list[Stage]:
     if getattr(options, "objective", None) == "pixel":  # it is a stage itself
         return []
     lengths, stages = settings.stages, []
-    method = resolve(METHODS, "--method", settings.method.name)
+    method = resolve(METHODS, "method", settings.method.name)
     objective = getattr(method, "teacher_objective", None)
     needs_teacher = settings.teacher.source is None and (
         objective is not None or settings.command == "pretrain"
@@ -185,7 +185,7 @@ def settings_of(stage: Stage, whole: Settings, made: dict[str, Path]) -> Setting
     """The settings of a stage of super-resolution, except for its length."""
     of_teacher = stage.role == "teacher"
     name = "srgan" if of_teacher else "no-kd"
-    known = {item.name for item in fields(resolve(METHODS, "--method", name).Options)}
+    known = {item.name for item in fields(resolve(METHODS, "method", name).Options)}
     values: Json = {key: value for key, value in whole.method.options.items() if key in known}
     values["objective"] = stage.objective
     in_pixels = stage.objective == "pixel"
@@ -213,7 +213,7 @@ def bring_discriminator(given: str | None, out: Path, method: Method) -> None:
     state = checkpoint.state["networks"].get("discriminator") if checkpoint else None
     if state is None:
         raise CheckpointError(
-            f"--discriminator-from-teacher: --teacher {given} has no discriminator; give the run "
+            f"`discriminator_from_teacher`: `teacher` {given} has no discriminator; give the run "
             "that trained it as SRGAN, or remove the option"
         )
     judges = {name: net for name, net in method.networks().items() if "discriminator" in name}
@@ -221,8 +221,8 @@ def bring_discriminator(given: str | None, out: Path, method: Method) -> None:
         load_networks(judges, dict.fromkeys(judges, state))
     except RuntimeError as error:
         raise CheckpointError(
-            f"--discriminator-from-teacher: that of {run} does not fit "
-            f"({str(error).splitlines()[0]}); give the same --d-width and --size"
+            f"`discriminator_from_teacher`: that of {run} does not fit "
+            f"({str(error).splitlines()[0]}); give the same `d_width` and `size`"
         ) from error
 
 

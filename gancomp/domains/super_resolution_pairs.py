@@ -40,7 +40,7 @@ def super_resolution_pairs(
     scale = networks[0].scale
     if networks[-1].scale != scale:
         raise ConfigError(
-            f"--pairs {models[-1].path}: enlarges {networks[-1].scale} times, {models[0].path} "
+            f"`pairs` {models[-1].path}: enlarges {networks[-1].scale} times, {models[0].path} "
             f"{scale} times; give two models of one scale"
         )
     root = locate(dataset_name(chosen, request), say)
@@ -74,12 +74,14 @@ def super_resolution_pairs(
 
 def _refuse_unused(request: FidRequest, chosen: Chosen) -> None:
     given = {
-        "--direction": request.direction,
-        "--size": request.size and shown_size(request.size),
-        "--in-range": request.in_range,
-        "--out-range": request.out_range,
+        "direction": request.direction,
+        "size": request.size and shown_size(request.size),
+        "in_range": request.in_range,
+        "out_range": request.out_range,
     }
-    names = [name for name, value in given.items() if value is not None] + request.of_synthesis()
+    names = [
+        f"`{name}`" for name, value in given.items() if value is not None
+    ] + request.of_synthesis()
     if names:
         raise ConfigError(
             f"{names[0]}: has no effect on {chosen.model.path}, which enlarges images; remove it"

@@ -180,7 +180,7 @@ def load_newest(folder: Path, say: Any) -> Checkpoint | None:
             say(f"{error}; going back to the one before")
     if found:
         raise CheckpointError(
-            f"{folder}: none of {len(found)} checkpoints is whole; start anew with another --out"
+            f"{folder}: none of {len(found)} checkpoints is whole; start anew with another `out`"
         )
     return None
 

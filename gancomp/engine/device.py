@@ -22,17 +22,17 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if has_mps() else "cpu"
     if name == "mps" and not has_mps():
         raise ConfigError(
-            "--device mps: this machine has no GPU of Apple's that torch can use; try --device cpu"
+            "`device` mps: this machine has no GPU of Apple's that torch can use; try `device` cpu"
         )
     if name in ("cpu", "mps"):
         return torch.device(name)
     kind, _, number = name.partition(":")
     if kind != "cuda" or not re.fullmatch("[0-9]{0,4}", number) or name.endswith(":"):
-        raise ConfigError(f"--device {name}: not one of auto, cpu, cuda, cuda:N, mps")
+        raise ConfigError(f"`device` {name}: not one of auto, cpu, cuda, cuda:N, mps")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(number or 0) >= count:
         raise ConfigError(
-            f"--device {name}: this machine has {count} CUDA devices; try --device cpu"
+            f"`device` {name}: this machine has {count} CUDA devices; try `device` cpu"
         )
     return torch.device(name)
 
@@ -46,8 +46,8 @@ def refuse_precision(device: torch.device, precision: str) -> None:
     """Raises ConfigError if training on `device` knows no such number format."""
     if device.type == "mps" and precision == "bf16":
         raise ConfigError(
-            "--precision bf16: not supported with --device mps; use --precision fp32, or "
-            "--device cpu"
+            "`precision` bf16: not supported with `device` mps; use `precision` fp32, or "
+            "`device` cpu"
         )
 
 

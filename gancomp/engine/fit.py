@@ -157,7 +157,7 @@ def _fit(loop: Loop, checkpoint: Checkpoint | None, stop: StopWish) -> Outcome:
     total = loop.total_steps()
     if outcome.step >= total:
         loop.view.say(
-            f"step {outcome.step} of {total}: nothing left to do; a larger --max-steps goes on"
+            f"step {outcome.step} of {total}: nothing left to do; a larger `max_steps` goes on"
             if total == loop.schedule.max_steps
             else f"step {outcome.step} of {total}: the schedule is done"
         )
@@ -242,7 +242,9 @@ class Sitting:
             return
         with contextlib.suppress(Exception):
             self.save()
-            self.loop.view.say(f"saved after step {self.outcome.step}; --resume goes on from there")
+            self.loop.view.say(
+                f"saved after step {self.outcome.step}; `resume=True` goes on from there"
+            )
 
 
 def _is_due(item: Periodic, step: int, ends: bool) -> bool:
@@ -378,7 +380,7 @@ def refuse_non_finite_networks(loop: Loop, step: int) -> None:
             ):
                 raise TrainingError(
                     f"step {step}: {name}.{key} became non-finite; stopped without saving, the "
-                    "last good checkpoint stays. Try a lower --lr or --precision fp32"
+                    "last good checkpoint stays. Try a lower `lr` or `precision` fp32"
                 )
 
 
@@ -400,7 +402,7 @@ def restore(method: Trainable, checkpoint: Checkpoint, device: torch.device) -> 
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise CheckpointError(
             f"{checkpoint.path}: does not fit this run's networks ({reason}); remove it to go on "
-            "from the one before, or start anew with another --out"
+            "from the one before, or start anew with another `out`"
         ) from error
     return Outcome(step=checkpoint.step, seconds=seconds, num_images=num_images)
 

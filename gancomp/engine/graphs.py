@@ -281,7 +281,7 @@ def why_not(method: Trainable, device: torch.device) -> str | None:
     if device.type != "cuda":
         return "CUDA graphs need an NVIDIA GPU"
     if not getattr(method, "replayable", False):
-        return f"--method {getattr(method, 'name', '')} does not say that its steps are replayable"
+        return f"`method` {getattr(method, 'name', '')} does not say that its steps are replayable"
     modules = method.modules() if isinstance(method, nn.Module) else ()
     if any(getattr(item, "is_own", False) for item in modules):
         return "a generator is code of your own, which may decide on the host what it does"

@@ -19,7 +19,7 @@ def tensorboard_logger(run: Path) -> Callable[[dict[str, Any]], None]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ConfigError(
-            "--tensorboard: needs the tensorboard package; pip install gancomp[tensorboard]"
+            "`tensorboard`: needs the tensorboard package; pip install gancomp[tensorboard]"
         ) from error
     writer = SummaryWriter(str(run / "tensorboard"))
 

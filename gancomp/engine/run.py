@@ -112,11 +112,11 @@ def read_config(path: Path) -> Record:
         RunError: if there is none or it is damaged.
     """
     try:
-        config = read_record(path / CONFIG, way_out="choose another --out for a new run")
+        config = read_record(path / CONFIG, way_out="choose another `out` for a new run")
     except OSError as error:
         raise RunError(
-            f"{path}: is no gancomp run (no readable {CONFIG}); check the path, or remove --resume "
-            "to start one"
+            f"{path}: is no gancomp run (no readable {CONFIG}); check the path, or remove "
+            "`resume=True` to start one"
         ) from error
     config.get("settings", dict)
     return config
@@ -163,16 +163,16 @@ def _alone(path: Path) -> Iterator[None]:
             held.enter_context(locked(path / LOCK))
         except HeldError as error:
             raise RunError(
-                f"--out {path}: {error} is writing this run; wait for it, or choose another"
+                f"`out` {path}: {error} is writing this run; wait for it, or choose another"
             ) from error
         except OSError as error:
             if error.errno in FULL_DISK:
                 raise RunError(
-                    f"--out {path}: not written, the disk is full ({error.strerror}); free some "
+                    f"`out` {path}: not written, the disk is full ({error.strerror}); free some "
                     "space, or choose another folder"
                 ) from error
             raise RunError(
-                f"--out {path}: cannot be written ({error.strerror}); choose another folder"
+                f"`out` {path}: cannot be written ({error.strerror}); choose another folder"
             ) from error
         yield
 
@@ -184,20 +184,20 @@ def check_place(path: Path, *, resume: bool) -> None:
         RunError: if it is no place for a new run, or there is none to resume.
     """
     if path.exists() and not path.is_dir():
-        raise RunError(f"--out {path}: is a file; choose a folder that does not exist yet")
+        raise RunError(f"`out` {path}: is a file; choose a folder that does not exist yet")
     for parent in path.parents:
         if parent.exists() and not parent.is_dir():
-            raise RunError(f"--out {path}: {parent} is a file; choose another folder")
+            raise RunError(f"`out` {path}: {parent} is a file; choose another folder")
     holds_run = (path / CONFIG).exists()
     if holds_run and not resume:
         raise RunError(
-            f"--out {path}: already holds a run; continue it with --resume, "
-            "or choose another folder with --out"
+            f"`out` {path}: already holds a run; continue it with `resume=True`, "
+            "or choose another folder with `out`"
         )
     if resume and not holds_run:
-        raise RunError(f"--resume: there is no run in {path} to continue; remove --resume")
+        raise RunError(f"`resume`: there is no run in {path} to continue; remove `resume=True`")
     if path.is_dir() and not holds_run and any(not _is_own(entry) for entry in path.iterdir()):
-        raise RunError(f"--out {path}: is a folder with other files; choose a new or empty folder")
+        raise RunError(f"`out` {path}: is a folder with other files; choose a new or empty folder")
 
 
 def tidy(run: RunFolder) -> None:

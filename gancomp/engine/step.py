@@ -178,5 +178,5 @@ def _refuse_non_finite(seen: _Seen) -> None:
     bad = ", ".join(f"{name} = {value}" for name, value in values if not math.isfinite(value))
     raise TrainingError(
         f"step {seen.step + 1}: {bad}; stopped, the last good checkpoint stays. "
-        "Try a lower --lr or --precision fp32, then go on with --resume"
+        "Try a lower `lr` or `precision` fp32, then go on with `resume=True`"
     )

@@ -32,8 +32,8 @@ class WaitWatch:
             share = (self.waited - waited) / max(now - began, 1e-9)
             if share > TOO_MUCH_WAIT:
                 self.say(
-                    f"{share:.0%} of the time is spent waiting for images; more --workers help "
-                    "where there are more processors, and --cache on where memory is left"
+                    f"{share:.0%} of the time is spent waiting for images; more `workers` help "
+                    "where there are more processors, and `cache` on where memory is left"
                 )
                 self.say = None
         if self.num_steps in (0, WAIT_WINDOW):

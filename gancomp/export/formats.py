@@ -82,21 +82,21 @@ def exporter_for(
         ConfigError: if there is no such format, or it does not have the option.
     """
     known: dict[str, type[Exporter]] = {
-        name: resolve(EXPORTERS, "--format", name) for name in EXPORTERS
+        name: resolve(EXPORTERS, "format", name) for name in EXPORTERS
     }
     suffix = out.suffix.lower()
     name = format or next((name for name, kind in known.items() if kind.suffix == suffix), None)
     if name not in known:
-        named = f"--format {format}" if format else f"-o {out}"
+        named = f"`format` {format}" if format else f"`out` {out}"
         suffixes = ", ".join(kind.suffix for kind in known.values())
-        way_out = "" if format else f"; end the name in {suffixes}, or give --format"
+        way_out = "" if format else f"; end the name in {suffixes}, or give `format`"
         raise ConfigError(f"{named}: unknown format; known: {', '.join(known)}{way_out}")
     given = {key: value for key, value in (options or {}).items() if value is not None}
     for option in given:
         if option not in _options(known[name]):
             having = " or ".join(key for key, kind in known.items() if option in _options(kind))
             raise ConfigError(
-                f"--{option}: has no effect on {name}; remove it, or export to {having}"
+                f"`{option}`: has no effect on {name}; remove it, or export to {having}"
             )
     return name, known[name](**given)
 

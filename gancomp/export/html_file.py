@@ -75,7 +75,7 @@ class Html:
             ExportError: if a generator cannot be exported, or would not give PyTorch's images.
             RunError: if `out` cannot be written.
         """
-        text = self.text([*self.beside, model], f"-o {out}")
+        text = self.text([*self.beside, model], f"`out` {out}")
         with reporting_disk_errors(out):
             out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as aside:

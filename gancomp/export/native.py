@@ -145,7 +145,7 @@ def network_without_weights(path: Path, header: Mapping[str, Any]) -> TappedNetw
     if header["arch"] not in NETWORKS and isinstance(plugin := header.get("plugin"), str):
         raise CheckpointError(
             f"{path}: its network {shortened(header['arch'])} comes from a plug-in, "
-            f"{shortened(plugin)}; install it, or name its file with --plugin"
+            f"{shortened(plugin)}; install it, or name its file with `plugin`"
         )
     try:
         with torch.device("meta"):

@@ -47,7 +47,7 @@ class Onnx(CheckedExporter):
             ExportError: if it cannot be exported, or the file's images would not be PyTorch's.
             RunError: if `out` cannot be written.
         """
-        _, content = self.content(model, f"-o {out}")
+        _, content = self.content(model, f"`out` {out}")
         with reporting_disk_errors(out):
             out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as aside:

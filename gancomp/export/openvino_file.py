@@ -51,11 +51,11 @@ class OpenVino(CheckedExporter):
             RunError: if `out` cannot be written.
         """
         if self.precision not in PRECISIONS:
-            raise ConfigError(f"--precision {self.precision}: known: {', '.join(PRECISIONS)}")
+            raise ConfigError(f"`precision` {self.precision}: known: {', '.join(PRECISIONS)}")
         if self.pixels:
             check_8_bit(model)
-        needed("openvino", "openvino", f"-o {out}")
-        form, graph = onnx_graph(model, f"-o {out}", extra="openvino")
+        needed("openvino", "openvino", f"`out` {out}")
+        form, graph = onnx_graph(model, f"`out` {out}", extra="openvino")
         half = self.precision == "bf16"
         xml, weights = _converted(graph, half=half)
         self.check(model, form, self._opened(xml, weights, out), limited=not half)

@@ -111,7 +111,7 @@ def check_8_bit(model: LoadedModel) -> None:
     for side, stated in (model.header.get("pixels") or {}).items():
         if stated and stated.get("dtype") not in (None, "uint8"):
             raise ConfigError(
-                f"--pixels: {side} images of {model.path} are {stated['dtype']}, not bytes; "
+                f"`pixels`: {side} images of {model.path} are {stated['dtype']}, not bytes; "
                 "remove it"
             )
 
@@ -123,7 +123,7 @@ def with_pixels(graph: bytes, form: Form) -> bytes:
         graph: of `onnx_graph`.
         form: what it was made of; for images out of noise only the output changes.
     """
-    onnx = needed("onnx", "onnx", "--pixels")
+    onnx = needed("onnx", "onnx", "`pixels`")
     model = onnx.load_from_string(graph)
     takes_images, padded = form.size_multiple > 0, form.size_multiple > 0 and form.scale == 1
     after = onnx.parser.parse_model(

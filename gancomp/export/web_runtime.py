@@ -29,7 +29,7 @@ SOURCE_MAP = re.compile(rb"\n//# sourceMappingURL=.*\s*$")
 PACKED = ".gz"  # of files in the cache
 WAY_OUT = (
     f"Fetch it elsewhere with npm pack {PACKAGE}@{VERSION} and give that file, or a folder "
-    f"node_modules/{PACKAGE}, by --runtime or ${VARIABLE}"
+    f"node_modules/{PACKAGE}, by `runtime` or ${VARIABLE}"
 )
 # size and integrity as the registry has them
 REMOTE = RemoteFile(
@@ -77,14 +77,14 @@ def find_runtime(given: Path | None = None, remote: RemoteFile = REMOTE) -> WebR
         DataError: if it cannot be downloaded.
     """
     if given is not None:
-        return _read(given, f"--runtime {given}")
+        return _read(given, f"`runtime` {given}")
     if named := os.environ.get(VARIABLE):
         return _read(expanded(named), f"${VARIABLE} {named}")
     cache = cache_folder()
     if cache is None:
         raise ConfigError(
             f"there is no home folder to keep {PACKAGE} in: set XDG_CACHE_HOME to a folder, or "
-            "give it by --runtime"
+            "give it by `runtime`"
         )
     folder = cache / f"{PACKAGE}-{VERSION}"
     if not all((folder / f"{name}{PACKED}").exists() for name in (MODULE, WASM)):

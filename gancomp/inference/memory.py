@@ -47,7 +47,7 @@ def check_memory(
         f"{free / 1e9:.1f} GB are free"
     )
     if needed > free:
-        raise DataError(f"{facts}; use --size, or cut the picture into parts and translate them")
+        raise DataError(f"{facts}; use `size`, or cut the picture into parts and translate them")
     say(facts)
 
 

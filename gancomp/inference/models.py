@@ -59,10 +59,10 @@ def open_any(path: Path, part: str | None, device: str) -> LoadedModel:
     if not is_deployed(path):
         return open_model(path, part)
     if part is not None:
-        raise ConfigError(f"--part {part}: {path} holds a single network; remove it")
+        raise ConfigError(f"`part` {part}: {path} holds a single network; remove it")
     if device not in ("auto", "cpu"):
         raise ConfigError(
-            f"--device {device}: {path} is an exported file, run on the CPU; remove it"
+            f"`device` {device}: {path} is an exported file, run on the CPU; remove it"
         )
     return open_deployed(path)
 

@@ -14,7 +14,7 @@ from gancomp.errors import CheckpointError, ConfigError, DataError
 from gancomp.settings import DataSettings, Json, PixelSettings
 
 
-def check_range(flag: str, limits: Any) -> None:
+def check_range(field: str, limits: Any) -> None:
     """Raises ConfigError unless `limits` is None or two numbers, the lower one first."""
     if limits is None:
         return
@@ -22,7 +22,7 @@ def check_range(flag: str, limits: Any) -> None:
         isinstance(item, int | float) and math.isfinite(item) for item in limits
     )
     if not numbers or len(limits) != 2 or not limits[0] < limits[1]:
-        raise ConfigError(f"{flag} {limits}: must be two finite numbers, the lower one first")
+        raise ConfigError(f"`{field}` {limits}: must be two finite numbers, the lower one first")
 
 
 def shown(value: Any) -> str:
@@ -74,18 +74,18 @@ def pixels_in(header: Mapping[str, Any], path: Path) -> dict[str, PixelSettings]
     return sides
 
 
-def bits_lost(path: Path, flag: str | None) -> str | None:
+def bits_lost(path: Path, end: str | None) -> str | None:
     """A warning if the file holds more than the 8 bits that are read.
 
     Args:
         path: an image.
-        flag: beginning of the option that keeps them, if there is one.
+        end: `in` or `out`, of the option that keeps them, if there is one.
     """
     stored = stored_format(path)
     if stored.dtype == "uint8":
         return None
     text = f"warning: {path}: its 16 bits are read as 8-bit RGB"
-    return text if flag is None else f"{text}; {flag}-range 0,65535 keeps them"
+    return text if end is None else f"{text}; `{end}_range` 0,65535 keeps them"
 
 
 def opened_format(
@@ -93,7 +93,7 @@ def opened_format(
     channels: int,
     file: Path,
     limits: tuple[float, float] | None,
-    flag: str,
+    field: str,
 ) -> PixelFormat | None:
     """How `file` is read for a model; None for plain 8-bit RGB.
 
@@ -102,7 +102,7 @@ def opened_format(
         channels: what the network takes or gives.
         file: an image.
         limits: the range that was typed; files of any type are taken then.
-        flag: the option for it.
+        field: the option for it.
 
     Raises:
         DataError: if the file cannot be read, or its values have no range.
@@ -117,7 +117,7 @@ def opened_format(
     if stored.dtype not in FULL_RANGES:
         raise DataError(
             f"{file}: its {stored.dtype} values have no range of their own; give the lowest and "
-            f"the highest, as in {flag} 0,1"
+            f"the highest, as in `{field}` 0,1"
         )
     return PixelFormat(channels, *FULL_RANGES[stored.dtype], stored.dtype)
 

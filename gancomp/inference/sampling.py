@@ -109,7 +109,7 @@ def _run(network: SynthesisGenerator, latents: Latents, batch_size: int) -> Tens
         if not is_lack_of_memory(error):
             raise
         raise ConfigError(
-            f"--batch-size {batch_size}: images of {network.resolution} pixels take more memory "
+            f"`batch_size` {batch_size}: images of {network.resolution} pixels take more memory "
             f"than there is ({str(error).splitlines()[0]}); use a smaller one"
         ) from error
 
@@ -122,14 +122,14 @@ def fitting_batch(resolution: int) -> int:
 def check_seed(seed: int) -> None:
     """Raises ConfigError unless `seed` is one that a run could have."""
     if not 0 <= seed <= MAX_SEED:
-        raise ConfigError(f"--seed {seed}: must be from 0 to {MAX_SEED}")
+        raise ConfigError(f"`seed` {seed}: must be from 0 to {MAX_SEED}")
 
 
 def check_truncation(truncation: float | None) -> None:
     """Raises ConfigError for a truncation that makes no sense for either kind of generator."""
     if truncation is not None and not 0 < truncation <= MOST_TRUNCATION:
         raise ConfigError(
-            f"--truncation {truncation:g}: must be above 0 and at most {MOST_TRUNCATION:g}; remove "
+            f"`truncation` {truncation:g}: must be above 0 and at most {MOST_TRUNCATION:g}; remove "
             "it for none"
         )
 

@@ -67,11 +67,11 @@ def train_mode(model: LoadedModel, named: str, dropout: float | None) -> TrainMo
     """
     network = model.network
     if isinstance(network, DeployedGenerator):
-        raise ConfigError(f"--train-mode: {named} is an exported file, at rest for good; remove it")
+        raise ConfigError(f"`train_mode`: {named} is an exported file, at rest for good; remove it")
     if network.scale > 1:
-        raise ConfigError(f"--train-mode: {named} enlarges images; remove it")
+        raise ConfigError(f"`train_mode`: {named} enlarges images; remove it")
     if isinstance(network, OwnGenerator):
-        raise ConfigError(f"--train-mode: {named} is code of your own, {network.arch}; remove it")
+        raise ConfigError(f"`train_mode`: {named} is code of your own, {network.arch}; remove it")
     settings = network.settings()
     batch_norm = settings.get("norm") == "batch"
     if dropout is None:
@@ -80,7 +80,7 @@ def train_mode(model: LoadedModel, named: str, dropout: float | None) -> TrainMo
             dropout = PIX2PIX_DROPOUT
     if not batch_norm and dropout == 0:
         raise ConfigError(
-            f"--train-mode: {named} has neither batch norm nor dropout, so both modes give the "
+            f"`train_mode`: {named} has neither batch norm nor dropout, so both modes give the "
             "same images; remove it"
         )
     with torch.device("meta"):

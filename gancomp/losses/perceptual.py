@@ -28,8 +28,8 @@ CONTENT_SCALE = 12.75  # the maps are divided by it: SRGAN, section 2.2.1
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 WAYS_OUT = {
-    "vgg16": "set GANCOMP_VGG16, pass --vgg FILE, or --perceptual none|random",
-    "vgg19": "set GANCOMP_VGG19, pass --vgg FILE, or say --perceptual vgg16 (another loss: its "
+    "vgg16": "set GANCOMP_VGG16, pass `vgg` FILE, or `perceptual` none|random",
+    "vgg19": "set GANCOMP_VGG19, pass `vgg` FILE, or say `perceptual` vgg16 (another loss: its "
     "taps end at relu5_3) or random (for tests)",
 }
 
@@ -76,7 +76,7 @@ def content_tap(source: str) -> str:
     known = {"vgg19": "relu5_4", "random": "relu5_4", "vgg16": "relu5_3"}
     if source not in known:
         raise ConfigError(
-            f"--perceptual {source}: has no content loss; choose one of {', '.join(known)}"
+            f"`perceptual` {source}: has no content loss; choose one of {', '.join(known)}"
         )
     return known[source]
 
@@ -182,10 +182,10 @@ def load_perceptual(
     """
     if source not in PERCEPTUAL_SOURCES:
         raise ConfigError(
-            f"--perceptual {source}: unknown; choose one of {', '.join(PERCEPTUAL_SOURCES)}"
+            f"`perceptual` {source}: unknown; choose one of {', '.join(PERCEPTUAL_SOURCES)}"
         )
     if file is not None and source not in WIDTHS:
-        raise ConfigError(f"--vgg {file}: has no effect with --perceptual {source}; drop one")
+        raise ConfigError(f"`vgg` {file}: has no effect with `perceptual` {source}; drop one")
     if source == "none":
         return None
     network = source if source in WIDTHS else _smallest_with(taps)
@@ -267,7 +267,7 @@ def _random_state(network: str, seed: int) -> dict[str, Tensor]:
 def _find_file(network: str, file: Path | None, say: Callable[[str], None]) -> Path:
     variable = VARIABLES[network]
     if file is not None:
-        origin = f"--vgg {file}"
+        origin = f"`vgg` {file}"
     elif os.environ.get(variable):
         file = expanded(os.environ[variable])
         origin = f"{variable}={file}"

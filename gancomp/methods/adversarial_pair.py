@@ -335,9 +335,11 @@ def lazy_adam(
 def _check_rules(generator: SynthesisGenerator, rules: GanOptions) -> None:
     if isinstance(generator, Styled):
         return
-    for flag, value in (
-        ("--path-weight", rules.path_weight),
-        ("--style-mixing", rules.style_mixing),
+    for field, value in (
+        ("path_weight", rules.path_weight),
+        ("style_mixing", rules.style_mixing),
     ):
         if value > 0:
-            raise ConfigError(f"{flag} {value:g}: {generator.arch} has no styles; use {flag} 0")
+            raise ConfigError(
+                f"`{field}` {value:g}: {generator.arch} has no styles; use `{field}` 0"
+            )

@@ -40,8 +40,8 @@ class Agd(Apprentice):
         seen = self.perceptual is not None and options.lambda_gram + options.lambda_content > 0
         if not seen and options.lambda_base == 0:
             raise ConfigError(
-                "--method agd: the student has no loss term: give --lambda-base a weight, or "
-                "--lambda-gram or --lambda-content one and --perceptual a network"
+                "`method` agd: the student has no loss term: give `lambda_base` a weight, or "
+                "`lambda_gram` or `lambda_content` one and `perceptual` a network"
             )
         student = Phase("student", self.student, descent(self.student, options))
         self._phases = self.begin_with_teacher(components, [student])

@@ -28,7 +28,7 @@ def joined_fields(settings: Settings) -> set[str]:
     """The method options that may be given: the method's, and those of its guests' own terms."""
     names = {item.name for item in dataclasses.fields(options_type(settings.method.name))}
     for guest in settings.method.also:
-        kind = _distillation(guest, f"--also {guest}: cannot join another method")
+        kind = _distillation(guest, f"`also` {guest}: cannot join another method")
         others = {
             item.name
             for base in (PerceptualOptions, StudentGanOptions, BlockOptions)
@@ -49,12 +49,12 @@ def guests_of(settings: Settings) -> dict[str, Any]:
     if not settings.method.also:
         return {}
     name = settings.method.name
-    _distillation(name, f"--also: cannot join --method {name}")
+    _distillation(name, f"`also`: cannot join `method` {name}")
     return {guest: _options(guest, settings) for guest in settings.method.also}
 
 
 def _distillation(name: str, refused: str) -> type[Distillation]:
-    kind: type[Method] = resolve(METHODS, "--also", name)
+    kind: type[Method] = resolve(METHODS, "also", name)
     if not issubclass(kind, Distillation):
         known = ", ".join(
             other for other in METHODS if issubclass(resolve(METHODS, "", other), Distillation)
@@ -65,19 +65,19 @@ def _distillation(name: str, refused: str) -> type[Distillation]:
 
 
 def _options(guest: str, settings: Settings) -> Any:
-    kind = _distillation(guest, f"--also {guest}: cannot join another method")
+    kind = _distillation(guest, f"`also` {guest}: cannot join another method")
     weight = settings.method.also[guest]
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < 1e9:
-        raise ConfigError(f"--also {guest}: its weight must be a number above 0, not {weight!r}")
+        raise ConfigError(f"`also` {guest}: its weight must be a number above 0, not {weight!r}")
     if guest == settings.method.name:
-        raise ConfigError(f"--also {guest}: is the run's method already; remove it")
+        raise ConfigError(f"`also` {guest}: is the run's method already; remove it")
     if settings.data.task not in kind.tasks:
-        raise ConfigError(f"--also {guest}: is not for {settings.data.task} data; remove it")
+        raise ConfigError(f"`also` {guest}: is not for {settings.data.task} data; remove it")
     options: Any = read(kind.Options, own_options(guest, settings), "method.options")
     if (wanted := kind.further_teacher(settings.data.task, options)) is not None:
         raise ConfigError(
-            f"--also {guest}: wants {wanted}, which --method {settings.method.name} does not "
-            f"have; give --method {guest} --also {settings.method.name}"
+            f"`also` {guest}: wants {wanted}, which `method` {settings.method.name} does not "
+            f"have; give `method` {guest} `also` {settings.method.name}"
         )
     return options
 
@@ -90,5 +90,5 @@ def join(method: Method, components: Components, settings: Settings) -> None:
     """
     for name, options in guests_of(settings).items():
         assert isinstance(method, Distillation)
-        guest = resolve(METHODS, "--also", name)(components, options)
+        guest = resolve(METHODS, "also", name)(components, options)
         method.invite(name, guest, float(settings.method.also[name]), components)

@@ -32,7 +32,7 @@ class Apprentice(Method):
         super().__init__()
         if components.student is None:
             raise ConfigError(
-                f"--method {self.name}: needs a student; use gancomp pretrain for a teacher alone"
+                f"`method` {self.name}: needs a student; use gancomp pretrain for a teacher alone"
             )
         self.task, self.student = components.task, components.student
         self.perceptual = components.perceptual

@@ -32,7 +32,7 @@ class BlockSchedule:
         teacher, student = options.teacher_block_epochs, options.student_block_epochs
         if (teacher > 0) != (student > 0):
             raise ConfigError(
-                "--teacher-block-epochs, --student-block-epochs: give both (blocks) or neither "
+                "`teacher_block_epochs`, `student_block_epochs`: give both (blocks) or neither "
                 "(joint)"
             )
         return cls(teacher, student)

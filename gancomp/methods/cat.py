@@ -35,7 +35,7 @@ class Cat(GanCompression):
         if options.lambda_distill == 0 or batch_size >= 2 * parts:
             return []
         return [
-            f"--batch-size {batch_size}: --method cat relates the images of a batch to each other"
+            f"`batch_size` {batch_size}: `method` cat relates the images of a batch to each other"
             + (f", here of each of {parts} parts" if parts > 1 else "")
             + f"; use {2 * parts} or more"
         ]

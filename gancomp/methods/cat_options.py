@@ -45,7 +45,7 @@ class CatOptions(GanCompressionOptions):
 
 
 PAPER = "CAT (CVPR 2021) and its released script"
-SHAPE = "; its student is pruned out of the teacher, here it has --ratio's width"
+SHAPE = "; its student is pruned out of the teacher, here it has `ratio`'s width"
 ARCH, RATIO = "inception-resnet9", 0.25  # 2.87e9 MACs, the pruned one has 2.6e9
 
 

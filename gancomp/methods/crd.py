@@ -39,7 +39,7 @@ class Crd(Distillation):
     def __init__(self, components: Components, options: CrdOptions) -> None:
         super().__init__(components, options, lambda_fools=options.lambda_gan)
         # the relations alone cannot train a student: they are blind to brightness and sign
-        self.refuse_no_loss(0.0, "--lambda-gan")
+        self.refuse_no_loss(0.0, "lambda_gan")
         self._phases = self.make_phases(components)
 
     def check_size(self, size: Size) -> None:
@@ -52,8 +52,8 @@ class Crd(Distillation):
         height, width = (length // self.options.patch_size for length in sides(size))
         if self.options.lambda_patch > 0 and height * width < 2:
             raise ConfigError(
-                f"--patch-size {self.options.patch_size}: images of --size {shown_size(size)} have "
-                "fewer than 2 patches, which cannot relate; use a smaller one, or --lambda-patch 0"
+                f"`patch_size` {self.options.patch_size}: images of `size` {shown_size(size)} have "
+                "fewer than 2 patches, which cannot relate; use a smaller one, or `lambda_patch` 0"
             )
 
     def own_losses(

@@ -49,7 +49,7 @@ class Dcd(Distillation):
             lambda_fools=options.lambda_fools,
             lambda_judged=options.lambda_judged,
         )
-        self.refuse_no_loss(options.lambda_dcd, "--lambda-dcd")
+        self.refuse_no_loss(options.lambda_dcd, "lambda_dcd")
         self.discriminator_taps = _known_taps(self.task.discriminator, options.discriminator_taps)
         self.matched = MatchedTaps(self.task.generator, self.student)
         self.teacher_connectors, self.student_connectors = self._make_connectors(components.seed)
@@ -77,9 +77,9 @@ class Dcd(Distillation):
                 )
             except (ValueError, RuntimeError) as error:
                 raise ConfigError(
-                    f"--size {shown_size(size)}: the discriminator reduces the generator's "
-                    f"{height}x{width} map to less than it can normalize; use a larger --size, "
-                    "fewer --d-layers, --d-norm batch, or --lambda-dcd 0"
+                    f"`size` {shown_size(size)}: the discriminator reduces the generator's "
+                    f"{height}x{width} map to less than it can normalize; use a larger `size`, "
+                    "fewer `d_layers`, `d_norm` batch, or `lambda_dcd` 0"
                 ) from error
 
     def _make_connectors(self, seed: int) -> tuple[Connectors, Connectors]:

@@ -36,7 +36,7 @@ class Dgl(SynthesisMethod):
         super().__init__()
         student = components.student
         if student is None:
-            raise ConfigError("--method dgl: needs a student; use gancomp pretrain for a teacher")
+            raise ConfigError("`method` dgl: needs a student; use gancomp pretrain for a teacher")
         assert isinstance(student, SynthesisGenerator)
         self.task, self.options = synthesis_task(components), options
         _, teacher_discriminator = self.task.players

@@ -19,7 +19,7 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.sizes import Size
 from gancomp.tasks.base import Translation
 
-GAN_INSTEAD = ", or remove --no-student-gan"
+GAN_INSTEAD = ", or remove `student_gan=False`"
 
 
 class Distillation(Method):
@@ -55,7 +55,7 @@ class Distillation(Method):
         super().__init__()
         if components.student is None:
             raise ConfigError(
-                f"--method {self.name}: needs a student; use gancomp pretrain for a teacher alone"
+                f"`method` {self.name}: needs a student; use gancomp pretrain for a teacher alone"
             )
         self.options, self.blocks = options, BlockSchedule.of(options)
         if isinstance(options, PerceptualOptions):
@@ -209,12 +209,12 @@ class Distillation(Method):
         """In blocks, the student's come on top of the schedule's."""
         return self.blocks.num_epochs(schedule_epochs)
 
-    def refuse_no_loss(self, weight: float, flag: str) -> None:
+    def refuse_no_loss(self, weight: float, *fields: str) -> None:
         """Refuses a student without any loss term.
 
         Args:
             weight: of the method's own terms.
-            flag: what sets it.
+            fields: what sets it.
 
         Raises:
             ConfigError: naming what to do.
@@ -223,8 +223,9 @@ class Distillation(Method):
             return
         if self.perceptual is not None and self.perceptual_taps(self.options):
             return
+        named = ", ".join(f"`{field}`" for field in fields)
         competes = isinstance(self.options, StudentGanOptions)
         raise ConfigError(
-            f"the student has no loss term: give {flag}, --lambda-feature or --lambda-style a "
-            f"weight (the latter two need --perceptual){GAN_INSTEAD if competes else ''}"
+            f"the student has no loss term: give {named}, `lambda_feature` or `lambda_style` a "
+            f"weight (the latter two need `perceptual`){GAN_INSTEAD if competes else ''}"
         )

@@ -42,7 +42,7 @@ class GanCompressionOptions:
 
 
 PAPER = "GAN Compression (CVPR 2020)"
-RATIO = "; its student's shape is searched, here it is --ratio's"
+RATIO = "; its student's shape is searched, here it is `ratio`'s"
 
 
 def _searched(

@@ -79,7 +79,7 @@ class GccOptions:
 
 PAPER = "GCC (NeurIPS 2021)"
 WIDTHS = "; the widths are those that its released code writes over its own search's"
-SHAPE = "; its student is pruned, here it has --ratio's width"
+SHAPE = "; its student is pruned, here it has `ratio`'s width"
 # stem, down1, down2; nine blocks; up1, up2: 2,383,638,528 MACs by torchprofile's rule
 PRUNED = [24, 48, 86, 72, 47, 44, 43, 43, 29, 30, 37, 36, 48, 24]
 NO_CROP: Json = {"load_size": 256, "flip": False}

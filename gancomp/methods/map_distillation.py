@@ -39,7 +39,7 @@ class MapDistillation(Distillation):
             lambda_judged=options.lambda_judged,
         )
         self.map_weight: float = getattr(options, self.weight)
-        self.refuse_no_loss(self.map_weight, f"--{self.weight.replace('_', '-')}")
+        self.refuse_no_loss(self.map_weight, self.weight)
         self.matched, self.seed = MatchedTaps(self.task.generator, self.student), components.seed
         self.adaptors = self.make_adaptors()
         if self.map_weight > 0:

@@ -30,7 +30,7 @@ class MatchedTaps:
         """Refuses networks of two families."""
         if len(self.of_teacher) != len(self.of_student):
             raise ConfigError(
-                f"--student-arch {self.student.arch}: its taps cannot be matched with those of the "
+                f"`student_arch` {self.student.arch}: its taps cannot be matched with those of the "
                 f"teacher ({self.teacher.arch}); {self._way_out()}"
             )
 
@@ -81,12 +81,12 @@ class MatchedTaps:
         student = tap_sizes(self.student, self.of_student, sides(size))
         if teacher != student:
             raise ConfigError(
-                f"--student-arch {self.student.arch}: its maps {student} differ in size from the "
+                f"`student_arch` {self.student.arch}: its maps {student} differ in size from the "
                 f"teacher's ({self.teacher.arch}: {teacher}); {self._way_out()}"
             )
         return teacher
 
     def _way_out(self) -> str:
         if self.teacher.is_own or self.student.is_own:
-            return "name as many maps of the same sizes with --taps, --student-taps"
+            return "name as many maps of the same sizes with `taps`, `student_taps`"
         return "choose networks of one family"

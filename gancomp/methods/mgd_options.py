@@ -11,7 +11,7 @@ from gancomp.methods.shared_options import BlockOptions, PerceptualOptions, Stud
 from gancomp.preset_parts import Preset
 
 MaskKind = Literal["positions", "channels"]
-_plain = Unused(lambda settings, options: not options.generation, "--no-generation")
+_plain = Unused(lambda settings, options: not options.generation, "`generation=False`")
 
 
 @dataclass(frozen=True)

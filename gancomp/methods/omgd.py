@@ -50,7 +50,7 @@ class Omgd(Distillation):
     def __init__(self, components: Components, options: OmgdOptions) -> None:
         super().__init__(components, options)
         if not any((options.lambda_ssim, options.lambda_tv, options.lambda_channel)):
-            self.refuse_no_loss(0.0, "--lambda-ssim, --lambda-tv, --lambda-channel")
+            self.refuse_no_loss(0.0, "lambda_ssim", "lambda_tv", "lambda_channel")
         self.teachers = SeveralTeachers({"wide": self.task})
         if options.deep_teacher and self.task.name == "paired":
             self.teachers = self._with_deep_teacher()
@@ -66,8 +66,8 @@ class Omgd(Distillation):
     def _with_deep_teacher(self) -> SeveralTeachers:
         if self.student.arch not in DEEP:
             raise ConfigError(
-                f"--deep-teacher: there is none for --student-arch {self.student.arch}, only for "
-                f"{', '.join(DEEP)}; give --no-deep-teacher"
+                f"`deep_teacher`: there is none for `student_arch` {self.student.arch}, only for "
+                f"{', '.join(DEEP)}; give `deep_teacher=False`"
             )
         settings = self.student.settings()
         like = {name: settings[name] for name in KEPT if settings.get(name) is not None}
@@ -99,7 +99,7 @@ class Omgd(Distillation):
     def further_teacher(cls, task: str, options: OmgdOptions) -> str | None:
         """The deep one, for paired images."""
         wanted = options.deep_teacher and task == "paired"
-        return "a deep teacher (--no-deep-teacher: none)" if wanted else None
+        return "a deep teacher (`deep_teacher=False`: none)" if wanted else None
 
     def check_size(self, size: Size) -> None:
         """Raises ConfigError if a network cannot work on images of `size`."""

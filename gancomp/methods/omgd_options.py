@@ -12,7 +12,7 @@ from gancomp.methods.shared_options import NOT_DCDS, BlockOptions, PerceptualOpt
 from gancomp.preset_parts import CODE_SCHEDULE, Json, Preset, paired, unpaired
 
 _one_teacher = Unused(
-    lambda settings, options: not getattr(options, "deep_teacher", True), "--no-deep-teacher"
+    lambda settings, options: not getattr(options, "deep_teacher", True), "`deep_teacher=False`"
 )
 
 
@@ -116,7 +116,7 @@ def _city(norm: str, lambda_channel: float, shared: int, batch_size: int, releas
 
 SMALL = "1.408G MACs (torchprofile's rule), 0.137M parameters"
 UNET_SIZE = "1.219G MACs (torchprofile's rule), 3.404M parameters"
-PLOT = "read off a plot, with --direction BtoA"
+PLOT = "read off a plot, with `direction` BtoA"
 # task, network, dataset, settings of paper or release, reported
 CELLS: tuple[tuple[str, str, str | None, Callable[[Json], Json], str | None], ...] = (
     ("unpaired", MOBILE, "horse2zebra", partial(_cyclegan, 500.0, 10), f"FID 51.92 at {SMALL}"),

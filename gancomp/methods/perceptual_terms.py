@@ -28,8 +28,9 @@ def check_perceptual(options: PerceptualOptions) -> None:
     """
     for weight, taps in (("lambda_feature", "feature_taps"), ("lambda_style", "style_taps")):
         if getattr(options, weight) > 0 and not getattr(options, taps):
-            flag = f"--{weight.replace('_', '-')}"
-            raise ConfigError(f"method.options.{taps}: is empty; name VGG16 taps or set {flag} 0")
+            raise ConfigError(
+                f"method.options.{taps}: is empty; name VGG16 taps or set `{weight}` 0"
+            )
 
 
 def perceptual_losses(

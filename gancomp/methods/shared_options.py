@@ -20,7 +20,7 @@ GAME = ("student_fools_discriminator", "student_in_discriminator")
 
 _no_game = Unused(
     lambda settings, options: not any(getattr(options, name, True) for name in GAME),
-    "--no-student-gan",
+    "`student_gan=False`",
 )
 
 

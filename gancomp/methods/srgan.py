@@ -90,8 +90,8 @@ def require_features(method: str, perceptual: PerceptualFeatures | None) -> None
     """Raises ConfigError if the content loss has no feature network."""
     if perceptual is None:
         raise ConfigError(
-            f"--perceptual none: --method {method} has a content loss; use vgg19, "
-            "vgg16 (with --content-tap) or random"
+            f"`perceptual` none: `method` {method} has a content loss; use vgg19, "
+            "vgg16 (with `content_tap`) or random"
         )
 
 
@@ -110,12 +110,12 @@ class SrganDistillation(SuperResolutionMethod):
         super().__init__()
         if components.student is None:
             raise ConfigError(
-                f"--method {self.name}: needs a student; use gancomp pretrain for a teacher alone"
+                f"`method` {self.name}: needs a student; use gancomp pretrain for a teacher alone"
             )
         if not components.task.frozen:
             raise ConfigError(
-                f"--train-teacher: --method {self.name} learns from a finished teacher; remove the "
-                "option"
+                f"`freeze_teacher=False`: `method` {self.name} learns from a finished teacher; "
+                "remove the option"
             )
         require_features(self.name, components.perceptual)
         self.task, self.student = super_resolution_task(components), components.student

@@ -100,5 +100,5 @@ class NoKd(TrainedAlone):
     def choose_network(self, components: Components) -> tuple[str, TappedNetwork]:
         """The student."""
         if components.student is None:
-            raise ConfigError("--method no-kd: needs a student; gancomp pretrain has teachers only")
+            raise ConfigError("`method` no-kd: needs a student; gancomp pretrain has teachers only")
         return "student", components.student

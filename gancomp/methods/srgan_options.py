@@ -73,7 +73,7 @@ class AdversarialOptions(KdOptions):
         "--adv-weight",
         "Weight of the adversarial term.",
         least=0.0,
-        unused=(objective_is("content", "pixel", reason="this --objective"),),
+        unused=(objective_is("content", "pixel", reason="this `objective`"),),
     )
     al_start_step: int = setting(
         0,
@@ -134,7 +134,7 @@ class AloneOptions(ContentOptions):
         "--adv-weight",
         "Weight of the adversarial term.",
         least=0.0,
-        unused=(objective_is("content", "pixel", reason="this --objective"),),
+        unused=(objective_is("content", "pixel", reason="this `objective`"),),
     )
 
 

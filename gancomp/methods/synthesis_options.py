@@ -10,7 +10,7 @@ from gancomp.errors import ConfigError
 from gancomp.methods.synthesis_presets import PRESETS as PRESETS
 
 _has_beta = Unused(
-    lambda settings, options: getattr(options, "ema_beta", None) is not None, "--ema-beta"
+    lambda settings, options: getattr(options, "ema_beta", None) is not None, "`ema_beta`"
 )
 
 
@@ -25,7 +25,7 @@ def gamma(text: str) -> float | str:
     try:
         return float(text)
     except ValueError:
-        raise ConfigError(f"--r1-gamma {text}: is no number; write 10, 0 or auto") from None
+        raise ConfigError(f"`r1_gamma` {text}: is no number; write 10, 0 or auto") from None
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class GanOptions:
         "Adam's rate for the discriminators.",
         above=0.0,
         most=10.0,
-        shown="--lr; BigGAN 4e-4",
+        shown="`lr`; BigGAN 4e-4",
     )
     d_steps: int = setting(
         1,

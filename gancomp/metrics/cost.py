@@ -125,7 +125,7 @@ def measure_cost(network: nn.Module, input_shape: Sequence[int] = (1, 3, 256, 25
             reason = str(error).splitlines()[0]
             raise ConfigError(
                 f"{_describe(network)} cannot take an input of shape {list(shape)}; "
-                f"choose another --size or --in-channels ({reason})"
+                f"choose another `size` or `in_channels` ({reason})"
             ) from error
     tensors = [*network.parameters(), *network.buffers()]
     parts = MacsParts(**counter.macs)

@@ -41,8 +41,8 @@ class FidInfinity:
         """
         if num_fakes <= self.options.infinity_from:
             raise ConfigError(
-                f"--metrics fid-infinity: extrapolates from {self.options.infinity_from} generated "
-                f"images on, there are {num_fakes}; make more of them, or lower --infinity-from"
+                f"`metrics` fid-infinity: extrapolates from {self.options.infinity_from} generated "
+                f"images on, there are {num_fakes}; make more of them, or lower `infinity_from`"
             )
 
     def warning(self, num_images: int) -> str | None:
@@ -52,7 +52,7 @@ class FidInfinity:
             return None
         return (
             f"FID-infinity from {fewest} images on: below {OF_ITS_AUTHORS} FID is no straight line "
-            "over 1 / N; compare it only with the same --infinity-from and numbers of images"
+            "over 1 / N; compare it only with the same `infinity_from` and numbers of images"
         )
 
     def protocol(self, fakes: ImageSet, reals: ImageSet) -> dict[str, Any]:

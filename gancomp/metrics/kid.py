@@ -49,12 +49,12 @@ class Kid:
         side = "generated" if num_fakes <= num_reals else "real"
         if fewest < LEAST_IMAGES:
             raise ConfigError(
-                f"--metrics kid: needs at least {LEAST_IMAGES} images of each side, there is "
+                f"`metrics` kid: needs at least {LEAST_IMAGES} images of each side, there is "
                 f"{fewest} {side} one; give more"
             )
         if wanted is not None and wanted > fewest:
             raise ConfigError(
-                f"--kid-subset-size {wanted}: there are {fewest} {side} images; use at most "
+                f"`kid_subset_size` {wanted}: there are {fewest} {side} images; use at most "
                 f"{fewest}, or remove it"
             )
 

@@ -81,7 +81,7 @@ class Lpips:
         path = expanded(given) if given else None
         if path is not None and not path.is_file():
             raise WeightsError(
-                f"--lpips-weights {path}: no such file; give torchvision's "
+                f"`lpips_weights` {path}: no such file; give torchvision's "
                 f"{item.url.rpartition('/')[2]}, or remove it to use that of TORCH_HOME"
             )
         path = path or hub_file(
@@ -125,7 +125,7 @@ def _package() -> Any:
         import lpips
     except ImportError as error:
         raise ConfigError(
-            f"--metrics lpips: needs the package {error.name or 'lpips'}; pip install "
+            f"`metrics` lpips: needs the package {error.name or 'lpips'}; pip install "
             '"gancomp[lpips]"'
         ) from error
     return lpips

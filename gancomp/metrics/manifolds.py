@@ -104,7 +104,7 @@ class _Manifold:
     needs: ClassVar[Literal["features", "fake features", "statistics"]] = "features"
     limits: ClassVar[tuple[float, float]] = (0.0, 1.0)
     name: ClassVar[str]
-    flag: ClassVar[str]
+    field: ClassVar[str]
     closed: ClassVar[bool]
     border: ClassVar[str]
     k: int
@@ -119,8 +119,8 @@ class _Manifold:
         side = "generated" if num_fakes <= num_reals else "real"
         if self.k >= fewest:
             raise ConfigError(
-                f"{self.flag} {self.k}: must be below the number of images; there are {fewest} "
-                f"{side} ones for --metrics {self.name}"
+                f"`{self.field}` {self.k}: must be below the number of images; there are {fewest} "
+                f"{side} ones for `metrics` {self.name}"
             )
 
     def warning(self, num_images: int) -> str | None:
@@ -146,7 +146,7 @@ class _Manifold:
 
 
 class _OfPrecisionRecall(_Manifold):
-    closed, flag = True, "--pr-k"
+    closed, field = True, "pr_k"
     border = "up to the k-th nearest image of the same side, border included"
     Options = PrecisionRecallOptions
 
@@ -173,7 +173,7 @@ class Recall(_OfPrecisionRecall):
 
 
 class _OfDensityCoverage(_Manifold):
-    closed, flag = False, "--dc-k"
+    closed, field = False, "dc_k"
     border = "up to the k-th nearest real image, border excluded"
     Options = DensityCoverageOptions
 

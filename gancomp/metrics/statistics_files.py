@@ -64,13 +64,13 @@ def load_statistics(path: Path) -> Statistics:
     except DataError as error:
         raise DataError(
             f"{path}: not FID statistics, {error}; mu is (D,) and sigma (D, D), as pytorch-fid "
-            "--save-stats writes them"
+            "`save_stats` writes them"
         ) from error
     except Exception as error:  # a damaged archive makes NumPy and zipfile raise almost anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise DataError(
             f"{path}: not FID statistics ({reason}); needed is an .npz with mu and sigma, "
-            "as pytorch-fid --save-stats writes"
+            "as pytorch-fid `save_stats` writes"
         ) from error
     return Statistics(mean, covariance, num_images, protocol)
 

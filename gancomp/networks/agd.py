@@ -157,9 +157,9 @@ def agd_generator(
         raise ConfigError(
             f"operations {list(operations)}: need {NUM_CELLS}, each out of {', '.join(OPERATIONS)}"
         )
-    check_count("--width", width)
-    check_count("--in-channels", in_channels)
-    check_count("out_channels", out_channels)
+    check_count("`width`", width)
+    check_count("`in_channels`", in_channels)
+    check_count("`out_channels`", out_channels)
     settings: dict[str, Any] = {
         "width": width,
         "in_channels": in_channels,

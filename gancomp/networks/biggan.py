@@ -238,11 +238,11 @@ def check_settings(arch: str, width: int, resolution: int, num_classes: int) -> 
     Raises:
         ConfigError: for a setting that no network can be built with.
     """
-    check_count("--width" if arch == "biggan" else "--d-width", width)
+    check_count("`width`" if arch == "biggan" else "`d_width`", width)
     check_count("num_classes", num_classes, at_most=MAX_CLASSES)
     if isinstance(resolution, bool) or resolution not in LAYOUTS:
         known = ", ".join(map(str, LAYOUTS))
-        raise ConfigError(f"--size {resolution!r}: {arch} is made for images of {known} pixels")
+        raise ConfigError(f"`size` {resolution!r}: {arch} is made for images of {known} pixels")
     return {"width": width, "resolution": resolution, "num_classes": num_classes}
 
 
@@ -255,7 +255,7 @@ def check_classes(classes: Tensor, num_classes: int) -> None:
     outside = classes[(classes < 0) | (classes >= num_classes)]
     if len(outside):
         raise ConfigError(
-            f"--classes {int(outside[0])}: this model knows {num_classes}, from 0 to "
+            f"`classes` {int(outside[0])}: this model knows {num_classes}, from 0 to "
             f"{num_classes - 1}"
         )
 
@@ -279,7 +279,7 @@ def _doubled(features: Tensor) -> Tensor:
 
 def _truncate(z: Tensor, threshold: float, generator: torch.Generator) -> None:
     if not threshold >= LEAST_THRESHOLD:
-        raise ConfigError(f"--truncation {threshold:g}: must be at least {LEAST_THRESHOLD:g}")
+        raise ConfigError(f"`truncation` {threshold:g}: must be at least {LEAST_THRESHOLD:g}")
     while bool((outside := z.abs() > threshold).any()):
         again = torch.randn(int(outside.sum()), generator=generator, device=generator.device)
         z[outside] = again

@@ -125,8 +125,8 @@ def gated_patchgan(
     Raises:
         ConfigError: for a setting that no network can be built with.
     """
-    check_count("--d-width", width)
-    check_count("--in-channels", in_channels)
+    check_count("`d_width`", width)
+    check_count("`in_channels`", in_channels)
     check_norm(norm)
     if not 0 <= threshold < 1:
         raise ConfigError(f"threshold {threshold!r}: must be at least 0 and below 1")

@@ -211,7 +211,7 @@ def inception_resnet9(
     block = settings.explicit_channels([0, 0, 4 * width, 0, 0], "stem, down1, down2, up1, up2")[2]
     if branches is None and block < REDUCTION:
         raise ConfigError(
-            f"--width {width}: blocks of {block} channels have no six branches of a sixth of that; "
+            f"`width` {width}: blocks of {block} channels have no six branches of a sixth of that; "
             "choose 2 or more"
         )
     if branches is not None:

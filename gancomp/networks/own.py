@@ -58,7 +58,7 @@ def factory_for(spec: str) -> Callable[..., OwnGenerator]:
         width_argument: str | None = None,
         taps: Sequence[str] | None = None,
     ) -> OwnGenerator:
-        for name, value in (("--in-channels", in_channels), ("out_channels", out_channels)):
+        for name, value in (("`in_channels`", in_channels), ("`out_channels`", out_channels)):
             if value is not None:
                 check_count(name, value)
         if taps is not None and not all(isinstance(tap, str) for tap in taps):
@@ -95,7 +95,7 @@ def default_width(spec: str, width_argument: str) -> int | None:
     known = parameters_of(spec)
     if width_argument not in known:
         has = f"it has {', '.join(known)}" if known else "it has none"
-        raise ConfigError(f"--width-argument {width_argument}: {spec} has no such parameter; {has}")
+        raise ConfigError(f"`width_argument` {width_argument}: {spec} has no such parameter; {has}")
     default = known[width_argument].default
     return default if isinstance(default, int) and not isinstance(default, bool) else None
 
@@ -110,8 +110,8 @@ def check_width(spec: str, settings: Mapping[str, Any]) -> None:
     if width is not None and settings.get("width_argument") is None:
         known = ", ".join(parameters_of(spec)) or "none"
         raise ConfigError(
-            f"--width {width}: which parameter of {spec} is its width? Name it with "
-            f"--width-argument; it has {known}"
+            f"`width` {width}: which parameter of {spec} is its width? Name it with "
+            f"`width_argument`; it has {known}"
         )
 
 
@@ -127,7 +127,7 @@ def _arguments(
     if width_argument is not None:
         default_width(spec, width_argument)
         if width is not None:
-            check_count("--width", width)
+            check_count("`width`", width)
             given[width_argument] = width
     known = parameters_of(spec)
     for names, count in ((IN_CHANNELS, in_channels), (OUT_CHANNELS, out_channels)):
@@ -275,7 +275,7 @@ class OwnGenerator(TappedNetwork):
 
     def _taps(self) -> tuple[str, ...]:
         if self._given_taps is not None:
-            check_taps(self.maps(), self._given_taps, "--taps", self.arch)
+            check_taps(self.maps(), self._given_taps, "taps", self.arch)
             return self._given_taps
         return tuple(item.name for item in evenly_spaced(self.maps(), self.trial.size))
 

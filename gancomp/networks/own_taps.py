@@ -70,7 +70,7 @@ def matching(found: Maps, wanted: Sequence[tuple[Size, float]]) -> list[Map] | N
     return [maps[index] for index in min(best)[1]] if best else None
 
 
-def check_taps(found: Maps, taps: Sequence[str], flag: str, arch: str) -> None:
+def check_taps(found: Maps, taps: Sequence[str], field: str, arch: str) -> None:
     """Refuses taps that are no map of a pass.
 
     Raises:
@@ -82,15 +82,15 @@ def check_taps(found: Maps, taps: Sequence[str], flag: str, arch: str) -> None:
             continue
         if tap in found.refused:
             raise ConfigError(
-                f"{flag} {tap}: of {arch} {found.refused[tap]}; choose {_some(found)}"
+                f"`{field}` {tap}: of {arch} {found.refused[tap]}; choose {_some(found)}"
             )
         close = difflib.get_close_matches(tap, [*known, *found.refused], n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         raise ConfigError(
-            f"{flag} {tap}: {arch} has no such module; {hint}Its maps: {_some(found)}"
+            f"`{field}` {tap}: {arch} has no such module; {hint}Its maps: {_some(found)}"
         )
     if len(set(taps)) < len(taps):
-        raise ConfigError(f"{flag} {','.join(taps)}: names a map twice")
+        raise ConfigError(f"`{field}` {','.join(taps)}: names a map twice")
 
 
 def _some(found: Maps) -> str:

@@ -61,8 +61,8 @@ def patchgan(
     Raises:
         ConfigError: for a setting that no network can be built with.
     """
-    check_count("--width", width)
-    check_count("--in-channels", in_channels)
+    check_count("`width`", width)
+    check_count("`in_channels`", in_channels)
     check_norm(norm)
     check_count("layers", layers, at_most=MAX_LAYERS)
     settings = {"width": width, "in_channels": in_channels, "norm": norm, "layers": layers}

@@ -41,9 +41,9 @@ class GeneratorSettings:
                 check_count("channels", width, at_least=0 if index else 1)
             object.__setattr__(self, "channels", widths)
             object.__setattr__(self, "width", widths[0] if widths else 0)
-        check_count("--width", self.width)
-        check_count("--in-channels", self.in_channels)
-        check_count("out_channels", self.out_channels)
+        check_count("`width`", self.width)
+        check_count("`in_channels`", self.in_channels)
+        check_count("`out_channels`", self.out_channels)
         check_norm(self.norm)
         if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout {self.dropout!r}: must be at least 0 and below 1")
@@ -89,17 +89,17 @@ class GeneratorSettings:
 
 
 def check_count(
-    option: str, value: object, *, at_least: int = 1, at_most: int = MAX_CHANNELS
+    named: str, value: object, *, at_least: int = 1, at_most: int = MAX_CHANNELS
 ) -> None:
     """Refuses anything but a whole number in the range, before a network of that size is built.
 
     Raises:
-        ConfigError: naming `option` and `value`.
+        ConfigError: beginning with `named` and `value`.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise ConfigError(f"{option} {value!r}: must be a whole number, {at_least} or more")
+        raise ConfigError(f"{named} {value!r}: must be a whole number, {at_least} or more")
     if value > at_most:
-        raise ConfigError(f"{option} {value}: must be {at_most:,} or less")
+        raise ConfigError(f"{named} {value}: must be {at_most:,} or less")
 
 
 def check_norm(norm: object) -> None:
@@ -109,7 +109,7 @@ def check_norm(norm: object) -> None:
         ConfigError: naming the known ones.
     """
     if norm not in NORMS:
-        raise ConfigError(f"--norm {norm!r}: unknown; choose one of {', '.join(NORMS)}")
+        raise ConfigError(f"`norm` {norm!r}: unknown; choose one of {', '.join(NORMS)}")
 
 
 def norm_layer(norm: str, channels: int) -> nn.Module:

@@ -78,12 +78,12 @@ def srgan_discriminator(
     Raises:
         ConfigError: for a setting that no network can be built with.
     """
-    check_count("--d-width", width)
-    check_count("--in-channels", in_channels)
-    check_count("--size", crop)
+    check_count("`d_width`", width)
+    check_count("`in_channels`", in_channels)
+    check_count("`size`", crop)
     if crop % 2**NUM_HALVINGS:
         raise ConfigError(
-            f"--size {crop}: srgan-discriminator needs crops of a multiple of {2**NUM_HALVINGS}"
+            f"`size` {crop}: srgan-discriminator needs crops of a multiple of {2**NUM_HALVINGS}"
         )
     check_batch_norm("srgan-discriminator", norm)
     settings = {"width": width, "in_channels": in_channels, "norm": norm, "crop": crop}

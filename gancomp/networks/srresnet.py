@@ -128,12 +128,12 @@ def srresnet(
     Raises:
         ConfigError: for a setting that no network can be built with.
     """
-    check_count("--width", width)
-    check_count("--blocks", blocks, at_most=MAX_BLOCKS)
-    check_count("--in-channels", in_channels)
-    check_count("out_channels", out_channels)
+    check_count("`width`", width)
+    check_count("`blocks`", blocks, at_most=MAX_BLOCKS)
+    check_count("`in_channels`", in_channels)
+    check_count("`out_channels`", out_channels)
     if isinstance(scale, bool) or scale not in SCALES:
-        raise ConfigError(f"--scale {scale!r}: srresnet enlarges 2 or 4 times; choose one of them")
+        raise ConfigError(f"`scale` {scale!r}: srresnet enlarges 2 or 4 times; choose one of them")
     check_batch_norm("srresnet", norm)
     settings = {
         "width": width,
@@ -153,4 +153,4 @@ def check_batch_norm(arch: str, norm: object) -> None:
         ConfigError: naming `norm`.
     """
     if norm != "batch":
-        raise ConfigError(f"--norm {norm}: {arch} has batch norm only; remove the option")
+        raise ConfigError(f"`norm` {norm}: {arch} has batch norm only; remove the option")

@@ -35,25 +35,25 @@ def channels_at(width: int, resolution: int, multiplier: int = 2) -> int:
 
 
 def check_size(
-    arch: str, option: str, width: object, resolution: object, multiplier: object = 2
+    arch: str, named: str, width: object, resolution: object, multiplier: object = 2
 ) -> dict[str, Any]:
     """The settings that generator and discriminator share, fit for JSON.
 
     Raises:
-        ConfigError: naming `option`, `--size` or `channel_multiplier`.
+        ConfigError: naming `named`, `size` or `channel_multiplier`.
     """
-    check_count(option, width)
-    check_count("--size", resolution)
+    check_count(named, width)
+    check_count("`size`", resolution)
     if isinstance(multiplier, bool) or multiplier not in MULTIPLIERS:
         raise ConfigError(f"channel_multiplier {multiplier!r}: must be 1 or 2")
     assert isinstance(width, int)
     assert isinstance(resolution, int)
     assert isinstance(multiplier, int)
     if resolution not in RESOLUTIONS:
-        raise ConfigError(f"--size {resolution}: {arch} knows {', '.join(map(str, RESOLUTIONS))}")
+        raise ConfigError(f"`size` {resolution}: {arch} knows {', '.join(map(str, RESOLUTIONS))}")
     if channels_at(width, resolution, multiplier) < 1:
         raise ConfigError(
-            f"{option} {width}: no channels would be left at {resolution} pixels; "
+            f"{named} {width}: no channels would be left at {resolution} pixels; "
             f"{resolution // (32 * multiplier)} is the least for {arch}"
         )
     settings = {"width": width, "resolution": resolution}
@@ -367,7 +367,7 @@ def stylegan2(
     Raises:
         ConfigError: for a setting that no network can be built with.
     """
-    settings = check_size("stylegan2", "--width", width, resolution, channel_multiplier)
+    settings = check_size("stylegan2", "`width`", width, resolution, channel_multiplier)
     check_count("style_channels", style_channels)
     check_count("mapping_layers", mapping_layers, at_most=MAX_LAYERS)
     check_count("const_channels", const_channels)

@@ -184,5 +184,5 @@ def stylegan2_discriminator(
         ConfigError: for a setting that no network can be built with.
     """
     arch = "stylegan2-discriminator"
-    settings = check_size(arch, "--d-width", width, resolution, channel_multiplier)
+    settings = check_size(arch, "`d_width`", width, resolution, channel_multiplier)
     return construct(lambda: StyleGAN2Discriminator(settings))

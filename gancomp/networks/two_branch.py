@@ -133,8 +133,8 @@ def two_branch_patchgan(
     Raises:
         ConfigError: for a setting that no network can be built with.
     """
-    check_count("--d-width", width)
-    check_count("--in-channels", in_channels)
+    check_count("`d_width`", width)
+    check_count("`in_channels`", in_channels)
     check_norm(norm)
     if isinstance(num_shared, bool) or num_shared not in range(NUM_BLOCKS + 1):
         raise ConfigError(f"num_shared {num_shared!r}: must be a whole number from 0 to 5")

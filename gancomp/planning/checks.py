@@ -22,10 +22,10 @@ def check(settings: Settings) -> Any:
     Raises:
         ConfigError: naming the settings that do not go together.
     """
-    method = resolve(METHODS, "--method", settings.method.name)
+    method = resolve(METHODS, "method", settings.method.name)
     if method.distils != (settings.command == "distill"):
         known = ", ".join(name for name in METHODS if resolve(METHODS, "", name).distils)
-        raise ConfigError(f"--method {settings.method.name}: does not distil; known: {known}")
+        raise ConfigError(f"`method` {settings.method.name}: does not distil; known: {known}")
     problems = []
     schedule, data = settings.schedule, settings.data
     if data.task not in method.tasks:
@@ -36,22 +36,22 @@ def check(settings: Settings) -> Any:
             and data.task in known.tasks
         )
         raise ConfigError(
-            f"--method {settings.method.name}: is not for {data.task} data; for that: {fitting}"
+            f"`method` {settings.method.name}: is not for {data.task} data; for that: {fitting}"
         )
     if schedule.epochs + schedule.decay_epochs == 0:
-        problems.append("--epochs 0 --decay-epochs 0: there would be no training; raise one")
+        problems.append("`epochs` 0 `decay_epochs` 0: there would be no training; raise one")
     loaded, cut = sides(data.load_size), sides(data.size)
     if loaded[0] < cut[0] or loaded[1] < cut[1]:
         problems.append(
-            f"--load-size {shown_size(data.load_size)}: must be at least --size "
+            f"`load_size` {shown_size(data.load_size)}: must be at least `size` "
             f"{shown_size(data.size)}"
         )
     domain = domain_of(data.task)
     domain.refuse_unlike_networks(settings)
     source = settings.teacher.source
     for label, network in (
-        (f"--teacher {source}" if source else "--arch", settings.teacher.network),
-        ("--student-arch", settings.student),
+        (f"`teacher` {source}" if source else "`arch`", settings.teacher.network),
+        ("`student_arch`", settings.student),
     ):
         if network is not None:
             problems += _check_network(label, network, data)
@@ -69,7 +69,7 @@ def check(settings: Settings) -> Any:
 def _check_network(label: str, network: NetworkSettings, data: DataSettings) -> list[str]:
     import torch
 
-    resolve(NETWORKS, label, network.arch)
+    resolve(NETWORKS, "student_arch" if label == "`student_arch`" else "arch", network.arch)
     if network.arch in DISCRIMINATORS:
         return [f"{label}: {network.arch} is a discriminator; choose a generator"]
     with torch.device("meta"):  # no weights are made, only shapes
@@ -78,10 +78,10 @@ def _check_network(label: str, network: NetworkSettings, data: DataSettings) -> 
             return [f"{label}: {network.arch} {kind}, which is not for {data.task} data"]
         built = build_network(network.arch, **network.arguments())
     if isinstance(built, SynthesisGenerator) and built.resolution != data.size:
-        return [f"--size {data.size}: {label} makes images of {built.resolution} pixels"]
+        return [f"`size` {data.size}: {label} makes images of {built.resolution} pixels"]
     height, width = (length // built.scale for length in sides(data.size))
     multiple = built.size_multiple
     if height % multiple or width % multiple:
         size = shown_size(as_size(height, width))
-        return [f"--size {size}: {network.arch} needs a multiple of {multiple}"]
+        return [f"`size` {size}: {network.arch} needs a multiple of {multiple}"]
     return []

@@ -11,7 +11,7 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.networks.own import OwnGenerator, check_width, default_width
 from gancomp.networks.own_taps import check_taps, evenly_spaced, matching
 from gancomp.networks.shapes import tap_sizes
-from gancomp.options import flag_of
+from gancomp.options import field_of
 from gancomp.own_code import naming, said, stand_for
 from gancomp.registry import build_network, is_code, network_parameters
 from gancomp.settings import Json, Overrides, Settings
@@ -54,8 +54,8 @@ def refuse_idle(given: Overrides, archs: list[str]) -> None:
         if (value := getattr(given, name)) is not None and not any(map(is_code, archs)):
             text = value if isinstance(value, str) else ",".join(value)
             raise ConfigError(
-                f"--{name.replace('_', '-')} {text}: is for a generator of your own, "
-                f"--arch FILE.py:FACTORY; {archs[0]} is none"
+                f"`{name}` {text}: is for a generator of your own, "
+                f"`arch` FILE.py:FACTORY; {archs[0]} is none"
             )
 
 
@@ -67,7 +67,7 @@ def refuse_other_tasks(arch: str, task: str) -> None:
     """
     if is_code(arch) and task not in ("unpaired", "paired"):
         raise ConfigError(
-            f"--arch {arch}: generators of your own translate images, which {task} is not; use one "
+            f"`arch` {arch}: generators of your own translate images, which {task} is not; use one "
             "of gancomp's"
         )
 
@@ -102,9 +102,9 @@ def complete_teacher(values: Json, given: Overrides, typed: Mapping[str, Any]) -
 def _refuse_foreign(arch: str, typed: Mapping[str, Any]) -> None:
     for name, value in typed.items():
         if name not in network_parameters(arch) and name != "arch":
-            flag = flag_of(f"teacher.network.{name}")
+            field = field_of(f"teacher.network.{name}")
             raise ConfigError(
-                f"{flag} {value}: {arch} is code of your own, which has no such setting; remove it"
+                f"{field} {value}: {arch} is code of your own, which has no such setting; remove it"
             )
 
 
@@ -116,7 +116,7 @@ def _fresh(arch: str, width_argument: str | None, width: Any, channels: Json) ->
         given["width"] = default_width(arch, width_argument)
         if given["width"] is None:
             raise ConfigError(
-                f"--width-argument {width_argument}: has no default in {arch}; give --width"
+                f"`width_argument` {width_argument}: has no default in {arch}; give `width`"
             )
     network = build_network(arch, **given)
     return {"arch": arch, **network.settings()}
@@ -134,7 +134,7 @@ def _check_backward(network: Json) -> None:
         raise ConfigError(
             f"{said(network['arch'])}: unpaired data need a second generator, back from {target} "
             f"to {source} channels; let the factory take in_channels and out_channels, or give "
-            "--teacher and --freeze-teacher"
+            "`teacher` and `freeze_teacher=True`"
         ) from error
 
 
@@ -160,8 +160,8 @@ def complete_student(
         student = _of_other_code(teacher, student, given)
     elif teacher.get("width_argument") is None:
         raise ConfigError(
-            f"--ratio: {teacher['arch']} has no width to narrow; name the parameter of it with "
-            "--width-argument, or give another generator with --student-arch"
+            f"`ratio`: {teacher['arch']} has no width to narrow; name the parameter of it with "
+            "`width_argument`, or give another generator with `student_arch`"
         )
     if is_code(teacher["arch"]) or is_code(student["arch"]):
         return _with_taps(teacher, student, given, sides(size))
@@ -174,28 +174,27 @@ def _of_other_code(teacher: Json, student: Json, given: Overrides) -> Json:
     if not asked:
         return _fresh(student["arch"], None, None, channels)
     if given.width_argument is None:
-        flag = f"--{asked[0].replace('_', '-')}"
         raise ConfigError(
-            f"{flag} {getattr(given, asked[0])}: which parameter of {student['arch']} is its "
-            "width? Name it with --width-argument"
+            f"`{asked[0]}` {getattr(given, asked[0])}: which parameter of {student['arch']} is its "
+            "width? Name it with `width_argument`"
         )
     return _fresh(student["arch"], given.width_argument, student["width"], channels)
 
 
 def _with_taps(teacher: Json, student: Json, given: Overrides, size: Size) -> tuple[Json, Json]:
     """Taps as given, or evenly spaced in one network and of the same sizes in the other."""
-    networks = {"--taps": _built(teacher), "--student-taps": _built(student)}
-    typed = {"--taps": given.taps or teacher.get("taps"), "--student-taps": given.student_taps}
-    for flag, network in networks.items():
-        if (asked := typed[flag]) is not None:
+    networks = {"taps": _built(teacher), "student_taps": _built(student)}
+    typed = {"taps": given.taps or teacher.get("taps"), "student_taps": given.student_taps}
+    for field, network in networks.items():
+        if (asked := typed[field]) is not None:
             if not isinstance(network, OwnGenerator):
                 raise ConfigError(
-                    f"{flag} {','.join(asked)}: {network.arch} is none of your own; its taps "
+                    f"`{field}` {','.join(asked)}: {network.arch} is none of your own; its taps "
                     f"are {', '.join(network.default_taps)}"
                 )
-            check_taps(network.maps(size), asked, flag, network.arch)
-    leader, follower = networks["--taps"], networks["--student-taps"]
-    taps, student_taps = typed["--taps"], typed["--student-taps"]
+            check_taps(network.maps(size), asked, field, network.arch)
+    leader, follower = networks["taps"], networks["student_taps"]
+    taps, student_taps = typed["taps"], typed["student_taps"]
     if taps is None and isinstance(leader, OwnGenerator):
         if not isinstance(follower, OwnGenerator) or student_taps is not None:
             taps = _like(leader, follower, student_taps or follower.default_taps, size)
@@ -238,9 +237,9 @@ def _built(network: Json) -> TappedNetwork:
 def remarks(settings: Settings) -> Iterator[str]:
     """What is tapped in generators of people's own, and whether their values fit."""
     size = sides(settings.data.size)
-    for flag, network, source in (
-        ("--taps", settings.teacher.network, settings.teacher.source),
-        ("--student-taps", settings.student, None),
+    for field, network, source in (
+        ("taps", settings.teacher.network, settings.teacher.source),
+        ("student_taps", settings.student, None),
     ):
         if network is None or not is_code(network.arch):
             continue
@@ -257,4 +256,4 @@ def remarks(settings: Settings) -> Iterator[str]:
                 f"{tap} ({found[tap].channels}x{found[tap].size[0]}x{found[tap].size[1]})"
                 for tap in network.taps
             )
-            yield f"taps of {network.arch} ({flag}): {shown}"
+            yield f"taps of {network.arch} (`{field}`): {shown}"

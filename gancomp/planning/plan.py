@@ -21,7 +21,7 @@ from gancomp.errors import ConfigError
 from gancomp.export.model import LoadedModel, open_model
 from gancomp.inference.models import student_file, teacher_file
 from gancomp.networks.base import TappedNetwork
-from gancomp.options import flag_of
+from gancomp.options import field_of
 from gancomp.planning import own, shrinking, teachers
 from gancomp.planning.checks import check
 from gancomp.planning.unused import refuse_unused
@@ -82,7 +82,7 @@ def make_plan(command: str, given: Overrides, say: Callable[[str], None]) -> Pla
     data = typed.get("data", {})
     if not data.get("dataset"):
         raise ConfigError(
-            "--dataset: is needed, a folder or a known name (gancomp data list). "
+            "`dataset`: is needed, a folder or a known name (gancomp data list). "
             "To try without data: gancomp demo"
         )
     files = scan(
@@ -140,7 +140,7 @@ def _is_as_published(settings: Settings, preset: Preset, files: DatasetFiles) ->
 def _tables(config: Path) -> Json:
     values = read_toml(config)
     if problems := wrong_kinds(Settings, values):
-        raise ConfigError(f"--config {config}: {'; '.join(problems)}")
+        raise ConfigError(f"`config` {config}: {'; '.join(problems)}")
     return values
 
 
@@ -149,10 +149,10 @@ def check_options(command: str, typed: Json) -> None:
     teacher = typed.get("teacher", {})
     if command == "pretrain" and (teacher.get("freeze") or typed.get("student")):
         raise ConfigError(
-            "--config: pretrain trains the teacher alone; remove student and teacher.freeze"
+            "`config`: pretrain trains the teacher alone; remove student and teacher.freeze"
         )
     if teacher.get("freeze") and not teacher.get("source"):
-        raise ConfigError("--freeze-teacher: needs --teacher FILE, the teacher to keep as it is")
+        raise ConfigError("`freeze_teacher`: needs `teacher` FILE, the teacher to keep as it is")
 
 
 def _resolve(
@@ -183,7 +183,7 @@ def _resolve(
         base[section] = {}
     width = typed_teacher.get("network", {}).get("width")
     shrinking.refuse_width(
-        base["teacher"]["network"]["arch"], None if width is None else f"--width {width}"
+        base["teacher"]["network"]["arch"], None if width is None else f"`width` {width}"
     )
     rows = _for_network(preset.settings, base["teacher"]["network"]["arch"])
     values = merge(merge(merge(base, rows), {"teacher": teacher}), typed)
@@ -196,7 +196,7 @@ def _resolve(
     if not resolve(METHODS, "", preset.method).has_features:
         if "perceptual" in typed:
             raise ConfigError(
-                f"--perceptual, --vgg: {command} has no perceptual loss for {files.task} data; "
+                f"`perceptual`, `vgg`: {command} has no perceptual loss for {files.task} data; "
                 "remove them"
             )
         values["perceptual"] = {"source": "none"}
@@ -233,8 +233,8 @@ def _teacher_from(source: str | None, typed: Json, given: Overrides, files: Data
         return {}
     if given.arch is not None and not is_code(given.arch):
         raise ConfigError(
-            f"--arch {given.arch}: the architecture follows from --teacher {source}; "
-            "use --student-arch for the student's"
+            f"`arch` {given.arch}: the architecture follows from `teacher` {source}; "
+            "use `student_arch` for the student's"
         )
     path = teacher_file(source)
     model = open_model(path)
@@ -246,9 +246,9 @@ def _teacher_from(source: str | None, typed: Json, given: Overrides, files: Data
     for name, value in typed.items():
         # dropout has no weights: a teacher may go on with another rate
         if name != "dropout" and settings.get(name, value) != value:
-            flag = flag_of(f"teacher.network.{name}")
+            field = field_of(f"teacher.network.{name}")
             raise ConfigError(
-                f"{flag} {value}: --teacher {source} has {settings[name]}; remove {flag}"
+                f"{field} {value}: `teacher` {source} has {settings[name]}; remove {field}"
             )
     return {"network": {"arch": network.arch, **settings}}
 
@@ -260,8 +260,8 @@ def _check_purpose(model: LoadedModel, source: str, files: DatasetFiles, data: J
         found = model.header.get(name)
         if found is not None and found != value:
             raise ConfigError(
-                f"--teacher {source}: was trained for {name} {found}, this run is {value}; "
-                f"give another teacher, or --{name} {found} with data that fits"
+                f"`teacher` {source}: was trained for {name} {found}, this run is {value}; "
+                f"give another teacher, or `{name}` {found} with data that fits"
             )
 
 
@@ -281,9 +281,9 @@ def _student(teacher: NetworkSettings, given: Overrides, typed: Json, preset: Pr
     if source := typed.get("stages", {}).get("student_source"):
         return _student_from(source, given, typed.get("student") or {})
     arch = given.student_arch or _student_arch(teacher.arch, given, preset)
-    resolve(NETWORKS, "--arch" if given.student_arch is None else "--student-arch", arch)
+    resolve(NETWORKS, "arch" if given.student_arch is None else "student_arch", arch)
     width = given.student_width
-    by_width = None if width is None else f"--student-width {width}"
+    by_width = None if width is None else f"`student_width` {width}"
     shrinking.refuse_width(arch, way.asked if way else None, by_width)
     published = shrinking.published_shape(arch, teacher, given, preset) if way is None else {}
     if way is None or not way.shrinker.from_settings:
@@ -301,11 +301,10 @@ def _student_from(source: str, given: Overrides, typed: Json) -> Json:
     """The student's network settings as the file of `--student` says."""
     for name in ("ratio", "shrink", "student_width", "student_arch", "narrow_const"):
         if (value := getattr(given, name)) is not None:
-            flag = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{flag} {value}: the network follows from --student {source}")
+            raise ConfigError(f"`{name}` {value}: the network follows from `student` {source}")
     network = open_model(student_file(source)).network
     if typed:
-        raise ConfigError(f"--student-blocks: the network follows from --student {source}")
+        raise ConfigError(f"`student_blocks`: the network follows from `student` {source}")
     settings = {key: value for key, value in network.settings().items() if value is not None}
     return {"arch": network.arch, **settings}
 
@@ -343,12 +342,12 @@ def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], N
     saved = settings_in(config)
     own.stand_for_recorded(saved, given)
     if saved.command != command:
-        raise ConfigError(f"--resume: {out} is a run of gancomp {saved.command}, not {command}")
+        raise ConfigError(f"`resume`: {out} is a run of gancomp {saved.command}, not {command}")
     for name in ("arch", "student_arch", "student_width", "ratio", "narrow_const", *own.OPTIONS):
         if getattr(given, name) is not None and not _agrees(saved, name, getattr(given, name)):
             raise ConfigError(
-                f"--{name.replace('_', '-')} {getattr(given, name)}: the run in {out} was started "
-                "with another; remove it, or choose another --out"
+                f"`{name}` {getattr(given, name)}: the run in {out} was started "
+                "with another; remove it, or choose another `out`"
             )
     shrinking.refuse_other_budget(given, config, out)
     # the dataset may have moved: its fingerprint, not its path, must be the same
@@ -359,8 +358,8 @@ def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], N
     changed = changed_on_resume(saved, wanted)
     if changed:
         raise ConfigError(
-            f"--resume: would change {'; '.join(changed)}; remove these options, "
-            "or choose another --out for a new run"
+            f"`resume`: would change {'; '.join(changed)}; remove these options, "
+            "or choose another `out` for a new run"
         )
     options = check(wanted)
     refuse_unused(typed, wanted, options)
@@ -370,8 +369,8 @@ def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], N
     files = scan(root, task=data.task, direction=data.direction, strict=data.strict, say=say)
     if files.fingerprint() != config.get("dataset.fingerprint", dict):
         raise ConfigError(
-            f"--resume: the files in {root} are not those that the run was started with; "
-            "restore them, or choose another --out for a new run"
+            f"`resume`: the files in {root} are not those that the run was started with; "
+            "restore them, or choose another `out` for a new run"
         )
     preset, initial = config.get("preset", dict), shrinking.load_initial(out)
     return Plan(wanted, options, files, out, resume=True, preset=preset, initial=initial)
@@ -401,13 +400,13 @@ def _agrees(saved: Settings, name: str, value: Any) -> bool:
 def _guess_out(command: str, given: Overrides, typed: Json, say: Callable[[str], None]) -> Path:
     if not (typed.get("data") or {}).get("dataset"):
         raise ConfigError(
-            "--resume: give the run's folder with --out (or the options it was started with)"
+            "`resume`: give the run's folder with `out` (or the options it was started with)"
         )
     way = shrinking.way_of(given)
     if way is not None and not way.shrinker.from_settings:
-        flag = way.asked.split()[0]
+        field = way.asked.split()[0]
         raise ConfigError(
-            f"--resume with {flag}: give the run's folder with --out; its default name "
+            f"`resume=True` with {field}: give the run's folder with `out`; its default name "
             "holds the width, which would have to be sought again"
         )
     fresh = Overrides(**{**given.__dict__, "resume": False})

@@ -51,42 +51,42 @@ def way_of(given: Overrides) -> Way | None:
     """
     if given.shrink is None and (given.budget is not None or given.shrink_options):
         first = "budget" if given.budget is not None else next(iter(given.shrink_options))
-        raise ConfigError(f"--{first.replace('_', '-')}: needs --shrink {'|'.join(SHRINKERS)}")
+        raise ConfigError(f"`{first}`: needs `shrink` {'|'.join(SHRINKERS)}")
     if given.shrink is not None:
-        kind = resolve(SHRINKERS, "--shrink", given.shrink)
+        kind = resolve(SHRINKERS, "shrink", given.shrink)
         if given.budget is None:
-            raise ConfigError(f"--shrink {given.shrink}: needs --budget, such as {kind.example}")
-        asked = f"--shrink {given.shrink} --budget {given.budget}"
+            raise ConfigError(f"`shrink` {given.shrink}: needs `budget`, such as {kind.example}")
+        asked = f"`shrink` {given.shrink} `budget` {given.budget}"
         return make_way(given.shrink, given.budget, asked, given.shrink_options)
     if given.latency_budget is not None:
         text = given.latency_budget
-        return make_way("latency", text, f"--latency-budget {text}", {})
+        return make_way("latency", text, f"`latency_budget` {text}", {})
     if given.ratio is not None:
-        return make_way("ratio", repr(given.ratio), f"--ratio {given.ratio:g}", {})
+        return make_way("ratio", repr(given.ratio), f"`ratio` {given.ratio:g}", {})
     return None
 
 
 def ratio_way(ratio: float) -> Way:
     """Of a preset's ratio."""
-    return make_way("ratio", repr(ratio), f"--ratio {ratio:g}", {})
+    return make_way("ratio", repr(ratio), f"`ratio` {ratio:g}", {})
 
 
 def make_way(
-    name: str, text: str, asked: str, options: Mapping[str, Any], *, flag: str = "--shrink"
+    name: str, text: str, asked: str, options: Mapping[str, Any], *, field: str = "shrink"
 ) -> Way:
     """The way to shrink called `name`, with its budget and its own options.
 
     Args:
         name: in the table.
         text: the budget as typed.
-        asked: both as typed.
+        asked: both as messages name them.
         options: of its own, by name.
-        flag: by which it was chosen.
+        field: by which it was chosen.
 
     Raises:
         ConfigError: for an unknown name, a budget that is none, or an option that it lacks.
     """
-    kind = resolve(SHRINKERS, flag, name)
+    kind = resolve(SHRINKERS, field, name)
     own: Any = read(options_type(name, "shrinker"), dict(options), "shrink_options")
     shrinker: Shrinker = kind(own)
     return Way(name, shrinker, text, shrinker.read(asked, text), asked)
@@ -99,12 +99,12 @@ def refuse_two_widths(given: Overrides, way: Way | None, typed: Json) -> None:
         ConfigError: naming them.
     """
     widths: dict[str, Any] = {
-        "--ratio": given.ratio,
-        "--student-width": given.student_width,
-        "--latency-budget": given.latency_budget,
-        "--shrink": given.shrink,
+        "ratio": given.ratio,
+        "student_width": given.student_width,
+        "latency_budget": given.latency_budget,
+        "shrink": given.shrink,
     }
-    named = [flag for flag, value in widths.items() if value is not None]
+    named = [f"`{field}`" for field, value in widths.items() if value is not None]
     if len(named) > 1:
         raise ConfigError(f"{' and '.join(named)}: give one of them")
     if way is None or way.shrinker.from_settings:
@@ -123,8 +123,8 @@ def refuse_width(arch: str, *asked: str | None) -> None:
     for text in asked:
         if text is not None and not has_width(arch):
             raise ConfigError(
-                f"{text}: {arch} has no width; remove it, or choose another --arch or "
-                "--student-arch"
+                f"{text}: {arch} has no width; remove it, or choose another `arch` or "
+                "`student_arch`"
             )
 
 
@@ -196,7 +196,7 @@ def refuse_other_budget(given: Overrides, config: Record, out: Path) -> None:
     if not same or way.shrinker.read(way.asked, str(known[1])) != way.budget:
         raise ConfigError(
             f"{way.asked}: the run in {out} was started with another, or none; remove it, or "
-            "choose another --out"
+            "choose another `out`"
         )
 
 
@@ -230,4 +230,4 @@ def fill(student: TappedNetwork, weights: Mapping[str, Tensor]) -> None:
         student.load_state_dict(dict(weights))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"--shrink: its weights do not fit its student ({reason})") from error
+        raise ConfigError(f"`shrink`: its weights do not fit its student ({reason})") from error

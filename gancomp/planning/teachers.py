@@ -18,19 +18,19 @@ def freeze_given(values: Json, typed: Json) -> None:
         typed: those of them that were given.
     """
     teacher = typed.get("teacher", {})
-    method = resolve(METHODS, "--method", values["method"]["name"])
+    method = resolve(METHODS, "method", values["method"]["name"])
     if method.finished_teacher and teacher.get("source"):
         values["teacher"].setdefault("freeze", True)
 
 
 def remarks(settings: Settings) -> Iterator[str]:
     """What to say of a teacher that is trained otherwise than the method's paper has it."""
-    method = resolve(METHODS, "--method", settings.method.name)
+    method = resolve(METHODS, "method", settings.method.name)
     if method.finished_teacher and settings.teacher.source is None:
         yield (
-            f"--method {settings.method.name}: its paper's teacher is finished before; this one "
+            f"`method` {settings.method.name}: its paper's teacher is finished before; this one "
             "is trained beside the student. For the paper's order: gancomp pretrain, then "
-            "--teacher RUN"
+            "`teacher` RUN"
         )
 
 
@@ -43,9 +43,9 @@ def refuse_lone_generator(settings: Settings) -> None:
     source, method = settings.teacher.source, settings.method.name
     if source is None or not settings.teacher.freeze:
         return
-    needed = settings.data.task in resolve(METHODS, "--method", method).whole_teacher
+    needed = settings.data.task in resolve(METHODS, "method", method).whole_teacher
     if needed and not expanded(source).is_dir():
         raise ConfigError(
-            f"--teacher {source}: is a generator alone, and --method {method} needs what was "
-            "trained with it too; give the run that trained them, or --train-teacher"
+            f"`teacher` {source}: is a generator alone, and `method` {method} needs what was "
+            "trained with it too; give the run that trained them, or `freeze_teacher=False`"
         )

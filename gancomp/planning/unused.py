@@ -8,7 +8,7 @@ from typing import Any
 from gancomp.declare import Option
 from gancomp.errors import ConfigError
 from gancomp.methods.also import joined_fields
-from gancomp.options import all_options, flag_of, method_options
+from gancomp.options import all_options, field_of, method_options
 from gancomp.settings import Json, Settings
 
 
@@ -26,7 +26,7 @@ def refuse_unused(typed: Json, settings: Settings, options: Any) -> None:
         ConfigError: naming all such options at once.
     """
     found = [
-        f"{row.name}: has no effect with {reason}; remove it"
+        f"{row.field}: has no effect with {reason}; remove it"
         for row in all_options()
         if _at(typed, row.setting) and (reason := why_unused(row, settings, options))
     ]
@@ -46,19 +46,19 @@ def refuse_foreign_options(settings: Settings) -> None:
         ConfigError: naming the option, the methods it belongs to, and what the chosen one has.
     """
     name = settings.method.name
-    known = {row.setting.rpartition(".")[2]: row.name for row in method_options(name)}
+    known = {row.setting.rpartition(".")[2]: row.field for row in method_options(name)}
     rows = {row.setting: row for row in all_options()}
     fields = joined_fields(settings)
     for given in settings.method.options:
         if given in fields:
             continue
         path = f"method.options.{given}"
-        owners = rows[path].owners if path in rows else ()
+        owners = rows[path].belongs_to if path in rows else []
         close = difflib.get_close_matches(given, known, n=1)
         hint = f"it belongs to {', '.join(owners)}; " if owners else ""
         hint += f"did you mean {known[close[0]]}? " if close else ""
         raise ConfigError(
-            f"{flag_of(path)}: --method {name} has no such option; {hint}"
+            f"{field_of(path)}: `method` {name} has no such option; {hint}"
             f"{name} has: {', '.join(known.values()) or 'none'}"
         )
 

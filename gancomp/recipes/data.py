@@ -12,6 +12,7 @@ from gancomp.data.download import fetch_announced
 from gancomp.data.layout import locate
 from gancomp.data.registered import KNOWN_DATASETS, find_known, known_names
 from gancomp.errors import DataError
+from gancomp.flags import as_typed
 from gancomp.paths import download_folder
 from gancomp.settings import Json
 
@@ -63,7 +64,8 @@ def check_dataset(folder: str, task: str | None, say: Callable[[str], None]) -> 
     Raises:
         DataError: if there is no such dataset.
     """
-    return check_folder(locate(folder, say), task, progress=_tenths(say)).to_json()
+    report = check_folder(locate(folder, say), task, progress=_tenths(say)).to_json()
+    return report | {key: [*map(as_typed, report[key])] for key in ("problems", "notes")}
 
 
 def _tenths(say: Callable[[str], None]) -> Callable[[int, int], None]:

@@ -158,24 +158,24 @@ def needed(
     Raises:
         ConfigError: if statistics are given where features are needed.
     """
-    why = f"--bootstrap {bootstrap}: draws single images again" if bootstrap else None
-    reason: dict[str, str | None] = {"--fake": why, "--real": None}
+    why = f"`bootstrap` {bootstrap}: draws single images again" if bootstrap else None
+    reason: dict[str, str | None] = {"fake": why, "real": None}
     for name, metric in metrics.items():
-        compares = f"--metrics {name}: compares features of single images"
+        compares = f"`metrics` {name}: compares features of single images"
         if metric.needs != "statistics":
-            reason["--fake"] = compares
+            reason["fake"] = compares
         if metric.needs == "features":
-            reason["--real"] = compares
-    given = {"--fake": isinstance(contest.fakes, Statistics) and request.fake}
-    given["--real"] = contest.reals.statistics is not None and request.real[0]
+            reason["real"] = compares
+    given = {"fake": isinstance(contest.fakes, Statistics) and request.fake}
+    given["real"] = contest.reals.statistics is not None and request.real[0]
     for option, path in given.items():
         if path and reason[option]:
             raise ConfigError(
-                f"{reason[option]}, {option} {path} holds statistics of all; give the folder of "
+                f"{reason[option]}, `{option}` {path} holds statistics of all; give the folder of "
                 "images"
             )
     resampled = bool(bootstrap) and contest.reals.statistics is None
-    return reason["--fake"] is not None, reason["--real"] is not None or resampled
+    return reason["fake"] is not None, reason["real"] is not None or resampled
 
 
 def make_contest(
@@ -198,10 +198,10 @@ def make_contest(
         if holds_statistics(request.fake):
             computed = load_statistics(request.fake)
             if request.out_range is not None and not reals.files:
-                raise ConfigError("--out-range: has no effect on statistics alone; remove it")
+                raise ConfigError("`out_range`: has no effect on statistics alone; remove it")
             protocol["fakes"] = f"statistics ({computed.protocol})"
             return Contest(str(request.fake), computed, 0, reals, protocol, skipped)
-        paths = listing("--fake", request.fake, say, recursive=request.recursive)
+        paths = listing("fake", request.fake, say, recursive=request.recursive)
         found = folder_format(paths, request.out_range, say)
         fakes = uint8_folder(paths, say=say, strict=request.strict, skipped=skipped, pixels=found)
         protocol["fakes"] = f"files as stored{as_8_bits(found)}"

@@ -69,7 +69,7 @@ def eval_sr(request: SrRequest, say: Say) -> Json:
     network = chosen.model.network.to(device)
     if request.scale not in (None, network.scale):
         raise ConfigError(
-            f"--scale {request.scale}: {chosen.model.path} enlarges by {network.scale}; remove the "
+            f"`scale` {request.scale}: {chosen.model.path} enlarges by {network.scale}; remove the "
             "option, or give a model for that scale"
         )
     files = benchmark(request.dataset, strict=request.strict, say=say)

@@ -41,12 +41,12 @@ def evaluate(
     metrics = make_metrics(names, options)
     if unused := [name for name in options if name not in metrics]:
         raise ConfigError(
-            f"--metrics {','.join(names)}: options of {', '.join(unused)} were given; add "
+            f"`metrics` {','.join(names)}: options of {', '.join(unused)} were given; add "
             f"{'it' if len(unused) == 1 else 'them'} or remove these options"
         )
     of_sets, of_pairs = sorted_metrics(metrics)
     if not of_sets and not of_pairs:
-        raise ConfigError(f"--metrics: name some, as in --metrics {next(iter(METRICS))}")
+        raise ConfigError(f"`metrics`: name some, as in `metrics` {next(iter(METRICS))}")
     check_bootstrap(bootstrap)
     # all that can be wrong with pairs is told before the first image is looked at
     beside = begin_pairs(request, of_pairs, say, pairs=pairs, alone=not of_sets)
@@ -75,7 +75,7 @@ def names_of(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names or len(set(names)) < len(names):
         raise ConfigError(
-            f"--metrics {text}: name each once, as in --metrics {next(iter(METRICS))}"
+            f"`metrics` {text}: name each once, as in `metrics` {next(iter(METRICS))}"
         )
     return names
 

@@ -48,7 +48,7 @@ def export(
     if getattr(exporter, "beside", None) == ():
         exporter.beside = tuple(with_teacher(model, loaded)[:-1])  # type: ignore[attr-defined]  # it has it
     if out.resolve() == loaded.path.resolve():
-        raise ConfigError(f"-o {out}: is the model itself; choose another file")
+        raise ConfigError(f"`out` {out}: is the model itself; choose another file")
     exporter.write(loaded, out)
     content = out.read_bytes()
     beside = getattr(exporter, "weights_file", None)  # a second file that belongs to the first

@@ -104,9 +104,9 @@ def check_request(request: GenerateRequest) -> None:
         ConfigError: naming the option.
     """
     if request.num < 1:
-        raise ConfigError(f"-n {request.num}: must be at least 1")
+        raise ConfigError(f"`n` {request.num}: must be at least 1")
     if request.batch_size is not None and request.batch_size < 1:
-        raise ConfigError(f"--batch-size {request.batch_size}: must be at least 1")
+        raise ConfigError(f"`batch_size` {request.batch_size}: must be at least 1")
     check_seed(request.seed)
     check_truncation(request.truncation)
 
@@ -121,16 +121,16 @@ def read_classes(text: str | None, network: SynthesisGenerator) -> tuple[int, ..
         return ()
     if network.num_classes is None:
         raise ConfigError(
-            f"--classes {text}: has no effect, {network.arch} knows no classes; remove it"
+            f"`classes` {text}: has no effect, {network.arch} knows no classes; remove it"
         )
     try:
         classes = tuple(int(item) for item in text.split(","))
     except ValueError:
-        raise ConfigError(f"--classes {text}: give numbers like 0,3") from None
+        raise ConfigError(f"`classes` {text}: give numbers like 0,3") from None
     for label in classes:
         if not 0 <= label < network.num_classes:
             raise ConfigError(
-                f"--classes {label}: this model knows {network.num_classes}, from 0 to "
+                f"`classes` {label}: this model knows {network.num_classes}, from 0 to "
                 f"{network.num_classes - 1}"
             )
     return classes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gancomp import console
 from gancomp.declare import Option
+from gancomp.flags import as_typed
 from gancomp.options import method_options
 from gancomp.presets import all_presets
 from gancomp.registry import METHODS, resolve
@@ -12,7 +13,7 @@ from gancomp.settings import Json
 
 def list_methods() -> list[Json]:
     """Name, command and paper of every method; what does not distil is for `pretrain`."""
-    methods = {name: resolve(METHODS, "--method", name) for name in METHODS}
+    methods = {name: resolve(METHODS, "method", name) for name in METHODS}
     return [
         {
             "name": name,
@@ -33,7 +34,7 @@ def list_presets() -> list[Json]:
             "task": row.task,
             "networks": row.arch,
             "reported": row.reported,
-            "source": row.source,
+            "source": as_typed(row.source),
         }
         for row in all_presets()
     ]
@@ -83,11 +84,11 @@ def _presets_of(name: str) -> set[str]:
 def _option_row(option: Option) -> Json:
     return {
         "flag": option.flag,
-        "default": option.default,
-        "help": option.help,
+        "default": as_typed(option.default),
+        "help": as_typed(option.help),
         "equation": option.equation,
         "unit": option.unit,
-        "no_effect_with": [case.reason for case in option.unused],
+        "no_effect_with": [as_typed(case.reason) for case in option.unused],
     }
 
 

@@ -78,12 +78,12 @@ def begin_pairs(
         return None
     if pairs is None:
         raise ConfigError(
-            f"--metrics {next(iter(metrics))}: compares pairs of images; add --pairs targets, "
-            "teacher, a model's file, or files (of --fake and --real)"
+            f"`metrics` {next(iter(metrics))}: compares pairs of images; add `pairs` targets, "
+            "teacher, a model's file, or files (of `fake` and `real`)"
         )
     if not metrics:
         known = [name for name in METRICS if resolve(METRICS, "", name).needs == "pairs"]
-        raise ConfigError(f"--pairs {pairs}: add --metrics {','.join(known)}, or some of them")
+        raise ConfigError(f"`pairs` {pairs}: add `metrics` {','.join(known)}, or some of them")
     check_request(request)
     if alone:
         refuse_idle_options(request)
@@ -110,13 +110,13 @@ def pairs_of(request: FidRequest, wanted: str, say: Say, *, device: torch.device
     if request.fake is not None:
         if wanted != FILES:
             raise ConfigError(
-                f"--pairs {wanted}: --fake gives images that are there already; use --pairs files, "
+                f"`pairs` {wanted}: `fake` gives images that are there already; use `pairs` files, "
                 "which compares files of equal names"
             )
         return folder_pairs(request, say)
     if wanted == FILES:
         raise ConfigError(
-            "--pairs files: compares two folders, --fake and --real; with a model use --pairs "
+            "`pairs` files: compares two folders, `fake` and `real`; with a model use `pairs` "
             "targets, teacher or a model's file"
         )
     chosen = choose(request.model, request.part, device=request.device)
@@ -127,7 +127,7 @@ def pairs_of(request: FidRequest, wanted: str, say: Say, *, device: torch.device
     other = choose(path, device=request.device)
     if domain_for(other.model.network).purpose != domain.purpose:
         raise ConfigError(
-            f"--pairs {wanted}: {other.model.path} {domain_for(other.model.network).purpose}, "
+            f"`pairs` {wanted}: {other.model.path} {domain_for(other.model.network).purpose}, "
             f"{chosen.model.path} {domain.purpose}; give two models of one kind"
         )
     return replace(domain.pairs(request, chosen, other, say, device=device), run=chosen.run)
@@ -142,12 +142,12 @@ def teacher_of(chosen: Chosen) -> Path:
     path = chosen.run / "teacher.safetensors" if chosen.run is not None else None
     if path is None or not path.exists():
         raise ConfigError(
-            f"--pairs teacher: {chosen.model.path} lies in no run with a teacher.safetensors; give "
-            "the teacher: --pairs FILE"
+            f"`pairs` teacher: {chosen.model.path} lies in no run with a teacher.safetensors; give "
+            "the teacher: `pairs` FILE"
         )
     if path == chosen.model.path:
         raise ConfigError(
-            f"--pairs teacher: {path} is the teacher itself; give the student, or --pairs FILE"
+            f"`pairs` teacher: {path} is the teacher itself; give the student, or `pairs` FILE"
         )
     return path
 
@@ -156,7 +156,7 @@ def _existing(wanted: str) -> Path:
     path = expanded(wanted)
     if not path.exists():
         raise ConfigError(
-            f"--pairs {wanted}: no such model or run; give {TARGETS}, {TEACHER}, {FILES}, or a "
+            f"`pairs` {wanted}: no such model or run; give {TARGETS}, {TEACHER}, {FILES}, or a "
             "model's file"
         )
     return path

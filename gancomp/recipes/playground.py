@@ -72,7 +72,7 @@ def page_server(text: str, port: int) -> ThreadingHTTPServer:
         ConfigError: if the port cannot be had.
     """
     if not 0 <= port <= MOST_PORT:
-        raise ConfigError(f"--port {port}: must be from 0 (any that is free) to {MOST_PORT}")
+        raise ConfigError(f"`port` {port}: must be from 0 (any that is free) to {MOST_PORT}")
     content = text.encode()
 
     class Handler(_PageHandler):
@@ -83,7 +83,7 @@ def page_server(text: str, port: int) -> ThreadingHTTPServer:
     except OSError as error:
         reason = "in use" if error.errno == errno.EADDRINUSE else error.strerror
         raise ConfigError(
-            f"--port {port}: {reason}; choose another, or 0 for any that is free"
+            f"`port` {port}: {reason}; choose another, or 0 for any that is free"
         ) from error
 
 

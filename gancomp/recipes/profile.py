@@ -93,9 +93,9 @@ def profile_document(
         ConfigError, CheckpointError: if a model cannot be opened or run at that size.
     """
     if size is not None and min(sides(size)) < 1:
-        raise ConfigError(f"--size {shown_size(size)}: must be at least 1")
+        raise ConfigError(f"`size` {shown_size(size)}: must be at least 1")
     if batch_size < 1:
-        raise ConfigError(f"--batch-size {batch_size}: must be at least 1")
+        raise ConfigError(f"`batch_size` {batch_size}: must be at least 1")
     subjects = [_subject("network", network, size)] if network is not None else []
     if network is None:
         paths = models or [path for path in [latest_run()] if path is not None]
@@ -181,16 +181,15 @@ def network_asked_for(
     """
     given = {name: value for name, value in settings.items() if value is not None}
     if part is not None and not models:
-        raise ConfigError(f"--part {part}: is a part of a model file; give that file too")
+        raise ConfigError(f"`part` {part}: is a part of a model file; give that file too")
     if arch is None:
         for name in given:
-            flag = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{flag} {given[name]}: describes the network of --arch; give that")
+            raise ConfigError(f"`{name}` {given[name]}: describes the network of `arch`; give that")
         return None
     if models and is_code(arch):
         return None  # the code of these models
     if models:
-        raise ConfigError(f"--arch {arch}: cannot be combined with a model; give one of them")
+        raise ConfigError(f"`arch` {arch}: cannot be combined with a model; give one of them")
     if size is not None and "resolution" in network_parameters(arch):
         given["resolution"] = square_side(size, arch)
     if is_code(arch):
@@ -209,9 +208,9 @@ def latency_asked_for(
     """
     if wanted:
         return LatencyRequest(device or "auto", threads)
-    for flag, value in (("--device", device), ("--threads", threads)):
+    for field, value in (("device", device), ("threads", threads)):
         if value is not None:
-            raise ConfigError(f"{flag} {value}: only matters for --latency; give that too")
+            raise ConfigError(f"`{field}` {value}: only matters for `latency`; give that too")
     return None
 
 
@@ -243,7 +242,7 @@ def _subject(
         return Subject(role, network, size or 256, file)
     if size is not None and size != network.resolution:
         raise ConfigError(
-            f"--size {shown_size(size)}: this {network.arch} is made for images of "
+            f"`size` {shown_size(size)}: this {network.arch} is made for images of "
             f"{network.resolution} pixels; remove it"
         )
     return Subject(role, network, network.resolution, file)

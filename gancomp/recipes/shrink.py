@@ -64,13 +64,15 @@ def shrink(wanted: ShrinkWanted, say: Callable[[str], None]) -> Json:
         CheckpointError: if the model cannot be opened.
         RunError: if the file cannot be written.
     """
-    asked = f"--by {wanted.by} --budget {wanted.budget}"
-    way = make_way(wanted.by, wanted.budget, asked, wanted.options, flag="--by")
+    asked = f"`by` {wanted.by} `budget` {wanted.budget}"
+    way = make_way(wanted.by, wanted.budget, asked, wanted.options, field="by")
     path = teacher_file(str(wanted.model))
     if wanted.out.suffix.lower() != ".safetensors":
-        raise ConfigError(f"-o {wanted.out}: write a .safetensors file; export makes others of it")
+        raise ConfigError(
+            f"`out` {wanted.out}: write a .safetensors file; export makes others of it"
+        )
     if wanted.out.resolve() == path.resolve():
-        raise ConfigError(f"-o {wanted.out}: is the model itself; choose another file")
+        raise ConfigError(f"`out` {wanted.out}: is the model itself; choose another file")
     model = open_model(path, wanted.part)
     size = wanted.size or as_size(*model.header["input"]["size"])
     shrunk = _shrunk(model, way, size, wanted.device, say)

@@ -64,7 +64,7 @@ class Translator:
             return None
         channels = self.network.network.settings()["in_channels"]
         return opened_format(
-            self.stated["source"], channels, file, self.request.in_range, "--in-range"
+            self.stated["source"], channels, file, self.request.in_range, "in_range"
         )
 
     def target_of(self, source: PixelFormat | None) -> PixelFormat:
@@ -102,7 +102,7 @@ def translate(request: TranslateRequest, say: Callable[[str], None]) -> Json:
     chosen = choose(request.model, request.part, device=request.device).model
     check_translates(chosen, str(request.model))
     if request.dropout is not None and not request.train_mode:
-        raise ConfigError(f"--dropout {request.dropout:g}: only matters with --train-mode")
+        raise ConfigError(f"`dropout` {request.dropout:g}: only matters with `train_mode`")
     chosen.network.to(choose_device(request.device))
     mode = train_mode(chosen, str(request.model), request.dropout) if request.train_mode else None
     translator = Translator(
@@ -140,12 +140,12 @@ def _once(text: str, lost: set[str], say: Callable[[str], None]) -> None:
 
 def _refuse_unused(translator: Translator) -> None:
     request, network = translator.request, translator.network.network
-    given = {"--in-range": request.in_range, "--out-range": request.out_range}
-    for flag, limits in given.items():
+    given = {"in_range": request.in_range, "out_range": request.out_range}
+    for field, limits in given.items():
         if limits is not None and network.scale > 1:
             raise ConfigError(
-                f"{flag} {shown(limits)}: has no effect on {request.model}, which enlarges 8-bit "
-                "RGB images; remove it"
+                f"`{field}` {shown(limits)}: has no effect on {request.model}, which enlarges "
+                "8-bit RGB images; remove it"
             )
 
 
@@ -193,7 +193,7 @@ def _targets(files: list[Path], out: Path, suffix: str) -> list[Path]:
             target, number = out / f"{file.stem}-{number}{suffix}", number + 1
         if os.path.realpath(target) in inputs:
             raise ConfigError(
-                f"-o {out}: would overwrite the input {target}; choose another folder"
+                f"`out` {out}: would overwrite the input {target}; choose another folder"
             )
         taken.add(target)
         targets.append(target)
@@ -212,7 +212,7 @@ def _translate_file(
     network = translator.network.network
     picture: Picture
     if pixels is None:
-        if lost := bits_lost(file, "--in" if network.scale == 1 else None):
+        if lost := bits_lost(file, "in" if network.scale == 1 else None):
             say_once(lost)
         image = load_image(file)
         picture = image if size is None else resize(image, size)
@@ -229,7 +229,7 @@ def _translate_file(
             raise
         raise DataError(
             f"{file}: {width}x{height} pixels are too many for the memory "
-            f"({str(error).splitlines()[0]}); use a smaller --size"
+            f"({str(error).splitlines()[0]}); use a smaller `size`"
         ) from error
     format = {suffix: name for name, suffix in SUFFIXES.items()}[target.suffix]
     with reporting_disk_errors(target.parent):

@@ -37,7 +37,7 @@ def make_metrics(names: Sequence[str], options: Json) -> dict[str, Metric | Pair
     """
     made: dict[str, Metric | PairMetric] = {}
     for name in names:
-        kind = resolve(METRICS, "--metrics", name)
+        kind = resolve(METRICS, "metrics", name)
         own: Any = read(options_type(name, "metric"), options.get(name, {}), f"metrics.{name}")
         made[name] = kind(own)
     return made
@@ -75,7 +75,7 @@ def scores_of(
     """
     metrics, of_pairs = sorted_metrics(make_metrics(names, options or {}))
     if of_pairs:
-        raise ConfigError(f"--metrics {next(iter(of_pairs))}: compares pairs of images, no sets")
+        raise ConfigError(f"`metrics` {next(iter(of_pairs))}: compares pairs of images, no sets")
     check_bootstrap(bootstrap)
     check_counts(metrics, len(fakes), len(reals))
     sets = ImageSet(fakes), ImageSet(reals)
@@ -123,7 +123,7 @@ def check_bootstrap(bootstrap: int) -> None:
     """Raises ConfigError for so few resamples that they make no interval."""
     if bootstrap and bootstrap < LEAST_RESAMPLES:
         raise ConfigError(
-            f"--bootstrap {bootstrap}: use at least {LEAST_RESAMPLES} resamples (1000 is usual), "
+            f"`bootstrap` {bootstrap}: use at least {LEAST_RESAMPLES} resamples (1000 is usual), "
             "or remove it"
         )
 

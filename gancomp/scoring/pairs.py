@@ -113,24 +113,24 @@ def folder_pairs(request: FidRequest, say: Say) -> Pairs:
         DataError: if there are no such files.
     """
     assert request.fake is not None
-    given = {"--fake": request.fake, "--real": request.real[0]}
+    given = {"fake": request.fake, "real": request.real[0]}
     for option, path in given.items():
         if holds_statistics(path):
-            raise ConfigError(f"--pairs files: {option} {path} holds statistics; give the images")
+            raise ConfigError(f"`pairs` files: `{option}` {path} holds statistics; give the images")
     if len(request.real) > 1:
-        raise ConfigError("--pairs files: compares with one folder; give --real once")
+        raise ConfigError("`pairs` files: compares with one folder; give `real` once")
     sides = [listing(*item, say, recursive=request.recursive) for item in given.items()]
-    others = {_name(path, given["--real"]): path for path in sides[1]}
+    others = {_name(path, given["real"]): path for path in sides[1]}
     matched = {path: other for path in sides[0]
                if (other := others.get(_name(path, request.fake)))}  # fmt: skip
     if not matched:
         raise DataError(
-            f"--pairs files: no file of {request.fake} has the name of one in {request.real[0]}; "
+            f"`pairs` files: no file of {request.fake} has the name of one in {request.real[0]}; "
             "name the images of a pair alike"
         )
     alone = len(sides[0]) + len(sides[1]) - 2 * len(matched)
     if alone:
-        say(f"warning: --pairs files: {alone} files have no counterpart of their name; left out")
+        say(f"warning: `pairs` files: {alone} files have no counterpart of their name; left out")
     pixels = [folder_format(files, request.out_range, say) for files in sides]
     skipped: list[Path] = []
 
@@ -160,12 +160,14 @@ def refuse_idle_options(request: FidRequest) -> None:
         ConfigError: naming the option.
     """
     given = {
-        "--real": request.model is not None or request.fake is None,
-        "--real-split": request.real_split != "auto",
-        "--save-stats": request.save_stats is not None,
-        "--mirror": request.mirror is not None,
+        "real": request.model is not None or request.fake is None,
+        "real_split": request.real_split != "auto",
+        "save_stats": request.save_stats is not None,
+        "mirror": request.mirror is not None,
     }
-    given["--real"] = given["--real"] and bool(request.real)
+    given["real"] = given["real"] and bool(request.real)
     for option, wrong in given.items():
         if wrong:
-            raise ConfigError(f"{option}: has no effect on pairs; remove it, or add --metrics fid")
+            raise ConfigError(
+                f"`{option}`: has no effect on pairs; remove it, or add `metrics` fid"
+            )

@@ -63,12 +63,12 @@ class FidRequest:
     def of_synthesis(self) -> list[str]:
         """The options given that only a generator from noise has a use for."""
         given = {
-            "--num": self.num,
-            "--seed": self.seed,
-            "--truncation": self.truncation,
-            "--mirror": self.mirror,
+            "num": self.num,
+            "seed": self.seed,
+            "truncation": self.truncation,
+            "mirror": self.mirror,
         }
-        return [option for option, value in given.items() if value is not None]
+        return [f"`{option}`" for option, value in given.items() if value is not None]
 
 
 @dataclass(frozen=True)
@@ -179,41 +179,41 @@ def check_request(request: FidRequest) -> None:
         ConfigError: naming them.
     """
     if request.fake is not None and request.model is not None:
-        raise ConfigError("--fake: cannot be combined with a model; give one of them")
+        raise ConfigError("`fake`: cannot be combined with a model; give one of them")
     if request.fake is not None and not request.real:
-        raise ConfigError("--fake: needs --real, the folder or STATS.npz to compare it with")
+        raise ConfigError("`fake`: needs `real`, the folder or STATS.npz to compare it with")
     of_model = request.dataset, request.direction, request.size, request.part
     if request.fake is not None and any(value is not None for value in of_model):
         raise ConfigError(
-            "--dataset, --direction, --size, --part: have no effect with --fake; remove them"
+            "`dataset`, `direction`, `size`, `part`: have no effect with `fake`; remove them"
         )
     of_synthesis = request.of_synthesis()
     if request.fake is not None and of_synthesis:
         raise ConfigError(
-            f"{', '.join(of_synthesis)}: no effect with --fake, whose images are there already; "
+            f"{', '.join(of_synthesis)}: no effect with `fake`, whose images are there already; "
             "remove it"
         )
     if request.fake is not None and request.in_range is not None:
-        raise ConfigError("--in-range: has no effect with --fake; --out-range is for both folders")
+        raise ConfigError("`in_range`: has no effect with `fake`; `out_range` is for both folders")
     if request.recursive and request.fake is None and not request.real:
-        raise ConfigError("--recursive: has no effect without --real or --fake; remove it")
+        raise ConfigError("`recursive`: has no effect without `real` or `fake`; remove it")
     if request.num is not None and request.num < LEAST_IMAGES:
-        raise ConfigError(f"--num {request.num}: must be at least {LEAST_IMAGES}")
+        raise ConfigError(f"`num` {request.num}: must be at least {LEAST_IMAGES}")
     check_seed(request.seed or 0)
     check_truncation(request.truncation)
     if request.direction not in (None, *DIRECTIONS):
-        raise ConfigError(f"--direction {request.direction}: use {' or '.join(DIRECTIONS)}")
+        raise ConfigError(f"`direction` {request.direction}: use {' or '.join(DIRECTIONS)}")
     if request.real_split not in ("auto", "all", "test"):
-        raise ConfigError(f"--real-split {request.real_split}: not one of all, test")
+        raise ConfigError(f"`real_split` {request.real_split}: not one of all, test")
     if request.real and request.real_split != "auto":
-        raise ConfigError("--real-split: has no effect with --real; remove one of them")
+        raise ConfigError("`real_split`: has no effect with `real`; remove one of them")
     if request.batch_size < 1:
-        raise ConfigError(f"--batch-size {request.batch_size}: must be at least 1")
+        raise ConfigError(f"`batch_size` {request.batch_size}: must be at least 1")
     check_size(request.size)
     statistics = [path for path in request.real if holds_statistics(path)]
     if statistics and len(request.real) > 1:
         raise ConfigError(
-            f"--real {statistics[0]}: statistics stand alone; give one .npz or folders"
+            f"`real` {statistics[0]}: statistics stand alone; give one .npz or folders"
         )
     if request.save_stats is not None:
         check_save_stats(request.save_stats, statistics)
@@ -228,12 +228,12 @@ def check_save_stats(path: Path, statistics: list[Path]) -> None:
     """
     if statistics:
         raise ConfigError(
-            f"--save-stats {path}: --real {statistics[0]} holds statistics already; remove it"
+            f"`save_stats` {path}: `real` {statistics[0]} holds statistics already; remove it"
         )
     if path.suffix != ".npz":
-        raise ConfigError(f"--save-stats {path}: must end in .npz, as --real wants it")
+        raise ConfigError(f"`save_stats` {path}: must end in .npz, as `real` wants it")
     if not path.parent.is_dir() or path.is_dir():
-        raise ConfigError(f"--save-stats {path}: give a file in an existing folder")
+        raise ConfigError(f"`save_stats` {path}: give a file in an existing folder")
     check_replaceable(path)
 
 
@@ -250,7 +250,7 @@ def given_reals(request: FidRequest, say: Say) -> Reals | None:
     paths = tuple(
         path
         for folder in request.real
-        for path in listing("--real", folder, say, recursive=request.recursive)
+        for path in listing("real", folder, say, recursive=request.recursive)
     )
     return Reals([str(folder) for folder in request.real], files=paths)
 
@@ -260,8 +260,8 @@ def holds_statistics(path: Path) -> bool:
     return path.suffix.lower() == ".npz" and not expanded(path).is_dir()
 
 
-def listing(option: str, folder: Path, say: Say, *, recursive: bool = False) -> tuple[Path, ...]:
-    """The images in the folder given by `option`: those that pytorch-fid counts, by their suffixes.
+def listing(field: str, folder: Path, say: Say, *, recursive: bool = False) -> tuple[Path, ...]:
+    """The images in the folder given as `field`: those that pytorch-fid counts, by their suffixes.
 
     A score of a folder is there to be compared with others' scores of it, hence their list and not
     all that can be read here. What differs is said.
@@ -272,11 +272,11 @@ def listing(option: str, folder: Path, say: Say, *, recursive: bool = False) -> 
     folder = expanded(folder)
     if folder.exists() and not folder.is_dir():
         raise DataError(
-            f"{option} {folder}: is a file; give a folder of images, or statistics as an .npz "
+            f"`{field}` {folder}: is a file; give a folder of images, or statistics as an .npz "
             "with mu and sigma (np.savez(FILE, mu=..., sigma=...))"
         )
     if not folder.is_dir():
-        raise DataError(f"{option} {folder}: no such folder; give a folder of images or an .npz")
+        raise DataError(f"`{field}` {folder}: no such folder; give a folder of images or an .npz")
     looked_at = [folder, *_folders_below(folder)] if recursive else [folder]
     sorted_files = [sort_folder(inside, PYTORCH_FID_SUFFIXES) for inside in looked_at]
     paths, others = (tuple(chain.from_iterable(files)) for files in zip(*sorted_files, strict=True))
@@ -284,19 +284,19 @@ def listing(option: str, folder: Path, say: Say, *, recursive: bool = False) -> 
     if not paths:
         holds = f"none, but {len(others)} others ({count_suffixes(others)})" if others else "none"
         nested = not recursive and bool(image_folders(folder))
-        way_out = "--recursive counts those in its folders" if nested else "check the path"
+        way_out = "`recursive` counts those in its folders" if nested else "check the path"
         raise DataError(
-            f"{option} {folder}: of the images that FID counts ({formats}) it holds {holds}; "
+            f"`{field}` {folder}: of the images that FID counts ({formats}) it holds {holds}; "
             f"{way_out}"
         )
     if others:
         say(
-            f"warning: {option} {folder}: ignored {len(others)} files ({count_suffixes(others)}); "
+            f"warning: `{field}` {folder}: ignored {len(others)} files ({count_suffixes(others)}); "
             f"FID of a folder counts what pytorch-fid counts: {formats}"
         )
     if upper := sum(path.suffix != path.suffix.lower() for path in paths):
         say(
-            f"warning: {option} {folder}: {upper} of {len(paths)} suffixes are in upper case; "
+            f"warning: `{field}` {folder}: {upper} of {len(paths)} suffixes are in upper case; "
             "they count here, but pytorch-fid leaves such files out on Linux"
         )
     return paths
@@ -324,12 +324,12 @@ def folder_format(
     if limits is None and stored.is_plain:
         if stored.dtype != "uint8":
             say(
-                f"warning: {path}: its 16 bits are read as 8, as pytorch-fid does; --out-range "
+                f"warning: {path}: its 16 bits are read as 8, as pytorch-fid does; `out_range` "
                 "LOW,HIGH brings these values to 256 levels"
             )
         return None
     refuse_odd_channels(str(path.parent), stored.channels)
-    return opened_format(PixelSettings(), stored.channels, path, limits, "--out-range")
+    return opened_format(PixelSettings(), stored.channels, path, limits, "out_range")
 
 
 def _folders_below(folder: Path) -> list[Path]:
@@ -351,7 +351,7 @@ def dataset_name(chosen: Chosen, request: FidRequest) -> str:
         name = _run_dataset(chosen.run)
     name = name or chosen.model.header["dataset"]
     if name is None:
-        raise ConfigError(f"{chosen.model.path}: does not say its dataset; give --dataset")
+        raise ConfigError(f"{chosen.model.path}: does not say its dataset; give `dataset`")
     return name
 
 

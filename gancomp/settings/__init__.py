@@ -14,13 +14,13 @@ from gancomp.settings.networks import (
     OWN,
     TEACHER_OPTIONS,
     NetworkSettings,
-    network_flag,
+    network_field,
 )
 from gancomp.settings.overrides import Overrides
 from gancomp.settings.rules import TRANSLATION, no_kd
 from gancomp.settings.stages import StageSettings
 from gancomp.settings.training import (
-    PIXEL_FLAGS,
+    PIXEL_FIELDS,
     AdversarialSettings,
     DataSettings,
     OptimizerSettings,
@@ -33,7 +33,7 @@ from gancomp.settings.training import (
 
 __all__ = [
     "FREE_ON_RESUME",
-    "PIXEL_FLAGS",
+    "PIXEL_FIELDS",
     "AdversarialSettings",
     "DataSettings",
     "Json",
@@ -49,7 +49,7 @@ __all__ = [
     "Settings",
     "StageSettings",
     "TeacherSettings",
-    "network_flag",
+    "network_field",
 ]
 
 Json = dict[str, Any]
@@ -80,7 +80,7 @@ class MethodSettings:
         "NAME:WEIGHT,…: further methods whose own terms the student learns by.",
         shown="none",
         kind=str,
-        reads=partial(weights, "--also"),
+        reads=partial(weights, "also"),
         owners=TRANSLATION,
         distil_only=True,
     )

@@ -64,19 +64,19 @@ def declared_of(arch: str) -> Iterator[tuple[str, Declared]]:
         yield item.name, item.metadata.get("declared", Declared())
 
 
-def network_flag(path: str, arch: str | None) -> str | None:
-    """The flag that sets the network setting at a dotted path, for the network called `arch`."""
+def network_field(path: str, arch: str | None) -> str | None:
+    """The option that sets the network setting at a dotted path, for the network called `arch`."""
     section, _, name = path.rpartition(".")
-    if path in FLAGS:
-        return FLAGS[path]
+    if path in FIELDS:
+        return FIELDS[path]
     if section not in SECTIONS or arch not in NETWORKS:
         return None
     declared = dict(declared_of(arch)).get(name)
     if declared is None or (section == "discriminator") != (arch in DISCRIMINATORS):
         return None
     if section == "student":
-        return declared.student.flag if declared.student else None
-    return declared.flag
+        return declared.student.field if declared.student else None
+    return declared.field
 
 
 SECTIONS = ("teacher.network", "student", "discriminator")
@@ -88,17 +88,17 @@ DISCRIMINATOR_OPTIONS = {
         "Width of the discriminator (ndf).",
         shown="the preset's",
         unused=(
-            objective_is("content", "pixel", reason="this --objective"),
+            objective_is("content", "pixel", reason="this `objective`"),
             no_discriminator_trained,
             no_discriminator_at_all,
         ),
     ),
 }
-FLAGS = {
-    "teacher.network.width": "--width",
-    "discriminator.width": "--d-width",
+FIELDS = {
+    "teacher.network.width": "width",
+    "discriminator.width": "d_width",
     # a name or a width that chooses a whole network, which then holds it
-    "teacher.network.arch": "--arch",
-    "student.arch": "--student-arch",
-    "student.width": "--student-width",
+    "teacher.network.arch": "arch",
+    "student.arch": "student_arch",
+    "student.width": "student_width",
 }

@@ -93,7 +93,7 @@ class Overrides:
         distil_only=True,
     )
     width_argument: str | None = _own_network(
-        "--width-argument", "FACTORY's parameter that --width and --ratio set, as ngf."
+        "--width-argument", "FACTORY's parameter that `width` and `ratio` set, as ngf."
     )
     out: Path | None = setting(
         None,
@@ -102,5 +102,5 @@ class Overrides:
         shown="a name in runs/",
         pretrain={"shown": "a name in runs/"},
     )
-    resume: bool = setting(False, "--resume", "Continue the run in --out.")
+    resume: bool = setting(False, "--resume", "Continue the run in `out`.")
     config: Path | None = setting(None, "--config", "TOML file; options override it.")

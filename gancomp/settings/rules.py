@@ -14,27 +14,27 @@ frozen_teacher = Unused(
     lambda settings, options: (
         settings.teacher.freeze and not getattr(options, "has_own_task", False)
     ),
-    "--freeze-teacher",
+    "`freeze_teacher=True`",
 )
 free_cycle = Unused(
     lambda settings, options: settings.adversarial.lambda_cycle == 0,
-    "--lambda-cycle 0, which multiplies it",
+    "`lambda_cycle` 0, which multiplies it",
 )
-last = Unused(lambda settings, options: settings.selection.select == "last", "--select last")
+last = Unused(lambda settings, options: settings.selection.select == "last", "`select` last")
 not_held_out = Unused(
     lambda settings, options: settings.selection.select != "held-out",
-    "any --select but held-out",
+    "any `select` but held-out",
 )
 no_features = Unused(
-    lambda settings, options: settings.perceptual.source == "none", "--perceptual none"
+    lambda settings, options: settings.perceptual.source == "none", "`perceptual` none"
 )
-own_teacher = Unused(lambda settings, options: settings.teacher.source is not None, "--teacher")
+own_teacher = Unused(lambda settings, options: settings.teacher.source is not None, "`teacher`")
 given_teacher = Unused(
     lambda settings, options: settings.command == "distill" and settings.teacher.source is not None,
-    "--teacher",
+    "`teacher`",
 )
 own_student = Unused(
-    lambda settings, options: settings.stages.student_source is not None, "--student"
+    lambda settings, options: settings.stages.student_source is not None, "`student`"
 )
 teacher_alone = Unused(lambda settings, options: settings.command == "pretrain", "gancomp pretrain")
 
@@ -44,26 +44,26 @@ def method_is_not(*names: str, reason: str) -> Unused:
     return Unused(lambda settings, options: settings.method.name not in names, reason)
 
 
-def objective_is(*names: str, reason: str = "--objective pixel") -> Unused:
+def objective_is(*names: str, reason: str = "`objective` pixel") -> Unused:
     """While a network trained alone learns by one of these objectives."""
     return Unused(lambda settings, options: getattr(options, "objective", "gan") in names, reason)
 
 
-no_kd = Unused(lambda settings, options: settings.method.name == "no-kd", "--method no-kd")
+no_kd = Unused(lambda settings, options: settings.method.name == "no-kd", "`method` no-kd")
 no_features_weighted = Unused(
     lambda settings, options: all(
         (weight := getattr(options, name, None)) is not None and weight <= 0
         for name in ("lambda_feature", "lambda_style")
     ),
-    "--lambda-feature 0 --lambda-style 0",
+    "`lambda_feature` 0 `lambda_style` 0",
 )
 no_discriminator_trained = Unused(
     lambda settings, options: (
         settings.method.name == "gan2g" and settings.teacher.source is not None
     ),
-    "--method gan2g and --teacher",
+    "`method` gan2g and `teacher`",
 )
 no_discriminator_at_all = Unused(
     lambda settings, options: settings.method.name == "agd" and settings.teacher.freeze,
-    "--method agd and a frozen teacher",
+    "`method` agd and a frozen teacher",
 )

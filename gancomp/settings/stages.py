@@ -61,7 +61,7 @@ class StageSettings:
         unused=(
             Unused(
                 task_is("synthesis").when,
-                "--task synthesis, whose lengths are in images (--teacher-kimg)",
+                "`task` synthesis, whose lengths are in images (`teacher_kimg`)",
             ),
             task_is_not("super-resolution"),
             own_teacher,
@@ -78,7 +78,7 @@ class StageSettings:
         unused=(
             task_is_not("super-resolution"),
             own_teacher,
-            method_is_not("g2g-al", reason="any --method but g2g-al"),
+            method_is_not("g2g-al", reason="any `method` but g2g-al"),
         ),
     )
     srresnet_lr: float = setting(
@@ -90,7 +90,7 @@ class StageSettings:
         owners=(SR,),
         unused=(
             task_is_not("super-resolution"),
-            objective_is("pixel", reason="--objective pixel; use --lr"),
+            objective_is("pixel", reason="`objective` pixel; use `lr`"),
         ),
     )
     student_source: str | None = setting(
@@ -106,10 +106,10 @@ class StageSettings:
     teacher_kimg: float | None = setting(
         None,
         "--teacher-kimg",
-        "Without --teacher: train the teacher first, for that many thousands of images.",
+        "Without `teacher`: train the teacher first, for that many thousands of images.",
         above=0.0,
         shown="the preset's",
-        pretrain={"help": "Length in thousands of images, instead of --max-steps."},
+        pretrain={"help": "Length in thousands of images, instead of `max_steps`."},
         owners=(SYNTHESIS,),
         unused=(task_is_not("synthesis"), zero("lambda_dgl"), given_teacher),
     )
@@ -126,7 +126,7 @@ class StageSettings:
     stage2_kimg: float | None = setting(
         None,
         "--stage2-kimg",
-        "Then under its teacher for as many, instead of --max-steps.",
+        "Then under its teacher for as many, instead of `max_steps`.",
         above=0.0,
         shown="the preset's",
         owners=(SYNTHESIS,),

@@ -50,7 +50,7 @@ SOURCE_OPTIONS = {
     "channels": _side(
         "--in-channels",
         "Channels of source images, 1 to 8.",
-        shown="3; of .npy files, and with --in-range, as stored",
+        shown="3; of .npy files, and with `in_range`, as stored",
     ),
     "range": _side(
         "--in-range",
@@ -58,28 +58,28 @@ SOURCE_OPTIONS = {
         "need it.",
         shown="that of 8 or 16 bits",
         kind=str,
-        reads=partial(value_range, "--in-range"),
+        reads=partial(value_range, "in_range"),
     ),
 }
 TARGET_OPTIONS = {
     "channels": _side(
         "--out-channels",
         "Channels of target images.",
-        shown="as --in-channels, of the targets",
+        shown="as `in_channels`, of the targets",
     ),
     "range": _side(
         "--out-range",
         "LOW,HIGH of their values.",
-        shown="as --in-range, of the targets",
+        shown="as `in_range`, of the targets",
         kind=str,
-        reads=partial(value_range, "--out-range"),
+        reads=partial(value_range, "out_range"),
     ),
 }
-PIXEL_FLAGS = {
-    f"data.{side}.{name}": declared.flag
+PIXEL_FIELDS = {
+    f"data.{side}.{name}": declared.field
     for side, options in (("source", SOURCE_OPTIONS), ("target", TARGET_OPTIONS))
     for name, declared in options.items()
-    if declared.flag
+    if declared.field
 }
 
 
@@ -107,7 +107,7 @@ class DataSettings:
         most=4096,
         shown="256",
         kind=str,
-        reads=partial(read_size, "--size"),
+        reads=partial(read_size, "size"),
     )
     load_size: Size = setting(
         286,
@@ -117,7 +117,7 @@ class DataSettings:
         most=8192,
         shown="286 for 256, in proportion",
         kind=str,
-        reads=partial(read_size, "--load-size"),
+        reads=partial(read_size, "load_size"),
         owners=TRANSLATION,
         unused=(*NOT_TRANSLATION, no_discriminator_at_all),
     )

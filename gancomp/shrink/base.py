@@ -24,7 +24,7 @@ class ShrinkRequest:
         student: what to begin with, of the student's architecture: the teacher's settings, or,
             where the student is sought after all else was checked, those that the preset gives it.
         budget: as `read` gave it.
-        asked: as typed, `--latency-budget 25ms`; errors begin with it.
+        asked: as messages name it, `` `latency_budget` 25ms``; errors begin with it.
         size: of its images in pixels.
         device: `auto`, `cpu`, `cuda:N` or `mps`.
         open_teacher: the teacher with its weights; None where it is trained from scratch.

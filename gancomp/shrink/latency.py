@@ -66,7 +66,7 @@ class Latency:
         if choice is None:
             raise ConfigError(
                 f"{asked}: {student.arch} of width 1 takes {latency_ms(1):.3g} ms for {where}; "
-                "give more, or a smaller --size"
+                "give more, or a smaller `size`"
             )
         request.say(
             f"{asked}: {student.arch} of width {choice.width} takes {choice.measured:.3g} ms "

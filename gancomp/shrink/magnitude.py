@@ -53,11 +53,11 @@ class Magnitude:
             ConfigError: if the teacher is not trained, cannot be pruned, or not so far.
         """
         if request.open_teacher is None:
-            raise ConfigError(f"{request.asked}: prunes a trained teacher; give --teacher FILE")
+            raise ConfigError(f"{request.asked}: prunes a trained teacher; give `teacher` FILE")
         if request.student.arch != request.teacher.arch:
             raise ConfigError(
                 f"{request.asked}: prunes the teacher, {request.teacher.arch}; remove "
-                f"--student-arch {request.student.arch}"
+                f"`student_arch` {request.student.arch}"
             )
         teacher = request.open_teacher()
         if not teacher.layer_widths:
@@ -92,7 +92,7 @@ def removed_within(
     if (least := cost(order)) > limit:
         raise ConfigError(
             f"{asked}: with every layer at its least share {coupled.network.arch} still takes "
-            f"{meter.worded(least)}; give more, or a smaller --min-share"
+            f"{meter.worded(least)}; give more, or a smaller `min_share`"
         )
     gone = order[: _fewest(len(order), lambda num: cost(order[:num]) <= limit)]
     # a clock is too coarse to tell single channels apart

@@ -13,7 +13,7 @@ class BudgetOptions:
     """How a budget of MACs is counted."""
 
     budget_rule: Literal["true", "torchprofile"] = setting(
-        "true", "--budget-rule", "MACs of --budget: true, or torchprofile's, as papers print them."
+        "true", "--budget-rule", "MACs of `budget`: true, or torchprofile's, as papers print them."
     )
 
 

@@ -149,16 +149,16 @@ class Task(nn.Module, ABC):
         Raises:
             ConfigError: naming the network and the way out.
         """
-        for flags, network in (
-            ("another --arch", self.generator),
-            ("fewer --d-layers", self.discriminator),
+        for way_out, network in (
+            ("another `arch`", self.generator),
+            ("fewer `d_layers`", self.discriminator),
         ):
             try:
                 tap_sizes(network, network.tap_names()[-1:], sides(size))
             except (ValueError, RuntimeError) as error:
                 raise ConfigError(
-                    f"--size {shown_size(size)}: is too small for {network.arch} of this depth; "
-                    f"use a larger --size or {flags}"
+                    f"`size` {shown_size(size)}: is too small for {network.arch} of this depth; "
+                    f"use a larger `size` or {way_out}"
                 ) from error
 
     def networks(self) -> dict[str, nn.Module]:

@@ -141,8 +141,8 @@ def share_discriminator(wide: Task, deep: Task, num_shared: int) -> TwoBranchPat
     layers = settings.pop("layers", None)
     if wide.discriminator.arch != "patchgan" or layers != NUM_BLOCKS - 2:
         raise ConfigError(
-            f"--shared-blocks {num_shared}: is for a patchgan of {NUM_BLOCKS} blocks; remove "
-            "--d-layers, or give --shared-blocks 0"
+            f"`shared_blocks` {num_shared}: is for a patchgan of {NUM_BLOCKS} blocks; remove "
+            "`d_layers`, or give `shared_blocks` 0"
         )
     shared = NetworkSettings(arch="two-branch-patchgan", num_shared=num_shared, **settings)
     whole = new_network(shared, wide.seed, "discriminator")

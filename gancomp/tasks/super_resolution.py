@@ -51,13 +51,13 @@ class SuperResolutionTask(Task):
         """
         size, scale = square_side(size, "super-resolution"), self.generator.scale
         if size % scale:
-            raise ConfigError(f"--size {size}: --scale {scale} needs a multiple of {scale}")
+            raise ConfigError(f"`size` {size}: `scale` {scale} needs a multiple of {scale}")
         try:
             tap_sizes(self.discriminator, self.discriminator.default_taps, (size, size))
         except (ValueError, RuntimeError) as error:
             raise ConfigError(
-                f"--size {size}: {self.discriminator.arch} {str(error).splitlines()[0]}; use a "
-                "larger --size"
+                f"`size` {size}: {self.discriminator.arch} {str(error).splitlines()[0]}; use a "
+                "larger `size`"
             ) from error
 
     def generator_losses(self, step: Step) -> dict[str, Tensor]:

@@ -90,7 +90,7 @@ class SynthesisTask(Task):
             and isinstance(discriminator, SynthesisDiscriminator)
         ):
             raise ConfigError(
-                f"--arch {generator.arch}: does not generate images from noise; use stylegan2 or "
+                f"`arch` {generator.arch}: does not generate images from noise; use stylegan2 or "
                 "biggan"
             )
         return generator, discriminator
@@ -112,7 +112,7 @@ class SynthesisTask(Task):
         for network in self.players:
             if network.resolution != size:
                 raise ConfigError(
-                    f"--size {shown_size(size)}: {network.arch} of this run is for "
+                    f"`size` {shown_size(size)}: {network.arch} of this run is for "
                     f"{network.resolution} pixels"
                 )
 

@@ -43,7 +43,7 @@ def part(train: Split, share: float, *, paired: bool, seed: int) -> tuple[Split,
     def chosen(paths: Sequence[Path], role: str) -> set[int]:
         if len(paths) < 2:
             raise ConfigError(
-                f"--gate-share {share:g}: {len(paths)} training image cannot be divided; use 0"
+                f"`gate_share` {share:g}: {len(paths)} training image cannot be divided; use 0"
             )
         order = torch.randperm(len(paths), generator=derive_generator(seed, "aside", role))
         return set(order[: max(1, round(share * len(paths)))].tolist())

@@ -76,7 +76,7 @@ def tell_plan(plan: Plan, method: Method, reader: IndexedDataset, view: View) ->
     parts = parts_of(plan, method, reader)
     steps, images = sum(part.steps for part in parts), sum(part.images for part in parts)
     limit = plan.settings.schedule.max_seconds
-    stops = f"; stops after {duration(limit)} (--max-time)" if limit is not None else ""
+    stops = f"; stops after {duration(limit)} (`max_time`)" if limit is not None else ""
     view.say(f"plan: {steps:,} steps, {images:,} images{stops}")
     for part in parts if len(parts) > 1 else []:
         view.say(f"  {part.name}: {part.steps:,} steps, {part.images:,} images")

@@ -59,13 +59,13 @@ def divide(files: DatasetFiles, settings: Settings) -> Division:
         return Division(files, train)
     if select == "best-on-test":
         if files.test is None:
-            raise ConfigError(f"--select best-on-test: {files.root} has no test images")
+            raise ConfigError(f"`select` best-on-test: {files.root} has no test images")
         return Division(files, files.test)
     number = settings.selection.held_out
     if number > len(train.source) // 2:
         raise ConfigError(
-            f"--held-out {number}: is more than half of the {len(train.source)} training images; "
-            "use fewer, or --select last"
+            f"`held_out` {number}: is more than half of the {len(train.source)} training images; "
+            "use fewer, or `select` last"
         )
     order = torch.randperm(
         len(train.source), generator=derive_generator(settings.run.seed, "held-out")

@@ -28,7 +28,7 @@ def plan_with(settings: Settings, stage: Stage, plan: Plan, seconds_left: float 
         ),
         selection=SelectionSettings(),
     )
-    kind = resolve(METHODS, "--method", settings.method.name)
+    kind = resolve(METHODS, "method", settings.method.name)
     out = plan.out / FOLDER / stage.name
     return replace(
         plan,

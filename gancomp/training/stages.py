@@ -69,7 +69,9 @@ def run_stages(plan: Plan, view: View, *, train: Train, stop: StopWish) -> Begin
 
     for stage in stages_of(plan.settings, plan.options):
         if stop:
-            raise InterruptedRunError(f"stopped before stage {stage.name}; go on with --resume")
+            raise InterruptedRunError(
+                f"stopped before stage {stage.name}; go on with `resume=True`"
+            )
         inner = plan_of(stage, plan, made, seconds_left())
         file = inner.out / f"{stage.role}.safetensors"
         if is_finished(file, stage):
@@ -78,7 +80,7 @@ def run_stages(plan: Plan, view: View, *, train: Train, stop: StopWish) -> Begin
             view.say(f"stage {stage.name}: {stage.steps} steps in {inner.out}")
             result = train(inner, view)
             if result.outcome.step < stage.steps:
-                view.say(f"stage {stage.name}: out of time; go on with --resume")
+                view.say(f"stage {stage.name}: out of time; go on with `resume=True`")
                 return Beginning(made, replace(result, run=plan.out))
         made[stage.role] = file
     return Beginning(made, seconds_left=seconds_left())

@@ -81,7 +81,7 @@ def describe_preset(plan: Plan) -> str:
 def load_feature_network(plan: Plan, view: View) -> PerceptualFeatures | None:
     """The frozen network of the perceptual losses, if the method's options need one."""
     settings = plan.settings.perceptual
-    method = resolve(METHODS, "--method", plan.settings.method.name)
+    method = resolve(METHODS, "method", plan.settings.method.name)
     taps = method.perceptual_taps(plan.options)
     if not taps:
         return None
@@ -114,8 +114,8 @@ def make_task(settings: Settings, teacher: TappedNetwork, *, resume: bool) -> Ta
     Started from a run, the teacher brings its discriminators (and backward generator) along;
     started from a file, they begin anew.
     """
-    method = resolve(METHODS, "--method", settings.method.name)
-    task: Task = resolve(TASKS, "--task", settings.data.task)(
+    method = resolve(METHODS, "method", settings.method.name)
+    task: Task = resolve(TASKS, "task", settings.data.task)(
         teacher,
         settings.discriminator,
         adversarial=settings.adversarial,
@@ -157,7 +157,7 @@ def make_method(
         optimizer=settings.optimizer,
         seed=settings.run.seed,
     )
-    method: Method = resolve(METHODS, "--method", settings.method.name)(components, plan.options)
+    method: Method = resolve(METHODS, "method", settings.method.name)(components, plan.options)
     join(method, components, settings)
     method.check_size(settings.data.size)
     return method
@@ -213,8 +213,8 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
     weights = with_todays_names(saved.get("perceptual", dict), "perceptual")
     if weights | {"file": None} != config["perceptual"] | {"file": None}:  # the checksum counts
         raise ConfigError(
-            "--resume: the run was started with other perceptual weights "
-            f"({weights.get('file', weights.get('source'))}); give the same --vgg"
+            "`resume`: the run was started with other perceptual weights "
+            f"({weights.get('file', weights.get('source'))}); give the same `vgg`"
         )
     # a new length holds from now on
     fresh = {name: config[name] for name in ("settings", "speed") if name in config}
@@ -244,7 +244,7 @@ def make_reader(plan: Plan, view: View, *, set_aside: bool = False) -> IndexedDa
     if share := aside.share_of(plan.options):
         paired, seed = plan.files.paired, plan.settings.run.seed
         train = aside.part(train, share, paired=paired, seed=seed)[set_aside]
-    kind = resolve(READERS, "--task", data.task)
+    kind = resolve(READERS, "task", data.task)
     own = domain_of(data.task).reader_options(plan.settings)
     if issubclass(kind, Reader):
         num_images = kind.num_slots(train)

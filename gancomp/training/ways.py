@@ -101,7 +101,7 @@ class Chosen:
         ]
         tried = f"images/s: {', '.join(rates)}" if rates else "nothing could be timed"
         parts = "; ".join([tried, *failed])
-        return f"--compile auto takes {self.way} after {self.seconds:.0f} s of trials ({parts})"
+        return f"`compile` auto takes {self.way} after {self.seconds:.0f} s of trials ({parts})"
 
 
 def choose_way(
@@ -147,7 +147,7 @@ def without_a_gpu(wanted: str, say: Callable[[str], None]) -> str:
     """What there is of the wanted way without an NVIDIA GPU; `say` is told what there is not."""
     if wanted in (AUTO, PLAIN, COMPILED):
         return PLAIN if wanted == AUTO else wanted
-    say(f"--compile {wanted}: needs an NVIDIA GPU; training goes on without")
+    say(f"`compile` {wanted}: needs an NVIDIA GPU; training goes on without")
     return COMPILED if COMPILED in wanted.split("+") else PLAIN
 
 
@@ -214,13 +214,13 @@ def use_way(
     speed_up(method, device, compiled=COMPILED if COMPILED in words else PLAIN, say=say)
     if "fused" in words:
         if reason := why_not_fused(device):
-            say(f"--compile {way}: {reason}; training goes on without")
+            say(f"`compile` {way}: {reason}; training goes on without")
         else:
             fuse(method.modules())
     if "graphs" not in words:
         return None
     if reason := why_no_graphs(method, device):
-        say(f"--compile {way}: {reason}; training goes on without")
+        say(f"`compile` {way}: {reason}; training goes on without")
         return None
     return Graphs(method, precision=precision, device=device, say=say)
 

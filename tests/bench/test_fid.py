@@ -72,5 +72,5 @@ def test_a_command_that_fails_is_one_line(toy: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_folders_without_images_are_refused_at_once(toy: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"--fake {tmp_path}: holds 0 images"):
+    with pytest.raises(DataError, match=f"`fake` {tmp_path}: holds 0 images"):
         bench_fid(toy / "testB", tmp_path)

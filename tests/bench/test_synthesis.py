@@ -205,11 +205,11 @@ def test_the_document_names_both_sides_with_phases_memory_and_what_lazy_phases_c
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"size": 48}, "--size 48: stylegan2 knows 16, 32, 64"),
-        ({"batch_size": 6}, "--batch-size 6: .* multiple of 4"),
-        ({"batch_size": 0}, "--batch-size 0: must be at least 1"),
-        ({"cycles": 0}, "--cycles 0: must be at least 1"),
-        ({"threads": 0}, "--threads 0: must be at least 1"),
+        ({"size": 48}, "`size` 48: stylegan2 knows 16, 32, 64"),
+        ({"batch_size": 6}, "`batch_size` 6: .* multiple of 4"),
+        ({"batch_size": 0}, "`batch_size` 0: must be at least 1"),
+        ({"cycles": 0}, "`cycles` 0: must be at least 1"),
+        ({"threads": 0}, "`threads` 0: must be at least 1"),
     ],
 )
 def test_what_no_step_can_be_made_with_is_refused(settings: dict[str, int], message: str) -> None:

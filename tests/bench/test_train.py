@@ -309,7 +309,7 @@ def test_on_a_gpu_the_grid_has_each_number_format_in_each_way_once() -> None:
 
 
 def test_bf16_beside_the_grid_is_refused_for_it_is_there_already() -> None:
-    with pytest.raises(ConfigError, match="--bf16: is among what --grid times"):
+    with pytest.raises(ConfigError, match="`bf16`: is among what `grid` times"):
         TrainRequest(bf16=True, grid=True)
 
 

@@ -55,7 +55,7 @@ def test_memory_that_the_system_refuses_is_one_line(monkeypatch: pytest.MonkeyPa
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr(cache.mmap, "mmap", refuse)
-    with pytest.raises(ConfigError, match="--cache: the system refuses .* --cache off"):
+    with pytest.raises(ConfigError, match="`cache`: the system refuses .* `cache` off"):
         DecodedImages(10, 286)
 
 
@@ -82,7 +82,7 @@ def test_auto_takes_a_quarter_of_the_free_memory_and_on_all_of_it(
 
 
 def test_on_without_room_is_an_error_with_a_way_out() -> None:
-    with pytest.raises(ConfigError, match="--cache on: 10 images .*; use --cache off") as error:
+    with pytest.raises(ConfigError, match="`cache` on: 10 images .*; use `cache` off") as error:
         is_kept("on", 10, 286, say=pytest.fail, available=lambda: NEEDED - 1)
     assert "\n" not in str(error.value)
 

@@ -75,9 +75,9 @@ def test_grayscale_mixed_sizes_and_repeats_are_notes(
 @pytest.mark.parametrize(
     ("size", "pairs", "hint"),
     [
-        ((64, 32), False, "2:1, width to height, .*--size 256x512 "),
-        ((30, 40), False, "3:4, width to height, .*--size 340x256 "),
-        ((40, 60), True, "1:3, width to height, .*--size 768x256 "),
+        ((64, 32), False, "2:1, width to height, .*`size` 256x512 "),
+        ((30, 40), False, "3:4, width to height, .*`size` 340x256 "),
+        ((40, 60), True, "1:3, width to height, .*`size` 768x256 "),
         ((64, 32), True, None),
         ((600, 2), False, None),
     ],
@@ -91,11 +91,11 @@ def test_images_that_are_all_wide_or_high_are_told_the_size_that_keeps_their_sha
         make_image(tmp_path / name / f"{name}.png", size=size)
     report = check_folder(tmp_path, "paired" if pairs else "unpaired")
     assert report.problems == []
-    found = [note for note in report.notes if "--size" in note]
+    found = [note for note in report.notes if "`size`" in note]
     assert len(found) == (hint is not None)
     assert hint is None or re.search(hint, found[0])
     make_image(tmp_path / names[0] / "other.png", size=(48, 48))
-    assert not [note for note in check_folder(tmp_path).notes if "--size" in note]
+    assert not [note for note in check_folder(tmp_path).notes if "`size`" in note]
 
 
 def test_layout_that_is_not_understood_is_a_problem_and_files_are_still_read(

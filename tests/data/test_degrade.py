@@ -166,7 +166,7 @@ def test_modcrop_cuts_at_the_bottom_and_the_right_only() -> None:
 def test_other_scales_and_sides_that_do_not_divide_are_refused() -> None:
     for scale in (0, 1, 3, 8, -4):
         for resample in (downscale, upscale_bicubic):
-            with pytest.raises(ConfigError, match=f"--scale {scale}: .* 2 or 4"):
+            with pytest.raises(ConfigError, match=f"`scale` {scale}: .* 2 or 4"):
                 resample(noise(8, 8), scale)
     with pytest.raises(ValueError, match="9x8 pixels cannot be divided by 4"):
         downscale(noise(8, 9), 4)

@@ -184,7 +184,7 @@ def test_two_folders_of_equal_names_are_paired_unless_told_otherwise(
     said: list[str] = []
     files = scan(tmp_path, say=said.append)
     assert len(said) == 1
-    assert "equal names, so they are taken as pairs; if they are none: --task unpaired (" in said[0]
+    assert "equal names, so they are taken as pairs; if they are none: `task` unpaired (" in said[0]
     make_image(tmp_path / "trainB" / "1.bmp", size=(30, 20))
     scan(tmp_path, say=said.append)
     assert "as pairs, although 1.png has 24x24 pixels and 1.bmp 30x20; if" in said[1]
@@ -216,7 +216,7 @@ def test_incomplete_pairs_are_refused_naming_some(
         make_image(tmp_path / "trainA" / f"{index}.png")
     for index in range(3):
         make_image(tmp_path / "trainB" / f"{index}.png")
-    with pytest.raises(DataError, match=r"e\.g\. 3; complete .* --task unpaired"):
+    with pytest.raises(DataError, match=r"e\.g\. 3; complete .* `task` unpaired"):
         scan(tmp_path, task=task)
 
 
@@ -274,7 +274,7 @@ def test_portrait_pairs_are_pairs_where_that_is_stated(
 
 def test_single_images_in_train_are_refused_as_pairs(tmp_path: Path, make_image: MakeImage) -> None:
     make_image(tmp_path / "train" / "0.png")
-    with pytest.raises(DataError, match="not wider than high, .* only with --task paired"):
+    with pytest.raises(DataError, match="not wider than high, .* only with `task` paired"):
         scan(tmp_path)
 
 
@@ -325,7 +325,7 @@ def test_a_parent_of_image_folders_gets_one_proposed_for_super_resolution(
 
 
 def test_super_resolution_has_no_direction(unpaired_root: Path) -> None:
-    with pytest.raises(ConfigError, match="--direction BtoA: has no effect"):
+    with pytest.raises(ConfigError, match="`direction` BtoA: has no effect"):
         scan(unpaired_root / "trainA", task="super-resolution", direction="BtoA")
 
 
@@ -447,7 +447,7 @@ def test_unreadable_files_of_a_class_are_skipped_with_their_labels(zoo: Path) ->
 
 
 def test_a_set_for_translation_is_no_set_of_classes(unpaired_root: Path) -> None:
-    with pytest.raises(DataError, match=r"--task synthesis give a folder .* such as \S+/trainA"):
+    with pytest.raises(DataError, match=r"`task` synthesis give a folder .* such as \S+/trainA"):
         scan(unpaired_root, task="synthesis")
 
 
@@ -466,7 +466,7 @@ def test_a_folder_without_images_has_a_way_out_for_synthesis(tmp_path: Path) -> 
 
 
 def test_synthesis_has_no_direction(zoo: Path) -> None:
-    with pytest.raises(ConfigError, match="--direction BtoA: .*from noise to images"):
+    with pytest.raises(ConfigError, match="`direction` BtoA: .*from noise to images"):
         scan(zoo, task="synthesis", direction="BtoA")
 
 
@@ -483,7 +483,7 @@ def test_a_sub_folder_is_found_by_its_relative_name_and_a_benchmark_in_sr(tmp_pa
         (tmp_path / "own" / name).mkdir(parents=True)
     assert locate("toy/trainA") == tmp_path / "own" / "toy" / "trainA"
     assert locate("Set5") == locate("sr/Set5") == tmp_path / "own" / "sr" / "Set5"
-    with pytest.raises(DataError, match="--dataset other"):
+    with pytest.raises(DataError, match="`dataset` other"):
         locate("other")
     (tmp_path / "own" / "Set5").mkdir()
     assert locate("Set5") == tmp_path / "own" / "Set5"
@@ -528,7 +528,7 @@ def test_packed_images_are_to_be_unpacked(tmp_path: Path, name: str) -> None:
 
 
 def test_folders_that_may_be_classes_get_the_task_proposed(zoo: Path) -> None:
-    with pytest.raises(DataError, match="If ape/, zebra/ are classes .*--task synthesis"):
+    with pytest.raises(DataError, match="If ape/, zebra/ are classes .*`task` synthesis"):
         scan(zoo)
 
 
@@ -539,9 +539,9 @@ def test_folder_of_images_only_says_so(tmp_path: Path, make_image: MakeImage) ->
 
 
 def test_unknown_task_direction_and_folder_are_named(unpaired_root: Path) -> None:
-    with pytest.raises(ConfigError, match="--task sr"):
+    with pytest.raises(ConfigError, match="`task` sr"):
         scan(unpaired_root, task="sr")
-    with pytest.raises(ConfigError, match="--direction atob"):
+    with pytest.raises(ConfigError, match="`direction` atob"):
         scan(unpaired_root, direction="atob")
     with pytest.raises(DataError, match="gone: no such folder"):
         scan(unpaired_root / "gone")

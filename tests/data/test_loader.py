@@ -108,11 +108,11 @@ def test_steps_per_epoch_are_whole_batches_and_at_least_one(
 
 def test_settings_out_of_range_are_refused_at_once() -> None:
     data = Positions(3)
-    with pytest.raises(ConfigError, match="--batch-size 0"):
+    with pytest.raises(ConfigError, match="`batch_size` 0"):
         batches(data, seed=0, batch_size=0)
-    with pytest.raises(ConfigError, match="--workers -1"):
+    with pytest.raises(ConfigError, match="`workers` -1"):
         batches(data, seed=0, batch_size=1, workers=-1)
-    with pytest.raises(ConfigError, match="--workers 1000000"):
+    with pytest.raises(ConfigError, match="`workers` 1000000"):
         batches(data, seed=0, batch_size=1, workers=1_000_000)
     with pytest.raises(ConfigError, match="start step -1"):
         batches(data, seed=0, batch_size=1, start_step=-1)

@@ -175,7 +175,7 @@ def test_a_folder_of_small_images_only_is_one_error_with_the_way_out(
     message = str(error.value)
     assert "none of 3 files" in message
     assert f"{tmp_path / '1.png'}: 12x28 pixels" in message
-    assert "training crop of 16; use larger images, or a smaller --size" in message
+    assert "training crop of 16; use larger images, or a smaller `size`" in message
     assert "\n" not in message
 
 
@@ -190,11 +190,11 @@ def test_a_damaged_file_is_replaced_by_the_next(photos: Path) -> None:
 
 def test_impossible_settings_are_refused(photos: Path) -> None:
     for options, message in [
-        ({"scale": 3}, "--scale 3: .*2 or 4"),
-        ({"size": 18}, "--size 18: must be a multiple of the scale 4; use 16 or 20"),
-        ({"size": 15, "scale": 2}, "--size 15: .* use 14 or 16"),
-        ({"size": 2}, "--size 2: a training crop needs at least 4"),
-        ({"load_size": 32}, "--load-size 32: has no effect"),
+        ({"scale": 3}, "`scale` 3: .*2 or 4"),
+        ({"size": 18}, "`size` 18: must be a multiple of the scale 4; use 16 or 20"),
+        ({"size": 15, "scale": 2}, "`size` 15: .* use 14 or 16"),
+        ({"size": 2}, "`size` 2: a training crop needs at least 4"),
+        ({"load_size": 32}, "`load_size` 32: has no effect"),
     ]:
         with pytest.raises(ConfigError, match=message):
             reader(photos, **options)
@@ -223,7 +223,7 @@ def test_evaluation_crops_are_the_centers_of_the_first_usable_images(
     assert len(few["target"]) == 2
     with pytest.raises(
         DataError,
-        match=r"none of 5 images can be used; the first: .*/0\.png: 48x40 .* smaller --size",
+        match=r"none of 5 images can be used; the first: .*/0\.png: 48x40 .* smaller `size`",
     ):
         evaluation_crops(split, size=400, scale=4, count=2, say=warnings.append)
 

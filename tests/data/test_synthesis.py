@@ -141,7 +141,7 @@ def test_a_cached_reader_decodes_each_image_once_and_gives_the_same_samples(
 def test_impossible_settings_are_refused(photos: Path) -> None:
     split = scan(photos, task="synthesis").train
     assert SynthesisImages(split, size=16, load_size=16, seed=0).load_size == 16
-    with pytest.raises(ConfigError, match="--load-size 18: has no effect on synthesis"):
+    with pytest.raises(ConfigError, match="`load_size` 18: has no effect on synthesis"):
         SynthesisImages(split, size=16, load_size=18, seed=0)
     with pytest.raises(DataError, match="no images"):
         SynthesisImages(Split((), ()), size=16, seed=0)

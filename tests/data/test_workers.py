@@ -42,7 +42,7 @@ def test_a_worker_that_is_killed_is_named_when_the_next_batch_is_asked_for(
     before = signal.getsignal(signal.SIGCHLD)
     os.kill(pid, number)
     time.sleep(0.2)  # torch's loader would raise here, in the middle of a step
-    with pytest.raises(WorkerError, match=f"--workers 2: a process .* ended by {number.name}"):
+    with pytest.raises(WorkerError, match=f"`workers` 2: a process .* ended by {number.name}"):
         deque(stream, maxlen=0)
     assert signal.getsignal(signal.SIGCHLD) is before
 
@@ -61,7 +61,7 @@ def test_what_cannot_be_sent_is_said_and_ends_the_worker(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("multiprocessing.reduction.DupFd", refuse)
     stream = batches(Samples(), batch_size=4, seed=0, workers=1)
-    with pytest.raises(WorkerError, match="--workers 1: a process .* ended with status 1"):
+    with pytest.raises(WorkerError, match="`workers` 1: a process .* ended with status 1"):
         next(stream)
 
 
@@ -81,7 +81,7 @@ def test_a_dev_shm_that_is_full_from_the_start_is_one_line(monkeypatch: pytest.M
     complaints: list[object] = []
     monkeypatch.setattr("torch.multiprocessing.Queue", refuse)
     monkeypatch.setattr(sys, "unraisablehook", complaints.append)
-    with pytest.raises(WorkerError, match="--workers 1: no room in /dev/shm"):
+    with pytest.raises(WorkerError, match="`workers` 1: no room in /dev/shm"):
         next(batches(Samples(), batch_size=4, seed=0, workers=1))
     assert not complaints
 

@@ -370,7 +370,7 @@ def test_the_same_step_saved_again_replaces_a_damaged_checkpoint(
 def test_if_all_are_damaged_the_error_is_one_line_with_a_way_out(folder: Path) -> None:
     for step in (1, 2):
         flip_a_byte(save(folder, step))
-    with pytest.raises(CheckpointError, match="none of 2 checkpoints is whole.*--out") as info:
+    with pytest.raises(CheckpointError, match="none of 2 checkpoints is whole.*`out`") as info:
         load_newest(folder, lambda message: None)
     assert "\n" not in str(info.value)
 

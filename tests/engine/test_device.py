@@ -18,7 +18,7 @@ def test_the_cpu_is_there_and_auto_chooses_one_that_is() -> None:
     ["gpu", "cuda:", "cuda:x", "cpu:0", "", "cuda:99", "mps:1", "cuda:²", "cuda:" + "9" * 5000],
 )
 def test_an_unknown_or_absent_device_is_named(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"--device {name[:99]}"):
+    with pytest.raises(ConfigError, match=f"`device` {name[:99]}"):
         choose_device(name)
 
 
@@ -52,17 +52,17 @@ def test_auto_takes_nvidia_s_gpu_then_apple_s_then_the_cpu(
     if mps:
         assert choose_device("mps") == torch.device("mps")
         return
-    with pytest.raises(ConfigError, match="--device mps: this machine has no GPU of Apple's"):
+    with pytest.raises(ConfigError, match="`device` mps: this machine has no GPU of Apple's"):
         choose_device("mps")
 
 
 def test_what_apple_s_gpu_lacks_is_said() -> None:
     refuse_precision(torch.device("cpu"), "bf16")
     refuse_precision(torch.device("mps"), "fp32")
-    with pytest.raises(ConfigError, match="--precision bf16: not supported with --device mps"):
+    with pytest.raises(ConfigError, match="`precision` bf16: not supported with `device` mps"):
         refuse_precision(torch.device("mps"), "bf16")
     error = TypeError("Cannot convert a MPS Tensor to float64 dtype")
     told = explain_lack_of_device(error)
     assert told is not None
-    assert told.startswith("--device mps: torch cannot do this there (Cannot convert")
+    assert told.startswith("`device` mps: torch cannot do this there (Cannot convert")
     assert explain_lack_of_device(TypeError("a defect")) is None

@@ -486,7 +486,7 @@ def test_an_error_between_two_steps_leaves_with_a_save_and_the_run_goes_on_exact
     with pytest.raises(DataError, match="gone"):
         fit(loop, checkpoint=None, stop=StopWish())
     assert state(tmp_path / "broken")[0] == 5
-    assert said == ["saved after step 5; --resume goes on from there"]
+    assert said == ["saved after step 5; `resume=True` goes on from there"]
     train(tmp_path / "broken")
     assert_equal(state(tmp_path / "broken"), state(tmp_path / "straight"))
 

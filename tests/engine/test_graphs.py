@@ -61,7 +61,7 @@ MAKE: dict[str, Callable[[], Method]] = {
 LAZY = {"dcd blocks": "TS", "dgl": "12", "gan": "12"}  # each of whose graphs is replayed
 COVERED = {name.split()[0] for name in MAKE}
 OTHERS = [name for name in METHODS if name not in COVERED]
-REPLAYABLE = [name for name in OTHERS if resolve(METHODS, "--method", name).replayable]
+REPLAYABLE = [name for name in OTHERS if resolve(METHODS, "method", name).replayable]
 
 
 @pytest.fixture(autouse=True)

@@ -131,7 +131,7 @@ def begun(path: Path) -> Path:
 def test_an_existing_run_is_not_written_without_being_asked_to_continue(tmp_path: Path) -> None:
     path = begun(tmp_path / "run")
     with (
-        pytest.raises(RunError, match="already holds a run; continue it with --resume"),
+        pytest.raises(RunError, match="already holds a run; continue it with `resume=True`"),
         writing_run(path, resume=False),
     ):
         pytest.fail("overwritten")
@@ -158,7 +158,7 @@ def test_a_run_that_came_into_being_while_waiting_for_the_lock_is_not_overwritte
 
 def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
     with (
-        pytest.raises(RunError, match="--resume: there is no run in"),
+        pytest.raises(RunError, match="`resume`: there is no run in"),
         writing_run(tmp_path / "run", resume=True),
     ):
         pytest.fail("resumed nothing")

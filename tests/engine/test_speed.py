@@ -288,7 +288,7 @@ def test_compile_may_change_when_a_run_goes_on() -> None:
     assert read(RunSettings, {}).compile == "auto"
     for value in ("auto", "on", "off"):  # what older runs have recorded
         assert read(RunSettings, {"compile": value}).compile == value
-    with pytest.raises(ConfigError, match=r"--compile maybe.*auto, off, on, graphs"):
+    with pytest.raises(ConfigError, match=r"`compile` maybe.*auto, off, on, graphs"):
         read(RunSettings, {"compile": "maybe"})
     assert "compile" in FREE_ON_RESUME["run"]
     (option,) = [option for option in all_options() if option.flag == "--compile"]

@@ -150,6 +150,6 @@ def test_a_missing_extra_is_one_line_with_the_command_that_installs_it(
     outcome = run_command(capsys, "export", model, "-o", out)
     assert (outcome.status, outcome.out) == (2, "")
     assert outcome.err == (
-        f'error: -o {out}: needs the package {package}; pip install "gancomp[{extra}]"\n'
+        f'error: --out {out}: needs the package {package}; pip install "gancomp[{extra}]"\n'
     )
     assert not out.exists()

@@ -199,7 +199,7 @@ def test_narrower_form_of_the_release_is_refused_by_its_channels(tmp_path: Path)
         ({"style.1.weight": None}, "style.1.weight"),
         ({"conv1.activate.bias": None}, "conv1.activate.bias"),
         ({"input.input": torch.tensor(1.0)}, "input.input"),
-        ({"to_rgbs.1.bias": None}, "--size 8"),
+        ({"to_rgbs.1.bias": None}, "`size` 8"),
         ({"to_rgbs.4.bias": None}, "convs.8.* is unknown"),
         ({"convs.3.conv.weight": torch.zeros(1, 2, 2, 3, 3)}, "convs.3.conv.weight"),
         ({"noises.noise_3": torch.zeros(1)}, "noises.noise_3"),
@@ -219,7 +219,7 @@ def test_damaged_generators_are_refused_in_one_line(
 
 def test_a_generator_without_large_images_is_refused(tmp_path: Path) -> None:
     state = random_state(generator_shapes(4, 8, **SIZES))
-    with pytest.raises(CheckpointError, match="--size 8: stylegan2 knows 16, 32"):
+    with pytest.raises(CheckpointError, match="`size` 8: stylegan2 knows 16, 32"):
         open_model(written(tmp_path, {"g_ema": state}))
 
 

@@ -118,7 +118,7 @@ def test_a_path_that_is_no_such_thing_is_one_line_with_a_way_out(
     with pytest.raises(ConfigError) as caught:
         find_runtime(file)
     message = str(caught.value)
-    assert message.startswith(f"--runtime {file}: ")
+    assert message.startswith(f"`runtime` {file}: ")
     assert f"npm pack onnxruntime-web@{VERSION}" in message
     assert "\n" not in message
 

@@ -135,7 +135,7 @@ def test_too_little_memory_and_damaged_weights_are_one_line(
         raise RuntimeError("CUDA out of memory\nmore")
 
     monkeypatch.setattr(sampling, "finite", starve)
-    with pytest.raises(ConfigError, match=r"--batch-size 3: .*\(CUDA out of memory\).*smaller"):
+    with pytest.raises(ConfigError, match=r"`batch_size` 3: .*\(CUDA out of memory\).*smaller"):
         images_of(network, 3, 3)
     monkeypatch.undo()
     with torch.no_grad():
@@ -146,12 +146,12 @@ def test_too_little_memory_and_damaged_weights_are_one_line(
 
 @pytest.mark.parametrize("truncation", [0.0, -1.0, 2.1, float("nan")])
 def test_senseless_truncations_and_seeds_are_refused(truncation: float) -> None:
-    with pytest.raises(ConfigError, match="--truncation"):
+    with pytest.raises(ConfigError, match="truncation"):
         check_truncation(truncation)
     for fine in (None, 0.1, 1.0, 2.0):
         check_truncation(fine)
     for seed in (-1, 2**63):
-        with pytest.raises(ConfigError, match=f"--seed {seed}"):
+        with pytest.raises(ConfigError, match=f"`seed` {seed}"):
             check_seed(seed)
 
 

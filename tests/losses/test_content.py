@@ -99,7 +99,7 @@ def test_random_weights_have_the_network_that_the_tap_belongs_to_and_record_it()
 def test_content_tap_is_the_last_relu_of_each_network() -> None:
     assert content_tap("vgg19") == content_tap("random") == list(TAPS["vgg19"])[-1] == "relu5_4"
     assert content_tap("vgg16") == list(TAPS["vgg16"])[-1] == "relu5_3"
-    with pytest.raises(ConfigError, match="--perceptual none: has no content loss"):
+    with pytest.raises(ConfigError, match="`perceptual` none: has no content loss"):
         content_tap("none")
 
 
@@ -128,7 +128,7 @@ def test_one_network_is_never_taken_for_the_other(
     assert f"not a {source.upper()} (without batch norm), but a VGG{is_}: unexpected" in message
     assert "\n" not in message
     if source == "vgg19":
-        assert "say --perceptual vgg16 (another loss: its taps end at relu5_3)" in message
+        assert "say `perceptual` vgg16 (another loss: its taps end at relu5_3)" in message
     other = {"vgg19": "vgg16", "vgg16": "vgg19"}[source]
     assert load(other, file).describe["source"] == other
 

@@ -283,7 +283,7 @@ WRONG = {
 def assert_one_line(error: pytest.ExceptionInfo[GancompError], *parts: str) -> None:
     message = str(error.value)
     assert "\n" not in message
-    for part in (*parts, "--perceptual none|random"):
+    for part in (*parts, "`perceptual` none|random"):
         assert part in message
 
 
@@ -342,7 +342,7 @@ def test_a_missing_file_is_named_with_the_option_it_came_from(
 ) -> None:
     with pytest.raises(WeightsError) as error:
         load(Path("/nowhere/vgg.pth"))
-    assert_one_line(error, "--vgg /nowhere/vgg.pth")
+    assert_one_line(error, "`vgg` /nowhere/vgg.pth")
     monkeypatch.setenv("GANCOMP_VGG16", "/nowhere/else.pth")
     with pytest.raises(WeightsError) as error:
         load(None)
@@ -362,7 +362,7 @@ def test_without_a_network_the_error_names_url_and_ways_out(
         error,
         "https://download.pytorch.org/models/vgg16-397923af.pth",
         "GANCOMP_VGG16",
-        "--vgg FILE",
+        "`vgg` FILE",
     )
 
 
@@ -370,8 +370,8 @@ def test_unknown_source_tap_and_an_ignored_file_are_refused(weights_file: Path) 
     for source, file, taps, parts in [
         ("vgg13", None, SHALLOW, "vgg16, vgg19, random, none"),
         ("vgg16", None, ("relu5_4",), "vgg16's relu1_1"),
-        ("random", weights_file, SHALLOW, "no effect with --perceptual random"),
-        ("none", weights_file, SHALLOW, "no effect with --perceptual none"),
+        ("random", weights_file, SHALLOW, "no effect with `perceptual` random"),
+        ("none", weights_file, SHALLOW, "no effect with `perceptual` none"),
         ("random", None, ("relu9_9",), "relu1_1"),
         ("random", None, (), "at least one"),
         ("random", None, ("relu1_2", "relu1_2"), "each once"),

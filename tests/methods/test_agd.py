@@ -54,5 +54,5 @@ def test_long_gradients_are_clipped_and_the_step_is_that_of_plain_descent() -> N
 
 
 def test_no_term_at_all_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--method agd: the student has no loss term"):
+    with pytest.raises(ConfigError, match="`method` agd: the student has no loss term"):
         small_method("agd", small_task("unpaired"), perceptual=False, lambda_base=0.0)

@@ -36,7 +36,7 @@ def settings_for(name: str, also: dict[str, Any], task: str = "unpaired", **opti
 
 def joined(name: str, also: dict[str, Any], task: str = "unpaired", **options: Any) -> Method:
     settings = settings_for(name, also, task, **options)
-    kind = resolve(METHODS, "--method", name)
+    kind = resolve(METHODS, "method", name)
     chosen = read(kind.Options, own_options(name, settings))
     components = Components(
         small_task(task),
@@ -92,12 +92,12 @@ def test_what_guests_train_learns_is_saved_and_resumes_to_the_bit(
 @pytest.mark.parametrize(
     ("name", "also", "task", "message"),
     [
-        ("dcd", {"dcd": 1}, "unpaired", "--also dcd: is the run's method already"),
-        ("dcd", {"crd": 0}, "unpaired", "--also crd: its weight must be a number above 0"),
-        ("dcd", {"dmad": 1}, "unpaired", "--also dmad: cannot .* wants a finished teacher; these"),
-        ("dmad", {"crd": 1}, "unpaired", "--also: cannot join --method dmad"),
-        ("dcd", {"omgd": 1}, "paired", "--also omgd: wants a deep teacher"),
-        ("dcd", {"crb": 1}, "unpaired", "--also crb: unknown; did you mean"),
+        ("dcd", {"dcd": 1}, "unpaired", "`also` dcd: is the run's method already"),
+        ("dcd", {"crd": 0}, "unpaired", "`also` crd: its weight must be a number above 0"),
+        ("dcd", {"dmad": 1}, "unpaired", "`also` dmad: cannot .* wants a finished teacher; these"),
+        ("dmad", {"crd": 1}, "unpaired", "`also`: cannot join `method` dmad"),
+        ("dcd", {"omgd": 1}, "paired", "`also` omgd: wants a deep teacher"),
+        ("dcd", {"crb": 1}, "unpaired", "`also` crb: unknown; did you mean"),
     ],
 )
 def test_what_cannot_be_joined_is_refused(
@@ -116,5 +116,5 @@ def test_only_options_of_the_guests_own_terms_may_be_given() -> None:
 def test_weights_are_read_by_name_and_are_1_unless_given() -> None:
     assert weights("--also", "crd:0.5, omgd") == {"crd": 0.5, "omgd": 1.0}
     for text in ("crd:much", ":1", "crd,crd"):
-        with pytest.raises(ConfigError, match="--also"):
+        with pytest.raises(ConfigError, match="also"):
             weights("--also", text)

@@ -62,8 +62,8 @@ def test_pairs_are_reconstructed_from_the_true_image() -> None:
 @pytest.mark.parametrize(
     ("batch_size", "options", "problem"),
     [
-        (1, {}, "--batch-size 1: .*use 2 or more"),
-        (4, {"ka_parts": 4}, "--batch-size 4: .*each of 4 parts; use 8 or more"),
+        (1, {}, "`batch_size` 1: .*use 2 or more"),
+        (4, {"ka_parts": 4}, "`batch_size` 4: .*each of 4 parts; use 8 or more"),
         (2, {}, None),
         (1, {"lambda_distill": 0.0}, None),
     ],

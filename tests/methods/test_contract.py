@@ -30,7 +30,7 @@ from gancomp.registry import METHODS, TASKS, resolve
 
 pytestmark = pytest.mark.usefixtures("plug_ins")
 with plug_ins_loaded():
-    KINDS = {name: resolve(METHODS, "--method", name) for name in METHODS}
+    KINDS = {name: resolve(METHODS, "method", name) for name in METHODS}
 
 
 def teachers(method: str, task: str) -> tuple[bool, ...]:

@@ -52,12 +52,12 @@ def test_the_discriminator_judges_the_student_but_never_learns_from_it() -> None
 
 
 def test_images_with_fewer_than_two_patches_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"--patch-size 32: images of --size 32 have fewer"):
+    with pytest.raises(ConfigError, match=r"`patch_size` 32: images of `size` 32 have fewer"):
         small_method("crd", patch_size=32).check_size(32)
     small_method("crd", patch_size=32, lambda_patch=0.0).check_size(32)
     small_method("crd", patch_size=16).check_size(32)
 
 
 def test_relations_alone_are_refused_for_they_are_blind_to_brightness_and_sign() -> None:
-    with pytest.raises(ConfigError, match="no loss term: give --lambda-gan"):
+    with pytest.raises(ConfigError, match="no loss term: give `lambda_gan`"):
         small_method("crd", lambda_gan=0.0, perceptual=False)

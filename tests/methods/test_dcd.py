@@ -221,7 +221,7 @@ def test_a_weighted_term_without_taps_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["dcd", "teacher-only"])
 def test_images_too_small_for_the_networks_are_refused_before_the_first_step(name: str) -> None:
     method = small_method(name, perceptual=False)
-    with pytest.raises(ConfigError, match="--size 4: is too small"):
+    with pytest.raises(ConfigError, match="`size` 4: is too small"):
         method.check_size(4)
     method.check_size(32)
 
@@ -288,7 +288,7 @@ def test_one_block_length_alone_is_refused() -> None:
 
 
 def test_maps_that_the_discriminator_would_shrink_to_a_point_are_refused() -> None:
-    with pytest.raises(ConfigError, match="--size 16"):
+    with pytest.raises(ConfigError, match="`size` 16"):
         small_method().check_size(16)
 
 

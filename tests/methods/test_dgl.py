@@ -214,7 +214,7 @@ def test_a_checkpoint_holds_both_teachers() -> None:
 def test_it_needs_a_student() -> None:
     task: SynthesisTask = tiny_task(frozen=True)
     given = Components(task=task, student=None, perceptual=None, optimizer=None, seed=0)  # type: ignore[arg-type]  # never reached
-    with pytest.raises(ConfigError, match="--method dgl: needs a student"):
+    with pytest.raises(ConfigError, match="`method` dgl: needs a student"):
         Dgl(given, DglOptions())
 
 

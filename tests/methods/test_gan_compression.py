@@ -109,7 +109,7 @@ def test_the_rows_have_the_shapes_of_the_released_scripts(
 
 def test_networks_whose_maps_differ_are_refused() -> None:
     method = small_method("gan-compression", small_task(frozen=True, generator=strided()))
-    with pytest.raises(ConfigError, match="--student-arch mobile-resnet6: its maps"):
+    with pytest.raises(ConfigError, match="`student_arch` mobile-resnet6: its maps"):
         method.check_size(64)
 
 

@@ -35,7 +35,7 @@ IMAGE = (1, 3, 64, 64)
 def golden_method(task: str) -> Gcc:
     """With the discriminators and adaptors of the stored values; the generators are not run."""
     paired = task == "paired"
-    objective = resolve(TASKS, "--task", task)(
+    objective = resolve(TASKS, "task", task)(
         mobile_resnet9(8),
         NetworkSettings("patchgan", width=4, norm="batch" if paired else "instance", layers=3),
         adversarial=AdversarialSettings(gan="hinge" if paired else "lsgan", pool_size=0),

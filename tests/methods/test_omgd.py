@@ -93,10 +93,10 @@ def test_under_a_frozen_teacher_without_another_only_the_student_learns() -> Non
 def test_a_student_without_a_deep_teacher_of_its_kind_is_refused_with_the_way_out() -> None:
     student = small_generator(2, "student", arch="unet128", norm="batch")
     components = Components(small_task("paired"), student, None, OptimizerSettings(), seed=0)
-    with pytest.raises(ConfigError, match=r"--student-arch unet128.*give --no-deep-teacher"):
+    with pytest.raises(ConfigError, match=r"`student_arch` unet128.*give `deep_teacher=False`"):
         Omgd(components, OmgdOptions(lambda_channel=0.0))
 
 
 def test_a_student_without_any_term_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no loss term: give --lambda-ssim"):
+    with pytest.raises(ConfigError, match="no loss term: give `lambda_ssim`"):
         small_method("omgd", lambda_ssim=0, lambda_tv=0, lambda_channel=0, perceptual=False)

@@ -226,10 +226,10 @@ def test_a_later_discriminator_counts_its_own_steps_until_its_rate_falls() -> No
 
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_without_features_there_is_no_content_loss_and_that_is_said(name: str) -> None:
-    with pytest.raises(ConfigError, match="--perceptual none: .* content loss"):
+    with pytest.raises(ConfigError, match="`perceptual` none: .* content loss"):
         small_method(name, perceptual=False)
 
 
 def test_a_teacher_that_would_be_trained_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--train-teacher: --method gan2g learns"):
+    with pytest.raises(ConfigError, match="`freeze_teacher=False`: `method` gan2g learns"):
         small_method("gan2g", small_task(SUPER_RESOLUTION))

@@ -302,7 +302,7 @@ def test_a_later_stage_takes_over_the_networks_and_nothing_else() -> None:
 
 @pytest.mark.parametrize(
     ("options", "flag"),
-    [({"path_weight": 2.0}, "--path-weight 2"), ({"style_mixing": 0.9}, "--style-mixing 0.9")],
+    [({"path_weight": 2.0}, "`path_weight` 2"), ({"style_mixing": 0.9}, "`style_mixing` 0.9")],
 )
 def test_rules_about_styles_need_a_generator_with_styles(
     options: dict[str, float], flag: str

@@ -297,7 +297,7 @@ def test_measuring_changes_nothing_in_the_network() -> None:
 
 
 def test_a_size_the_network_cannot_take_is_one_line_that_names_it() -> None:
-    with pytest.raises(ConfigError, match=r"unet256 .*\[1, 3, 200, 200\].*--size") as caught:
+    with pytest.raises(ConfigError, match=r"unet256 .*\[1, 3, 200, 200\].*`size`") as caught:
         measure_cost(ghost("unet256", width=4), (1, 3, 200, 200))
     assert "\n" not in str(caught.value)
 

@@ -110,8 +110,8 @@ def test_a_repeated_image_makes_no_pair_with_itself() -> None:
 @pytest.mark.parametrize(
     ("counts", "size", "said"),
     [
-        ((1, 9), None, "--metrics kid: needs at least 2 images of each side, there is 1 generated"),
-        ((9, 5), 6, "--kid-subset-size 6: there are 5 real images; use at most 5"),
+        ((1, 9), None, "`metrics` kid: needs at least 2 images of each side, there is 1 generated"),
+        ((9, 5), 6, "`kid_subset_size` 6: there are 5 real images; use at most 5"),
     ],
 )
 def test_too_few_images_are_refused(counts: tuple[int, int], size: int | None, said: str) -> None:

@@ -100,7 +100,7 @@ def test_wrong_weights_are_refused(state: dict[str, Tensor], tmp_path: Path) -> 
         with pytest.raises(WeightsError, match=said):
             Lpips(LpipsOptions(lpips_weights=str(file))).prepare(CPU, no_words)
 
-    refused(None, "--lpips-weights .*weights.pth: no such file; give torchvision's alexnet-owt")
+    refused(None, "`lpips_weights` .*weights.pth: no such file; give torchvision's alexnet-owt")
     refused([1], "holds list, not named weights")
     missing = {key: value for key, value in state.items() if key != "features.8.bias"}
     refused(missing, r"not torchvision's AlexNet: features.8.bias is missing instead of \(256,\)")

@@ -151,9 +151,9 @@ def test_intervals_hold_their_scores_and_stay_within_their_limits() -> None:
     [
         (
             Precision(PrecisionRecallOptions(pr_k=6)),
-            "--pr-k 6: .* are 6 real ones for .* precision",
+            "`pr_k` 6: .* are 6 real ones for .* precision",
         ),
-        (Coverage(DensityCoverageOptions(dc_k=7)), "--dc-k 7: .* are 6 real ones for .* coverage"),
+        (Coverage(DensityCoverageOptions(dc_k=7)), "`dc_k` 7: .* are 6 real ones for .* coverage"),
     ],
 )
 def test_as_many_neighbors_as_images_are_refused(metric: Any, said: str) -> None:

@@ -322,24 +322,24 @@ def test_classes_can_be_chosen_and_others_than_the_networks_are_refused() -> Non
     drawn = network.draw_latents(3, torch.Generator().manual_seed(2), classes=chosen)
     assert torch.equal(drawn.classes, chosen)
     for wrong in (4, -1):
-        with pytest.raises(ConfigError, match=rf"--classes {wrong}: .* from 0 to 3"):
+        with pytest.raises(ConfigError, match=rf"`classes` {wrong}: .* from 0 to 3"):
             network.draw_latents(1, torch.Generator(), classes=torch.tensor([wrong]))
 
 
 @pytest.mark.parametrize("truncation", [0.0, -1.0, float("nan")])
 def test_a_truncation_that_leaves_nothing_is_refused(truncation: float) -> None:
-    with pytest.raises(ConfigError, match=r"--truncation .*at least 0\.01"):
+    with pytest.raises(ConfigError, match=r"`truncation` .*at least 0\.01"):
         ghost("biggan", width=1).draw_latents(1, torch.Generator(), truncation=truncation)
 
 
 @pytest.mark.parametrize(
     ("arch", "settings", "message"),
     [
-        ("biggan", {"resolution": 48}, r"--size 48: .*32, 64, 128, 256"),
-        ("biggan", {"width": 0}, r"--width 0"),
+        ("biggan", {"resolution": 48}, r"`size` 48: .*32, 64, 128, 256"),
+        ("biggan", {"width": 0}, r"`width` 0"),
         ("biggan", {"num_classes": 0}, r"num_classes 0"),
-        ("biggan-discriminator", {"resolution": 512}, r"--size 512: biggan-discriminator"),
-        ("biggan-discriminator", {"width": 0}, r"--d-width 0"),
+        ("biggan-discriminator", {"resolution": 512}, r"`size` 512: biggan-discriminator"),
+        ("biggan-discriminator", {"width": 0}, r"`d_width` 0"),
     ],
 )
 def test_impossible_settings_are_refused(arch: str, settings: Any, message: str) -> None:

@@ -79,5 +79,5 @@ def test_settings_rebuild_the_network() -> None:
     for network, factory in ((deep_resnet9(3), deep_resnet9), (deep_unet256(3), deep_unet256)):
         again = factory(**network.settings())
         assert list(again.state_dict()) == list(network.state_dict())
-    with pytest.raises(ConfigError, match="--width 0"):
+    with pytest.raises(ConfigError, match="`width` 0"):
         deep_resnet9(0)

@@ -84,7 +84,7 @@ def test_scales_of_norms_start_at_one_and_taps_have_their_channels() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"width": 1}, "--width 1: blocks of 4 channels"),
+        ({"width": 1}, "`width` 1: blocks of 4 channels"),
         ({"channels": [1, 2]}, "channels: 2 widths given, 5 needed: stem"),
         ({"branches": [[1] * 6] * 8}, "need 6 widths for each of 9 blocks"),
         ({"branches": [[1] * 5] * 9}, "need 6 widths for each of 9 blocks"),

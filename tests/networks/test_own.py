@@ -266,7 +266,7 @@ def test_modules_that_give_no_map_say_why() -> None:
     spec = f"{FILE}:ugatit"
     with naming(spec):
         network = build_network(spec, taps=["FC"])
-        with pytest.raises(ConfigError, match=r"--taps FC: .* gives a tensor of shape \[1, 16\]"):
+        with pytest.raises(ConfigError, match=r"`taps` FC: .* gives a tensor of shape \[1, 16\]"):
             _ = network.default_taps
         with pytest.raises(ConfigError, match="did you mean UpBlock1_1"):
             _ = build_network(spec, taps=["UpBlock_1"]).default_taps

@@ -51,9 +51,9 @@ def test_a_logit_sees_exactly_70_pixels() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"width": 0}, "--width 0"),
-        ({"norm": "none"}, "--norm 'none'"),
-        ({"in_channels": "3"}, "--in-channels '3'"),
+        ({"width": 0}, "`width` 0"),
+        ({"norm": "none"}, "`norm` 'none'"),
+        ({"in_channels": "3"}, "`in_channels` '3'"),
         ({"layers": 0}, "layers 0"),
     ],
 )

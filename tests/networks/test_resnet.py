@@ -90,16 +90,16 @@ def test_pruned_widths_are_used_and_the_residual_path_keeps_down2(factory: type)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"width": 0}, r"--width 0: "),
-        ({"width": 2.5}, r"--width 2\.5: "),
-        ({"width": True}, r"--width True: "),
-        ({"in_channels": -1}, r"--in-channels -1: "),
-        ({"out_channels": 0}, r"out_channels 0: "),
-        ({"norm": "layer"}, r"--norm 'layer': .*instance, batch"),
+        ({"width": 0}, r"`width` 0: "),
+        ({"width": 2.5}, r"`width` 2\.5: "),
+        ({"width": True}, r"`width` True: "),
+        ({"in_channels": -1}, r"`in_channels` -1: "),
+        ({"out_channels": 0}, r"`out_channels` 0: "),
+        ({"norm": "layer"}, r"`norm` 'layer': .*instance, batch"),
         ({"dropout": 1.0}, r"dropout 1\.0: "),
         ({"dropout": "x"}, r"dropout 'x': "),
         ({"channels": [1, 2, 3]}, r"channels: 3 widths given, 14 needed: stem, .*9 blocks"),
-        ({"channels": []}, r"channels|--width"),
+        ({"channels": []}, r"channels|`width`"),
         ({"channels": [0] * 14}, r"channels 0: "),
     ],
 )

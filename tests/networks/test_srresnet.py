@@ -93,13 +93,13 @@ def test_the_discriminator_gives_one_logit_a_crop_and_takes_one_size_only() -> N
 @pytest.mark.parametrize(
     ("arch", "settings", "message"),
     [
-        ("srresnet", {"scale": 3}, "--scale 3: .* 2 or 4"),
-        ("srresnet", {"scale": True}, "--scale True"),
-        ("srresnet", {"blocks": 0}, "--blocks 0: must be"),
-        ("srresnet", {"width": 0}, "--width 0: must be"),
-        ("srresnet", {"norm": "instance"}, "--norm instance: srresnet has batch norm only"),
-        ("srgan-discriminator", {"crop": 40}, "--size 40: .* multiple of 16"),
-        ("srgan-discriminator", {"norm": "instance"}, "--norm instance"),
+        ("srresnet", {"scale": 3}, "`scale` 3: .* 2 or 4"),
+        ("srresnet", {"scale": True}, "`scale` True"),
+        ("srresnet", {"blocks": 0}, "`blocks` 0: must be"),
+        ("srresnet", {"width": 0}, "`width` 0: must be"),
+        ("srresnet", {"norm": "instance"}, "`norm` instance: srresnet has batch norm only"),
+        ("srgan-discriminator", {"crop": 40}, "`size` 40: .* multiple of 16"),
+        ("srgan-discriminator", {"norm": "instance"}, "`norm` instance"),
     ],
 )
 def test_what_cannot_be_built_is_refused(arch: str, settings: object, message: str) -> None:

@@ -294,10 +294,10 @@ def test_settings_rebuild_the_network() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"width": 0}, "--width 0"),
-        ({"width": 8, "resolution": 48}, "--size 48: stylegan2 knows 16, 32"),
-        ({"width": 8, "resolution": 2048}, "--size 2048"),
-        ({"width": 8, "resolution": 1024}, "--width 8: no channels .* 16 is the least"),
+        ({"width": 0}, "`width` 0"),
+        ({"width": 8, "resolution": 48}, "`size` 48: stylegan2 knows 16, 32"),
+        ({"width": 8, "resolution": 2048}, "`size` 2048"),
+        ({"width": 8, "resolution": 1024}, "`width` 8: no channels .* 16 is the least"),
         ({"mapping_layers": 0}, "mapping_layers 0"),
         ({"style_channels": 0}, "style_channels 0"),
         ({"const_channels": 0}, "const_channels 0"),

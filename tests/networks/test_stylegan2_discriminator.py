@@ -166,9 +166,9 @@ def test_fresh_weights_are_complete_and_those_of_the_seed() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: stylegan2_discriminator(0), "--d-width 0"),
-        (lambda: stylegan2_discriminator(8, resolution=20), "--size 20"),
-        (lambda: stylegan2_discriminator(4, resolution=512), "--d-width 4: .* 8 is the least"),
+        (lambda: stylegan2_discriminator(0), "`d_width` 0"),
+        (lambda: stylegan2_discriminator(8, resolution=20), "`size` 20"),
+        (lambda: stylegan2_discriminator(4, resolution=512), "`d_width` 4: .* 8 is the least"),
     ],
 )
 def test_networks_that_cannot_be_built_are_refused(

@@ -106,13 +106,13 @@ def test_a_config_file_with_a_value_for_a_table_is_refused_and_not_a_crash(
 @pytest.mark.parametrize(
     ("overrides", "given", "message"),
     [
-        ({}, {}, "--dataset: is needed"),
-        ({"teacher": {"freeze": True}}, {}, "--freeze-teacher: needs --teacher FILE"),
+        ({}, {}, "`dataset`: is needed"),
+        ({"teacher": {"freeze": True}}, {}, "`freeze_teacher`: needs `teacher` FILE"),
         ({"schedule": {"epochs": 0, "decay_epochs": 0}}, {}, "there would be no training"),
-        ({"data": {"load_size": 16}}, {}, "--load-size 16: must be at least --size 32"),
-        ({"data": {"size": 34}}, {}, "--size 34: .* needs a multiple of 4"),
-        ({"method": {"name": "teacher-only"}}, {}, "--method teacher-only: does not distil"),
-        ({}, {"ratio": 0.5, "student_width": 3}, "--ratio and --student-width: give one"),
+        ({"data": {"load_size": 16}}, {}, "`load_size` 16: must be at least `size` 32"),
+        ({"data": {"size": 34}}, {}, "`size` 34: .* needs a multiple of 4"),
+        ({"method": {"name": "teacher-only"}}, {}, "`method` teacher-only: does not distil"),
+        ({}, {"ratio": 0.5, "student_width": 3}, "`ratio` and `student_width`: give one"),
         ({}, {"arch": "patchgan"}, "is a discriminator"),
     ],
 )
@@ -120,7 +120,7 @@ def test_what_cannot_be_done_is_said_before_anything_starts(
     overrides: Json, given: Json, message: str, sets: Path, tmp_path: Path
 ) -> None:
     typed = small(sets / "toy", **overrides)
-    if message.startswith("--dataset"):
+    if message.startswith("`dataset`"):
         del typed["data"]["dataset"]
     with pytest.raises(ConfigError, match=message):
         plan(typed, out=tmp_path / "run", **given)
@@ -161,7 +161,7 @@ def test_resume_lists_all_changes_of_what_a_step_computes(sets: Path, run: Path)
     ):
         assert change in message
     assert "workers" not in message
-    assert "choose another --out" in message
+    assert "choose another `out`" in message
 
 
 def test_resume_may_change_length_and_conduct(run: Path) -> None:

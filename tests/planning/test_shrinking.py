@@ -82,16 +82,16 @@ def test_ratio_by_its_name_is_ratio(toy: Path, budget: str) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"shrink": "rato", "budget": "50%"}, "--shrink rato: unknown; did you mean ratio"),
-        ({"shrink": "ratio"}, "--shrink ratio: needs --budget"),
-        ({"budget": "50%"}, "--budget: needs --shrink ratio|latency"),
-        ({"shrink": "ratio", "budget": "half"}, "--shrink ratio --budget half: is no share"),
-        ({"shrink": "ratio", "budget": "0%"}, "--budget 0%: must be greater than 0"),
-        ({"shrink": "latency", "budget": "soon"}, "--budget soon: is no time; write 25ms"),
-        ({"shrink": "ratio", "budget": "1", "ratio": 0.5}, "--ratio and --shrink: give one"),
+        ({"shrink": "rato", "budget": "50%"}, "`shrink` rato: unknown; did you mean ratio"),
+        ({"shrink": "ratio"}, "`shrink` ratio: needs `budget`"),
+        ({"budget": "50%"}, "`budget`: needs `shrink` ratio|latency"),
+        ({"shrink": "ratio", "budget": "half"}, "`shrink` ratio `budget` half: is no share"),
+        ({"shrink": "ratio", "budget": "0%"}, "`budget` 0%: must be greater than 0"),
+        ({"shrink": "latency", "budget": "soon"}, "`budget` soon: is no time; write 25ms"),
+        ({"shrink": "ratio", "budget": "1", "ratio": 0.5}, "`ratio` and `shrink`: give one"),
         (
             {"shrink": "latency", "budget": "1", "latency_budget": "25ms"},
-            "--latency-budget and --shrink: give one",
+            "`latency_budget` and `shrink`: give one",
         ),
     ],
 )
@@ -145,7 +145,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_with_the_same_weights(
 
 
 def test_weights_of_another_network_are_refused() -> None:
-    with pytest.raises(ConfigError, match="--shrink: its weights do not fit its student"):
+    with pytest.raises(ConfigError, match="`shrink`: its weights do not fit its student"):
         shrinking.fill(build_network("mobile-resnet6", width=2), {"x": torch.zeros(1)})
 
 
@@ -158,6 +158,6 @@ def test_a_network_without_a_width_is_built_without_one_and_refuses_to_be_asked_
     assert NetworkSettings("plain", in_channels=1).arguments() == {"in_channels": 1}
     assert "width" in NetworkSettings("resnet9").arguments()
     shrinking.refuse_width("plain", None, None)
-    shrinking.refuse_width("resnet9", "--ratio 0.5")
-    with pytest.raises(ConfigError, match=r"^--ratio 0\.5: plain has no width; remove it"):
-        shrinking.refuse_width("plain", None, "--ratio 0.5")
+    shrinking.refuse_width("resnet9", "`ratio` 0.5")
+    with pytest.raises(ConfigError, match=r"^`ratio` 0\.5: plain has no width; remove it"):
+        shrinking.refuse_width("plain", None, "`ratio` 0.5")

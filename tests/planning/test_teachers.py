@@ -70,7 +70,7 @@ def test_a_given_teacher_is_frozen_unless_asked_otherwise(
     alone = plan(photos, tmp_path, said, **named)
     assert not alone.settings.teacher.freeze
     assert len(said) == 1
-    assert said[0].startswith(f"--method {method}: its paper's teacher is finished before")
+    assert said[0].startswith(f"`method` {method}: its paper's teacher is finished before")
 
 
 def test_dcd_trains_a_given_teacher_on(photos: Path, run: Path, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_lone_generator_is_refused_where_its_discriminator_is_needed(
     photos: Path, run: Path, tmp_path: Path
 ) -> None:
     source = {"source": str(run / "teacher.safetensors")}
-    with pytest.raises(ConfigError, match=r"teacher.safetensors: is a generator alone.*--method "):
+    with pytest.raises(ConfigError, match=r"teacher.safetensors: is a generator alone.*`method` "):
         plan(photos, tmp_path, [], teacher=source, method={"name": "dmad"})
     named = {"name": "gan-compression"}
     assert plan(photos, tmp_path, [], teacher=source, method=named).settings.teacher.freeze

@@ -26,7 +26,7 @@ def test_scores_of_features_are_numbers_by_their_names() -> None:
 
 def test_what_cannot_be_scored_is_refused() -> None:
     rows = np.ones((4, 3), np.float32)
-    with pytest.raises(ConfigError, match="--dc-k 5: must be below"):
+    with pytest.raises(ConfigError, match="`dc_k` 5: must be below"):
         scores_of(rows, rows, ["density"])
     broken = np.full((4, 3), np.nan, np.float32)
     for name in ("fid", "kid", "precision"):

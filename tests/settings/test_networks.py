@@ -18,12 +18,12 @@ from gancomp.data.demo_set import write_demo_set
 from gancomp.errors import ConfigError
 from gancomp.registry import NETWORK_OPTIONS, NETWORKS, network_options, resolve
 from gancomp.settings import NetworkSettings
-from gancomp.settings.networks import network_flag
+from gancomp.settings.networks import network_field
 
 
 @pytest.mark.parametrize("arch", NETWORK_OPTIONS)
 def test_a_network_declares_its_factory_s_parameters(arch: str) -> None:
-    parameters = inspect.signature(resolve(NETWORKS, "--arch", arch)).parameters
+    parameters = inspect.signature(resolve(NETWORKS, "arch", arch)).parameters
     fields = {item.name: item for item in dataclasses.fields(network_options(arch))}
     assert set(fields) == set(parameters) - {"width"}
     assert all(item.default in (None, parameters[name].default) for name, item in fields.items())
@@ -50,24 +50,24 @@ def test_settings_of_before_open_with_the_options_of_all_networks_side_by_side()
 
 
 @pytest.mark.parametrize(
-    ("path", "arch", "flag"),
+    ("path", "arch", "field"),
     [
-        ("teacher.network.norm", "resnet9", "--norm"),
-        ("discriminator.norm", "patchgan", "--d-norm"),
-        ("teacher.network.blocks", "srresnet", "--blocks"),
-        ("student.blocks", "srresnet", "--student-blocks"),
+        ("teacher.network.norm", "resnet9", "norm"),
+        ("discriminator.norm", "patchgan", "d_norm"),
+        ("teacher.network.blocks", "srresnet", "blocks"),
+        ("student.blocks", "srresnet", "student_blocks"),
         ("student.norm", "resnet9", None),
         ("teacher.network.norm", "patchgan", None),
-        ("teacher.network.width", None, "--width"),
-        ("student.width", "resnet9", "--student-width"),
+        ("teacher.network.width", None, "width"),
+        ("student.width", "resnet9", "student_width"),
         ("run.seed", "resnet9", None),
         ("teacher.network.blocks", "nosuch", None),
     ],
 )
-def test_the_flag_of_an_option_depends_on_the_network_s_role(
-    path: str, arch: str | None, flag: str | None
+def test_the_field_of_an_option_depends_on_the_network_s_role(
+    path: str, arch: str | None, field: str | None
 ) -> None:
-    assert network_flag(path, arch) == flag
+    assert network_field(path, arch) == field
 
 
 @pytest.mark.parametrize(
@@ -75,14 +75,14 @@ def test_the_flag_of_an_option_depends_on_the_network_s_role(
     [
         (
             {"arch": "resnet9", "blocks": 3},
-            "--blocks: --arch resnet9 has no such option; it belongs to srresnet; resnet9 has: ",
+            "`blocks`: `arch` resnet9 has no such option; it belongs to srresnet; resnet9 has: ",
         ),
-        ({"arch": "srresnet", "blocks": 0}, "--blocks 0: must be at least 1"),
-        ({"arch": "resnet9", "norm": "layer"}, "--norm layer: not one of instance, batch"),
-        ({"arch": "resnet9", "dropout": "much"}, "--dropout 'much': should be of type float"),
-        ({"arch": "agd", "zzz": 1}, "teacher.network.zzz: --arch agd has no such option; agd has"),
-        ({"arch": "resnet9", "width": 0}, "--width 0: must be at least 1"),
-        ({"width": 8}, "--arch: is needed"),
+        ({"arch": "srresnet", "blocks": 0}, "`blocks` 0: must be at least 1"),
+        ({"arch": "resnet9", "norm": "layer"}, "`norm` layer: not one of instance, batch"),
+        ({"arch": "resnet9", "dropout": "much"}, "`dropout` 'much': should be of type float"),
+        ({"arch": "agd", "zzz": 1}, "teacher.network.zzz: `arch` agd has no such option; agd has"),
+        ({"arch": "resnet9", "width": 0}, "`width` 0: must be at least 1"),
+        ({"width": 8}, "`arch`: is needed"),
     ],
 )
 def test_mistakes_name_the_flag_and_who_has_it(values: Any, said: str) -> None:
@@ -92,7 +92,7 @@ def test_mistakes_name_the_flag_and_who_has_it(values: Any, said: str) -> None:
 
 
 def test_all_mistakes_are_named_at_once() -> None:
-    with pytest.raises(ConfigError, match=r"--dropout 2.0: .*; --width 0: "):
+    with pytest.raises(ConfigError, match=r"`dropout` 2.0: .*; `width` 0: "):
         read(NetworkSettings, {"arch": "resnet9", "dropout": 2.0, "width": 0}, "teacher.network")
 
 

@@ -30,8 +30,8 @@ def test_budgets_are_read_as_they_are_written(text: str, wanted: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "ms", "fast", "-3ms", "0", "0s", "nan", "inf", "1e2", "2m"])
 def test_what_is_no_budget_is_refused_with_examples(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"--latency-budget: is no time; write 25ms or 0.025s"):
-        Latency(NoOptions()).read("--latency-budget", text)
+    with pytest.raises(ConfigError, match=r"`latency_budget`: is no time; write 25ms or 0.025s"):
+        Latency(NoOptions()).read("`latency_budget`", text)
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 16, 64])
@@ -119,7 +119,7 @@ def test_the_student_is_as_wide_as_the_budget_allows_and_all_are_told(toy: Path)
     }
     assert describe_run(chosen, None)["shrink"] == chosen.shrink
     (line,) = said
-    assert line.startswith("--latency-budget 11ms: mobile-resnet9 of width 5 takes 10 ms for one")
+    assert line.startswith("`latency_budget` 11ms: mobile-resnet9 of width 5 takes 10 ms for one")
 
 
 def test_the_student_is_never_wider_than_the_teacher(toy: Path) -> None:
@@ -129,7 +129,7 @@ def test_the_student_is_never_wider_than_the_teacher(toy: Path) -> None:
 
 
 def test_a_budget_that_nothing_meets_costs_one_line_with_what_there_is(toy: Path) -> None:
-    with pytest.raises(ConfigError, match="--latency-budget 1ms: .* width 1 takes 2 ms .* 32x32"):
+    with pytest.raises(ConfigError, match="`latency_budget` 1ms: .* width 1 takes 2 ms .* 32x32"):
         plan(toy, latency_budget="1ms")
 
 
@@ -145,7 +145,7 @@ def test_a_budget_that_nothing_meets_costs_one_line_with_what_there_is(toy: Path
 def test_a_width_that_is_given_otherwise_contradicts_a_budget(
     toy: Path, given: dict[str, Any], measured: list[int]
 ) -> None:
-    with pytest.raises(ConfigError, match="--latency-budget: give one of them"):
+    with pytest.raises(ConfigError, match="`latency_budget`: give one of them"):
         plan(toy, latency_budget="11ms", **given)
     assert measured == []
 
@@ -153,7 +153,7 @@ def test_a_width_that_is_given_otherwise_contradicts_a_budget(
 def test_mistakes_in_other_options_are_found_before_anything_is_measured(
     toy: Path, measured: list[int]
 ) -> None:
-    with pytest.raises(ConfigError, match="--lambda-l1"):
+    with pytest.raises(ConfigError, match="lambda_l1"):
         plan(toy, latency_budget="11ms", overrides={"adversarial": {"lambda_l1": 3.0}})
     assert measured == []
 
@@ -178,13 +178,13 @@ def test_a_resumed_run_keeps_its_width_and_measures_nothing(
 
 
 def test_a_resumed_run_takes_no_other_budget(toy: Path, run: Path) -> None:
-    with pytest.raises(ConfigError, match="--latency-budget 12ms: the run in .* another"):
+    with pytest.raises(ConfigError, match="`latency_budget` 12ms: the run in .* another"):
         plan(toy, out=run, resume=True, latency_budget="12ms")
-    with pytest.raises(ConfigError, match="--shrink ratio --budget 50%: the run in .* another"):
+    with pytest.raises(ConfigError, match="`shrink` ratio `budget` 50%: the run in .* another"):
         plan(toy, out=run, resume=True, shrink="ratio", budget="50%")
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps(config | {"shrink": None}))
-    with pytest.raises(ConfigError, match="--latency-budget 11ms: the run in .* or none"):
+    with pytest.raises(ConfigError, match="`latency_budget` 11ms: the run in .* or none"):
         plan(toy, out=run, resume=True, latency_budget="11ms")
 
 
@@ -193,12 +193,12 @@ def test_a_run_of_before_goes_on_with_its_budget(toy: Path, run: Path) -> None:
     older = {"latency_budget": {"asked_ms": 11.0, "width": 5}, "shrink": None}
     (run / "config.json").write_text(json.dumps(config | older))
     assert plan(toy, out=run, resume=True, latency_budget="11ms").resume
-    with pytest.raises(ConfigError, match="--latency-budget 12ms: the run in .* another"):
+    with pytest.raises(ConfigError, match="`latency_budget` 12ms: the run in .* another"):
         plan(toy, out=run, resume=True, latency_budget="12ms")
 
 
 def test_resuming_by_the_default_name_would_need_the_width(toy: Path) -> None:
-    with pytest.raises(ConfigError, match="--resume with --latency-budget: .*--out"):
+    with pytest.raises(ConfigError, match="`resume=True` with `latency_budget`: .*`out`"):
         plan(toy, resume=True, latency_budget="11ms")
 
 

@@ -149,14 +149,14 @@ def test_a_budget_that_the_teacher_meets_leaves_it_whole() -> None:
 
 
 def test_a_budget_that_cannot_be_met_says_what_can() -> None:
-    with pytest.raises(ConfigError, match="--budget 0.001%: with every layer at its least share"):
+    with pytest.raises(ConfigError, match="`budget` 0.001%: with every layer at its least share"):
         pruned(teacher_of("mobile-resnet6"), "0.001%")
 
 
 def test_a_teacher_that_was_not_trained_is_refused() -> None:
     settings = NetworkSettings("mobile-resnet6", 6)
     shrinker = Magnitude(MagnitudeOptions())
-    with pytest.raises(ConfigError, match="prunes a trained teacher; give --teacher"):
+    with pytest.raises(ConfigError, match="prunes a trained teacher; give `teacher`"):
         shrinker.shrink(ShrinkRequest(settings, settings, shrinker.read("", "50%"), "--shrink", 64))
 
 

@@ -39,13 +39,13 @@ def test_budgets_are_read_as_they_are_written(text: str, wanted: Budget) -> None
 
 @pytest.mark.parametrize("text", ["", "2.4", "G", "-1G", "2.4T", "nanG", "1e9G", "50 percent"])
 def test_what_is_no_budget_is_refused_with_examples(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"--budget: is no budget; write 2\.4G"):
+    with pytest.raises(ConfigError, match=r"`budget`: is no budget; write 2\.4G"):
         read_budget("--budget", text)
 
 
 @pytest.mark.parametrize("text", ["0G", "0%", "101%"])
 def test_a_budget_of_nothing_or_more_than_the_whole_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="--budget: must be greater than 0"):
+    with pytest.raises(ConfigError, match="`budget`: must be greater than 0"):
         read_budget("--budget", text)
 
 
@@ -57,7 +57,7 @@ def test_the_student_is_as_wide_as_the_budget_allows(budget: str, rule: str) -> 
     read = shrinker.read("", budget)
     said: list[str] = []
     shrunk = shrinker.shrink(
-        ShrinkRequest(TEACHER, TEACHER, read, f"--budget {budget}", 256, say=said.append)
+        ShrinkRequest(TEACHER, TEACHER, read, f"`budget` {budget}", 256, say=said.append)
     )
     meter = Meter(read, options, 256, "cpu")
     limit = meter.limit(built_on_meta(TEACHER))
@@ -80,9 +80,9 @@ def test_the_published_student_fits_its_published_macs_by_the_papers_rule_only()
 def test_a_budget_that_no_width_meets_says_what_the_smallest_takes() -> None:
     shrinker = Width(BudgetOptions())
     request = ShrinkRequest(
-        TEACHER, TEACHER, shrinker.read("", "0.00001G"), "--budget 0.00001G", 256
+        TEACHER, TEACHER, shrinker.read("", "0.00001G"), "`budget` 0.00001G", 256
     )
-    with pytest.raises(ConfigError, match="--budget 0.00001G: mobile-resnet9 of width 1 takes"):
+    with pytest.raises(ConfigError, match="`budget` 0.00001G: mobile-resnet9 of width 1 takes"):
         shrinker.shrink(request)
 
 

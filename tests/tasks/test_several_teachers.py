@@ -81,5 +81,5 @@ def test_the_wide_teachers_branch_begins_as_the_discriminator_that_came_with_it(
 
 
 def test_only_a_patchgan_of_five_blocks_can_be_shared() -> None:
-    with pytest.raises(ConfigError, match="--shared-blocks 3: is for a patchgan of 5 blocks"):
+    with pytest.raises(ConfigError, match="`shared_blocks` 3: is for a patchgan of 5 blocks"):
         share_discriminator(*two_tasks(), 3)

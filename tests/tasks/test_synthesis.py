@@ -120,7 +120,7 @@ def test_latents_follow_from_seed_phase_and_step_alone() -> None:
 def test_images_of_another_size_than_the_networks_are_refused(arch: str) -> None:
     task = tiny_task(arch)
     task.check_size(SIZES[arch])
-    with pytest.raises(ConfigError, match=f"--size 64: {arch} of this run is for {SIZES[arch]}"):
+    with pytest.raises(ConfigError, match=f"`size` 64: {arch} of this run is for {SIZES[arch]}"):
         task.check_size(64)
 
 
@@ -133,7 +133,7 @@ def test_generators_that_translate_are_refused() -> None:
         adversarial=AdversarialSettings(),
         seed=0,
     )
-    with pytest.raises(ConfigError, match="--arch mobile-resnet6: does not generate images"):
+    with pytest.raises(ConfigError, match="`arch` mobile-resnet6: does not generate images"):
         _ = task.players
 
 

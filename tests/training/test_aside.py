@@ -33,7 +33,7 @@ def test_every_image_is_in_one_of_the_parts_and_pairs_stay_together(paired: bool
 
 
 def test_one_image_cannot_be_divided() -> None:
-    with pytest.raises(ConfigError, match=r"--gate-share 0\.1: 1 training image"):
+    with pytest.raises(ConfigError, match=r"`gate_share` 0\.1: 1 training image"):
         part(Split(paths("a", 1), paths("b", 1)), 0.1, paired=True, seed=0)
 
 

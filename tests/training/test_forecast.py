@@ -126,7 +126,7 @@ def test_a_resumed_run_tells_what_is_left(root: Path, tmp_path: Path) -> None:
     out, view = tmp_path / "run", Told()
     short = merge(values, {"schedule": {"max_seconds": 1e-6}})
     distill(Overrides(settings=short, out=out), view)
-    assert any(line.endswith("24 images; stops after 0s (--max-time)") for line in view.lines)
+    assert any(line.endswith("24 images; stops after 0s (`max_time`)") for line in view.lines)
     view = Told()
     distill(Overrides(settings=values, out=out, resume=True), view)
     # one step of the first stage is done
@@ -143,7 +143,7 @@ def test_pretrain_tells_the_steps_of_its_epochs(root: Path, tmp_path: Path) -> N
     del values["perceptual"]
     view = Told()
     pretrain(Overrides(settings=values, out=tmp_path / "run"), view)
-    assert "plan: 10 steps, 10 images; stops after 0s (--max-time)" in view.lines
+    assert "plan: 10 steps, 10 images; stops after 0s (`max_time`)" in view.lines
 
 
 def test_phases_count_as_often_as_they_have_their_turn(root: Path) -> None:

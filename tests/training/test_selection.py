@@ -73,7 +73,7 @@ def test_which_images_are_held_out_follows_from_the_seed(toy: Path) -> None:
 
 
 def test_holding_out_more_than_half_is_refused(toy: Path) -> None:
-    with pytest.raises(ConfigError, match="--held-out 5: is more than half"):
+    with pytest.raises(ConfigError, match="`held_out` 5: is more than half"):
         divide(scan(toy), settings_for(toy, select="held-out", held_out=5))
 
 

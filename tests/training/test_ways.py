@@ -94,7 +94,7 @@ def test_what_does_not_work_here_is_said_and_left_out() -> None:
     method = small_method(perceptual=False)
     assert use_way(method, CPU, "fused+graphs", precision="fp32", say=said.append) is None
     assert said == [
-        f"--compile fused+graphs: {reason} need an NVIDIA GPU; training goes on without"
+        f"`compile` fused+graphs: {reason} need an NVIDIA GPU; training goes on without"
         for reason in ("fused norms", "CUDA graphs")
     ]
     assert not any(item.fused for item in method.modules() if isinstance(item, Chain))
@@ -165,7 +165,7 @@ def test_what_needs_a_gpu_is_said_and_not_recorded_as_taken() -> None:
         "off",
     ]
     assert said == [
-        f"--compile {way}: needs an NVIDIA GPU; training goes on without"
+        f"`compile` {way}: needs an NVIDIA GPU; training goes on without"
         for way in ("on+graphs", "fused+graphs")
     ]
 

@@ -65,29 +65,29 @@ def refuse_unused(request: FidRequest, chosen: Chosen) -> None:
     """
     model = chosen.model.path
     given = {
-        "--direction": request.direction,
-        "--size": request.size and shown_size(request.size),
-        "--in-range": request.in_range,
-        "--out-range": request.out_range,
+        "direction": request.direction,
+        "size": request.size and shown_size(request.size),
+        "in_range": request.in_range,
+        "out_range": request.out_range,
     }
     for option, value in given.items():
         if value is not None:
             raise ConfigError(
-                f"{option} {shown(value)}: has no effect on {model}, which makes images out of "
+                f"`{option}` {shown(value)}: has no effect on {model}, which makes images out of "
                 "noise; remove it"
             )
     if request.real_split != "auto":
         raise ConfigError(
-            f"--real-split {request.real_split}: has no effect on {model}, which is compared with "
-            "training images; remove it, or give --real"
+            f"`real_split` {request.real_split}: has no effect on {model}, which is compared with "
+            "training images; remove it, or give `real`"
         )
     if request.real and request.dataset is not None:
         raise ConfigError(
-            f"--dataset {request.dataset}: has no effect with --real; remove one of them"
+            f"`dataset` {request.dataset}: has no effect with `real`; remove one of them"
         )
     if request.real and holds_statistics(request.real[0]) and request.mirror is not None:
         raise ConfigError(
-            f"--mirror: has no effect with --real {request.real[0]}, which holds statistics; "
+            f"`mirror`: has no effect with `real` {request.real[0]}, which holds statistics; "
             "remove it"
         )
 

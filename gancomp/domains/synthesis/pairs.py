@@ -27,14 +27,14 @@ def synthesis_pairs(
     model = chosen.model.path
     if other is None:
         raise ConfigError(
-            f"--pairs targets: {model} makes images out of noise, which have no targets; --pairs "
+            f"`pairs` targets: {model} makes images out of noise, which have no targets; `pairs` "
             "teacher, or a model's file, compares images of the same noise"
         )
     refuse_unused(request, chosen)
     networks = [check_generates(item.model, str(item.model.path)) for item in (chosen, other)]
     if _shapes(networks[0]) != _shapes(networks[1]):
         raise ConfigError(
-            f"--pairs {other.model.path}: takes other noise than {model}; give two models of the "
+            f"`pairs` {other.model.path}: takes other noise than {model}; give two models of the "
             "same latents, classes and resolution"
         )
     num = request.num or NUM_PAIRS

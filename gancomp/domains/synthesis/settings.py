@@ -42,7 +42,7 @@ def complete(values: Json, typed: Json, files: DatasetFiles) -> Json:
     student = (values.get("stages") or {}).get("student_source")
     if student is not None and not is_run(student):
         raise ConfigError(
-            f"--student {student}: is no run; give the run that trained the student, whose "
+            f"`student` {student}: is no run; give the run that trained the student, whose "
             "discriminator is needed too"
         )
     values = _with_size(values, typed, files)
@@ -51,7 +51,7 @@ def complete(values: Json, typed: Json, files: DatasetFiles) -> Json:
     options = values["method"].get("options", {})
     if values["command"] == "distill":
         if (typed.get("teacher") or {}).get("freeze") is False:
-            raise ConfigError("--train-teacher: its generator takes no part; remove it")
+            raise ConfigError("`freeze_teacher=False`: its generator takes no part; remove it")
         freeze = _needs_guide(values) or values["teacher"].get("source") is not None
         values = merge(values, {"teacher": {"freeze": freeze}})
     size, batch_size = values["data"]["size"], values["data"].get("batch_size")
@@ -69,7 +69,7 @@ def _with_size(values: Json, typed: Json, files: DatasetFiles) -> Json:
     wanted = (typed.get("data") or {}).get("size", size)
     if source is not None and wanted != size:
         raise ConfigError(
-            f"--size {wanted}: --teacher {source} makes images of {size} pixels; remove it"
+            f"`size` {wanted}: `teacher` {source} makes images of {size} pixels; remove it"
         )
     follows = {"resolution": wanted}
     if network["arch"] == "biggan":
@@ -77,7 +77,7 @@ def _with_size(values: Json, typed: Json, files: DatasetFiles) -> Json:
         network = follows | network
         if source is not None and network["num_classes"] != follows["num_classes"]:
             raise ConfigError(
-                f"--teacher {source}: knows {network['num_classes']} classes, the dataset has "
+                f"`teacher` {source}: knows {network['num_classes']} classes, the dataset has "
                 f"{len(files.classes)} class folders; give data with as many"
             )
     _refuse_contradictions(typed, follows)
@@ -98,7 +98,7 @@ def _refuse_contradictions(typed: Json, follows: Json) -> None:
         for name, value in follows.items():
             if (given := (settings or {}).get(name, value)) != value:
                 raise ConfigError(
-                    f"{section}.{name} {given}: is {value} by --size and the class folders of the "
+                    f"{section}.{name} {given}: is {value} by `size` and the class folders of the "
                     "dataset; remove it"
                 )
 
@@ -127,13 +127,13 @@ def _with_discriminator(values: Json, typed: Json) -> Json:
         width = (typed.get("discriminator") or {}).get("width", settings["width"])
         if width != settings["width"]:
             raise ConfigError(
-                f"--d-width {width}: the discriminator of --teacher {source} has "
-                f"{settings['width']}; remove it; the student's follows from --d-multiplier"
+                f"`d_width` {width}: the discriminator of `teacher` {source} has "
+                f"{settings['width']}; remove it; the student's follows from `d_multiplier`"
             )
     elif source is not None and _needs_guide(values):
         raise ConfigError(
-            f"--teacher {source}: has no discriminator, which --lambda-dgl needs; give the run, "
-            "the .pt file or the folder that has both, or --lambda-dgl 0"
+            f"`teacher` {source}: has no discriminator, which `lambda_dgl` needs; give the run, "
+            "the .pt file or the folder that has both, or `lambda_dgl` 0"
         )
     return values | {"discriminator": settings}
 
@@ -143,11 +143,11 @@ def _check_belongs(found: TappedNetwork, expected: Json, source: str) -> None:
     way_out = "give a generator and the discriminator that was trained against it"
     if found.arch != expected["arch"]:
         family = expected["arch"].removesuffix("-discriminator")
-        raise ConfigError(f"--teacher {source}: has a {found.arch} beside a {family}; {way_out}")
+        raise ConfigError(f"`teacher` {source}: has a {found.arch} beside a {family}; {way_out}")
     for name in ("resolution", "num_classes"):
         if (own := found.settings().get(name)) != (wanted := expected.get(name)):
             raise ConfigError(
-                f"--teacher {source}: its discriminator has {name} {own}, not {wanted}; {way_out}"
+                f"`teacher` {source}: its discriminator has {name} {own}, not {wanted}; {way_out}"
             )
 
 
@@ -171,7 +171,7 @@ def _with_length(values: Json, typed: Json) -> Json:
     if most is None:
         return merge(values, {"schedule": {"max_steps": steps_of(kimg, images)}})
     if typed_stages.get(own) is not None:
-        raise ConfigError(f"--{own.replace('_', '-')} and --max-steps: give one of them")
+        raise ConfigError(f"`{own}` and `max_steps`: give one of them")
     bounded = {
         name: min(stages[name], most * images / 1000)
         for name in ("teacher_kimg", "stage1_kimg")
@@ -193,8 +193,8 @@ def with_constant(teacher: NetworkSettings, student: Json, *, narrow: bool) -> J
         ConfigError: if it has none.
     """
     if teacher.const_channels is None:
-        flag = "--narrow-const" if narrow else "--wide-const"
-        raise ConfigError(f"{flag}: {teacher.arch} has no learned constant; remove it")
+        field = "narrow_const" if narrow else "narrow_const=False"
+        raise ConfigError(f"`{field}`: {teacher.arch} has no learned constant; remove it")
     if not narrow:
         return student
     channels = max(1, round(teacher.const_channels * student["width"] / teacher.width))
@@ -206,7 +206,7 @@ def refuse_two_families(settings: Settings) -> None:
     student, teacher = settings.student, settings.teacher.network
     if student is not None and student.arch != teacher.arch:
         raise ConfigError(
-            f"--student-arch {student.arch}: under one discriminator both generators are "
+            f"`student_arch` {student.arch}: under one discriminator both generators are "
             f"{teacher.arch}; remove it"
         )
 
@@ -219,15 +219,15 @@ def problems_of(settings: Settings) -> list[str]:
         return []  # refused by its limits later on
     part = batch_size // parts
     if part * parts != batch_size:
-        problems.append(f"--accumulation {parts}: must divide --batch-size {batch_size}")
+        problems.append(f"`accumulation` {parts}: must divide `batch_size` {batch_size}")
     elif settings.discriminator.arch.startswith("stylegan2") and part % min(part, GROUP):
         problems.append(
-            f"--batch-size {batch_size}: stylegan2 compares groups of {GROUP} images; each of "
+            f"`batch_size` {batch_size}: stylegan2 compares groups of {GROUP} images; each of "
             f"the {parts} parts must be a multiple of {GROUP}, or less"
         )
     if settings.selection.select != "last":
         problems.append(
-            f"--select {settings.selection.select}: is for translated images; remove it, and "
+            f"`select` {settings.selection.select}: is for translated images; remove it, and "
             "see gancomp eval-fid"
         )
     return problems
@@ -243,7 +243,7 @@ def remarks(settings: Settings, files: DatasetFiles) -> list[str]:
         )
     if settings.command == "pretrain" and source is not None and discriminator_of(source) is None:
         found.append(
-            f"--teacher {source}: brings no discriminator; a fresh one, which knows nothing yet, "
+            f"`teacher` {source}: brings no discriminator; a fresh one, which knows nothing yet, "
             "is trained beside it"
         )
     return found
@@ -315,5 +315,5 @@ def go_on_from(method: Any, role: str, run: Path) -> None:
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"{run}: its networks do not fit ({str(error).splitlines()[0]}); give the run's own "
-            "--ratio, --d-multiplier and --size"
+            "`ratio`, `d_multiplier` and `size`"
         ) from error

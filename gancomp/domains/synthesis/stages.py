@@ -48,7 +48,7 @@ def settings_of(stage: Stage, whole: Settings) -> Settings:
         options = whole.method.options | {"lambda_dgl": 0.0}
         method = replace(whole.method, options=options)
         return replace(whole, teacher=teacher, method=method, stages=alone)
-    known = {item.name for item in fields(resolve(METHODS, "--method", "gan").Options)}
+    known = {item.name for item in fields(resolve(METHODS, "method", "gan").Options)}
     options = {key: value for key, value in whole.method.options.items() if key in known}
     return replace(
         whole,

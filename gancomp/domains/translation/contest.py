@@ -83,14 +83,14 @@ def formats(
     refuse_odd_channels(str(chosen.model.path), channels[1])
     stated = pixels_in(chosen.model.header, chosen.model.path)
     source = opened_format(
-        stated["source"], channels[0], test.source[0], request.in_range, "--in-range"
+        stated["source"], channels[0], test.source[0], request.in_range, "in_range"
     )
     if not reals.files:
         if request.out_range is not None:
-            raise ConfigError("--out-range: has no effect with statistics as --real; remove it")
+            raise ConfigError("`out_range`: has no effect with statistics as `real`; remove it")
         return source, None
     target = opened_format(
-        stated["target"], channels[1], reals.files[0], request.out_range, "--out-range"
+        stated["target"], channels[1], reals.files[0], request.out_range, "out_range"
     )
     return source, target
 
@@ -113,15 +113,15 @@ def dataset_of(chosen: Chosen, request: FidRequest, say: Say) -> DatasetFiles:
     part = request.part or ""
     if part.endswith("_B") and not (request.direction or header["direction"]):
         say(
-            f"warning: --part {part}: by its name it translates B to A, but is scored {direction}; "
-            "if so, give --direction BtoA, else --direction AtoB"
+            f"warning: `part` {part}: by its name it translates B to A, but is scored {direction}; "
+            "if so, give `direction` BtoA, else `direction` AtoB"
         )
     root = locate(dataset_name(chosen, request), say)
     files = scan(root, task=task, direction=direction, strict=request.strict, say=say)
     if files.test is None:
         raise DataError(
             f"{files.root}: has no test images (testA/, test/ or val/) to translate; "
-            "add some, or score a folder with --fake"
+            "add some, or score a folder with `fake`"
         )
     return files
 

@@ -100,13 +100,13 @@ def _truths(files: DatasetFiles, other: Chosen | None, request: FidRequest) -> R
     """The targets, of which a score reads the first to know their values; none with a teacher."""
     if other is not None:
         if request.out_range is not None:
-            raise ConfigError("--out-range: has no effect on images of a model; remove it")
+            raise ConfigError("`out_range`: has no effect on images of a model; remove it")
         return Reals([])
     assert files.test is not None
     if not files.paired:
         raise ConfigError(
-            f"--pairs targets: {files.root} is unpaired, its images have no targets of their own; "
-            "use --pairs teacher, or a model's file"
+            f"`pairs` targets: {files.root} is unpaired, its images have no targets of their own; "
+            "use `pairs` teacher, or a model's file"
         )
     half = files.test.target_half
     return Reals([f"{files.root} (test targets)"], files.test.target, half)
@@ -119,7 +119,7 @@ def _refuse_other_channels(chosen: Chosen, other: Chosen) -> None:
     )
     if ours != theirs:
         raise ConfigError(
-            f"--pairs {other.model.path}: makes {theirs[1]} channels of {theirs[0]}, "
+            f"`pairs` {other.model.path}: makes {theirs[1]} channels of {theirs[0]}, "
             f"{chosen.model.path} {ours[1]} of {ours[0]}; give two models of the same data"
         )
 

@@ -15,7 +15,7 @@ from gancomp.export.model import LoadedModel
 from gancomp.inference.pixels import bits_lost, check_range, format_of, pixels_in, shown
 from gancomp.settings import Json, PixelSettings, Settings
 
-FLAGS = {"source": "--in", "target": "--out"}
+ENDS = {"source": "in", "target": "out"}
 NUM_LOOKED_AT = 4  # files whose values are compared with the range
 
 
@@ -35,7 +35,7 @@ def pixels_of(files: DatasetFiles, typed: Json, teacher: Mapping[str, Any]) -> J
     for side, paths in (("source", files.train.source), ("target", files.train.target)):
         wanted = typed.get(side) or {}
         read(PixelSettings, wanted, f"data.{side}")
-        check_range(f"{FLAGS[side]}-range", wanted.get("range"))
+        check_range(f"{ENDS[side]}_range", wanted.get("range"))
         known = {key: value for key, value in (teacher.get(side) or {}).items() if value}
         for name, value in wanted.items():
             found = known.get(name, value)
@@ -43,10 +43,10 @@ def pixels_of(files: DatasetFiles, typed: Json, teacher: Mapping[str, Any]) -> J
                 list(value) if name == "range" else value
             ):
                 raise ConfigError(
-                    f"{FLAGS[side]}-{name} {shown(value)}: --teacher was trained with "
+                    f"`{ENDS[side]}_{name}` {shown(value)}: `teacher` was trained with "
                     f"{shown(found)}; remove the option"
                 )
-        sides[side] = _resolved(paths[0], known | wanted, FLAGS[side])
+        sides[side] = _resolved(paths[0], known | wanted, ENDS[side])
     return {side: values for side, values in sides.items() if values}
 
 
@@ -67,7 +67,7 @@ def with_networks(values: Json) -> Json:
     Networks that no file gives take and give as many. Where they differ, nothing can be left
     as it is: the identity term is off by default.
     """
-    source, target = (values["data"].get(side, {}).get("channels") or 3 for side in FLAGS)
+    source, target = (values["data"].get(side, {}).get("channels") or 3 for side in ENDS)
     if (source, target) == (3, 3):
         return values
     network = {"in_channels": source, "out_channels": target}
@@ -80,48 +80,48 @@ def channel_problems(settings: Settings) -> list[str]:
     data = settings.data
     problems: list[str] = []
     source, target = data.source.num_channels, data.target.num_channels
-    for flag, network in (("--teacher", settings.teacher.network), ("--student", settings.student)):
+    for field, network in (("teacher", settings.teacher.network), ("student", settings.student)):
         if network is None:
             continue
         channels = network.in_channels or 3, network.out_channels or 3
         if channels != (source, target):
             problems.append(
-                f"{flag}: {network.arch} from {channels[0]} to {channels[1]} channels, the images "
-                f"have {source} and {target}; see --in-channels and --out-channels"
+                f"`{field}`: {network.arch} from {channels[0]} to {channels[1]} channels, the "
+                f"images have {source} and {target}; see `in_channels` and `out_channels`"
             )
     if target not in (1, 3) and settings.perceptual.source != "none":
         problems.append(
-            f"--perceptual {settings.perceptual.source}: looks at RGB or gray, the target images "
-            f"have {target} channels; use --perceptual none"
+            f"`perceptual` {settings.perceptual.source}: looks at RGB or gray, the target images "
+            f"have {target} channels; use `perceptual` none"
         )
     if target not in (1, 3) and settings.selection.select != "last":
         problems.append(
-            f"--select {settings.selection.select}: scores by FID, which looks at RGB or gray, the "
+            f"`select` {settings.selection.select}: scores by FID, which looks at RGB or gray, the "
             f"target images have {target} channels; remove it"
         )
     identity = settings.adversarial.lambda_identity
     if data.task == "unpaired" and source != target and identity > 0:
         problems.append(
-            f"--lambda-identity {identity:g}: would compare images of {source} and {target} "
+            f"`lambda_identity` {identity:g}: would compare images of {source} and {target} "
             "channels; remove it"
         )
     return problems
 
 
-def _resolved(path: Path, wanted: Json, flag: str) -> Json:
+def _resolved(path: Path, wanted: Json, end: str) -> Json:
     stored = stored_format(path)
     channels, limits = wanted.get("channels"), wanted.get("range")
     if stored.is_plain and limits is None and channels in (None, 3):
         return {}
     if limits is None and stored.dtype not in FULL_RANGES:
         raise ConfigError(
-            f"{flag}-range: is needed for {path}, whose {stored.dtype} values have no range of "
-            f"their own; give the lowest and the highest, as in {flag}-range 0,1"
+            f"`{end}_range`: is needed for {path}, whose {stored.dtype} values have no range of "
+            f"their own; give the lowest and the highest, as in `{end}_range` 0,1"
         )
     channels = stored.channels if channels is None else channels
     if not can_become(stored, channels):
         raise ConfigError(
-            f"{flag}-channels {channels}: {path} has {stored.channels} of {stored.dtype}; remove "
+            f"`{end}_channels` {channels}: {path} has {stored.channels} of {stored.dtype}; remove "
             "the option, or convert the images"
         )
     return {
@@ -143,8 +143,8 @@ def pixel_remarks(settings: Settings, files: DatasetFiles) -> Iterator[str]:
         pixels = format_of(stated)
         if pixels is not None:
             yield f"{side} images: {pixels} become -1 to 1{_converted(paths[0], pixels)}"
-            yield from _clipped(paths[:NUM_LOOKED_AT], pixels, half, f"{FLAGS[side]}-range")
-        elif lost := bits_lost(paths[0], FLAGS[side]):
+            yield from _clipped(paths[:NUM_LOOKED_AT], pixels, half, f"{ENDS[side]}_range")
+        elif lost := bits_lost(paths[0], ENDS[side]):
             yield lost
 
 
@@ -156,7 +156,7 @@ def _converted(path: Path, pixels: PixelFormat) -> str:
 
 
 def _clipped(
-    paths: tuple[Path, ...], pixels: PixelFormat, half: Half | None, flag: str
+    paths: tuple[Path, ...], pixels: PixelFormat, half: Half | None, field: str
 ) -> Iterator[str]:
     for path in paths:
         try:
@@ -166,7 +166,7 @@ def _clipped(
         share = float(((raw < pixels.low) | (raw > pixels.high)).mean())
         if share > 0:
             yield (
-                f"warning: {path}: {share:.1%} of its values lie outside {flag} "
+                f"warning: {path}: {share:.1%} of its values lie outside `{field}` "
                 f"{pixels.low:g},{pixels.high:g} and are clipped"
             )
             return

@@ -74,7 +74,7 @@ def test_a_discriminator_of_other_images_or_classes_is_refused(
 ) -> None:
     folder = biggan_folder(tmp_path / "gan", **other)
     for command in ("distill", "pretrain"):
-        with pytest.raises(ConfigError, match=f"--teacher .*gan: its discriminator has {wrong}"):
+        with pytest.raises(ConfigError, match=f"`teacher` .*gan: its discriminator has {wrong}"):
             planned(command, classes, teacher={"source": str(folder)})
 
 

@@ -186,7 +186,7 @@ def test_max_steps_bounds_the_whole_command_stages_included(command: str, photos
         steps = [stage.steps for stage in stages_of(plan.settings, plan.options)]
         assert steps == [10]
     else:
-        with pytest.raises(ConfigError, match="--teacher-kimg and --max-steps: give one of them"):
+        with pytest.raises(ConfigError, match="`teacher_kimg` and `max_steps`: give one of them"):
             planned(command, values | {"stages": {"teacher_kimg": 0.12}})
 
 
@@ -457,7 +457,7 @@ def test_it_comes_from_a_checkpoint_of_others_that_holds_both(photos: Path, tmp_
     distill(Overrides(settings=values, out=tmp_path / "run"), ConsoleView())
     same_weights(networks_of(tmp_path / "run")["teacher_discriminator"], judge.state_dict())
     torch.save({"g_ema": generator.state_dict()}, tmp_path / "alone.pt")
-    with pytest.raises(ConfigError, match=r"--teacher .*alone.pt: has no discriminator, which"):
+    with pytest.raises(ConfigError, match=r"`teacher` .*alone.pt: has no discriminator, which"):
         planned("distill", under(tmp_path / "alone.pt", photos))
 
 
@@ -483,7 +483,7 @@ def test_a_generator_alone_is_enough_for_a_plain_student(photos: Path, tmp_path:
         tmp_path / "alone.safetensors", "stylegan2", 8, task="synthesis", role="teacher",
         input_size=16, settings={"resolution": 16, **STYLES},
     )  # fmt: skip
-    with pytest.raises(ConfigError, match=r"has no discriminator, which --lambda-dgl needs"):
+    with pytest.raises(ConfigError, match=r"has no discriminator, which `lambda_dgl` needs"):
         planned("distill", under(file, photos))
     values = under(
         file, photos, method={"options": {"lambda_dgl": 0.0}}, discriminator={"width": 8}
@@ -499,7 +499,7 @@ def test_a_student_of_other_widths_does_not_fit(
 ) -> None:
     values = under(teacher, photos, method={"options": {"d_multiplier": 0.25}})
     values["stages"] = {"student_source": str(finished)}
-    with pytest.raises(CheckpointError, match="its networks do not fit .*--d-multiplier"):
+    with pytest.raises(CheckpointError, match="its networks do not fit .*`d_multiplier`"):
         distill(Overrides(settings=values, out=tmp_path / "run"), ConsoleView())
 
 

@@ -21,7 +21,7 @@ class PlainOptions:
         least=1,
         most=16,
         student=Declared(
-            "--student-depth", "The student's hidden convolutions.", shown="as --depth"
+            "--student-depth", "The student's hidden convolutions.", shown="as `depth`"
         ),
     )
     in_channels: int = setting(3, least=3, most=3)
