@@ -79,11 +79,11 @@ def report(request: ReportRequest, say: Callable[[str], None]) -> Json:
     """
     out = expanded(request.out)
     if out.suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"-o {request.out}: is an HTML file; let its name end with .html")
+        raise ConfigError(f"`out` {request.out}: is an HTML file; let its name end with .html")
     check_matplotlib()
     check_replaceable(out)
     if not out.parent.is_dir():
-        raise ConfigError(f"-o {request.out}: there is no folder {out.parent}; make it first")
+        raise ConfigError(f"`out` {request.out}: there is no folder {out.parent}; make it first")
     subjects = subjects_of(request.runs, latency=request.latency)
     whole = []
     for subject in subjects[:MOST_WHOLE]:

@@ -70,7 +70,7 @@ def test_processes_that_cannot_be_started_are_one_line(monkeypatch: pytest.Monke
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "fork", refuse)
-    with pytest.raises(WorkerError, match=r"--workers 3: no such process .*Resource temporarily"):
+    with pytest.raises(WorkerError, match=r"`workers` 3: no such process .*Resource temporarily"):
         next(batches(Samples(), batch_size=4, seed=0, workers=3))
 
 

@@ -443,7 +443,7 @@ def test_waiting_for_data_is_logged_and_told_once(
     assert all(0 < share < 1 for share in shares)
     assert 0 < outcome.data_wait < 1
     assert len(view.said) == 1
-    assert all(word in view.said[0] for word in ("--workers", "--cache", "% of the time"))
+    assert all(word in view.said[0] for word in ("`workers`", "`cache`", "% of the time"))
 
 
 @pytest.mark.parametrize(

@@ -36,10 +36,10 @@ def test_adaptors_bring_the_students_channels_to_the_teachers_and_follow_from_se
 
 def test_networks_of_two_families_are_refused_by_their_taps_or_by_their_sizes() -> None:
     unet = small_generator(2, "student", arch="unet128", norm="batch")
-    with pytest.raises(ConfigError, match="--student-arch unet128: its maps"):
+    with pytest.raises(ConfigError, match="`student_arch` unet128: its maps"):
         MatchedTaps(small_generator(4), unet).sizes(128)
     unet.tap_channels = {}
-    with pytest.raises(ConfigError, match="--student-arch unet128: its taps cannot be matched"):
+    with pytest.raises(ConfigError, match="`student_arch` unet128: its taps cannot be matched"):
         MatchedTaps(small_generator(4), unet)
 
 

@@ -182,9 +182,7 @@ def test_resume_may_change_length_and_conduct(run: Path) -> None:
 )
 def test_resume_with_other_networks_is_refused(given: Json, run: Path) -> None:
     (name,) = given
-    with pytest.raises(
-        ConfigError, match=f"--{name.replace('_', '-')} .* was started with another"
-    ):
+    with pytest.raises(ConfigError, match=f"`{name}` .* was started with another"):
         resume(run, **given)
 
 
@@ -254,7 +252,7 @@ def test_resume_without_a_folder_finds_the_run_by_the_options_it_was_started_wit
     with writing_run(begun.out, resume=False) as folder:
         folder.write_config(describe_run(begun, None))
     assert resume(None, typed).out == begun.out  # type: ignore[arg-type]  # no --out is the point
-    with pytest.raises(ConfigError, match="--resume: give the run's folder with --out"):
+    with pytest.raises(ConfigError, match="`resume`: give the run's folder with `out`"):
         resume(None)  # type: ignore[arg-type]  # likewise
 
 

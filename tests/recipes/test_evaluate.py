@@ -243,5 +243,5 @@ def test_the_same_from_python() -> None:
     assert gancomp.evaluate(**folders)["fid"] > 0
     kid = gancomp.evaluate(metrics=["kid"], bootstrap=20, **folders)["metrics"]["kid"]
     assert kid["low"] <= kid["value"] <= kid["high"]
-    with pytest.raises(ConfigError, match="metrics kdi: unknown"):
+    with pytest.raises(ConfigError, match="`metrics` kdi: unknown"):
         gancomp.evaluate(metrics=["kdi"], **folders)

@@ -40,13 +40,13 @@ def test_budgets_are_read_as_they_are_written(text: str, wanted: Budget) -> None
 @pytest.mark.parametrize("text", ["", "2.4", "G", "-1G", "2.4T", "nanG", "1e9G", "50 percent"])
 def test_what_is_no_budget_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ConfigError, match=r"`budget`: is no budget; write 2\.4G"):
-        read_budget("--budget", text)
+        read_budget("`budget`", text)
 
 
 @pytest.mark.parametrize("text", ["0G", "0%", "101%"])
 def test_a_budget_of_nothing_or_more_than_the_whole_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="`budget`: must be greater than 0"):
-        read_budget("--budget", text)
+        read_budget("`budget`", text)
 
 
 @pytest.mark.parametrize("rule", ["true", "torchprofile"])
