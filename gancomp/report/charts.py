@@ -20,8 +20,8 @@ WIDTH, HEIGHT = 4.6, 2.9  # inches of 72 units: the width of a phone, so that it
 # stand-ins while Matplotlib draws, which takes no CSS
 INK, MUTED, LINE = "#000101", "#000102", "#000103"
 SERIES = tuple(f"#0002{index:02x}" for index in range(NUM_COLORS))
-CSS = {INK: "var(`ink`)", MUTED: "var(`muted`)", LINE: "var(`line`)"} | {
-    color: f"var(`series`-{index})" for index, color in enumerate(SERIES)
+CSS = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)"} | {
+    color: f"var(--series-{index})" for index, color in enumerate(SERIES)
 }
 RC = {
     "svg.fonttype": "none",  # text stays text

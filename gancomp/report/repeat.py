@@ -141,8 +141,8 @@ def _written(command: str, chosen: Json) -> tuple[str, str]:
         else:
             words += typed
     if rest:
-        words += ["config", NEW]
-    return shlex.join([*words, "out", "runs/again"]), "\n".join(_toml(rest, ""))
+        words += ["--config", NEW]
+    return shlex.join([*words, "--out", "runs/again"]), "\n".join(_toml(rest, ""))
 
 
 def _typed(row: Option, value: Any) -> list[str] | None:

@@ -206,7 +206,7 @@ def film(subject: Subject, grids: Sequence[Grid], encode: Encode, prefix: str) -
     """The grids of samples, from the first step to the last."""
     name, title = f"{prefix}samples", "Samples over time"
     if not grids:
-        body = empty("This run has no sample grids; ", code("`sample_every` N"), " makes them.")
+        body = empty("This run has no sample grids; ", code("--sample-every N"), " makes them.")
         return section(name, title, body)
     what = _columns_of(subject)
     figures = [
@@ -342,7 +342,7 @@ def _dataset(subject: Subject) -> str:
 def _method(subject: Subject) -> str:
     method = subject.settings.method
     try:
-        paper = f": {resolve(METHODS, '`method`', method.name).paper}"
+        paper = f": {resolve(METHODS, 'method', method.name).paper}"
     except ConfigError:  # of a plug-in that is not here
         paper = ""
     also = "".join(f" + {weight:g} x {name}" for name, weight in method.also.items())
@@ -381,13 +381,13 @@ def again(subject: Subject, found: Repeat, prefix: str) -> Html:
     if found.toml:
         lines.append(_command("settings.toml, which that command reads", found.toml))
     lines.append(element("p", found.remark, class_="note"))
-    rest = [f"gancomp translate {_path(subject)} PHOTOS `out` translated"]
+    rest = [f"gancomp translate {_path(subject)} PHOTOS -o translated"]
     task = subject.settings.data.task
     if task == "synthesis":
-        rest = [f"gancomp generate {_path(subject)} `num` 64 `out` images"]
+        rest = [f"gancomp generate {_path(subject)} -n 64 -o images"]
     score = "eval-sr" if task == "super-resolution" else "eval"
-    rest = [_run(score, subject), f"gancomp profile {_path(subject)} `latency`", *rest]
-    rest.append(f"gancomp export {_path(subject)} `out` {subject.role}.onnx")
+    rest = [_run(score, subject), f"gancomp profile {_path(subject)} --latency", *rest]
+    rest.append(f"gancomp export {_path(subject)} -o {subject.role}.onnx")
     lines.append(_command("Score, measure, use and export it", "\n".join(rest)))
     versions = subject.config.get("versions") or {}
     pins = ", ".join(
@@ -410,7 +410,7 @@ def _path(subject: Subject) -> str:
 
 
 def _run(command: str, subject: Subject) -> str:
-    more = {"eval": " `metrics` fid", "eval-sr": " `dataset` Set5"}[command]
+    more = {"eval": " --metrics fid", "eval-sr": " --dataset Set5"}[command]
     return f"gancomp {command} {_path(subject)}{more}"
 
 
