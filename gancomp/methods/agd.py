@@ -33,6 +33,7 @@ class Agd(Apprentice):
     name = "agd"
     paper = "AutoGAN-Distiller: Searching to Compress Generative Adversarial Networks, ICML 2020"
     Options = AgdOptions
+    replayable = False  # a graph reads its rates from the device, which torch's SGD does not
 
     def __init__(self, components: Components, options: AgdOptions) -> None:
         super().__init__(components)

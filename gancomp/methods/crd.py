@@ -33,6 +33,7 @@ class Crd(Distillation):
     name = "crd"
     paper = "Exploring Content Relationships for Distilling Efficient GANs, arXiv 2212.11091"
     Options = CrdOptions
+    replayable = True
     hosts_only = frozenset({"lambda_gan"})
     options: CrdOptions
 

@@ -65,6 +65,7 @@ class Gcc(Apprentice):
     finished_teacher = False
     whole_teacher = ("unpaired", "paired")
     Options = GccOptions
+    replayable = False  # how much a new gap counts hangs on the epoch, a number of the host
 
     def __init__(self, components: Components, options: GccOptions) -> None:
         super().__init__(components)

@@ -44,6 +44,7 @@ class Omgd(Distillation):
     name = "omgd"
     paper = "Online Multi-Granularity Distillation for GAN Compression, ICCV 2021"
     Options = OmgdOptions
+    replayable = True
     hosts_only = frozenset({"shared_blocks", "teacher_every"})
     options: OmgdOptions
 

@@ -33,6 +33,7 @@ class WaveletKd(Apprentice):
     has_features = False
     whole_teacher = ("unpaired",)  # for its backward generator
     Options = WaveletKdOptions
+    replayable = True
 
     def __init__(self, components: Components, options: WaveletKdOptions) -> None:
         super().__init__(components)
