@@ -50,6 +50,7 @@ from gancomp.registry import EXPORTERS
 from gancomp.report.commands import add_report_command
 from gancomp.score_commands import add_score_commands
 from gancomp.shrink_commands import add_shrink_command
+from gancomp.sweep_commands import add_sweep_command
 
 app = typer.Typer(
     name="gancomp",
@@ -262,6 +263,7 @@ def profile(
 signed_by(partial(sign_with_own_options, profile, inspect.signature(profile, eval_str=True)))
 add_shrink_command(app)
 add_score_commands(app)
+add_sweep_command(app)
 
 
 @app.command("eval-sr")

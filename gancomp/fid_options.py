@@ -31,6 +31,10 @@ FidRealSplit = Annotated[
         show_default="all unpaired, test paired",
     ),
 ]
+FidFakeSplit = Annotated[
+    str,
+    typer.Option("--fake-split", help="Sources to translate: test, or all (train and test)."),
+]
 FidSaveStats = Annotated[
     Path | None,
     typer.Option("--save-stats", help="Write the reals' statistics (.npz).", parser=expanded),

@@ -26,6 +26,7 @@ from gancomp.commands import (
 from gancomp.completion import complete_dataset, complete_metrics
 from gancomp.fid_options import (
     FidFake,
+    FidFakeSplit,
     FidMirror,
     FidNum,
     FidReal,
@@ -64,6 +65,7 @@ def eval_fid(
     real: FidReal = None,
     fake: FidFake = None,
     real_split: FidRealSplit = "auto",
+    fake_split: FidFakeSplit = "test",
     size: SizeOfModel = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Images per pass.")] = 50,
     save_stats: FidSaveStats = None,

@@ -77,6 +77,7 @@ def write_mistakes(root: Path) -> Path:
     (root / "odd.toml").write_text("[run]\nsped = 3\n")
     (root / "foreign.toml").write_text("[method.options]\nlambda_dvd = 3\n")
     (root / "knobs.toml").write_text("[method.options]\nlambda_dcd = 3\n")
+    (root / "plan.toml").write_text('seeds = 3\n[score]\nmetrics = "fdi"\n')
     (root / "frozen.toml").write_text('[teacher]\nfreeze = true\nsource = "student.safetensors"\n')
     weights = root / "torch" / "hub" / "checkpoints"
     weights.mkdir(parents=True)

@@ -35,6 +35,7 @@ COMMANDS = [
     ["playground"],
     ["profile"],
     ["eval-fid"],
+    ["sweep"],
     ["translate"],
     ["generate"],
     ["data"],

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from commands import run_command
+from PIL import Image
 
 from gancomp.data.demo_set import write_demo_set
+from gancomp.data.layout import scan
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -146,3 +148,13 @@ def test_what_a_step_of_a_method_costs_is_tabled_with_the_names_of_all_terms(
     assert "; student: fitnet, gan; teacher: cycle_source, " in row
     assert again.startswith("| `fitnet`, again | ")
     assert script["methods_of"]("paired")[0] == "dcd"
+
+
+def test_the_paired_set_of_the_study_is_drawn_from_unpaired_images(tmp_path: Path) -> None:
+    write_demo_set(tmp_path / "data", size=32, train=2, test=1)
+    run_example("study/edges2zebras.py", tmp_path, str(tmp_path / "data"), str(tmp_path / "out"))
+    files = scan(tmp_path / "out", task="paired")
+    assert (len(files.train.source), files.test and len(files.test.source)) == (2, 1)
+    pair = Image.open(files.train.source[0])
+    assert pair.size == (512, 256)
+    assert set(pair.crop((0, 0, 256, 256)).convert("L").tobytes()) == {0, 255}

@@ -121,6 +121,7 @@ CASES: list[tuple[str, str, str]] = [
     ("profile --arch resnet9 --norm layer", "layer", "instance, batch"),
     ("export student.safetensors -o new.bin", "--out new.bin", "safetensors"),
     ("eval-fid student.safetensors --dataset data --real-split some", "some", "all, test"),
+    ("eval-fid student.safetensors --dataset data --fake-split train", "train", "test, all"),
     ("eval-fid student.safetensors --dataset data --direction B", "--direction B", "AtoB or BtoA"),
     # models: missing, junk, damaged, hostile, of the wrong kind
     ("export junk.pth -o new.safetensors", "junk.pth", "neither safetensors nor"),
@@ -288,6 +289,7 @@ CASES: list[tuple[str, str, str]] = [
     ("profile --part G_A", "--part G_A", "give that file too"),
     (f"{FAKE} --direction BtoA", "--direction", "remove them"),
     (f"{FAKE} --real-split test", "--real-split", "remove one of them"),
+    (f"{FAKE} --fake-split all", "--fake-split", "remove one of them"),
     (f"{FAKE} --save-stats new.txt", "new.txt", ".npz"),
     ("eval-fid --fake data/testA --real cut.npz --real data/testB", "cut.npz", "one .npz"),
     ("eval-fid --fake data/testA --real cut.npz --save-stats new.npz", "new.npz", "remove it"),

@@ -94,11 +94,12 @@ MAY_IMPORT = {
     "training": EDGES
     | {"__init__", "training", "planning", "domains", "scoring", "inference", "data", "networks"}
     | {"tasks", "methods", "engine", "metrics", "export", "losses", "console"},
+    "sweeping": EDGES | {"sweeping", "options", "engine", "__main__"},
     "recipes": EDGES
     | SHARED
     | {"__init__", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
     | {"metrics", "export", "losses", "presets", "preset_parts", "console", "flags", "options"}
-    | {"pages"},
+    | {"pages", "sweeping"},
     "bench": EDGES
     | {"__init__", "bench", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
     | {"metrics", "export", "losses", "presets", "console", "commands"},
@@ -133,6 +134,8 @@ MAY_IMPORT = {
         "paths",
     }
     | {"network_options", "own_code", "recipes", "registry"},
+    "sweep_commands": {"commands", "console", "errors", "paths", "recipes", "score_commands"}
+    | {"sweeping"},
     "network_options": {"completion"},
     "page_commands": {
         "commands",
@@ -154,7 +157,7 @@ MAY_IMPORT = {
         "report",
     }
     | {"network_options", "own_code", "paths", "recipes", "registry", "score_commands", "settings"}
-    | {"page_commands", "shrink_commands"},
+    | {"page_commands", "shrink_commands", "sweep_commands"},
     "plugins": {"code_files", "errors", "options", "paths", "registry"},
     "__main__": {"cli", "commands", "console", "errors", "flags", "plugins"},
 }

@@ -57,6 +57,10 @@ CASES: list[tuple[str, str, str]] = [
     ("bench train --rounds many", "'many'", "gancomp bench train --help"),
     ("bench data", "--dataset", "gancomp bench data --help"),
     ("generate style.safetensors", "--out", "gancomp generate --help"),
+    ("sweep", "Missing argument 'PLAN.toml'", "gancomp sweep --help"),
+    ("sweep nosuch.toml", "nosuch.toml", "check the path"),
+    ("sweep broken.toml", "broken.toml", "fix that line"),
+    ("sweep plan.toml", "plan.toml: ", "seeds: should be whole numbers"),
     ("eval-sr sr.safetensors --dataset data/testA --scale big", "'big'", "gancomp eval-sr --help"),
     # data: missing, empty, one-sided, corrupt, of the wrong kind
     ("distill", "--dataset", "gancomp demo"),
@@ -178,6 +182,7 @@ COMMANDS = (
     "shrink",
     "demo",
     "methods",
+    "sweep",
 )
 
 

@@ -47,9 +47,9 @@ def evaluate(
         arch: of a model of your own generator: its code, "FILE.py:FACTORY", or the function itself.
         progress: say on stderr how far it is.
         options: named as the command's: `dataset`, `direction`, `real` (a folder, several, or
-            STATS.npz), `fake`, `real_split`, `size`, `batch_size`, `save_stats`, `num`, `seed`,
-            `truncation`, `mirror`, `in_range`, `out_range`, `recursive`, `strict`, `device`,
-            `part`.
+            STATS.npz), `fake`, `real_split`, `fake_split`, `size`, `batch_size`, `save_stats`,
+            `num`, `seed`, `truncation`, `mirror`, `in_range`, `out_range`, `recursive`, `strict`,
+            `device`, `part`.
 
     Returns: `fid`, or with `metrics` a table of that name with `value`, `low` and `high` of each;
         `n_real`, `n_fake`, `real`, `fake`, `weights`, `protocol`. Kept in the run's `eval.json`, if

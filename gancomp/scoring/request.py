@@ -46,6 +46,7 @@ class FidRequest:
     real: tuple[Path, ...] = ()
     fake: Path | None = None
     real_split: str = "auto"
+    fake_split: str = "test"
     size: Size | None = None
     batch_size: int = 50
     save_stats: Path | None = None
@@ -207,6 +208,10 @@ def check_request(request: FidRequest) -> None:
         raise ConfigError(f"`real_split` {request.real_split}: not one of all, test")
     if request.real and request.real_split != "auto":
         raise ConfigError("`real_split`: has no effect with `real`; remove one of them")
+    if request.fake_split not in ("test", "all"):
+        raise ConfigError(f"`fake_split` {request.fake_split}: not one of test, all")
+    if request.fake is not None and request.fake_split != "test":
+        raise ConfigError("`fake_split`: has no effect with `fake`; remove one of them")
     if request.batch_size < 1:
         raise ConfigError(f"`batch_size` {request.batch_size}: must be at least 1")
     check_size(request.size)

@@ -184,6 +184,20 @@ def test_reals_are_train_and_test_for_unpaired_and_test_for_paired_data(
 
 
 @pytest.mark.usefixtures("stub")
+@pytest.mark.parametrize("paired", [False, True])
+def test_all_sources_are_those_of_training_and_test(
+    paired: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, task = tmp_path / "set", "paired" if paired else "unpaired"
+    write_demo_set(root, size=32, train=4, test=3, paired=paired)
+    model = write_model(tmp_path / "m.safetensors", width=2, task=task)
+    arguments = [model, "--dataset", root, "--fake-split", "all", "--json"]
+    score = run_command(capsys, "eval-fid", *arguments).document
+    assert score["n_fake"] == 7
+    assert score["protocol"]["fakes"].startswith("all training and test sources, ")
+
+
+@pytest.mark.usefixtures("stub")
 @pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
 @pytest.mark.parametrize("paired", [False, True])
 def test_every_test_source_is_translated_and_compared_with_the_targets(

@@ -81,6 +81,11 @@ def refuse_unused(request: FidRequest, chosen: Chosen) -> None:
             f"`real_split` {request.real_split}: has no effect on {model}, which is compared with "
             "training images; remove it, or give `real`"
         )
+    if request.fake_split != "test":
+        raise ConfigError(
+            f"`fake_split` {request.fake_split}: has no effect on {model}, which makes images out "
+            "of noise; remove it"
+        )
     if request.real and request.dataset is not None:
         raise ConfigError(
             f"`dataset` {request.dataset}: has no effect with `real`; remove one of them"

@@ -33,22 +33,24 @@ from gancomp.scoring.request import (
 )
 from gancomp.sizes import Size, as_size, in_pixels
 
+TRANSLATED = {"test": "test", "all": "training and test"}  # by --fake-split
+
 
 def translation_contest(
     request: FidRequest, chosen: Chosen, say: Say, *, device: torch.device
 ) -> Contest:
     """What the model makes of every test image, against targets."""
     files = dataset_of(chosen, request, say)
-    assert files.test is not None
+    sources = files_to_translate(request, files)
     reals = given_reals(request, say) or real_images(request, files)
     network = chosen.model.network.to(device)
-    source, target = formats(request, chosen, files.test, reals)
+    source, target = formats(request, chosen, sources, reals)
     reals = replace(reals, pixels=target)
     size = request.size or as_size(*chosen.model.header["input"]["size"])
     skipped = list(files.skipped)
     fakes = translated(
         network,
-        files.test,
+        sources,
         size=size,
         say=say,
         strict=request.strict,
@@ -56,17 +58,31 @@ def translation_contest(
         pixels=source,
     )
     gray = GRAY if network.settings()["out_channels"] == 1 else ""
-    resized = f"bicubic to {in_pixels(size)}"
+    resized, translated_split = f"bicubic to {in_pixels(size)}", TRANSLATED[request.fake_split]
     protocol = {
         "reals": f"native size{as_8_bits(target)}",
-        "fakes": f"all test sources, {resized}, output truncated to 8 bits{gray}",
+        "fakes": f"all {translated_split} sources, {resized}, output truncated to 8 bits{gray}",
         "task": files.task,
         "direction": direction_of(chosen, request),
         "step": chosen.model.header["step"],
         "selection": chosen.model.header.get("selection", "last"),
     } | runtime_of(network)
-    num_fakes = len(files.test.source)
+    num_fakes = len(sources.source)
     return Contest(str(chosen.model.path), fakes, num_fakes, reals, protocol, skipped)
+
+
+def files_to_translate(request: FidRequest, files: DatasetFiles) -> Split:
+    """The test images; for `--fake-split all`, those of training before them."""
+    assert files.test is not None
+    if request.fake_split == "test":
+        return files.test
+    train, test = files.train, files.test
+    if train.side_by_side != test.side_by_side:
+        raise ConfigError(
+            f"`fake_split` all: {files.root} has sides A and B in one image in training or test "
+            "only; use `fake_split` test"
+        )
+    return replace(test, source=train.source + test.source, target=train.target + test.target)
 
 
 def formats(
