@@ -10,12 +10,15 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from golden_values import assert_value_and_gradient, golden, image_pair
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from gancomp.errors import ConfigError, GancompError, WeightsError
+from gancomp.losses.feature import feature_loss, style_loss
 from gancomp.losses.perceptual import VGG16_TAPS, PerceptualFeatures, load_perceptual
+from gancomp.networks.plain import use_torch_frozen
 
 TAPS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 SHALLOW = ("relu1_2",)
@@ -391,3 +394,19 @@ def test_real_weights_give_lively_maps_at_every_tap() -> None:
     for features in maps.values():
         assert torch.isfinite(features).all()
         assert 0.001 < features.mean().item() < 100
+
+
+@pytest.mark.skipif(not REAL_WEIGHTS.is_file(), reason="GANCOMP_VGG16 names no file")
+def test_terms_by_the_stand_in_weights_are_those_of_the_released_code() -> None:
+    entry = golden("standin VGG/style (weighted)")
+    found = hashlib.sha256(REAL_WEIGHTS.read_bytes()).hexdigest()
+    if found[:16] not in entry["inputs"]:
+        pytest.skip("GANCOMP_VGG16 names other weights than the stand-in that the numbers are of")
+    network = load(REAL_WEIGHTS, TAPS).double()
+    use_torch_frozen(network)  # equal, and without what is kept of the former weights
+    teacher, student = image_pair()
+    maps = network(teacher), network(student)
+    style = 1e4 * style_loss(*(list(of.values()) for of in maps))
+    assert_value_and_gradient(style, "standin VGG/style (weighted)", student)
+    feature = 10 * feature_loss(*([of["relu2_2"]] for of in maps))
+    assert_value_and_gradient(feature, "standin VGG/feature (weighted)", student)
