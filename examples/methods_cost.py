@@ -4,10 +4,11 @@
 
 For each method that has settings for the task, it does in a process of its own what
 `gancomp distill --dataset horse2zebra --method dcd --max-steps 10 --batch-size 1` does for that
-one, and the first method once more at the end: how far its two rows are apart is how far this
-machine's figures may be trusted. A step's seconds are the median of all but the first
-step, in processor time (all threads), which other work on the machine disturbs least; the memory is
-the whole process's, at most. Each loss term of each step must be finite, and is named in the table.
+one (two images for `cat`, which compares them with each other), and the first method once more at
+the end: how far its two rows are apart is how far this machine's figures may be trusted. A step's
+seconds are the median of all but the first step, in processor time (all threads), which other work
+on the machine disturbs least; the memory is the whole process's, at most. Each loss term of each
+step must be finite; the table names those that are not the teacher's or its discriminator's.
 
 What is finished is in OUT/METHOD/cost.json and is not done again; the table is in OUT/table.md. Set
 OMP_NUM_THREADS=1 for one thread. Weights of VGG are found as ever (GANCOMP_VGG16).
@@ -33,6 +34,7 @@ from gancomp.api.run import Run
 from gancomp.presets import all_presets
 from gancomp.recipes.distill import distill
 
+LEAST_BATCH = {"cat": 2}  # it relates the images of a batch to each other
 AGAIN = "-again"  # after the name of the first method's second folder
 
 
@@ -57,13 +59,8 @@ def measure(method: str, given: argparse.Namespace, out: Path) -> dict[str, Any]
     )
     watch = Stopwatch()
     asked = {"dataset": given.dataset, "task": given.task, "method": method, "out": out}
-    asked |= {
-        "max_steps": given.steps,
-        "log_every": 1,
-        "batch_size": 1,
-        "workers": 0,
-        "device": "cpu",
-    }
+    asked |= {"max_steps": given.steps, "log_every": 1, "workers": 0, "device": "cpu"}
+    asked["batch_size"] = LEAST_BATCH.get(method, 1)
     distill(overrides("distill", asked | options), watch)
     terms = {name for record in watch.records for name in record["losses"]}
     wrong = [
@@ -78,6 +75,7 @@ def measure(method: str, given: argparse.Namespace, out: Path) -> dict[str, Any]
     networks = {role: one.network for role, one in Run(out).generators.items()}
     return {
         "method": method,
+        "batch_size": asked["batch_size"],
         "networks": {
             role: f"{network.arch} {network.width}, {num_parameters(network) / 1e6:.2f}M"
             for role, network in networks.items()
@@ -109,11 +107,12 @@ def table(costs: list[dict[str, Any]]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for index, cost in enumerate(costs):
-        again = ", again" if index and cost["method"] == first["method"] else ""
+        note = ", again" if index and cost["method"] == first["method"] else ""
+        note += f", batch {cost['batch_size']}" if cost["batch_size"] > 1 else ""
         seconds = cost["seconds_per_step"]
         networks = "; ".join(cost["networks"][role] for role in ("teacher", "student"))
         lines.append(
-            f"| `{cost['method']}`{again} | {networks} | {len(cost['each']) + 1} | {seconds:.2f} | "
+            f"| `{cost['method']}`{note} | {networks} | {len(cost['each']) + 1} | {seconds:.2f} | "
             f"{seconds / first['seconds_per_step']:.2f} | {cost['peak_memory_mb'] / 1024:.1f} GiB "
             f"| {shown(cost['terms'])} |"
         )
@@ -121,11 +120,12 @@ def table(costs: list[dict[str, Any]]) -> str:
 
 
 def shown(terms: list[str]) -> str:
-    """The names of the terms, those of one module together."""
+    """The names of the terms but those of the teacher's own GAN, those of one module together."""
     modules: dict[str, list[str]] = {}
     for term in terms:
         module, _, name = term.partition("/")
-        modules.setdefault(module, []).append(name)
+        if module not in ("teacher", "discriminator"):
+            modules.setdefault(module, []).append(name)
     return "; ".join(f"{module}: {', '.join(names)}" for module, names in modules.items())
 
 

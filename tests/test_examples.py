@@ -145,7 +145,7 @@ def test_what_a_step_of_a_method_costs_is_tabled_with_the_names_of_all_terms(
     networks = "mobile-resnet9 8, 0.04M; mobile-resnet9 2, 0.00M"
     assert row.startswith(f"| `fitnet` | {networks} | 3 | ")
     assert " | 1.00 | " in row
-    assert "; student: fitnet, gan; teacher: cycle_source, " in row
+    assert row.endswith(" | student: fitnet, gan |")
     assert again.startswith("| `fitnet`, again | ")
     assert script["methods_of"]("paired")[0] == "dcd"
 
