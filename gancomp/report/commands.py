@@ -24,7 +24,9 @@ def report(
     ],
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders of runs; by default the latest run.", parser=expanded),
+        typer.Argument(
+            help="Folders of runs or sweeps; by default the latest run.", parser=expanded
+        ),
     ] = None,
     title: Annotated[
         str | None, typer.Option("--title", help="Of the page.", show_default="the run's name")

@@ -19,6 +19,7 @@ from gancomp.report.html import Html, details, element, joined
 from gancomp.report.pictures import Album, Examples, Grid, examples_of, grids_of
 from gancomp.report.repeat import Repeat, repeat
 from gancomp.report.subjects import Subject, subjects_of
+from gancomp.report.sweeps import Sweep, open_sweep, sweep_section
 from gancomp.settings import Json
 
 LIMIT = 3_000_000  # bytes of a page
@@ -43,7 +44,7 @@ class ReportRequest:
     """What is reported, and where to.
 
     Attributes:
-        runs: folders; none: the latest run.
+        runs: folders of runs or sweeps; none: the latest run.
         out: the file to write.
         title: of the page; by default the name of the run.
         latency: how generators are timed for it; None: they are not.
@@ -84,12 +85,17 @@ def report(request: ReportRequest, say: Callable[[str], None]) -> Json:
     check_replaceable(out)
     if not out.parent.is_dir():
         raise ConfigError(f"`out` {request.out}: there is no folder {out.parent}; make it first")
-    subjects = subjects_of(request.runs, latency=request.latency)
+    opened = {path: open_sweep(expanded(path)) for path in request.runs}
+    sweeps = [sweep for sweep in opened.values() if sweep is not None]
+    folders = [run for path, item in opened.items() for run in (item.runs if item else [path])]
+    if len(opened) < len(request.runs):
+        folders = list(request.runs)  # one of them is named twice, which is refused
+    subjects = subjects_of(folders, latency=request.latency)
     whole = []
     for subject in subjects[:MOST_WHOLE]:
         say(f"{subject.name}: pictures and losses")
         whole.append(Shown(subject, examples_of(subject), grids_of(subject), repeat(subject)))
-    text = _within_limit(request, subjects, whole)
+    text = _within_limit(request, subjects, whole, sweeps)
     write_text(out, text)
     content = text.encode()
     return {
@@ -120,30 +126,39 @@ def _missing(shown: Shown) -> list[str]:
 
 
 def _within_limit(
-    request: ReportRequest, subjects: Sequence[Subject], whole: Sequence[Shown]
+    request: ReportRequest,
+    subjects: Sequence[Subject],
+    whole: Sequence[Shown],
+    sweeps: Sequence[Sweep],
 ) -> str:
     """The page, with smaller pictures if it is too large."""
     count = max(1, sum(shown.num_pictures for shown in whole))
     most = FOR_PICTURES // count
     while True:
-        text = _page(request, subjects, whole, Album(most))
+        text = _page(request, subjects, whole, sweeps, Album(most))
         if len(text.encode()) < LIMIT or most < 2000:
             return text
         most //= 2
 
 
 def _page(
-    request: ReportRequest, subjects: Sequence[Subject], whole: Sequence[Shown], album: Album
+    request: ReportRequest,
+    subjects: Sequence[Subject],
+    whole: Sequence[Shown],
+    sweeps: Sequence[Sweep],
+    album: Album,
 ) -> str:
     several = len(subjects) > 1
-    title = request.title or (f"{len(subjects)} runs" if several else subjects[0].name)
+    name = f"{len(subjects)} runs" if several else subjects[0].name
+    title = request.title or (sweeps[0].path.name if len(sweeps) == 1 else name)
     body = _several(subjects, whole, album) if several else _one(whole[0], album)
+    body = joined(*(sweep_section(item, subjects, k) for k, item in enumerate(sweeps)), body)
     lead = f"Comparison of {', '.join(item.name for item in subjects)}." if several else ""
     top = element(
         "header",
         element("h1", title),
         element("p", lead or sections.summary(subjects[0])),
-        _links(several=several),
+        _links(sweeps, several=several),
         class_="top",
     )
     foot = element("footer", f"Written by gancomp {__version__} (gancomp report).")
@@ -155,9 +170,10 @@ def _page(
     )
 
 
-def _links(*, several: bool) -> Html:
+def _links(sweeps: Sequence[Sweep], *, several: bool) -> Html:
     names = {"costs": PARTS["costs"], "pareto": PARTS["pareto"], "runs": "Runs"}
     names = names if several else PARTS
+    names = {f"sweep{k}": f"Sweep {item.path.name}" for k, item in enumerate(sweeps)} | names
     links = [element("a", title, href=f"#{name}") for name, title in names.items()]
     return element("nav", links, aria_label="Parts of this page")
 

@@ -20,6 +20,7 @@ from gancomp.domains.base import NUM_SAMPLES
 from gancomp.domains.choice import domain_of
 from gancomp.errors import GancompError
 from gancomp.export.model import open_model
+from gancomp.flags import as_typed
 from gancomp.inference.grids import as_colors, resized
 from gancomp.inference.sampling import Recipe, sampled, spread_classes
 from gancomp.networks.base import TappedNetwork
@@ -86,7 +87,7 @@ def examples_of(subject: Subject) -> Examples:
             return _made(subject, networks)
         reason = "the run has written no generator yet"
     except (GancompError, OSError) as error:
-        reason = str(error)
+        reason = as_typed(str(error))
     cut = _cut(subject)
     if not cut:
         return Examples(reason=reason)

@@ -11,6 +11,7 @@ from typing import Any
 
 from gancomp.declare import Option
 from gancomp.errors import GancompError
+from gancomp.flags import as_typed
 from gancomp.options import options_for, put
 from gancomp.planning.plan import Plan, make_plan
 from gancomp.report.subjects import Subject
@@ -66,7 +67,7 @@ def repeat(subject: Subject) -> Repeat:
         else:
             remark = f"It does not give all of these settings; others: {', '.join(missing)}."
     except GancompError as error:
-        remark = f"It could not be checked here: {error}."
+        remark = f"It could not be checked here: {as_typed(str(error))}."
         chosen |= {path: value for path, value in _leaves(wanted, "") if path in OF_BOTH}
     command, toml = _written(wanted["command"], chosen)
     return Repeat(command, toml, remark, exact)

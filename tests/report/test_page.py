@@ -147,8 +147,8 @@ def test_pictures_are_kept_exactly_where_they_fit_and_made_smaller_where_not() -
 def test_a_page_that_is_too_large_gets_smaller_pictures(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(page, "_page", lambda *given: "x" * 7 * given[3].most)
-    text = page._within_limit(ReportRequest([], tmp_path), [], [])
+    monkeypatch.setattr(page, "_page", lambda *given: "x" * 7 * given[4].most)
+    text = page._within_limit(ReportRequest([], tmp_path), [], [], [])
     assert LIMIT / 2 <= len(text) < LIMIT
 
 
