@@ -109,7 +109,8 @@ MAY_IMPORT = {
     | {"plugins"},
     "report": EDGES
     | {"__init__", "report", "api", "pages", "recipes", "inference", "data", "domains", "networks"}
-    | {"planning", "engine", "export", "console", "commands", "network_options", "options"},
+    | {"planning", "engine", "export", "console", "commands", "flags", "network_options"}
+    | {"options"},
     "completion": {"data.registered", "presets", "registry"},
     "commands": {"completion", "declare", "flags", "options", "paths", "registry", "sizes"},
     "data_commands": {"commands", "completion", "console", "errors", "paths", "recipes"},
