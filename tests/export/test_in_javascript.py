@@ -1,10 +1,17 @@
-"""The page in a real browser: Python's pixels, keys that move the slider, and nothing loaded."""
+"""In JavaScript, Python's pixels: the page in a real browser, the example of a page in Node."""
 
 from __future__ import annotations
 
 import base64
+import gzip
+import os
+import re
+import shutil
+import subprocess
+import tarfile
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +24,11 @@ from PIL import Image
 from web_runtimes import skip_without_runtime
 
 from gancomp.data.transforms import to_nearest_uint8
-from gancomp.export import html_file
-from gancomp.export.html_file import Html
+from gancomp.export import html_file, web_runtime
+from gancomp.export.html_file import Entry, Html, build_page
 from gancomp.export.model import open_model
-from gancomp.export.web_runtime import find_runtime
+from gancomp.export.onnx_file import Onnx
+from gancomp.export.web_runtime import MODULE, PACKAGE, VARIABLE, WASM, find_runtime
 from gancomp.networks.base import TappedNetwork
 from gancomp.recipes.playground import page_server
 from gancomp.recipes.translate import TranslateRequest, translate
@@ -30,6 +38,8 @@ pytest.importorskip("onnx", reason="needs the extra onnx")
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 pytest.importorskip("onnxscript", reason="needs the extra onnx")
 
+DEPLOY = Path(__file__).parents[2] / "examples/deploy.md"
+FILES = (MODULE, WASM, "/ort-wasm-simd-threaded.mjs", "package/package.json")
 ONE_BLOCK = {"channels": [4, 4, 4, 4, 0, 0, 0, 0, 0, 4, 4]}
 TINY_BIGGAN = {"resolution": 32, "num_classes": 5}
 MOST_LEVELS = 2
@@ -48,12 +58,30 @@ SHOWN = """(() => {
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     executable()
     skip_without_runtime()
-    found = find_runtime()  # once: packing it takes seconds
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(html_file, "find_runtime", lambda _: found)
+        # once and lightly packed: it takes seconds
+        patch.setattr(web_runtime, "packed", partial(gzip.compress, compresslevel=1, mtime=0))
+        found = find_runtime()
+        patch.setattr(html_file, "find_runtime", lambda _=None: found)
         driven = Browser(tmp_path_factory.mktemp("profile"))
         yield driven
         driven.close()
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Entry:
+    """A generator as it is exported for pages, traced once."""
+    skip_without_runtime()
+    path = tmp_path_factory.mktemp("models") / "student.safetensors"
+    model = open_model(write_model(path, settings=ONE_BLOCK))
+    return Entry("student", model, *Onnx(pixels=True).content(model, "-o student.html"))
+
+
+def translated(student: Entry, picture: Path) -> Any:
+    """What `gancomp translate` makes of a picture."""
+    translate(TranslateRequest(student.model.path, [picture], picture.parent / "out"), print)
+    (written,) = (picture.parent / "out").iterdir()
+    return np.asarray(Image.open(written)).astype(int)
 
 
 def shown(browser: Browser, canvas: str) -> Any:
@@ -68,14 +96,13 @@ def alarm(browser: Browser) -> Any:
 
 
 def test_a_picture_is_translated_offline_and_the_line_is_moved_by_keys(
-    browser: Browser, tmp_path: Path
+    browser: Browser, student: Entry, tmp_path: Path
 ) -> None:
     picture = tmp_path / "picture.png"
     draws = np.random.default_rng(0)
     Image.fromarray(draws.integers(0, 256, (37, 50, 3), np.uint8)).save(picture)
-    model = write_model(tmp_path / "student.safetensors", settings=ONE_BLOCK)
     page = tmp_path / "page with a space.html"
-    Html().write(open_model(model), page)
+    page.write_text(build_page([student], html_file.find_runtime()))
     offline = {"latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
     browser.call("Network.emulateNetworkConditions", offline=True, **offline)
     browser.open(page.as_uri())
@@ -87,9 +114,7 @@ def test_a_picture_is_translated_offline_and_the_line_is_moved_by_keys(
     browser.wait_for(f"{DONE} && element('before').width === 50")
     assert alarm(browser) == ""
     assert (shown(browser, "before") == np.asarray(Image.open(picture))).all()
-    translate(TranslateRequest(model, [picture], tmp_path / "out"), print)
-    (written,) = (tmp_path / "out").iterdir()
-    wanted = np.asarray(Image.open(written)).astype(int)
+    wanted = translated(student, picture)
     assert np.abs(shown(browser, "after") - wanted).max() <= MOST_LEVELS
 
     browser.evaluate("document.querySelector('.compare input').focus(), null")
@@ -150,3 +175,39 @@ def drawn(network: TappedNetwork, *, seed: int, truncation: float, label: int) -
     )
     with torch.no_grad():
         return to_nearest_uint8(network(latents))[0].astype(int)
+
+
+def install_package(folder: Path) -> None:
+    """The npm package where npm would put it; skips the test where it is not at hand."""
+    found = Path(os.environ.get(VARIABLE, ""))
+    package = folder / "node_modules" / PACKAGE
+    package.parent.mkdir()
+    if found.is_file():
+        with tarfile.open(found) as archive:
+            wanted = [item for item in archive if item.name.endswith(FILES)]
+            archive.extractall(folder, wanted, filter="data")
+        (folder / "package").rename(package)
+    elif (found / "package.json").exists():
+        package.symlink_to(found.resolve())
+    else:
+        pytest.skip(f"{PACKAGE} is not at hand: set {VARIABLE} to its .tgz or folder")
+
+
+def test_the_example_in_javascript_translates_a_picture(student: Entry, tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no Node is installed")
+    install_package(tmp_path)
+    (tmp_path / "student.onnx").write_bytes(student.content)
+    pixels = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+    (tmp_path / "horse.rgb").write_bytes(pixels.tobytes())
+    Image.fromarray(pixels).save(tmp_path / "horse.png")
+    (code,) = re.findall(r"```js\n(.*?)```", DEPLOY.read_text(), re.DOTALL)
+    (tmp_path / "example.mjs").write_text(code)
+    done = subprocess.run(
+        [node, "example.mjs"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    wanted = translated(student, tmp_path / "horse.png")
+    given = np.frombuffer((tmp_path / "zebra.rgb").read_bytes(), np.uint8).reshape(256, 256, 3)
+    assert np.abs(given - wanted).max() <= 2
