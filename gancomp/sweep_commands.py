@@ -43,6 +43,12 @@ def sweep(
         str | None,
         typer.Option("--devices", help="Shared among them, as cuda:0,cuda:1."),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Only list the runs, their steps and about how long they take here."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train and score every method x seed x dataset of a plan, and compare the methods.
@@ -59,6 +65,12 @@ def sweep(
     named = tuple(part.strip() for part in (devices or "").split(",") if part.strip())
     read = read_plan(plan, scoring_options())
     request = SweepRequest(read, out or Path("sweeps") / plan.stem, jobs, named)
+    if dry_run:
+        from gancomp.recipes.sweep_forecast import foresee, show_forecast
+
+        expected = foresee(request, console.say)
+        console.print_json(expected) if json else show_forecast(expected)
+        return
     document = recipe(request, console.say)
     console.print_json(document) if json else show_sweep(document)
     unfinished = [run for run in document["runs"] if run["state"] != "done"]

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import run_command
-from tiny_sweeps import PLAN, Place
+from commands import contents, run_command
+from tiny_sweeps import PLAN, Means, Place
 
+from gancomp.recipes import sweep_forecast
 from gancomp.records import SCHEMA
 
 SHORT = PLAN.replace("[0, 1]", "[0]").replace("max-steps = 3", "max-steps = 1")
@@ -103,3 +104,24 @@ def test_what_cannot_be_done_is_one_line(place: Place, capsys: pytest.CaptureFix
         assert part in outcome.err
         assert outcome.err.count("\n") == 1
     assert not (place.path / "sweeps").exists()
+
+
+def test_a_dry_run_lists_runs_steps_and_times_and_leaves_nothing(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_forecast, "load_inception", lambda say: Means())
+    plan(place, ("seeds = [0]", "seeds = [0, 5]"), ("max-steps = 1", "max-steps = 60"))
+    before = contents(place.path)
+    outcome = run_command(capsys, "sweep", "plan.toml", "--jobs", "2", "--dry-run", "--json")
+    assert outcome.status == 0, outcome.err
+    assert outcome.err.count("trying a step") == 2  # seeds do not differ
+    runs = {row.pop("name"): row for row in outcome.document["runs"]}
+    assert list(runs) == ["toy-s0-teacher", "toy-s0-dcd", "toy-s5-teacher", "toy-s5-dcd"]
+    assert runs["toy-s0-dcd"] == runs["toy-s5-dcd"]
+    assert {row["steps"] for row in runs.values()} == {60}
+    total = sum(row["seconds"] + row["score_seconds"] for row in runs.values())
+    assert outcome.document["seconds"] == pytest.approx(total / 2)
+    # 7 reals are looked at once, with the first run
+    reals = runs["toy-s0-teacher"]["score_seconds"] / runs["toy-s0-dcd"]["score_seconds"]
+    assert reals == pytest.approx(2.0)
+    assert contents(place.path) == before
