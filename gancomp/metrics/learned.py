@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from gancomp.errors import ConfigError, WeightsError, why_unreadable
@@ -140,7 +141,10 @@ def _read(path: Path, item: Backbone) -> tuple[Mapping[str, Any], str]:
     try:
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == ".safetensors":
+            state: Any = load(path.read_bytes())  # by its bytes: its name may be no UTF-8
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes torch.load raise almost anything
         raise WeightsError(
             f"{path}: not readable as weights ({why_unreadable(error)}); give torchvision's "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +224,27 @@ def test_mistakes_are_one_line(typed: str, said: str, capsys: pytest.CaptureFixt
     assert outcome.status == 2
     assert said in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1
+
+
+def test_lpips_without_its_package_or_weights_is_one_line_and_nothing_is_computed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = ("eval", "run", "--pairs", "targets", "--metrics", "fid,lpips", "--device", "cpu")
+    absent = ("--lpips-weights", tmp_path / "no.pth")
+    if importlib.util.find_spec("lpips") is not None:
+        outcome = run_command(capsys, *typed, *absent)
+        assert outcome.status == 2
+        assert f"error: --lpips-weights {tmp_path / 'no.pth'}: no such file; give torch" in (
+            outcome.err
+        )
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    outcome = run_command(capsys, *typed)
+    assert outcome.status == 2
+    assert outcome.err == (
+        'error: --metrics lpips: needs the package lpips; pip install "gancomp[lpips]"\n'
+    )
+    outcome = run_command(capsys, "eval", "run", "--metrics", "fid", "--lpips-net", "vgg")
+    assert "options of lpips were given; add it or remove" in outcome.err
 
 
 def test_images_of_two_sizes_are_refused(
