@@ -158,7 +158,7 @@ def test_a_page_that_is_too_large_gets_smaller_pictures(
         ("report", "--out", "gancomp report --help"),
         ("report nosuch -o new.html", "nosuch", "check the path"),
         ("report RUN RUN -o new.html", "given already", "name each run once"),
-        ("report RUN -o new.pdf", "-o new.pdf", ".html"),
+        ("report RUN -o new.pdf", "--out new.pdf", ".html"),
         ("report RUN/config.json -o new.html", "config.json", "folder of a run"),
         ("report RUN -o new.html --threads 1", "--threads 1", "--latency"),
         ("report -o new.html", "no latest run", "give a run's folder"),

@@ -42,7 +42,7 @@ def pruned(
         settings,
         settings,
         shrinker.read("", budget),
-        f"--budget {budget}",
+        f"`budget` {budget}",
         size,
         open_teacher=lambda: network,
         say=lambda text: None,
@@ -157,7 +157,7 @@ def test_a_teacher_that_was_not_trained_is_refused() -> None:
     settings = NetworkSettings("mobile-resnet6", 6)
     shrinker = Magnitude(MagnitudeOptions())
     with pytest.raises(ConfigError, match="prunes a trained teacher; give `teacher`"):
-        shrinker.shrink(ShrinkRequest(settings, settings, shrinker.read("", "50%"), "--shrink", 64))
+        shrinker.shrink(ShrinkRequest(settings, settings, shrinker.read("", "50%"), "`shrink`", 64))
 
 
 def test_a_network_without_widths_of_its_layers_is_refused_in_one_line() -> None:
