@@ -16,6 +16,14 @@ hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine
 hypothesis.settings.load_profile("untimed")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Coverage, where it is measured, leaves slow tests out, which tracing makes slower by half."""
+    if config.pluginmanager.has_plugin("_cov"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker("no_cover")
+
+
 @pytest.fixture
 def plug_ins() -> Iterator[None]:
     """The lines of installed plug-ins stand in the tables, as in any command."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -44,3 +46,17 @@ def leave_with_7_if_refused(file: Path) -> None:
         read_torch(file)
     except CheckpointError:
         sys.exit(7)
+
+
+def run_script(script: Path, arguments: list[str], folder: Path, said: Path) -> None:
+    """What `python SCRIPT ARGUMENTS` does in a folder; it prints to `said`.out and `said`.err."""
+    import torch
+
+    os.chdir(folder)
+    for number, suffix in ((1, ".out"), (2, ".err")):
+        os.dup2(os.open(said.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)
+    sys.argv = [str(script), *arguments]
+    sys.path.insert(0, str(script.parent))
+    runpy.run_path(str(script), run_name="__main__")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from commands import run_command
 from PIL import Image
+from ready import context, run_script
 
 from gancomp.data.demo_set import write_demo_set
 from gancomp.data.layout import scan
@@ -21,25 +22,34 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def run_example(name: str, folder: Path, *arguments: str) -> str:
-    """Runs an example in an empty folder and returns what it printed."""
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1"
-    }  # tiny networks: threads only get in the way
+    """Runs an example in a folder and returns what it printed; all has been imported before."""
+    said = folder.parent / f"{folder.name}-{name}"
+    process = context.Process(
+        target=run_script, args=(EXAMPLES / name, list(arguments), folder, said)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == 0, said.with_suffix(".err").read_text()
+    return said.with_suffix(".out").read_text()
+
+
+def run_example_anew(name: str, folder: Path) -> None:
+    """Runs an example in an empty folder, by an interpreter that has imported nothing."""
     result = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *arguments],
+        [sys.executable, str(EXAMPLES / name)],
         cwd=folder,
-        env=environment,
+        # tiny networks: threads only get in the way
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    return result.stdout
 
 
 @pytest.mark.slow
 def test_own_data_goes_from_a_folder_to_translated_pictures(tmp_path: Path) -> None:
-    run_example("own_data.py", tmp_path)
+    run_example_anew("own_data.py", tmp_path)
     translated = sorted(path.name for path in (tmp_path / "translated").iterdir())
     assert translated == ["red_0.png", "red_1.png", "red_2.png"]
     assert (tmp_path / "red_to_blue.safetensors").exists()
@@ -51,7 +61,7 @@ def test_the_python_api_trains_opens_counts_and_runs_a_model(tmp_path: Path) -> 
     assert "dcd on unpaired data" in printed
     assert "step 2: " in printed
     assert "a tensor in, a tensor out: (2, 3, 64, 64)" in printed
-    assert "batch_size is wrong: batch_size 0: must be at least 1" in printed
+    assert "batch_size is wrong: `batch_size` 0: must be at least 1" in printed
     assert len(list(tmp_path.glob("*_translated.png"))) == 2
     again = run_example("python_api.py", tmp_path, "runs/latest")
     (counted,) = [line for line in printed.splitlines() if line.startswith("parameters ")]

@@ -128,6 +128,7 @@ def both() -> Callable[[int, torch.dtype], Both]:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.slow
 def test_all_losses_are_those_of_the_literal_step(
     batch_size: int, dtype: torch.dtype, both: Callable[[int, torch.dtype], Both]
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_bias_without_a_gradient_has_a_literal_one_of_rounding_errors(
     ("batch_size", "without"),
     [(1, {"norm", "channels_last"}), (2, {"norm", "channels_last"}), (2, {"norm"})],
 )
+@pytest.mark.slow
 def test_with_torch_s_norms_gradients_agree_to_1e_3_in_float32(
     batch_size: int, without: set[str]
 ) -> None:
@@ -199,6 +201,7 @@ def test_in_float32_our_gradients_differ_by_rounding_alone(
 @pytest.mark.parametrize(
     "name", ["nothing", *sorted(OPTIMIZATIONS.keys() - NO_COMPILER - {"kept_memory"})]
 )
+@pytest.mark.slow
 def test_without_an_optimization_the_losses_are_the_same(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

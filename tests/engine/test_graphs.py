@@ -191,6 +191,7 @@ def made(name: str) -> Method:
 
 
 @pytest.mark.parametrize("name", [*MAKE, *REPLAYABLE])
+@pytest.mark.slow
 def test_replayed_steps_are_the_plain_ones_bit_for_bit(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

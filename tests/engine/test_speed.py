@@ -104,6 +104,7 @@ def test_channels_last_changes_the_order_in_memory_and_no_value(name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["generator", "discriminator"])
+@pytest.mark.slow
 def test_a_compiled_network_gives_the_same_whichever_way_it_is_run(
     name: str, graphs: list[torch.fx.GraphModule]
 ) -> None:
@@ -137,6 +138,7 @@ def test_a_compiled_network_sees_its_new_weights(graphs: list[torch.fx.GraphModu
     assert graphs
 
 
+@pytest.mark.slow
 def test_a_compiled_network_estimates_its_average_style_outside_of_the_graphs(
     graphs: list[torch.fx.GraphModule],
 ) -> None:

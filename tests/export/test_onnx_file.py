@@ -39,6 +39,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("arch", CASES)
+@pytest.mark.slow
 def test_every_kind_of_generator_becomes_one_file_with_open_sizes(
     arch: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -56,6 +57,7 @@ def test_every_kind_of_generator_becomes_one_file_with_open_sizes(
     assert batch == {"batch"}
 
 
+@pytest.mark.slow
 def test_two_exports_are_equal_and_tell_nothing_of_this_machine(tmp_path: Path) -> None:
     settings = {"channels": ONE_BLOCK}
     model = open_model(write_model(tmp_path / "model.safetensors", settings=settings))

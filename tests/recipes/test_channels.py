@@ -65,6 +65,7 @@ DEPTH = (".npy", "float32", 1, 10.0)
 COLOR = (".png", "uint8", 3, 255.0)
 
 
+@pytest.mark.slow
 def test_sixteen_bit_gray_goes_from_training_to_a_score_with_all_its_bits(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -62,6 +62,7 @@ UNPAIRED = ("trainA", "trainB", "testA", "testB")
 SIDE_BY_SIDE = ("train", "test")
 
 
+@pytest.mark.slow
 def test_a_run_on_wide_images_is_continued_translates_and_is_scored_at_its_size(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_run_on_wide_images_is_continued_translates_and_is_scored_at_its_size(
     ("shape", "network", "size"),
     [((64, 64), "mobile-resnet6", (64, 32)), ((60, 90), "unet128", (256, 128))],
 )
+@pytest.mark.slow
 def test_pairs_of_portraits_are_trained_on_with_what_fits_both_sides(
     shape: tuple[int, int],
     network: str,
@@ -134,6 +136,7 @@ def test_a_square_size_is_recorded_as_one_number_however_it_is_typed(
     assert one == two
 
 
+@pytest.mark.slow
 def test_deep_images_need_not_be_square_and_a_student_is_chosen_at_their_size(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

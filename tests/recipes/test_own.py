@@ -143,6 +143,7 @@ def distill(capsys: pytest.CaptureFixture[str], text: str, *, steps: int = 1) ->
 
 
 @pytest.mark.parametrize("name", WIDTHS)
+@pytest.mark.slow
 def test_six_published_kinds_of_generator_go_through_every_command(
     name: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -263,6 +264,7 @@ def test_a_teacher_comes_from_a_bare_state_dict(
     assert "[8, 3, 7, 7]" in outcome.err
 
 
+@pytest.mark.slow
 def test_teacher_and_student_may_be_of_different_code_with_maps_of_equal_sizes(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -300,6 +302,7 @@ def test_given_taps_are_recorded_and_distilled(
     ]
 
 
+@pytest.mark.slow
 def test_pretraining_and_paired_data(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = f"pretrain {RUN} --max-steps 2 --out run --arch nets.py:srvgg".replace(
         "--perceptual none ", ""
