@@ -51,7 +51,8 @@ def sweep(request: SweepRequest, say: Say) -> Json:
     devices = devices_of(request, runs)
     refuse_other_sweep(folder, runs)
     folder.prepare()
-    with replacing(folder.path / PLAN) as aside:
+    folder.tidy(runs)
+    with folder.alone(), replacing(folder.path / PLAN) as aside:
         shutil.copyfile(request.plan.file, aside)
     write_document(folder, request.plan, runs)
     left = [run for run in folder.states(runs) if not is_finished(run)]
@@ -65,7 +66,9 @@ def sweep(request: SweepRequest, say: Say) -> Json:
             changed=lambda: write_document(folder, request.plan, runs),
             stop=stop,
         ).work()
-    return write_document(folder, request.plan, runs)
+    document = write_document(folder, request.plan, runs)
+    folder.tidy(runs)
+    return document
 
 
 def devices_of(request: SweepRequest, runs: Sequence[SweepRun]) -> list[str | None]:

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from gancomp.errors import RunError
-from gancomp.files import reporting_disk_errors, write_text
+from gancomp.files import ASIDE, reporting_disk_errors, write_text
 from gancomp.locks import HeldError, locked
 from gancomp.records import Record, read_record, versioned
 from gancomp.settings import Json
@@ -117,6 +117,18 @@ class SweepFolder:
             except HeldError as error:
                 raise RunError(f"{self.path / SWEEP}: {error} is writing it") from error
             yield
+
+    def tidy(self, runs: Sequence[SweepRun]) -> None:
+        """Removes what killed processes left half-written, if nobody is at work."""
+        with contextlib.ExitStack() as held:
+            held.enter_context(self.alone())
+            try:
+                for run in runs:
+                    held.enter_context(self.claimed(run.name))
+            except HeldError:
+                return
+            for left in self.path.rglob(ASIDE):
+                left.unlink(missing_ok=True)
 
     def known_runs(self) -> list[SweepRun]:
         """The runs as `sweep.json` has them, none if there is no such file.
