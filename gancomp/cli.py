@@ -29,6 +29,7 @@ from gancomp.commands import (
 )
 from gancomp.completion import complete_format, complete_method
 from gancomp.data_commands import data_app
+from gancomp.deploy_commands import Calibrate, MinPsnr, add_deploy_commands
 from gancomp.errors import ConfigError, DataError
 from gancomp.network_options import (
     NetArch,
@@ -156,15 +157,17 @@ def export(
         typer.Option("--pixels", help="onnx, openvino: bytes in and out, images of any size."),
     ] = False,
     precision: Annotated[
-        str | None, typer.Option("--precision", help="openvino: fp32 (the default) or bf16.")
+        str | None, typer.Option("--precision", help="openvino: fp32 (the default), bf16 or int8.")
     ] = None,
     beside: Beside = None,
     runtime: Runtime = None,
+    calibrate: Calibrate = None,
+    min_psnr: MinPsnr = None,
     part: Part = None,
     arch: OwnArch = None,
     json: Json = False,
 ) -> None:
-    """Write a generator as one self-describing file: .safetensors, .onnx, OpenVINO's .xml, .html.
+    """Write a generator as one self-describing file: .safetensors, .onnx, OpenVINO's .xml, ...
 
     What is written for a runtime is run by it first and must give PyTorch's images. The .html
     is a page that runs it in a browser, without a network; of a run, with its teacher.
@@ -177,26 +180,36 @@ def export(
     options = {
         "pixels": pixels or None,
         "precision": precision,
+        "min_psnr": min_psnr,
         "beside": tuple(beside or ()) or None,
         "runtime": runtime,
     }
     with naming(arch, to_open=True):
-        result = recipe(model, out, format=format, part=part, options=options)
-    if json:
-        console.print_json(result)
-    else:
-        parity, unit = result["parity"], " dB" if precision == "bf16" else ""
-        console.print_table(
-            ["file", "format", "bytes", "difference from PyTorch"],
-            [
-                [
-                    result["file"],
-                    result["format"],
-                    str(result["bytes"]),
-                    "not run" if parity is None else f"{parity:.3g}{unit}",
-                ]
-            ],
+        result = recipe(
+            model,
+            out,
+            format=format,
+            part=part,
+            options=options,
+            calibrate=calibrate,
+            say=console.say,
         )
+    console.print_json(result) if json else _show_export(result, precision)
+
+
+def _show_export(result: Any, precision: str | None) -> None:
+    parity, unit = result["parity"], " dB" if precision in ("bf16", "int8") else ""
+    console.print_table(
+        ["file", "format", "bytes", "difference from PyTorch"],
+        [
+            [
+                result["file"],
+                result["format"],
+                str(result["bytes"]),
+                "not run" if parity is None else f"{parity:.3g}{unit}",
+            ]
+        ],
+    )
 
 
 app.command()(playground)
@@ -264,6 +277,7 @@ signed_by(partial(sign_with_own_options, profile, inspect.signature(profile, eva
 add_shrink_command(app)
 add_score_commands(app)
 add_sweep_command(app)
+add_deploy_commands(app)
 
 
 @app.command("eval-sr")

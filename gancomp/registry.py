@@ -114,6 +114,7 @@ EXPORTERS = {  # formats that `export` writes
     "onnx": "gancomp.export.onnx_file:Onnx",
     "openvino": "gancomp.export.openvino_file:OpenVino",
     "html": "gancomp.export.html_file:Html",
+    "pt2": "gancomp.export.pt2_file:Pt2",
 }
 CHECKPOINTS = {  # whose layout -> what recognizes a state dict of it, asked in this order
     "unet": "gancomp.export.foreign:recognize_unet",

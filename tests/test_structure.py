@@ -77,7 +77,7 @@ MAY_IMPORT = {
     "data": EDGES | {"data"},
     "metrics": EDGES | {"metrics", "networks.winograd"},
     "export": EDGES
-    | {"export", "networks", "data.transforms", "pages"}
+    | {"export", "networks", "data.transforms", "metrics.latency", "pages"}
     | {"data.download", "data.registered"},
     "engine": EDGES | {"engine"},
     "shrink": EDGES | {"shrink", "networks", "metrics.latency", "metrics.cost", "engine.device"},
@@ -101,7 +101,18 @@ MAY_IMPORT = {
     | {"metrics", "export", "losses", "presets", "preset_parts", "console", "flags", "options"}
     | {"pages", "sweeping"},
     "bench": EDGES
-    | {"__init__", "bench", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
+    | {
+        "__init__",
+        "bench",
+        "recipes",
+        "inference",
+        "data",
+        "networks",
+        "shrink",
+        "tasks",
+        "methods",
+        "engine",
+    }
     | {"metrics", "export", "losses", "presets", "console", "commands"},
     "api": EDGES
     | SHARED
@@ -146,6 +157,7 @@ MAY_IMPORT = {
         "paths",
         "recipes",
     },
+    "deploy_commands": {"commands", "console", "network_options", "own_code", "paths", "recipes"},
     "cli": {
         "__init__",
         "bench",
@@ -153,6 +165,7 @@ MAY_IMPORT = {
         "completion",
         "console",
         "data_commands",
+        "deploy_commands",
         "errors",
         "options",
         "report",

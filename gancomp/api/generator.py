@@ -270,7 +270,8 @@ def load(
 
     Args:
         path: a file of gancomp's, a checkpoint of CycleGAN, pix2pix, GAN-Compression, OMGD, DCD,
-            StyleGAN2 and so on, a folder of BigGAN-PyTorch's, or a run.
+            StyleGAN2 and so on, a folder of BigGAN-PyTorch's, or a run. Or an exported file, .onnx,
+            .xml or .pt2, which its own runtime runs, on the CPU.
         part: network of a file that holds several, `"G_B"`.
         device: where it runs: auto, cpu, cuda, cuda:N or mps.
         arch: of a model of your own generator: its code, "FILE.py:FACTORY", or the function itself,
@@ -284,7 +285,7 @@ def load(
         given = expanded(path)
         spec = spec_of(arch)
         with naming(spec, to_open=True):
-            model = choose(given, part).model
+            model = choose(given, part, device=device).model
         is_run = given.is_dir() and not is_biggan_folder(given)
         source = model.path if is_run else given
         return Generator(model, source=source, part=part, device=device, arch=spec)

@@ -147,6 +147,8 @@ def export(
     precision: str | None = None,
     beside: Place | Sequence[Place] | None = None,
     runtime: Place | None = None,
+    calibrate: Place | None = None,
+    min_psnr: float | None = None,
     part: str | None = None,
     arch: Code | None = None,
 ) -> dict[str, Any]:
@@ -154,10 +156,13 @@ def export(
 
     Args:
         model: what to export.
-        out: the file; by its suffix `.safetensors`, `.onnx`, OpenVINO's `.xml` or a page, `.html`.
-        format: `safetensors`, `onnx`, `openvino` or `html`, if the suffix does not tell.
+        out: the file; by its suffix `.safetensors`, `.onnx`, OpenVINO's `.xml`, `.pt2` or
+            a page, `.html`.
+        format: `safetensors`, `onnx`, `openvino`, `pt2` or `html`, if the suffix does not tell.
         pixels: of `onnx` and `openvino`: bytes in and out, images of any size.
-        precision: of OpenVINO's: `fp32` (the default) or `bf16`.
+        precision: of OpenVINO's: `fp32` (the default), `bf16` or `int8`.
+        calibrate: of int8: a folder of pictures as the model is to be given.
+        min_psnr: of int8: dB against fp32 that no picture may fall below, by default 40.
         beside: of `html`: further generators to compare with; of a run, its teacher is one.
         runtime: of `html`: the npm package onnxruntime-web, a .tgz or folder; else fetched once.
         part: network of a file that holds several.
@@ -173,9 +178,16 @@ def export(
         options = {
             "pixels": pixels or None,
             "precision": precision,
+            "min_psnr": min_psnr,
             "beside": tuple(map(expanded, given)) or None,
             "runtime": None if runtime is None else expanded(runtime),
         }
         return export_recipe(
-            expanded(model), expanded(out), format=format, part=part, options=options
+            expanded(model),
+            expanded(out),
+            format=format,
+            part=part,
+            options=options,
+            calibrate=None if calibrate is None else expanded(calibrate),
+            say=log,
         )

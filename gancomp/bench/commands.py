@@ -23,6 +23,10 @@ Threads = Annotated[
 
 @bench_app.command("infer")
 def infer(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Model files and exported files to time beside.", parser=expanded),
+    ] = None,
     arch: Annotated[
         str, typer.Option("--arch", help="Architecture of teacher and student.")
     ] = "mobile-resnet9",
@@ -36,7 +40,7 @@ def infer(
 ) -> None:
     """Time the student as gancomp runs it, and each step towards that, beside plain PyTorch.
 
-    Example: gancomp bench infer --threads 2
+    Example: gancomp bench infer student.onnx student.xml --threads 2
     """
     from gancomp.bench.infer import bench_infer
     from gancomp.bench.report import show
@@ -49,6 +53,7 @@ def infer(
         rounds=rounds,
         device=device,
         threads=threads,
+        files=files or (),
     )
     console.print_json(document) if json else show(document)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -11,12 +12,15 @@ from torch import Tensor
 from gancomp.bench.report import by_operator, document, use_threads
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError
+from gancomp.export.deployed import runtime_of
+from gancomp.inference.models import check_translates, open_any
 from gancomp.metrics.latency import time_in_turns
 from gancomp.networks.accelerate import accelerate
 from gancomp.networks.accelerate_steps import Rewrites
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.plain import plain_copy
 from gancomp.networks.resnet import ResNetGenerator
+from gancomp.paths import expanded
 from gancomp.registry import build_network
 from gancomp.settings import Json
 
@@ -41,6 +45,7 @@ def bench_infer(
     rounds: int = 10,
     device: str = "auto",
     threads: int | None = None,
+    files: Sequence[Path] = (),
 ) -> Json:
     """Times ResNet-9, teacher and student, plain and fast, in turns in one process.
 
@@ -52,6 +57,7 @@ def bench_infer(
         rounds: timed runs of each contestant.
         device: as `--device`.
         threads: CPU threads.
+        files: models, as gancomp runs them, and exported files, by their runtimes.
 
     Returns: the document of a benchmark, with `profile`: milliseconds by operator of one run of
         the student, plain and fast, under the profiler (which slows short operators down), and
@@ -68,6 +74,7 @@ def bench_infer(
     student = _network(arch, width, place)
     images = _images(student, batch_size, size, place)
     contestants = _others(arch, images, place) | _student_steps(student, images)
+    contestants |= _of_files(files, images, device)
     with torch.inference_mode():
         timed = time_in_turns(contestants, num_runs=rounds, device=place)
         profiles = {name: by_operator(contestants[name], place) for name in (PLAIN, FAST)}
@@ -85,6 +92,25 @@ def bench_infer(
     return report | {"profile": profiles, "largest_difference": difference, "notes": notes}
 
 
+def _of_files(files: Sequence[Path], images: Tensor, device: str) -> Contestants:
+    """Each file by its name and what runs it.
+
+    Raises:
+        CheckpointError, ConfigError: if it cannot be opened, or does not take these images.
+    """
+    contestants: Contestants = {}
+    for file in files:
+        model = open_any(expanded(file), None, device)
+        check_translates(model, str(file))
+        network = model.network.to(images.device)
+        _check_size(f"{file}: `size`", network, images.shape[-1])
+        if network.settings()["in_channels"] != images.shape[1]:
+            raise ConfigError(f"{file}: takes other images than RGB; give another generator")
+        how = runtime_of(network).get("runtime", "gancomp")
+        contestants[f"{file} ({how})"] = partial(accelerate(network), images)
+    return contestants
+
+
 def _network(arch: str, width: int, device: torch.device) -> TappedNetwork:
     network = build_network(arch, width=width).eval().to(device)
     if network.arch == "patchgan":
@@ -93,12 +119,16 @@ def _network(arch: str, width: int, device: torch.device) -> TappedNetwork:
 
 
 def _images(network: TappedNetwork, batch_size: int, size: int, device: torch.device) -> Tensor:
-    if size % network.size_multiple:
-        raise ConfigError(
-            f"`size` {size}: {network.arch} needs a multiple of {network.size_multiple}"
-        )
+    _check_size("`size`", network, size)
     generator = torch.Generator().manual_seed(0)
     return (torch.rand(batch_size, 3, size, size, generator=generator) * 2 - 1).to(device)
+
+
+def _check_size(named: str, network: TappedNetwork, size: int) -> None:
+    if size % network.size_multiple:
+        raise ConfigError(
+            f"{named} {size}: {network.arch} needs a multiple of {network.size_multiple}"
+        )
 
 
 def _others(arch: str, images: Tensor, device: torch.device) -> Contestants:

@@ -36,7 +36,7 @@ class CheckedExporter:
         return self.found.largest if self.found is not None else None
 
     def check(
-        self, model: LoadedModel, form: Form, session: Session, *, limited: bool = True
+        self, model: LoadedModel, form: Form, session: Session, *, least_db: float | None = None
     ) -> None:
         """Compares the file's images with the model's.
 
@@ -44,13 +44,13 @@ class CheckedExporter:
             model: what is exported.
             form: of its network.
             session: the file.
-            limited: refuse what differs by more than full precision may.
+            least_db: refuse what is worse than this, not what differs more than full precision may.
 
         Raises:
             ExportError: if they differ by more than they may.
         """
         size = model.header["input"]["size"]
-        self.found = measure_parity(model.network, form, session.run, size, limited=limited)
+        self.found = measure_parity(model.network, form, session.run, size, least_db=least_db)
         self.checked = self.found.recorded() | {"by": session.how}
 
     def check_pixels(

@@ -15,7 +15,7 @@ from gancomp.export.strangers import BARE, name_owner
 from gancomp.export.torch_files import OtherKindError, read_archive, read_row
 from gancomp.paths import utf8_name
 
-EXPORTED = (".onnx", ".xml")  # they begin in many ways
+EXPORTED = (".onnx", ".xml", ".pt2")  # they begin in many ways
 
 
 def sniff(path: Path) -> str:
@@ -39,13 +39,13 @@ def sniff(path: Path) -> str:
         raise CheckpointError(f"{path}: is empty; export or download it again")
     if start[8:] == b"{":
         return "safetensors"
-    if start.startswith((b"PK\x03\x04", b"\x80")):
-        return "torch"
     if path.suffix.lower() in EXPORTED:
         raise CheckpointError(
             f"{path}: is an exported file, for a runtime and not for PyTorch; give the "
             ".safetensors that it was made from"
         )
+    if start.startswith((b"PK\x03\x04", b"\x80")):
+        return "torch"
     raise CheckpointError(
         f"{path}: is no model file (neither safetensors nor written by torch.save)"
     )

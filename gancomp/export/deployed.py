@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,14 +16,18 @@ from torch import Tensor
 
 from gancomp.data.transforms import to_nearest_uint8
 from gancomp.errors import CheckpointError, GancompError
+from gancomp.export.form import exported_form
 from gancomp.export.model import LoadedModel
 from gancomp.export.native import HEADER_KEY, network_without_weights, parse_header
 from gancomp.export.openvino_file import PRECISIONS, weights_beside, without_header
+from gancomp.export.program import ProgramSession, content_of, header_in, large_weights
 from gancomp.export.runtimes import OnnxSession, OpenVinoSession, Session, damaged
 from gancomp.networks.base import TappedNetwork
+from gancomp.networks.stylegan2 import StyleGAN2
 from gancomp.networks.synthesis import Latents, SynthesisGenerator
 
 Open = Callable[[int], Session]  # by the number of threads
+FILTER = 16  # numbers of StyleGAN2's fixed filter
 LEAST = 8  # pixels of a trial image's side, which every norm can do with
 
 
@@ -191,7 +197,20 @@ def _read_openvino(path: Path) -> _Content:
     return _Content(header, xml + weights, opened)
 
 
-SUFFIXES: dict[str, Callable[[Path], _Content]] = {".onnx": _read_onnx, ".xml": _read_openvino}
+def _read_program(path: Path) -> _Content:
+    content = path.read_bytes()
+
+    def opened(threads: int, precision: str) -> Session:
+        return ProgramSession(content, path, threads=threads)
+
+    return _Content(header_in(content, path), content_of(content, path), opened)
+
+
+SUFFIXES: dict[str, Callable[[Path], _Content]] = {
+    ".onnx": _read_onnx,
+    ".xml": _read_openvino,
+    ".pt2": _read_program,
+}
 
 
 def is_deployed(path: Path) -> bool:
@@ -225,4 +244,28 @@ def _check(path: Path, network: DeployedGenerator) -> None:
     if made != wanted:
         raise damaged(
             path, f"a {described.arch} as it claims to be gives {wanted}, it gives {made}"
+        )
+    _check_weights(path, network)
+
+
+def _check_weights(path: Path, network: DeployedGenerator) -> None:
+    """Refuses a file whose weights are not those of the network that its header describes.
+
+    Costs are counted by the header: a lie there would make a network look cheaper than it is.
+    """
+    described = copy.deepcopy(network.described)
+    found = Counter(network.session().weights)
+    if isinstance(described, StyleGAN2):  # runtimes add constants, and merge its equal filters
+        wanted = Counter(large_weights(described.state_dict().values()))
+        missing = [number for number in wanted - found if number > FILTER]
+    else:
+        form = exported_form(described.to_empty(device="cpu"))
+        wanted = Counter(large_weights(form.module.state_dict().values()))
+        missing = list((wanted - found) + (found - wanted))
+    if missing:
+        raise damaged(
+            path,
+            f"a {described.arch} as it claims to be has {wanted.total()} weights of "
+            f"{sum(wanted.elements())} numbers, it has {found.total()} of "
+            f"{sum(found.elements())}",
         )

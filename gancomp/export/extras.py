@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
+import logging
 import sys
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from gancomp.errors import ConfigError
@@ -26,9 +31,27 @@ def needed(package: str, extra: str, what: str) -> Any:
         # importing either reports to a service of Google's unless this package is missing
         sys.modules.setdefault(TELEMETRY, None)  # type: ignore[arg-type]  # Python: "not there"
     try:
-        return importlib.import_module(package)
+        with quiet():
+            return importlib.import_module(package)
     except ImportError as error:
         name = error.name or package
         raise ConfigError(
             f'{what}: needs the package {name}; pip install "gancomp[{extra}]"'
         ) from error
+
+
+def unheard(message: str) -> None:
+    """Takes what would be said, where nobody listens."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps what such packages print and log off stdout, where documents go."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import logging
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +12,7 @@ import torch
 from gancomp.errors import ConfigError
 from gancomp.export.checked import CheckedExporter
 from gancomp.export.containers import shortened
-from gancomp.export.extras import needed
+from gancomp.export.extras import needed, quiet
 from gancomp.export.form import Form, example_inputs, exported_form
 from gancomp.export.model import LoadedModel
 from gancomp.export.native import HEADER_KEY
@@ -93,24 +88,46 @@ def onnx_graph(model: LoadedModel, named: str, extra: str = "onnx") -> tuple[For
     for package in ("onnx", "onnxscript", *(("onnxruntime",) if extra == "onnx" else ())):
         needed(package, extra, named)
     form = exported_form(network)
-    inputs, shapes = _trace_inputs(form, network)
+    program = traced(network, form, named)
     try:
-        with _quiet():
-            program = torch.export.export(form.module, inputs, dynamic_shapes=shapes)
+        with quiet():
             exported = torch.onnx.export(
                 program, input_names=list(form.inputs), output_names=[OUTPUT], verbose=False
             )
-    except Exception as error:  # torch's tracer raises what it likes
-        reason = shortened(" ".join(str(error).split()))[:300]
-        raise ExportError(
-            f"{named}: {network.arch} cannot be traced with sizes left open "
-            f"({type(error).__name__}: {reason}); export it as .safetensors"
-        ) from error
+    except Exception as error:  # torch's exporter raises what it likes
+        raise _untraceable(named, network, error) from error
     assert exported is not None
     graph = exported.model_proto
     _check_open(graph.graph, form, network)
     _strip(graph)
     return form, bytes(graph.SerializeToString(deterministic=True))
+
+
+def traced(network: TappedNetwork, form: Form, named: str) -> Any:
+    """The program that `torch.export` makes of a generator, batch and image size left open.
+
+    Args:
+        network: the generator.
+        form: of it.
+        named: what the user typed, for messages.
+
+    Raises:
+        ExportError: if it cannot be traced.
+    """
+    inputs, shapes = _trace_inputs(form, network)
+    try:
+        with quiet():
+            return torch.export.export(form.module, inputs, dynamic_shapes=shapes)
+    except Exception as error:  # torch's tracer raises what it likes
+        raise _untraceable(named, network, error) from error
+
+
+def _untraceable(named: str, network: TappedNetwork, error: Exception) -> ExportError:
+    reason = shortened(" ".join(str(error).split()))[:300]
+    return ExportError(
+        f"{named}: {network.arch} cannot be traced with sizes left open "
+        f"({type(error).__name__}: {reason}); export it as .safetensors"
+    )
 
 
 def _trace_inputs(form: Form, network: TappedNetwork) -> tuple[Any, tuple[Any, ...]]:
@@ -132,19 +149,6 @@ def _trace_inputs(form: Form, network: TappedNetwork) -> tuple[Any, tuple[Any, .
 def _multiple(step: int, name: str) -> Any:
     """A length that is a multiple of `step`."""
     return torch.export.Dim(name, min=8) if step == 1 else step * torch.export.Dim(name, min=1)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps what the exporter prints and logs off stdout, where documents go."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(previous)
 
 
 def _check_open(graph: Any, form: Form, network: TappedNetwork) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
-import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from html import escape, unescape
 from pathlib import Path
 from typing import ClassVar
@@ -16,15 +14,20 @@ import torch
 
 from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.checked import CheckedExporter
-from gancomp.export.extras import needed
+from gancomp.export.extras import needed, unheard
+from gancomp.export.form import Form
+from gancomp.export.int8 import in_8_bits
 from gancomp.export.model import LoadedModel
 from gancomp.export.native import HEADER_KEY
 from gancomp.export.onnx_file import onnx_graph
+from gancomp.export.openvino_model import converted, serialized
+from gancomp.export.parity import LEAST_PSNR_DB
 from gancomp.export.pixels_graph import check_8_bit, with_pixels
+from gancomp.export.quantized import Pictures
 from gancomp.export.runtimes import OpenVinoSession
 from gancomp.files import replacing, reporting_disk_errors
 
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "int8")
 END = b"\t</rt_info>\n</net>"
 HEADER_LINE = re.compile(rb'\t\t<%s value="([^"]*)" />\n' % HEADER_KEY.encode())
 
@@ -34,33 +37,44 @@ class OpenVino(CheckedExporter):
     """OpenVINO's own format, checked by OpenVINO before it is written.
 
     Attributes:
-        precision: what it is to be computed in: `"fp32"`, or `"bf16"`, whose file holds its weights
-            in 16 bits and whose images differ from PyTorch's a little.
+        precision: what it is to be computed in: `"fp32"`; `"bf16"`, whose file holds its weights in
+            16 bits; or `"int8"`, convolutions alone. Images of the latter two differ from PyTorch's
+            a little.
+        calibrate: of int8: the pictures for a model.
+        min_psnr: of int8: PSNR against full precision that no picture may fall below.
+        say: told what takes long.
     """
 
     suffix: ClassVar[str] = ".xml"
     precision: str = "fp32"
+    calibrate: Callable[[LoadedModel], Pictures] | None = None
+    min_psnr: float | None = None
+    say: Callable[[str], None] = field(default=unheard, init=False)
 
     def write(self, model: LoadedModel, out: Path) -> None:
         """Writes the generator, whose images are compared with PyTorch's before.
 
         Raises:
-            ConfigError: without the extra `openvino`, for an unknown precision, or for a model that
-                cannot have this form.
-            ExportError: if it cannot be exported, or the file's images would not be PyTorch's.
+            ConfigError: without the extra `openvino`, for options that do not go together, or for a
+                model that cannot have this form.
+            ExportError: if it cannot be exported, the file's images would not be PyTorch's, or
+                8 bits are not worth it.
             RunError: if `out` cannot be written.
         """
-        if self.precision not in PRECISIONS:
-            raise ConfigError(f"`precision` {self.precision}: known: {', '.join(PRECISIONS)}")
+        self._check_options(model)
         if self.pixels:
             check_8_bit(model)
         needed("openvino", "openvino", f"`out` {out}")
+        pictures = self.calibrate(model) if self.calibrate is not None else None
         form, graph = onnx_graph(model, f"`out` {out}", extra="openvino")
         half = self.precision == "bf16"
-        xml, weights = _converted(graph, half=half)
-        self.check(model, form, self._opened(xml, weights, out), limited=not half)
-        if self.pixels:
-            xml, weights = _converted(with_pixels(graph, form), half=half)
+        xml, weights = serialized(converted(graph), half=half)
+        least_db = LEAST_PSNR_DB if half else None
+        self.check(model, form, self._opened(xml, weights, out), least_db=least_db)
+        if pictures is not None:
+            xml, weights = self._in_8_bits(model, form, graph, out, pictures)
+        elif self.pixels:
+            xml, weights = serialized(converted(with_pixels(graph, form)), half=half)
             self.check_pixels(model, form, self._opened(xml, weights, out), limited=not half)
         header = self.header(model, form, xml + weights, self.precision)
         with reporting_disk_errors(out):
@@ -71,32 +85,48 @@ class OpenVino(CheckedExporter):
             own.write_bytes(with_header(xml, json.dumps(header, sort_keys=True)))
 
     def parity(self, model: LoadedModel, out: Path) -> float | None:
-        """The largest difference that `write` found; of `"bf16"` the worst image's PSNR in dB."""
+        """The largest difference that `write` found; of less precision the worst PSNR in dB."""
         if self.found is None or self.precision == "fp32":
             return super().parity(model, out)
         return self.found.psnr_db
 
+    def _check_options(self, model: LoadedModel) -> None:
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"`precision` {self.precision}: known: {', '.join(PRECISIONS)}")
+        if self.precision != "int8":
+            for flag, value in (("`calibrate`", self.calibrate), ("`min_psnr`", self.min_psnr)):
+                if value is not None:
+                    raise ConfigError(f"{flag}: only matters for `precision` int8; give that too")
+        elif self.min_psnr is not None and not self.min_psnr > 0:
+            raise ConfigError(f"`min_psnr` {self.min_psnr:g}: must be above 0; 40 is the default")
+        elif self.calibrate is None:
+            raise ConfigError(
+                "`precision` int8: needs pictures as the model is to be given; add `calibrate`"
+            )
+
+    def _in_8_bits(
+        self, model: LoadedModel, form: Form, graph: bytes, out: Path, pictures: Pictures
+    ) -> tuple[bytes, bytes]:
+        least_db = LEAST_PSNR_DB if self.min_psnr is None else self.min_psnr
+        made = in_8_bits(
+            model,
+            form,
+            graph,
+            out,
+            pictures=pictures,
+            least_db=least_db,
+            pixels=self.pixels,
+            say=self.say,
+        )
+        assert self.found is not None
+        assert self.checked is not None
+        self.found = replace(made.parity, sizes=self.found.sizes)
+        self.checked |= self.found.recorded() | {"quantized": made.recorded}
+        return made.xml, made.weights
+
     def _opened(self, xml: bytes, weights: bytes, out: Path) -> OpenVinoSession:
         threads = torch.get_num_threads()
         return OpenVinoSession(xml, weights, out, threads=threads, precision=self.precision)
-
-
-def _converted(graph: bytes, *, half: bool) -> tuple[bytes, bytes]:
-    """An ONNX model as OpenVINO's, `.xml` and `.bin`, the same bytes every time."""
-    openvino = needed("openvino", "openvino", "conversion")
-    with contextlib.redirect_stdout(io.StringIO()):
-        model = openvino.convert_model(io.BytesIO(graph))
-    for index, layer in enumerate(model.get_ordered_ops()):
-        kind = layer.get_type_name()
-        if kind not in ("Parameter", "Result"):
-            layer.set_friendly_name(f"{kind}_{index}")  # theirs count on within a process
-        notes = layer.get_rt_info()
-        for key in list(notes):
-            del notes[key]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "generator.xml"
-        openvino.save_model(model, path, compress_to_fp16=half)
-        return path.read_bytes(), path.with_suffix(".bin").read_bytes()
 
 
 def with_header(xml: bytes, text: str) -> bytes:

@@ -57,7 +57,12 @@ class Parity:
 
 
 def measure_parity(
-    network: TappedNetwork, form: Form, run: Run, own_size: Sequence[int], *, limited: bool = True
+    network: TappedNetwork,
+    form: Form,
+    run: Run,
+    own_size: Sequence[int],
+    *,
+    least_db: float | None = None,
 ) -> Parity:
     """Compares the file's images with those of the network itself at three sizes, by ones and twos.
 
@@ -66,7 +71,7 @@ def measure_parity(
         form: of it.
         run: what the file makes of inputs.
         own_size: height and width that the model is meant for.
-        limited: refuse what differs by more than 1e-3; else what is worse than 40 dB.
+        least_db: refuse what is worse than this; by default what differs by more than 1e-3.
 
     Raises:
         ExportError: if the file differs by more than it may.
@@ -91,11 +96,12 @@ def measure_parity(
                     f"where PyTorch gives {wanted.shape}; nothing was written"
                 )
             largest = max(largest, float(np.abs(given - wanted).max()))
-            worst = min(worst, _psnr_db(given, wanted))
-    if (limited and largest > LIMIT) or (not limited and worst < LEAST_PSNR_DB):
+            worst = min(worst, psnr_db(given, wanted))
+    if largest > LIMIT if least_db is None else worst < least_db:
+        limit = f"{LIMIT}" if least_db is None else f"{least_db:g} dB"
         raise ExportError(
             f"the exported {network.arch} differs from PyTorch by {largest:.2g} ({worst:.1f} dB), "
-            f"more than {LIMIT if limited else f'{LEAST_PSNR_DB:g} dB'} allows; nothing was written"
+            f"more than {limit} allows; nothing was written"
         )
     return Parity(largest, worst, sizes)
 
@@ -126,8 +132,13 @@ def reference(network: TappedNetwork, inputs: Sequence[Tensor]) -> Tensor:
     return images
 
 
-def _psnr_db(given: Any, wanted: Any) -> float:
-    """Of the worst image of a batch, as images of 8 bits would have it."""
+def as_images(output: Any) -> Any:
+    """A file's output in [-1, 1], also of one that gives bytes."""
+    return output / np.float32(LEVELS) - 1 if output.dtype == np.uint8 else output
+
+
+def psnr_db(given: Any, wanted: Any) -> float:
+    """Of the worst image of a batch, both in [-1, 1], as images of 8 bits would have it."""
     levels = (np.clip(item.astype(np.float64), -1, 1) * LEVELS for item in (given, wanted))
     first, second = levels
     errors = ((first - second) ** 2).reshape(len(first), -1).mean(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,12 @@ from gancomp.export.containers import shortened
 from gancomp.export.extras import needed
 
 Array = NDArray[Any]
+WEIGHTS = ("f32", "f16", "bf16", "i8", "u8")  # types of constants that are no sizes or indices
+
+
+def is_large(shape: Sequence[int]) -> bool:
+    """Whether a weight of this shape is more than a vector, which runtimes fold into others."""
+    return sum(length > 1 for length in shape) > 1
 
 
 @dataclass(frozen=True)
@@ -40,11 +47,13 @@ class Session(ABC):
         how: runtime, version and precision, in words.
         inputs: in their order.
         output: the images.
+        weights: how many numbers each has, in order; of those that are no vectors.
     """
 
     how: str
     inputs: tuple[Port, ...]
     output: Port
+    weights: tuple[int, ...]
 
     @abstractmethod
     def run(self, inputs: Sequence[Array]) -> Array:
@@ -76,6 +85,15 @@ class OnnxSession(Session):
         self.notes = dict(self._session.get_modelmeta().custom_metadata_map)
         self.inputs = tuple(_onnx_port(item) for item in self._session.get_inputs())
         self.output = _onnx_port(self._session.get_outputs()[0])
+        self._content, self._path = content, path
+
+    @property
+    def weights(self) -> tuple[int, ...]:  # type: ignore[override]  # read when asked for
+        """See `Session`."""
+        onnx = needed("onnx", "onnx", str(self._path))
+        graph = onnx.load_from_string(self._content).graph
+        kept = [item for item in graph.initializer if item.data_type == onnx.TensorProto.FLOAT]
+        return tuple(sorted(math.prod(item.dims) for item in kept if is_large(item.dims)))
 
     def run(self, inputs: Sequence[Array]) -> Array:
         """See `Session`."""
@@ -105,6 +123,7 @@ class OpenVinoSession(Session):
         }
         try:
             model = core.read_model(model=xml, weights=weights)
+            self.weights = _openvino_weights(model)
             self._compiled = core.compile_model(model, "CPU", hints)
             self._request = self._compiled.create_infer_request()
         except Exception as error:  # of many types of the runtime's
@@ -118,6 +137,13 @@ class OpenVinoSession(Session):
         given = dict(enumerate(np.asarray(values, order="C") for values in inputs))
         output: Array = self._request.infer(given, share_inputs=True)[0]
         return output
+
+
+def _openvino_weights(model: Any) -> tuple[int, ...]:
+    constants = (item for item in model.get_ops() if item.get_type_name() == "Constant")
+    kept = [item for item in constants if item.get_element_type().get_type_name() in WEIGHTS]
+    shapes = (tuple(item.get_output_shape(0)) for item in kept)
+    return tuple(sorted(math.prod(shape) for shape in shapes if is_large(shape)))
 
 
 def _openvino_port(item: Any) -> Port:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gancomp.errors import ConfigError
+from gancomp.export.extras import unheard
 from gancomp.export.formats import exporter_for
 from gancomp.export.model import LoadedModel
+from gancomp.inference.calibration import calibration_pictures
 from gancomp.inference.models import choose
 from gancomp.paths import expanded
 from gancomp.settings import Json
@@ -22,6 +25,9 @@ def export(
     format: str | None = None,
     part: str | None = None,
     options: Mapping[str, Any] | None = None,
+    calibrate: Path | None = None,
+    num: int | None = None,
+    say: Callable[[str], None] = unheard,
 ) -> Json:
     """Writes the generator of `model` to `out`; returns file, format, bytes, SHA-256 and parity.
 
@@ -34,6 +40,9 @@ def export(
         format: its format by name, by default by the suffix of `out`.
         part: network of a model file that holds several.
         options: of the format, by name, None where they were not given; `beside` as paths.
+        calibrate: a folder of pictures, for int8.
+        num: of them, at most.
+        say: told what takes long.
 
     Raises:
         ConfigError: if the format is unknown or needs an extra that is not installed.
@@ -43,7 +52,11 @@ def export(
     """
     given = dict(options or {})
     given["beside"] = tuple(choose(path).model for path in given.get("beside") or ()) or None
+    if calibrate is not None:
+        given["calibrate"] = partial(calibration_pictures, folder=calibrate, num=num, say=say)
     name, exporter = exporter_for(out, format, given)
+    if hasattr(exporter, "say"):
+        exporter.say = say
     loaded = choose(model, part).model
     if getattr(exporter, "beside", None) == ():
         exporter.beside = tuple(with_teacher(model, loaded)[:-1])  # type: ignore[attr-defined]  # it has it

@@ -14,7 +14,9 @@ import torch
 from commands import run_command, write_model
 from PIL import Image
 
+import gancomp
 from gancomp.__main__ import run
+from gancomp.bench.infer import bench_infer
 from gancomp.data.transforms import to_float, to_uint8
 from gancomp.export import onnx_file
 from gancomp.export.deployed import DeployedGenerator, open_deployed
@@ -46,6 +48,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert run(["export", model, "-o", str(place / f"{name}.onnx")]) == 0
             assert run(["export", model, "-o", str(place / f"{name}-px.onnx"), "--pixels"]) == 0
     return place
+
+
+def test_python_opens_exported_files_as_models(folder: Path) -> None:
+    picture = np.asarray(Image.open(folder / "picture.png"))
+    own, deployed = (gancomp.load(folder / f"model.{end}") for end in ("safetensors", "onnx"))
+    made = [generator.translate(picture).astype(int) for generator in (own, deployed)]
+    assert np.abs(made[0] - made[1]).max() <= 1
+    assert deployed.metadata["arch"] == "mobile-resnet6"
+    assert deployed.profile(size=16)["macs"] == own.profile(size=16)["macs"]
+    assert deployed.profile(size=16)["runtime"].startswith("onnxruntime ")
+
+
+def test_a_benchmark_takes_exported_files_along(folder: Path) -> None:
+    document = bench_infer(width=1, size=32, rounds=1, files=[folder / "model.onnx"])
+    (found,) = [name for name in document["results"] if name.startswith(str(folder))]
+    assert found.startswith(f"{folder}/model.onnx (onnxruntime ")
 
 
 def pixels(path: Path) -> Any:
@@ -169,6 +187,16 @@ def of_other_channels(good: Path, bad: Path) -> None:
     with_header(good, bad, lambda header: header["settings"].update(in_channels=1))
 
 
+def of_a_narrower_network(good: Path, bad: Path) -> None:
+    smaller = [4, 4, 4, 2, 0, 0, 0, 0, 0, 4, 4]
+    with_header(good, bad, lambda header: header["settings"].update(channels=smaller))
+
+
+def of_fewer_blocks(good: Path, bad: Path) -> None:
+    none = [4, 4, 4, 0, 0, 0, 0, 0, 0, 4, 4]
+    with_header(good, bad, lambda header: header["settings"].update(channels=none))
+
+
 def of_no_network(good: Path, bad: Path) -> None:
     with_header(good, bad, lambda header: header.update(arch="nosuch"))
 
@@ -187,6 +215,8 @@ def of_no_export(good: Path, bad: Path) -> None:
         with_anothers_header,
         of_another_network,
         of_other_channels,
+        of_a_narrower_network,
+        of_fewer_blocks,
         of_no_network,
         of_no_export,
     ],
