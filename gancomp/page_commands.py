@@ -55,7 +55,7 @@ def playground(
 
     def ready(url: str) -> None:
         if json:
-            console.print_json({"url": url, "bytes": len(text)})
+            console.print_json({"url": url, "bytes": len(text.encode())})
             sys.stdout.flush()  # whoever reads it would else wait for the end
         else:
             console.say(f"{url} (Ctrl+C ends it)")

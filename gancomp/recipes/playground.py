@@ -59,10 +59,10 @@ def serve(text: str, port: int, ready: Callable[[str], None]) -> None:
     Raises:
         ConfigError: if the port cannot be had.
     """
-    with page_server(text, port) as server:
+    # an interrupt is how it is meant to end
+    with page_server(text, port) as server, contextlib.suppress(KeyboardInterrupt):
         ready(f"http://{HOST}:{server.server_port}/")
-        with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
-            server.serve_forever()
+        server.serve_forever()
 
 
 def page_server(text: str, port: int) -> ThreadingHTTPServer:
