@@ -16,7 +16,7 @@ from report_runs import HOSTILE, keep_scores, write_data, write_run
 from gancomp.report import page
 from gancomp.report.page import LIMIT, ReportRequest, report
 from gancomp.report.pictures import encoded, examples_of
-from gancomp.report.repeat import repeat
+from gancomp.report.repeat import Repeat, repeat
 from gancomp.report.subjects import subjects_of
 
 pytest.importorskip("matplotlib", reason="needs the extra report")
@@ -68,7 +68,10 @@ def test_scores_have_their_interval_and_the_student_its_place(text: str) -> None
     assert "Latency was not measured" in text
 
 
-def test_names_that_are_code_stay_text(data: Path, tmp_path: Path) -> None:
+def test_names_that_are_code_stay_text(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "repeat", lambda subject: Repeat(HOSTILE, HOSTILE, HOSTILE, True))
     run = write_run(tmp_path / HOSTILE.replace("/", ":"), data)
     config = json.loads((run / "config.json").read_text())
     config["dataset"]["name"] = config["preset"]["source"] = HOSTILE
@@ -98,8 +101,9 @@ def test_what_a_run_lacks_is_said(data: Path, tmp_path: Path) -> None:
 
 
 def test_several_runs_are_compared_and_other_protocols_are_not_plotted(
-    run: Path, data: Path, tmp_path: Path
+    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(page, "repeat", lambda subject: Repeat("", "", "", True))  # takes seconds
     second = write_run(tmp_path / "second", data, width=3, seed=1)
     keep_scores(second, student=80.0, n_fake=60)
     text = written(tmp_path / "report.html", run, second)
