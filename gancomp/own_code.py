@@ -137,6 +137,11 @@ def answer_for(recorded: str, path: Path) -> str:
         if call.to_open and call.arguments:
             given = next(iter(call.arguments))
             raise ConfigError(f"`{given}`: has no effect on {path}, which records it; remove it")
+        if call.to_open and any(other != recorded for other in call.used):
+            raise ConfigError(
+                f"`arch` {call.answer}: cannot stand for both {call.used[0]} and {recorded}, which "
+                f"{path} records; give one model file at a time, each with its own code"
+            )
         call.used.append(recorded)
         return call.answer
     if recorded in NETWORKS:

@@ -80,6 +80,11 @@ CASES: list[tuple[str, str, str]] = [
     ("bench infer --threads 0", "--threads 0", "use 1 to "),
     ("bench infer --arch resnet8", "--arch resnet8", "did you mean resnet9"),
     ("bench infer --arch patchgan", "--arch patchgan", "choose a generator"),
+    (
+        "bench infer --arch net.py:Net",
+        "--arch net.py:Net",
+        "profile --latency --arch net.py",
+    ),
     ("bench infer --device tpu", "--device tpu", "cpu"),
     ("bench train --size 98", "--size 98", "multiple of 4"),
     ("bench train --size 92", "--size 92", "at least 96"),

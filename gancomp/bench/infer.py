@@ -21,7 +21,7 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.networks.plain import plain_copy
 from gancomp.networks.resnet import ResNetGenerator
 from gancomp.paths import expanded
-from gancomp.registry import build_network
+from gancomp.registry import build_network, is_code
 from gancomp.settings import Json
 
 TEACHER_WIDTH = 64
@@ -112,6 +112,11 @@ def _of_files(files: Sequence[Path], images: Tensor, device: str) -> Contestants
 
 
 def _network(arch: str, width: int, device: torch.device) -> TappedNetwork:
+    if is_code(arch):
+        raise ConfigError(
+            f"`arch` {arch}: is code of your own, which bench does not time; gancomp profile "
+            f"--latency --arch {arch} does"
+        )
     network = build_network(arch, width=width).eval().to(device)
     if network.arch == "patchgan":
         raise ConfigError("`arch` patchgan: is a discriminator; choose a generator")

@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 import gancomp
 from gancomp.data.demo_set import write_demo_set
-from gancomp.own_code import forget_code
+from gancomp.errors import ConfigError
+from gancomp.own_code import answer_for, forget_code, naming
 
 FILE = Path(__file__).parents[1] / "own_generators.py"
 WIDTHS = {  # factory -> the argument that is its width
@@ -457,3 +458,22 @@ def test_help_shows_these_options_when_code_is_named_and_needs_no_torch(
     for flag in ("--taps", "--student-taps", "--width-argument"):
         assert flag not in plain
         assert flag in shown
+
+
+def test_one_code_does_not_stand_for_two_that_files_record() -> None:
+    with naming("c.py:make", to_open=True):
+        assert answer_for("a.py:make", Path("run/teacher.safetensors")) == "c.py:make"
+        assert answer_for("a.py:make", Path("run/student.safetensors")) == "c.py:make"
+        with pytest.raises(ConfigError, match=r"both a\.py:make and b\.py:make.* one model file"):
+            answer_for("b.py:make", Path("run/student.safetensors"))
+
+
+@pytest.mark.parametrize("method", ["mgd", "gcc"])
+def test_other_translation_methods_distil_them_too(
+    method: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = "--arch nets.py:cut --width-argument ngf --width 8 --ratio 0.5"
+    run = RUN.replace("--perceptual none ", "") if method == "gcc" else RUN
+    outcome = say(capsys, f"distill {run} --method {method} --max-steps 1 --out run {own}")
+    assert outcome.status == 0, outcome.err
+    assert header_of(Path("run/student.safetensors"))["arch"] == "nets.py:cut"
