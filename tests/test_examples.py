@@ -23,7 +23,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 def run_example(name: str, folder: Path, *arguments: str) -> str:
     """Runs an example in a folder and returns what it printed; all has been imported before."""
-    said = folder.parent / f"{folder.name}-{name}"
+    said = folder.parent / f"{folder.name}-{Path(name).name}"
     process = context.Process(
         target=run_script, args=(EXAMPLES / name, list(arguments), folder, said)
     )
