@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import run_command
+from commands import run_command, write_model
 from PIL import Image
 from ready import context, run_script
 
@@ -168,3 +168,19 @@ def test_the_paired_set_of_the_study_is_drawn_from_unpaired_images(tmp_path: Pat
     pair = Image.open(files.train.source[0])
     assert pair.size == (512, 256)
     assert set(pair.crop((0, 0, 256, 256)).convert("L").tobytes()) == {0, 255}
+
+
+def test_the_table_of_deployed_files_has_a_line_for_each_way_to_run_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = runpy.run_path(str(EXAMPLES / "deploy_table.py"))
+    model = tmp_path / "model.safetensors"
+    write_model(model, "srresnet", settings={"blocks": 1}, task=None)
+    script["FORMATS"][:] = [(".pt2", {}), (".txt", {"format": "unheard-of"})]
+    script["show"](model, tmp_path, None)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.count("|") for line in lines] == [7] * 4
+    assert "unknown format" in lines[0]
+    assert [
+        name in line for name, line in zip(("eager", "gancomp", ".pt2"), lines[1:], strict=True)
+    ]
