@@ -49,6 +49,10 @@ def sweep(
             "--dry-run", help="Only list the runs, their steps and about how long they take here."
         ),
     ] = False,
+    slurm: Annotated[
+        bool,
+        typer.Option("--slurm", help="Submit --jobs jobs to Slurm, which do it (extra: slurm)."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train and score every method x seed x dataset of a plan, and compare the methods.
@@ -70,6 +74,12 @@ def sweep(
 
         expected = foresee(request, console.say)
         console.print_json(expected) if json else show_forecast(expected)
+        return
+    if slurm:
+        from gancomp.recipes.sweep import submit_sweep
+
+        submitted = submit_sweep(request, console.say)
+        console.print_json(submitted) if json else None
         return
     document = recipe(request, console.say)
     console.print_json(document) if json else show_sweep(document)

@@ -18,6 +18,7 @@ from gancomp.sweeping.folder import PLAN, SWEEP, WAITING, SweepFolder, is_finish
 from gancomp.sweeping.plan import SweepPlan
 from gancomp.sweeping.pool import Pool
 from gancomp.sweeping.runs import SweepRun, runs_of
+from gancomp.sweeping.slurm import submit
 
 Say = Callable[[str], None]
 
@@ -69,6 +70,23 @@ def sweep(request: SweepRequest, say: Say) -> Json:
     document = write_document(folder, request.plan, runs)
     folder.tidy(runs)
     return document
+
+
+def submit_sweep(request: SweepRequest, say: Say) -> Json:
+    """Submits jobs that do the sweep; returns their numbers.
+
+    Raises:
+        ConfigError: if that cannot be done.
+        RunError: if the folder holds another sweep, or cannot be written.
+    """
+    runs, folder = runs_of(request.plan), SweepFolder(request.out)
+    if request.devices:
+        raise ConfigError("`devices`: has no effect with `slurm`; each job has its own")
+    jobs = len(devices_of(request, runs))
+    folder.prepare()
+    refuse_other_sweep(folder, runs)
+    submitted = submit(request.plan.file, request.out, jobs, request.plan.slurm, say)
+    return {"sweep": str(request.out), "jobs": [str(job.job_id) for job in submitted]}
 
 
 def devices_of(request: SweepRequest, runs: Sequence[SweepRun]) -> list[str | None]:
@@ -127,7 +145,7 @@ def _same(run: SweepRun, before: SweepRun) -> bool:
 
 
 def _foreign(path: Path) -> list[Path]:
-    own = ("runs", "results", "claims", "logs", PLAN, SWEEP)
+    own = ("slurm", "runs", "results", "claims", "logs", PLAN, SWEEP)
     return [item for item in path.iterdir() if item.name not in own and item.name[0] != "."]
 
 

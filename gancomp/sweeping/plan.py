@@ -44,7 +44,7 @@ from gancomp.options import options_for
 from gancomp.registry import METRICS
 from gancomp.settings import Json
 
-KEYS = ("seeds", "datasets", "common", "teacher", "student", "methods", "grid", "score")
+KEYS = ("seeds", "datasets", "common", "teacher", "student", "methods", "grid", "score", "slurm")
 SECTIONS = ("common", "teacher", "student")
 GIVEN = ("out", "resume", "seed", "dataset", "json")  # what the sweep itself gives to every run
 NAME = re.compile(r"[\w.+-]+")  # names of methods and datasets become names of folders
@@ -66,6 +66,7 @@ class SweepPlan:
         methods: by name, further options of `distill`; a table among them is one dataset's alone.
         grid: by section, the values of options that are varied.
         scores: options of `eval`, one table per pass.
+        slurm: submitit's parameters, and its `cluster`.
     """
 
     file: Path
@@ -77,6 +78,7 @@ class SweepPlan:
     methods: dict[str, Json]
     grid: dict[str, dict[str, list[Any]]]
     scores: tuple[Json, ...]
+    slurm: Json
 
 
 def read_plan(file: Path, scoring: Kinds) -> SweepPlan:
@@ -137,6 +139,7 @@ class _Reader:
             methods=self.methods(self.table(values, "methods"), datasets),
             grid=self.grid(self.table(values, "grid"), with_teacher="teacher" in values),
             scores=tuple(self.score(score) for score in scores),
+            slurm=self.table(values, "slurm"),
         )
 
     def table(self, values: Json, name: str) -> Json:
