@@ -6,6 +6,7 @@ into the queue again.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -32,9 +33,11 @@ class Job:
 
     def __call__(self) -> int:
         """Works until nothing is left to do; returns the command's exit status."""
-        from gancomp.__main__ import run
-
-        status = run(["sweep", str(self.plan), *plain_words({"out": str(self.out)})])
+        # by name: it is the command line that imports this module, a job runs it as a whole
+        command_line = importlib.import_module("gancomp.__main__")
+        status: int = command_line.run(
+            ["sweep", str(self.plan), *plain_words({"out": str(self.out)})]
+        )
         if status == INTERRUPTED:  # submitit's own handler, which we displaced, requeues the job
             name = os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")
             signal.raise_signal(signal.Signals[f"SIG{name}"])
