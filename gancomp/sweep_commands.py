@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -85,11 +85,14 @@ def sweep(
     console.print_json(document) if json else show_sweep(document)
     unfinished = [run for run in document["runs"] if run["state"] != "done"]
     if unfinished:
-        first = next((run for run in unfinished if run["error"]), unfinished[0])
-        raise RunError(
-            f"{request.out}: {state_of(document['runs'])} The first that is not: {first['name']}: "
-            f"{first['error'] or first['state']}; the same command tries again"
-        )
+        raise RunError(f"{request.out}: {state_of(document['runs'])} {_first_of(unfinished)}")
+
+
+def _first_of(unfinished: list[dict[str, Any]]) -> str:
+    """Why the first run that failed is not done."""
+    first = next((run for run in unfinished if run["error"]), unfinished[0])
+    why = first["error"] or first["state"]
+    return f"The first that is not: {first['name']}: {why}; the same command tries again"
 
 
 def scoring_options() -> dict[str, type]:
