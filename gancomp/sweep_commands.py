@@ -69,23 +69,29 @@ def sweep(
     named = tuple(part.strip() for part in (devices or "").split(",") if part.strip())
     read = read_plan(plan, scoring_options())
     request = SweepRequest(read, out or Path("sweeps") / plan.stem, jobs, named)
-    if dry_run:
-        from gancomp.recipes.sweep_forecast import foresee, show_forecast
-
-        expected = foresee(request, console.say)
-        console.print_json(expected) if json else show_forecast(expected)
-        return
-    if slurm:
-        from gancomp.recipes.sweep import submit_sweep
-
-        submitted = submit_sweep(request, console.say)
-        console.print_json(submitted) if json else None
+    if dry_run or slurm:
+        _only_begin(request, dry_run=dry_run, json=json)
         return
     document = recipe(request, console.say)
     console.print_json(document) if json else show_sweep(document)
     unfinished = [run for run in document["runs"] if run["state"] != "done"]
     if unfinished:
         raise RunError(f"{request.out}: {state_of(document['runs'])} {_first_of(unfinished)}")
+
+
+def _only_begin(request: Any, *, dry_run: bool, json: bool) -> None:
+    """Lists what there is to do, or hands it to Slurm."""
+    if not dry_run:
+        from gancomp.recipes.sweep import submit_sweep
+
+        submitted = submit_sweep(request, console.say)
+        if json:
+            console.print_json(submitted)
+        return
+    from gancomp.recipes.sweep_forecast import foresee, show_forecast
+
+    expected = foresee(request, console.say)
+    console.print_json(expected) if json else show_forecast(expected)
 
 
 def _first_of(unfinished: list[dict[str, Any]]) -> str:
