@@ -120,7 +120,7 @@ def test_a_full_disk_is_one_line_that_names_the_file_and_the_reason(
     ):
         raise OSError(number, os.strerror(number))
     assert os.strerror(number) in str(info.value)
-    assert "--resume" in str(info.value)
+    assert "go on with `resume=True`" in str(info.value)
     assert "\n" not in str(info.value)
 
 

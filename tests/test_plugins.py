@@ -150,7 +150,7 @@ def test_a_network_s_knob_is_shown_checked_and_refused_elsewhere(
         ("--shrink tihn --budget 9%", "did you mean thin?"),
         ("--shrink thin --budget few", "--budget few: is no share of the parameters; write 30%"),
         ("--shrink thin", "--shrink thin: needs --budget, such as 30%"),
-        ("--thin-step 2", "--thin-step: needs --shrink ratio|latency|thin"),
+        ("--thin-step 2", f"--thin-step: needs --shrink {'|'.join(SHRINKERS)}"),
     ):
         outcome = run_command(capsys, *base.split(), *typed.split())
         assert outcome.status == 2

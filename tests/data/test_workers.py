@@ -92,6 +92,6 @@ def test_reasons_name_the_place_the_option_and_the_container_s_option() -> None:
         why_not_started(OSError(28, "No space left on device")),
         why_ended(-signal.SIGBUS),
     ):
-        for name in ("/dev/shm", "--workers", "--batch-size", "--shm-size"):
+        for name in ("/dev/shm", "`workers`", "`batch_size`", "`shm_size`"):
             assert name in text
     assert "memory runs out" in why_ended(-signal.SIGKILL)

@@ -293,7 +293,7 @@ def test_who_may_be_replayed() -> None:
     method.phases()[0].optimizer.param_groups[0]["fused"] = False
     assert "Adam" in str(why_not(method, cuda))
     method.replayable = False
-    assert str(why_not(method, cuda)).startswith("--method no-kd does not say")
+    assert str(why_not(method, cuda)).startswith("`method` no-kd does not say")
 
 
 def test_two_pools_of_one_name_have_each_their_own_choices_in_a_replay() -> None:

@@ -62,7 +62,7 @@ def test_python_opens_exported_files_as_models(folder: Path) -> None:
 
 def test_a_benchmark_takes_exported_files_along(folder: Path) -> None:
     document = bench_infer(width=1, size=32, rounds=1, files=[folder / "model.onnx"])
-    (found,) = [name for name in document["results"] if name.startswith(str(folder))]
+    (found,) = [name for name in document["contestants"] if name.startswith(str(folder))]
     assert found.startswith(f"{folder}/model.onnx (onnxruntime ")
 
 

@@ -433,7 +433,7 @@ def test_python_takes_code_by_name_or_as_a_function(here: Path) -> None:
     run = gancomp.distill(**chosen, **numbers, arch=own_generators.cut, max_steps=1, out="run")
     assert run.generators["student"].network.arch == "own_generators:cut"
     forget_code()
-    with pytest.raises(gancomp.GancompError, match="name it with arch own_generators:cut"):
+    with pytest.raises(gancomp.GancompError, match="name it with `arch` own_generators:cut"):
         gancomp.load("run/student.safetensors")
     generator = gancomp.load(run, arch="nets.py:cut")  # its code may lie elsewhere by now
     assert generator.profile()["arch"] == "nets.py:cut"
@@ -442,7 +442,7 @@ def test_python_takes_code_by_name_or_as_a_function(here: Path) -> None:
     assert made["parity"] == 0
     (row,) = gancomp.profile(arch=own_generators.cut, width=3, width_argument="ngf")["models"]
     assert row["params"] == generator.profile()["params"]
-    with pytest.raises(gancomp.GancompError, match="width_argument base") as caught:
+    with pytest.raises(gancomp.GancompError, match="`width_argument` base") as caught:
         gancomp.profile(arch=own_generators.cut, width=3, width_argument="base")
     assert caught.value.field == "width_argument"
     with pytest.raises(gancomp.GancompError) as caught:

@@ -267,6 +267,6 @@ def test_images_of_two_sizes_are_refused(
 def test_the_same_from_python() -> None:
     found = gancomp.evaluate("run", pairs=Path("run/teacher.safetensors"), device="cpu")
     assert found["metrics"].keys() == {"psnr", "ssim"}
-    with pytest.raises(ConfigError, match="pairs teachr: no such model") as caught:
+    with pytest.raises(ConfigError, match="`pairs` teachr: no such model") as caught:
         gancomp.evaluate("run", pairs="teachr", device="cpu")
     assert caught.value.field == "pairs"

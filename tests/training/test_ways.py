@@ -106,7 +106,7 @@ def test_the_fastest_way_is_taken_and_none_that_fails_is_slower_or_does_somethin
     chosen = fastest(trial_stand_ins.prepared, tried, Limit(seconds=60))
     assert chosen.way == "fast"
     assert chosen.trials["other losses"] == {FAILED: "a is 3 instead of 1.02"}
-    assert chosen.sentence().startswith("--compile auto takes fast after ")
+    assert chosen.sentence().startswith("`compile` auto takes fast after ")
     assert "s of trials (images/s: off 10.0, slow 5.0, fast 30.0; fails failed: Val" in (
         chosen.sentence()
     )
