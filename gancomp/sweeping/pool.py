@@ -91,12 +91,13 @@ class Pool:
 
     def _look(self) -> bool:
         """Ends and begins what can be; returns whether there is more to do."""
-        for name in [
-            name for name, item in self.working.items() if item.process.poll() is not None
-        ]:
+        ended = [name for name, item in self.working.items() if item.process.poll() is not None]
+        for name in ended:
             self._ended(self.working.pop(name))
         if self.stop:
             return False
+        if not ended and self._free_slot() is None:
+            return True  # nothing can begin, and to read all states takes time
         entries = {entry["name"]: entry for entry in self.folder.states(self.runs)}
         left = [run for run in self.runs if self._is_left(run, entries)]
         for run in left:
