@@ -83,8 +83,8 @@ def submit_sweep(request: SweepRequest, say: Say) -> Json:
     if request.devices:
         raise ConfigError("`devices`: has no effect with `slurm`; each job has its own")
     jobs = len(devices_of(request, runs))
-    folder.prepare()
     refuse_other_sweep(folder, runs)
+    folder.prepare()
     submitted = submit(request.plan.file, request.out, jobs, request.plan.slurm, say)
     return {"sweep": str(request.out), "jobs": [str(job.job_id) for job in submitted]}
 

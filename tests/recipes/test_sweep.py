@@ -96,14 +96,16 @@ def test_what_cannot_be_done_is_one_line(place: Place, capsys: pytest.CaptureFix
         "sweep plan.toml --devices cpu": "--devices cpu: plan.toml has a device of its own",
         "sweep plan.toml -o plan.toml": "--out plan.toml: is a file",
         "sweep plan.toml -o other": "--out other: is a folder with other files",
+        "sweep plan.toml -o other --slurm": "--out other: is a folder with other files",
         "sweep": "Missing argument 'PLAN.toml'",
     }
+    before = contents(place.path)
     for typed, part in cases.items():
         outcome = run_command(capsys, *typed.split())
         assert (outcome.status, outcome.out) == (2, ""), typed
         assert part in outcome.err
         assert outcome.err.count("\n") == 1
-    assert not (place.path / "sweeps").exists()
+    assert contents(place.path) == before
 
 
 def test_a_dry_run_lists_runs_steps_and_times_and_leaves_nothing(
