@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -163,7 +164,8 @@ def write_document(folder: SweepFolder, plan: SweepPlan, runs: Sequence[SweepRun
                 "differences": differences,
             }
         )
-        write_json(folder.path / SWEEP, document)
+        text = json.dumps(document, indent=2, allow_nan=False)
+        write_text(folder.path / SWEEP, f"{text}\n")
         write_text(folder.path / "table.csv", table.as_csv(*table.score_rows(rows)))
         write_text(
             folder.path / "differences.csv", table.as_csv(*table.difference_rows(differences))
@@ -171,13 +173,6 @@ def write_document(folder: SweepFolder, plan: SweepPlan, runs: Sequence[SweepRun
         text = table.page(rows, differences, state_of(entries))
         write_text(folder.path / "table.md", text)
     return document
-
-
-def write_json(path: Path, document: Json) -> None:
-    """Replaces a file of JSON."""
-    import json
-
-    write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def state_of(entries: Sequence[Json]) -> str:
