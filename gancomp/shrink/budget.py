@@ -101,10 +101,6 @@ class Meter:
     def _macs(self, cost: Cost) -> float:
         return cost.macs if self.rule == "true" else cost.macs_torchprofile
 
-    def found(self, network: TappedNetwork) -> Json:
-        """What was reached, by every measure that takes no clock."""
-        return costs(network, self.size)
-
     def worded(self, value: float) -> str:
         """A value of `of` as a person writes it."""
         if self.budget.measure == "params":

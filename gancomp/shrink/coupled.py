@@ -55,6 +55,10 @@ def library(asked: str) -> Any:
 class Coupled:
     """The prunable channels of a network.
 
+    Attributes:
+        groups: that each go or stay as one.
+        skipped: layers whose couplings are not known, so that they are kept whole.
+
     Args:
         network: a trained one, on the CPU; it is not changed.
         shape: of an input that it takes, as small as may be.

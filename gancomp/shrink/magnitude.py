@@ -14,7 +14,7 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.registry import build_network
 from gancomp.settings import Json
 from gancomp.shrink.base import ShrinkRequest, Shrunk
-from gancomp.shrink.budget import Budget, Meter, input_shape, read_budget
+from gancomp.shrink.budget import Budget, Meter, costs, input_shape, read_budget
 from gancomp.shrink.coupled import Coupled, Group, Removed
 from gancomp.shrink.explicit import LayerWidths
 from gancomp.shrink.options import MagnitudeOptions
@@ -166,9 +166,10 @@ def _shrunk(
     built = build_network(student.arch, **student.arguments())
     built.load_state_dict(weights)
     found: Json = {
-        "teacher": meter.found(teacher),
-        **meter.found(built),
+        "teacher": costs(teacher, request.size),
+        **costs(built, request.size),
         "removed": {layer: len(channels) for layer, channels in removed.items()},
+        "kept_whole": coupled.skipped,
         "difference_from_masked": difference(coupled, removed, built),
     }
     if meter.budget.measure == "ms":

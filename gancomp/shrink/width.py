@@ -7,7 +7,7 @@ import torch
 from gancomp.errors import ConfigError
 from gancomp.settings import NetworkSettings
 from gancomp.shrink.base import ShrinkRequest, Shrunk
-from gancomp.shrink.budget import Budget, Meter, built_on_meta, read_budget
+from gancomp.shrink.budget import Budget, Meter, built_on_meta, costs, read_budget
 from gancomp.shrink.latency import widest_within
 from gancomp.shrink.options import BudgetOptions
 from gancomp.shrink.ratio import narrowed
@@ -54,7 +54,7 @@ class Width:
                 f"{meter.worded(meter.of_settings(student(1)))}; give more"
             )
         chosen = student(choice.width)
-        found = {"width": choice.width, **meter.found(built_on_meta(chosen))}
+        found = {"width": choice.width, **costs(built_on_meta(chosen), request.size)}
         if meter.budget.measure == "ms":
             found |= {"measured_ms": round(choice.measured, 3), "threads": torch.get_num_threads()}
         request.say(

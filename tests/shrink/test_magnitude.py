@@ -18,6 +18,7 @@ from gancomp.export.model import open_model
 from gancomp.networks.base import TappedNetwork
 from gancomp.registry import build_network
 from gancomp.settings import NetworkSettings
+from gancomp.shrink import coupled
 from gancomp.shrink.base import ShrinkRequest, Shrunk
 from gancomp.shrink.budget import costs
 from gancomp.shrink.explicit import LayerWidths
@@ -164,6 +165,24 @@ def test_a_network_without_widths_of_its_layers_is_refused_in_one_line() -> None
     teacher = build_network("srresnet", width=4, blocks=1)
     with pytest.raises(ConfigError, match="srresnet has no settings for the width of each layer"):
         pruned(teacher, "50%")
+
+
+def test_layers_that_cannot_be_followed_are_kept_whole_and_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = coupled.library("").importance.GroupMagnitudeImportance.__call__
+
+    def fails_for_the_stem(self: Any, group: Any) -> Any:
+        if "model.1 " in group[0].dep.target.name:
+            raise IndexError("index 64 is out of bounds")
+        return original(self, group)
+
+    monkeypatch.setattr(
+        "torch_pruning.importance.GroupMagnitudeImportance.__call__", fails_for_the_stem
+    )
+    shrunk, student = pruned(teacher_of("mobile-resnet6"), "50%")
+    assert student.layer_widths["channels"][0] == 6
+    assert shrunk.found["kept_whole"] == ["model.1"]
 
 
 @pytest.mark.parametrize("arch", NETWORKS)
