@@ -45,6 +45,7 @@ COMMANDS = [
     ["demo"],
     ["methods"],
 ]
+DONT_COMPILE = "PYTHONDONTWRITEBYTECODE"
 FREE_OF_TORCH = """
 import json, sys, time
 from gancomp.__main__ import run
@@ -82,20 +83,27 @@ def test_help_exits_with_0_and_shows_an_example(
         assert command == [] or f"Example: {' '.join(example)}" in words
 
 
-def test_no_help_imports_torch_or_takes_long() -> None:
-    before = cpu_seconds()
-    done = subprocess.run(
-        [sys.executable, "-c", FREE_OF_TORCH, json.dumps(COMMANDS)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    report = json.loads(done.stderr)
-    assert report["heavy"] == []
-    assert len(report["cpu_s"]) == len(COMMANDS)
-    # start of Python and all imports, then the most expensive help on top
-    once = cpu_seconds() - before - sum(report["cpu_s"].values()) + max(report["cpu_s"].values())
-    assert once < 1  # 0.4 on an idle machine, where half a second is the aim; others may use it
+def test_no_help_imports_torch_or_costs_more_than_half_a_second(tmp_path: Path) -> None:
+    # compiled once, as an installed package is; the least of a few, as others use the machine, too
+    environment = {name: os.environ[name] for name in os.environ if name != DONT_COMPILE}
+    environment |= {"PYTHONPYCACHEPREFIX": str(tmp_path)}
+    taken = []
+    for _ in range(4):
+        before = cpu_seconds()
+        done = subprocess.run(
+            [sys.executable, "-c", FREE_OF_TORCH, json.dumps(COMMANDS)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        )
+        report = json.loads(done.stderr)
+        assert report["heavy"] == []
+        assert len(report["cpu_s"]) == len(COMMANDS)
+        # start of Python and all imports, then the most expensive help on top
+        each = report["cpu_s"].values()
+        taken.append(cpu_seconds() - before - sum(each) + max(each))
+    assert min(taken) < 0.5
 
 
 def test_nothing_imports_the_compiler_which_takes_seconds() -> None:
