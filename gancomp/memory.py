@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
+from pathlib import Path
 
 
 class _Machine(ctypes.Structure):  # Windows' MEMORYSTATUSEX
@@ -43,6 +45,11 @@ def peak_memory() -> int:
         me = ctypes.c_void_p(kernel.GetCurrentProcess())
         kernel.K32GetProcessMemoryInfo(me, ctypes.byref(found), found.length)
         return int(found.peak)
+    if sys.platform == "linux":
+        # Not getrusage: its peak is also that of the process that this one was forked from.
+        with contextlib.suppress(OSError, StopIteration, ValueError):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
