@@ -79,7 +79,7 @@ class Declared:
 
 
 def field_of_flag(flag: str) -> str:
-    """`--lambda-dgl` is `lambda_dgl`."""
+    """`--batch-size` is `batch_size`."""
     return re.sub(r"\W+", "_", flag.removeprefix("--"))
 
 

@@ -9,7 +9,7 @@ from gancomp.options import all_options
 
 
 def as_typed(message: str) -> str:
-    """`message` with the flag in the place of each field: `` `lambda_dgl` 0`` is `--lambda-dgl 0`.
+    """`message` with the flag in the place of each field: `` `batch_size` 0`` is `--batch-size 0`.
 
     A switch that is to be off, `` `flip=False` ``, is named by what switches it off.
     """

@@ -49,7 +49,7 @@ class Dgl(SynthesisMethod):
             seed=components.seed,
             role="student",
         )
-        self.guided = options.lambda_dgl > 0
+        self.guided = options.is_guided
         self.learns = self.guided and options.teacher_discriminator == "finetune"
         teacher_discriminator.requires_grad_(False).eval()
         judges = []

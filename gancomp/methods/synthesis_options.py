@@ -165,3 +165,11 @@ class DglOptions(GanOptions):
         most=1.0,
         shown="the ratio; BigGAN 1",
     )
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether the teacher's discriminator takes part."""
+        return self.lambda_dgl > 0
+
+
+UNGUIDED = {"lambda_dgl": 0.0}  # the options of a student that plays against its own alone

@@ -17,6 +17,7 @@ from typing import Any
 from gancomp.domains.stage import Stage
 from gancomp.domains.synthesis.settings import go_on_from, steps_of
 from gancomp.methods.base import Method
+from gancomp.methods.synthesis_options import UNGUIDED
 from gancomp.paths import expanded
 from gancomp.registry import METHODS, resolve
 from gancomp.settings import MethodSettings, Settings
@@ -28,7 +29,7 @@ def stages_of(settings: Settings, options: Any) -> list[Stage]:
     if settings.command != "distill":
         return []
     images = options.d_steps * settings.data.batch_size
-    if settings.teacher.source is None and options.lambda_dgl > 0:
+    if settings.teacher.source is None and options.is_guided:
         # runs of earlier versions have a length in steps
         steps = lengths.teacher_gan_steps
         if lengths.teacher_kimg is not None:
@@ -41,12 +42,11 @@ def stages_of(settings: Settings, options: Any) -> list[Stage]:
 
 
 def settings_of(stage: Stage, whole: Settings) -> Settings:
-    """The stage's settings: `gan` for a teacher, `dgl` with lambda 0 for a student."""
+    """The stage's settings: `gan` for a teacher, the run's method without its guide for a student."""
     alone = replace(whole.stages, teacher_kimg=None, stage1_kimg=0.0, stage2_kimg=None)
     teacher = replace(whole.teacher, source=None, freeze=False)
     if stage.role == "student":
-        options = whole.method.options | {"lambda_dgl": 0.0}
-        method = replace(whole.method, options=options)
+        method = replace(whole.method, options=whole.method.options | UNGUIDED)
         return replace(whole, teacher=teacher, method=method, stages=alone)
     known = {item.name for item in fields(resolve(METHODS, "method", "gan").Options)}
     options = {key: value for key, value in whole.method.options.items() if key in known}
