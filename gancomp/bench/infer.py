@@ -15,8 +15,7 @@ from gancomp.errors import ConfigError
 from gancomp.export.deployed import runtime_of
 from gancomp.inference.models import check_translates, open_any
 from gancomp.metrics.latency import time_in_turns
-from gancomp.networks.accelerate import accelerate
-from gancomp.networks.accelerate_steps import Rewrites
+from gancomp.networks.accelerate import Rewrites, accelerate
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.plain import plain_copy
 from gancomp.networks.resnet import ResNetGenerator

@@ -15,7 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gancomp.networks.base import TappedNetwork
-from gancomp.networks.norm import ConvBeforeNorm2d, TransposedConvBeforeNorm2d
+from gancomp.networks.layers import (
+    TILE,
+    ConvBeforeNorm2d,
+    ImageConv2d,
+    TransposedConvBeforeNorm2d,
+    tiled,
+)
 from gancomp.networks.plain import plain_copy
 from gancomp.networks.spectral import (
     SpectralConv2d,
@@ -25,7 +31,6 @@ from gancomp.networks.spectral import (
 )
 from gancomp.networks.stylegan2 import StyleGAN2
 from gancomp.networks.synthesis import Latents, SynthesisGenerator
-from gancomp.networks.tiled import TILE, ImageConv2d, tiled
 
 LANES = 16  # float32 numbers in a vector register: the tiled head must not have more channels
 UNFOLDED: dict[type[nn.Module], type[nn.Module]] = {

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from gancomp.errors import ConfigError
 from gancomp.networks.base import SequentialNetwork, construct
-from gancomp.networks.norm import InstanceNorm2d, ReLUAfterNorm
+from gancomp.networks.layers import ImageConv2d, InstanceNorm2d, ReLUAfterNorm
 from gancomp.networks.settings import check_count
-from gancomp.networks.tiled import ImageConv2d
 
 NUM_CELLS = 9
 DEPTHWISE_TIMES = 4

@@ -8,11 +8,15 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from gancomp.networks.base import SequentialNetwork, construct
-from gancomp.networks.norm import CONV_BEFORE, RELU_AFTER, TRANSPOSED_CONV_BEFORE
-from gancomp.networks.padding import ReflectionPad2d
+from gancomp.networks.layers import (
+    CONV_BEFORE,
+    RELU_AFTER,
+    TRANSPOSED_CONV_BEFORE,
+    ImageConv2d,
+    ReflectionPad2d,
+)
 from gancomp.networks.resnet import ResidualBlock
 from gancomp.networks.settings import GeneratorSettings, norm_layer
-from gancomp.networks.tiled import ImageConv2d
 from gancomp.networks.unet import OUTER_TIMES, UNetGenerator, UNetLevel
 
 EXPANSION = 4

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancomp.networks.norm import InstanceNorm2d, instance_norm
+from gancomp.networks.layers import InstanceNorm2d, instance_norm
 
 KERNELS = "gancomp.networks.fused_kernels"
 TYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gancomp.errors import ConfigError
 from gancomp.networks.base import SequentialNetwork, construct, draw_normal_weights
-from gancomp.networks.norm import CONV_BEFORE
+from gancomp.networks.layers import CONV_BEFORE
 from gancomp.networks.settings import check_count, check_norm, norm_layer
 
 NUM_NORMED = 3

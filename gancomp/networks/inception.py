@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from gancomp.errors import ConfigError
 from gancomp.networks.base import TappedNetwork, construct, draw_normal_weights
-from gancomp.networks.padding import ReflectionPad2d
+from gancomp.networks.layers import ImageConv2d, ReflectionPad2d
 from gancomp.networks.settings import GeneratorSettings
-from gancomp.networks.tiled import ImageConv2d
 
 KERNELS = (1, 3, 5)
 REDUCTION = 6  # a branch has a sixth of the block's channels: as many branches, as wide together

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from gancomp.networks.base import SequentialNetwork, construct
-from gancomp.networks.norm import CONV_BEFORE
+from gancomp.networks.layers import CONV_BEFORE
 from gancomp.networks.settings import MAX_LAYERS, check_count, check_norm, norm_layer
 
 

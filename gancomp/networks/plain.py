@@ -8,14 +8,14 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from gancomp.networks.norm import (
+from gancomp.networks.layers import (
     ConvBeforeNorm2d,
+    ImageConv2d,
     InstanceNorm2d,
+    ReflectionPad2d,
     ReLUAfterNorm,
     TransposedConvBeforeNorm2d,
 )
-from gancomp.networks.padding import ReflectionPad2d
-from gancomp.networks.tiled import ImageConv2d
 from gancomp.networks.winograd import FrozenConv2d
 
 Module = TypeVar("Module", bound=nn.Module)

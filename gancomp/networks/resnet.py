@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from gancomp.networks.base import SequentialNetwork, construct
 from gancomp.networks.fused import Chain
-from gancomp.networks.norm import (
+from gancomp.networks.layers import (
     CONV_BEFORE,
     RELU_AFTER,
     TRANSPOSED_CONV_BEFORE,
     ConvBeforeNorm2d,
+    ImageConv2d,
     InstanceNorm2d,
+    ReflectionPad2d,
 )
-from gancomp.networks.padding import ReflectionPad2d
 from gancomp.networks.settings import GeneratorSettings, norm_layer
-from gancomp.networks.tiled import ImageConv2d
 
 FIRST_BLOCK = 10  # index in `model`: stem and two strided convolutions come before
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from gancomp.errors import ConfigError
-from gancomp.networks.norm import InstanceNorm2d
+from gancomp.networks.layers import InstanceNorm2d
 
 NORMS = ("instance", "batch")
 # far above every published network, and low enough to be built without memory in a second

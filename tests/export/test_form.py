@@ -11,7 +11,7 @@ from torch import nn
 from gancomp.export.form import TiledConv2d, example_inputs, exported_form
 from gancomp.export.parity import reference
 from gancomp.networks.base import TappedNetwork
-from gancomp.networks.norm import InstanceNorm2d
+from gancomp.networks.layers import InstanceNorm2d
 from gancomp.networks.spectral import SpectralNorm
 from gancomp.registry import build_network, generators
 

@@ -11,17 +11,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from gancomp.networks import winograd
-from gancomp.networks.accelerate import accelerate
-from gancomp.networks.accelerate_steps import (
+from gancomp.networks.accelerate import (
     Convolution,
     Rewrites,
     TiledConvolution,
+    accelerate,
     fold_batch_norm,
 )
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.inference import run_generator
-from gancomp.networks.norm import InstanceNorm2d
-from gancomp.networks.tiled import ImageConv2d
+from gancomp.networks.layers import ImageConv2d, InstanceNorm2d
 from gancomp.registry import build_network
 
 PRUNED = [5, 9, 14, 3, 11, 2, 7, 13, 1, 6, 10]  # stem, two down, six blocks, two up

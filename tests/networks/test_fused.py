@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gancomp.engine.speed import channels_last
 from gancomp.networks import fused
 from gancomp.networks.fused import fuse, in_turn, norm_and_more, run, why_not
-from gancomp.networks.norm import InstanceNorm2d
+from gancomp.networks.layers import InstanceNorm2d
 from gancomp.networks.resnet import ResidualBlock
 
 pytest.importorskip("triton", reason="Triton is not installed here")

@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from gancomp.networks.base import TappedNetwork
-from gancomp.networks.norm import (
+from gancomp.networks.layers import (
     ConvBeforeNorm2d,
+    ImageConv2d,
     InstanceNorm2d,
+    ReflectionPad2d,
     ReLUAfterNorm,
     TransposedConvBeforeNorm2d,
 )
-from gancomp.networks.padding import ReflectionPad2d
 from gancomp.networks.plain import (
     plain_copy,
     use_torch_biases,
@@ -23,7 +24,6 @@ from gancomp.networks.plain import (
     use_torch_norms,
     use_torch_paddings,
 )
-from gancomp.networks.tiled import ImageConv2d
 from gancomp.registry import build_network
 
 OURS = (

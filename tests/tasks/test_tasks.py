@@ -14,7 +14,7 @@ from builders import (
 from torch import Tensor, nn
 
 from gancomp.engine.phases import Step
-from gancomp.networks.norm import ConvBeforeNorm2d
+from gancomp.networks.layers import ConvBeforeNorm2d
 from gancomp.registry import TASKS
 from gancomp.tasks.pool import FakePool
 

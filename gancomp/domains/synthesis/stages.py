@@ -42,7 +42,7 @@ def stages_of(settings: Settings, options: Any) -> list[Stage]:
 
 
 def settings_of(stage: Stage, whole: Settings) -> Settings:
-    """The stage's settings: `gan` for a teacher, the run's method without its guide for a student."""
+    """The stage's settings: `gan` for a teacher, the run's method unguided for a student."""
     alone = replace(whole.stages, teacher_kimg=None, stage1_kimg=0.0, stage2_kimg=None)
     teacher = replace(whole.teacher, source=None, freeze=False)
     if stage.role == "student":

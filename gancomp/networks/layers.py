@@ -1,7 +1,9 @@
-"""Instance normalization that keeps the memory layout of its input, with float32 statistics.
+"""Layers of image-to-image generators that compute what torch's do, in less memory or time.
 
-`F.instance_norm` makes its input contiguous: in a channels_last network every norm would then copy
-its map twice, and every convolution behind it would run in the slower layout.
+`InstanceNorm2d` keeps the memory layout of its input, with float32 statistics: `F.instance_norm`
+makes it contiguous, so that in a channels_last network every norm would copy its map twice, and
+every convolution behind it would run in the slower layout. `ReflectionPad2d` keeps nothing for its
+gradient on a CPU. `ImageConv2d` computes very few channels, such as an image's, in tiles of 2x2.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+TILE = 2  # larger tiles would waste more on zeros than they gain
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
@@ -188,3 +192,78 @@ TRANSPOSED_CONV_BEFORE: dict[str, type[nn.ConvTranspose2d]] = {
     "batch": nn.ConvTranspose2d,
 }
 RELU_AFTER: dict[str, type[nn.ReLU]] = {"instance": ReLUAfterNorm, "batch": nn.ReLU}
+
+
+class ReflectionPad2d(nn.ReflectionPad2d):
+    """`nn.ReflectionPad2d` that, on a CPU, does not hold its input: its shape is all that counts.
+
+    torch's own keeps the input until the backward pass, a whole map in front of every convolution
+    that keeps the padded one anyway.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`(N, C, H, W)` to `(N, C, H + top + bottom, W + left + right)`."""
+        if input.device.type == "cpu" and torch.is_grad_enabled() and input.requires_grad:
+            padded: Tensor = _Reflected.apply(input, self.padding)
+            return padded
+        return super().forward(input)
+
+
+class _Reflected(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
+        ctx.shape, ctx.strides, ctx.padding = features.shape, features.stride(), padding
+        return F.pad(features, padding, mode="reflect")
+
+    @staticmethod
+    def backward(ctx: Any, grad_padded: Tensor) -> tuple[Tensor, None]:
+        # torch looks at its shape and layout only, so that it may hold anything
+        features = torch.empty_strided(
+            ctx.shape, ctx.strides, dtype=grad_padded.dtype, device=grad_padded.device
+        )
+        gradient = torch.ops.aten.reflection_pad2d_backward(grad_padded, features, ctx.padding)
+        return gradient, None
+
+
+class ImageConv2d(nn.Conv2d):
+    """`nn.Conv2d` with stride 1 and without padding, for the layer that ends in an image.
+
+    Vector units and tensor cores work on 8 or 16 output channels at a time; with 3 most of each
+    idles. Here each output position computes a tile of 2x2 pixels: the kernel stands four times,
+    at four offsets, in a kernel one larger, with stride 2 and 12 output channels, and a pixel
+    shuffle puts the tiles together. The added products are with zeros.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`(N, C, H, W)` to `(N, out, H - k + 1, W - k + 1)`."""
+        height, width = (
+            length - kernel + 1
+            for length, kernel in zip(input.shape[2:], self.kernel_size, strict=True)
+        )
+        # without numbers there is nothing to be fast at, and costs are those of the convolution
+        if input.is_meta or height % TILE or width % TILE:
+            return super().forward(input)
+        weight, bias = tiled(self.weight, self.bias)
+        return F.pixel_shuffle(F.conv2d(input, weight, bias, stride=TILE), TILE)
+
+
+def tiled(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The kernel and bias with which a convolution of stride 2 computes tiles of 2x2 pixels.
+
+    Args:
+        weight: `(out, in, k, l)`.
+        bias: `(out,)` or None.
+
+    Returns: `(4 out, in, k + 1, l + 1)` and `(4 out,)`, in the order that `pixel_shuffle` takes.
+    """
+    offsets = [(row, column) for row in range(TILE) for column in range(TILE)]
+    last = TILE - 1
+    shifted = [F.pad(weight, (left, last - left, top, last - top)) for top, left in offsets]
+    layout = torch.channels_last if is_channels_last(weight) else torch.contiguous_format
+    kernel = torch.stack(shifted, dim=1).flatten(0, 1).contiguous(memory_format=layout)
+    return kernel, None if bias is None else bias.repeat_interleave(TILE**2)
+
+
+def is_channels_last(values: Tensor) -> bool:
+    """Whether `values` lie in channels_last order and in no other."""
+    return values.is_contiguous(memory_format=torch.channels_last) and not values.is_contiguous()
