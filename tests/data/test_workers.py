@@ -52,7 +52,7 @@ def test_closing_a_loader_whose_workers_hang_takes_seconds() -> None:
     next(stream)
     began = time.monotonic()
     stream.close()
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 30  # of the 1,000 that the worker waits
 
 
 def test_what_cannot_be_sent_is_said_and_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
