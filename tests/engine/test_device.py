@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from gancomp.engine.device import autocast, choose_device, peak_memory_mb, refuse_precision
-from gancomp.memory import peak_memory
 from gancomp.errors import ConfigError, explain_lack_of_device
+from gancomp.memory import peak_memory
 
 
 def test_the_cpu_is_there_and_auto_chooses_one_that_is() -> None:
