@@ -19,7 +19,7 @@ from gancomp.cli import app
 from gancomp.data.demo_set import write_demo_set
 from gancomp.data.registered import KNOWN_DATASETS
 from gancomp.export.native import save_model
-from gancomp.methods.blocks import BlockSchedule
+from gancomp.methods.distillation import BlockSchedule
 from gancomp.metrics.cost import measure_cost
 from gancomp.options import all_options, gather
 from gancomp.own_code import forget_code

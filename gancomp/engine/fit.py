@@ -17,8 +17,7 @@ from gancomp.engine.device import peak_memory_mb, random_state, restore_random_s
 from gancomp.engine.graphs import Graphs
 from gancomp.engine.phases import Progress, Step, Trainable, optimizers
 from gancomp.engine.run import RunFolder
-from gancomp.engine.schedule import decay_factor, total_steps
-from gancomp.engine.step import FiniteWatch, take_step
+from gancomp.engine.step import FiniteWatch, decay_factor, take_step
 from gancomp.engine.stopping import CutShortError, InterruptedRunError, StopWish
 from gancomp.engine.waits import WaitWatch
 from gancomp.errors import CheckpointError, TrainingError
@@ -116,8 +115,8 @@ class Loop:
 
     def total_steps(self) -> int:
         """The steps of the whole schedule, or `max_steps` if that is less."""
-        return total_steps(
-            self.schedule, num_epochs=self.num_epochs(), steps_per_epoch=self.steps_per_epoch
+        return self.schedule.total_steps(
+            num_epochs=self.num_epochs(), steps_per_epoch=self.steps_per_epoch
         )
 
     def num_epochs(self) -> int:

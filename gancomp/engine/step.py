@@ -49,6 +49,15 @@ def take_step(
     return run_phases(method, phases, step, precision=precision, device=device, see=see)
 
 
+def decay_factor(epoch: int, *, epochs: int, decay_epochs: int) -> float:
+    """What the learning rate is multiplied by in `epoch` (from 0): 1, then linearly towards zero.
+
+    `1 - max(0, epoch + 1 - epochs) / (decay_epochs + 1)`. Source: the released CycleGAN code, which
+    every released distiller of this family uses; the last epoch still learns a little.
+    """
+    return max(0.0, 1.0 - max(0, epoch + 1 - epochs) / (decay_epochs + 1))
+
+
 def set_rates(phases: list[Phase], progress: Progress, rate: float) -> None:
     """Sets each phase's learning rate to its own times `rate`, the schedule's factor."""
     for phase in phases:

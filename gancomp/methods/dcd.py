@@ -21,8 +21,8 @@ from gancomp.methods.connectors import Connectors
 from gancomp.methods.dcd_options import DcdOptions
 from gancomp.methods.distillation import Distillation
 from gancomp.methods.matched_taps import MatchedTaps
-from gancomp.methods.statistics import running_statistics
 from gancomp.networks.base import TappedNetwork
+from gancomp.networks.batching import running_statistics
 from gancomp.networks.shapes import tap_sizes
 from gancomp.seeding import derive_generator
 from gancomp.sizes import Size, shown_size

@@ -1,19 +1,25 @@
-"""A student that learns beside its teacher: what the methods for translation have in common."""
+"""A student that learns beside its teacher: what the methods for translation have in common.
+
+`Distillation` is their base; the order of turns (`BlockSchedule`) and the perceptual terms stand by
+themselves below it.
+"""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from gancomp.engine.phases import Phase, Step
+from gancomp.engine.phases import Phase, Progress, Step
 from gancomp.errors import ConfigError
+from gancomp.losses.feature import feature_loss, style_loss
+from gancomp.losses.perceptual import PerceptualFeatures
 from gancomp.methods.base import Components, Method, adam, adversarial_phases
-from gancomp.methods.blocks import BlockSchedule
-from gancomp.methods.perceptual_terms import check_perceptual, perceptual_losses, perceptual_taps
 from gancomp.methods.shared_options import BlockOptions, PerceptualOptions, StudentGanOptions
 from gancomp.networks.base import TappedNetwork
 from gancomp.sizes import Size
@@ -229,3 +235,123 @@ class Distillation(Method):
             f"the student has no loss term: give {named}, `lambda_feature` or `lambda_style` a "
             f"weight (the latter two need `perceptual`){GAN_INSTEAD if competes else ''}"
         )
+
+
+@dataclass(frozen=True)
+class BlockSchedule:
+    """Whose turn it is. The rate moves with the teacher's epochs only, as OMGD and DCD released it.
+
+    Attributes:
+        teacher_epochs: of each block; 0 trains both jointly.
+        student_epochs: after them, in which the teacher and its discriminators rest.
+    """
+
+    teacher_epochs: int
+    student_epochs: int
+
+    @classmethod
+    def of(cls, options: BlockOptions) -> BlockSchedule:
+        """As the options say.
+
+        Raises:
+            ConfigError: if only one of the block lengths is set.
+        """
+        teacher, student = options.teacher_block_epochs, options.student_block_epochs
+        if (teacher > 0) != (student > 0):
+            raise ConfigError(
+                "`teacher_block_epochs`, `student_block_epochs`: give both (blocks) or neither "
+                "(joint)"
+            )
+        return cls(teacher, student)
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether both learn in every step."""
+        return self.teacher_epochs == 0
+
+    def schedule_epoch(self, epoch: int) -> int:
+        """The epoch that decides the learning rate."""
+        if self.is_joint:
+            return epoch
+        block, position = divmod(epoch, self.teacher_epochs + self.student_epochs)
+        return block * self.teacher_epochs + min(position, self.teacher_epochs - 1)
+
+    def num_epochs(self, schedule_epochs: int) -> int:
+        """Each `teacher_epochs` of the schedule (or what is left of it) bring the student's."""
+        if self.is_joint:
+            return schedule_epochs
+        blocks = math.ceil(schedule_epochs / self.teacher_epochs)
+        return schedule_epochs + blocks * self.student_epochs
+
+    def is_students_turn(self, progress: Progress) -> bool:
+        """Whether the student learns in the step after `progress`."""
+        if self.is_joint:
+            return True
+        # the last block comes after the last teacher epoch, be its own block complete or not
+        in_last = progress.epoch >= progress.num_epochs - self.student_epochs
+        position = progress.epoch % (self.teacher_epochs + self.student_epochs)
+        return in_last or position >= self.teacher_epochs
+
+    def is_teachers_turn(self, progress: Progress) -> bool:
+        """Whether teacher and discriminators learn in the step after `progress`."""
+        return self.is_joint or not self.is_students_turn(progress)
+
+
+def perceptual_taps(options: PerceptualOptions) -> tuple[str, ...]:
+    """The VGG taps of those terms that have a weight, in the network's order."""
+    wanted = set(options.feature_taps if options.lambda_feature > 0 else ())
+    wanted |= set(options.style_taps if options.lambda_style > 0 else ())
+    return tuple(sorted(wanted))
+
+
+def check_perceptual(options: PerceptualOptions) -> None:
+    """Checks that whatever has a weight has taps.
+
+    Raises:
+        ConfigError: naming the setting without taps.
+    """
+    for weight, taps in (("lambda_feature", "feature_taps"), ("lambda_style", "style_taps")):
+        if getattr(options, weight) > 0 and not getattr(options, taps):
+            raise ConfigError(
+                f"method.options.{taps}: is empty; name VGG16 taps or set `{weight}` 0"
+            )
+
+
+def perceptual_losses(
+    network: PerceptualFeatures | None,
+    options: PerceptualOptions,
+    teacher_fake: Tensor,
+    student_fake: Tensor,
+) -> dict[str, Tensor]:
+    """DCD's eq. 3: the weighted terms between two images; none without a network.
+
+    Args:
+        network: VGG, frozen.
+        options: weights and taps.
+        teacher_fake: `(N, 3, H, W)` in [-1, 1]; no gradient flows into it.
+        student_fake: of the same shape.
+    """
+    if network is None:
+        return {}
+    with torch.no_grad():
+        teacher = network(teacher_fake)
+    return weighted_terms(options, teacher, network(student_fake))
+
+
+def weighted_terms(
+    options: PerceptualOptions, teacher: Mapping[str, Tensor], student: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The same of maps that are there already, by tap: `feature` (eq. 4) and `style` (eq. 5)."""
+    losses: dict[str, Tensor] = {}
+    if options.lambda_feature > 0:
+        maps = _pick(teacher, options.feature_taps), _pick(student, options.feature_taps)
+        losses["feature"] = options.lambda_feature * feature_loss(*maps)
+    if options.lambda_style > 0:
+        maps = _pick(teacher, options.style_taps), _pick(student, options.style_taps)
+        style = style_loss(*maps, reduction=options.style_reduction)
+        losses["style"] = options.lambda_style * style
+    return losses
+
+
+def _pick(maps: Mapping[str, Tensor], taps: tuple[str, ...]) -> list[Tensor]:
+    return [maps[tap] for tap in taps]

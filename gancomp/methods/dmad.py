@@ -25,7 +25,7 @@ from gancomp.methods.own_task import (
     term_name,
     translation_of,
 )
-from gancomp.methods.statistics import running_statistics
+from gancomp.networks.batching import running_statistics
 from gancomp.sizes import Size
 from gancomp.tasks.base import Direction, Translation
 from gancomp.tasks.unpaired import UnpairedTask

@@ -15,10 +15,9 @@ from gancomp.errors import ConfigError
 from gancomp.losses.image import structural_similarity, total_variation
 from gancomp.losses.maps import channel_distillation_loss
 from gancomp.methods.base import Components, adam, adversarial_phases
-from gancomp.methods.distillation import Distillation
+from gancomp.methods.distillation import Distillation, weighted_terms
 from gancomp.methods.matched_taps import MatchedTaps
 from gancomp.methods.omgd_options import OmgdOptions
-from gancomp.methods.perceptual_terms import weighted_terms
 from gancomp.settings import NetworkSettings
 from gancomp.sizes import Size
 from gancomp.tasks.base import Translation, new_network

@@ -1,7 +1,7 @@
 """Knobs that several methods share, declared once; importable without torch.
 
 A method's options inherit what its losses have: `PerceptualOptions`, `StudentGanOptions`,
-`BlockOptions`. The parts that read them stand beside: `perceptual_terms`, `blocks`.
+`BlockOptions`. The parts that read them stand in `distillation`.
 """
 
 from __future__ import annotations

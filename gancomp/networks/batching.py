@@ -1,8 +1,12 @@
-"""Several inputs through one network in one pass: fewer, larger launches, the same results."""
+"""What the images of a batch have to do with each other, and when several inputs go in one pass.
+
+One pass means fewer, larger launches and the same results, unless BatchNorm mixes the images.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -50,3 +54,18 @@ def in_one_pass(
     if not same or not is_better_in_one_pass(network, inputs[0].device):
         return [run(item) for item in inputs]
     return list(torch.split(run(torch.cat(list(inputs))), [len(item) for item in inputs]))
+
+
+@contextlib.contextmanager
+def running_statistics(network: nn.Module) -> Iterator[None]:
+    """BatchNorm layers of `network` use and keep their running statistics within the block."""
+    norms = [
+        item for item in network.modules() if isinstance(item, nn.BatchNorm2d) and item.training
+    ]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()

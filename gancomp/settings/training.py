@@ -242,6 +242,10 @@ class ScheduleSettings:
         reads=seconds,
     )
 
+    def total_steps(self, *, num_epochs: int, steps_per_epoch: int) -> int:
+        """The steps of the whole schedule, or `max_steps` if that is less."""
+        return min(num_epochs * steps_per_epoch, self.max_steps or 2**62)
+
 
 @dataclass(frozen=True)
 class PerceptualSettings:

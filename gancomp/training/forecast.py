@@ -19,7 +19,6 @@ from gancomp.data.loader import IndexedDataset, batches, steps_per_epoch
 from gancomp.engine.checkpoint import list_checkpoints
 from gancomp.engine.fit import View
 from gancomp.engine.phases import Phase, Progress, Step, always, optimizers
-from gancomp.engine.schedule import total_steps
 from gancomp.engine.speed import channels_last
 from gancomp.engine.step import FiniteWatch, take_step
 from gancomp.errors import TrainingError
@@ -97,7 +96,7 @@ def parts_of(plan: Plan, method: Method, reader: IndexedDataset) -> list[Part]:
     """The stages that are not done and the run itself, in their order."""
     schedule, epoch = plan.settings.schedule, steps_per_epoch(reader, images_per_step(plan))
     num_epochs = method.num_epochs(schedule.epochs + schedule.decay_epochs)
-    total = total_steps(schedule, num_epochs=num_epochs, steps_per_epoch=epoch)
+    total = schedule.total_steps(num_epochs=num_epochs, steps_per_epoch=epoch)
     done, parts = _steps_done(plan), []
     for stage in [] if done else stages_of(plan.settings, plan.options):
         inner = plan_of(stage, plan, {}, None)

@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from gancomp.engine.phases import Phase, Progress, Step
 from gancomp.engine.step import FiniteWatch, take_step
 from gancomp.networks import batching
-from gancomp.networks.batching import in_one_pass, is_better_in_one_pass, treats_images_alone
+from gancomp.networks.batching import (
+    in_one_pass,
+    is_better_in_one_pass,
+    running_statistics,
+    treats_images_alone,
+)
 from gancomp.tasks.base import Task
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -167,3 +172,12 @@ def test_a_gpu_is_given_one_pass_and_a_cpu_several() -> None:
     sizes = note_batches(layer)
     in_one_pass(layer, layer, [torch.rand(1, 3, 8, 8), torch.rand(2, 3, 8, 8)])
     assert sizes == [1, 2]
+
+
+def test_batch_norms_keep_their_statistics_within_the_block_and_their_mode_after_it() -> None:
+    trained, resting = nn.BatchNorm2d(1), nn.BatchNorm2d(1).eval()
+    network = nn.Sequential(trained, resting)
+    with running_statistics(network):
+        network(torch.full((2, 1, 2, 2), 5.0))
+    assert trained.running_mean.item() == 0.0
+    assert (trained.training, resting.training) == (True, False)
