@@ -4,7 +4,8 @@ Everything follows from the squared distances of the pieces, `(B, N, N)`: that m
 Gram matrix in float64, and the angles from it by the law of cosines, so that neither the
 differences of all pairs of pieces, `(N, N, d)`, nor the cosines of all triples ever exist at once.
 
-Shapes: `B` images, `N` pieces of one image, `d` numbers in a piece, `c` vertices at a time.
+Shapes: `B` images, `N` pieces of one image, `d` numbers in a piece, `c` pieces at a time, `w` of
+them and those after them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 LEAST_SQUARE = 1e-12  # of a distance: equal pieces count as 1e-6 apart
 SAME = 1e-6  # pieces nearer than this, absolutely or by the mean distance, have no direction
 # cosines at a time: on a CPU what stays in its caches, else enough to be worth a launch
-COSINES_AT_ONCE = {"cpu": 2**17, "cuda": 2**25}
+COSINES_AT_ONCE = {"cpu": 2**18, "cuda": 2**25}
 
 
 def rows(images: Tensor) -> Tensor:
@@ -67,7 +68,7 @@ def relation_loss(
     """Huber distance of the pieces' distances, and of the cosines in their triangles.
 
     Blind to offsets, factors and rotations common to all pieces: it cannot train a student alone.
-    The angles have no second derivative.
+    It has no second derivative.
 
     Args:
         teacher: `(B, N, d)`, any range; detached here.
@@ -123,17 +124,36 @@ def _both_squares(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
             f"relations need (B, N, d) pieces with N > 1 of both sides, not "
             f"{tuple(teacher.shape)} and {tuple(student.shape)}"
         )
-    return _squared_distances(teacher.detach()), _squared_distances(student)
+    return _SquaredDistances.apply(teacher.detach()), _SquaredDistances.apply(student)
 
 
-def _squared_distances(pieces: Tensor) -> Tensor:
-    """`(B, N, N)` in float64, zero on the diagonal; the Gram matrix would cancel in float32."""
-    pieces = pieces.double()
-    pieces = pieces - pieces.mean(1, keepdim=True)
-    gram = pieces @ pieces.mT
-    lengths = gram.diagonal(dim1=1, dim2=2)
-    squares = lengths[:, :, None] + lengths[:, None, :] - gram - gram.mT
-    return squares * (1 - torch.eye(squares.shape[1], dtype=squares.dtype, device=squares.device))
+class _SquaredDistances(torch.autograd.Function):
+    """`(B, N, N)` in float64, zero on the diagonal; the Gram matrix would cancel in float32.
+
+    Its gradient takes one matrix product, where autograd's for the Gram matrix takes two.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, pieces: Tensor) -> Tensor:
+        centered = pieces.double()
+        centered = centered - centered.mean(1, keepdim=True)
+        gram = centered @ centered.mT
+        lengths = gram.diagonal(dim1=1, dim2=2)
+        squares = lengths[:, :, None] + lengths[:, None, :] - gram - gram.mT
+        squares.diagonal(dim1=1, dim2=2).zero_()
+        ctx.save_for_backward(centered)
+        ctx.dtype = pieces.dtype
+        return squares
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> Tensor:
+        (centered,) = ctx.saved_tensors
+        pull = grad_output + grad_output.mT
+        pull.diagonal(dim1=1, dim2=2).zero_()
+        # the sum over j of 2 pull_ij (x_i - x_j); the pieces' mean drops out
+        own = pull.sum(2, keepdim=True) * centered
+        return torch.baddbmm(own, pull, centered, alpha=-1).mul_(2).to(ctx.dtype)
 
 
 def _distances(squares: Tensor) -> Tensor:
@@ -165,43 +185,18 @@ def _inverses(squares: Tensor) -> Tensor:
     return torch.where(apart, 0.5**0.5 / distances, 0)
 
 
-def _cosines(squares: Tensor, v: Tensor, at: slice) -> tuple[Tensor, Tensor]:
-    """`(c, N, N)`, cosines at the vertices `at` and the products v_ij v_ik."""
-    s = squares[at] * v[at]
-    outer = v[at, :, None] * v[at, None, :]
-    crossed = torch.bmm(torch.stack([s, v[at]], 2), torch.stack([v[at], s], 1))
-    return crossed.addcmul_(squares, outer, value=-1), outer
-
-
 class _Angles(torch.autograd.Function):
     """The mean Huber distance of all cosines, with the gradient by the student's squares.
 
-    It is computed along with the value, a few vertices at a time: no array of all cosines is kept.
+    It is computed along with the value, a few pieces at a time: no array of all cosines is kept.
     """
 
     @staticmethod
     def forward(ctx: Any, student: Tensor, teacher: Tensor, dtype: torch.dtype) -> Tensor:
-        num = len(student)
-        sides = [(squares, _inverses(squares)) for squares in (student, teacher)]
-        (squares, v), (squares_T, v_T) = [[x.to(dtype) for x in side] for side in sides]
-        total = student.new_zeros(())
-        by_pair, by_side = torch.zeros_like(squares), torch.empty_like(squares)
-        for at in _vertices(squares):
-            difference_cNN, outer = _cosines(squares, v, at)
-            difference_cNN -= _cosines(squares_T, v_T, at)[0]  # 0 for equal pieces, exactly
-            slope_cNN = difference_cNN.clamp(-1, 1)  # Huber's derivative
-            # not by a dot product, whose float32 sum loses the sixth digit
-            total += difference_cNN.sub_(slope_cNN, alpha=0.5).mul_(slope_cNN).sum()
-            pull_cNN = outer.mul_(slope_cNN)
-            by_pair -= pull_cNN.sum(0)
-            # pull_cNN is symmetric, and few long rows are multiplied faster than few long columns
-            ones = torch.ones_like(squares[at])
-            direct, along = torch.bmm(torch.stack([ones, squares[at]], 1), pull_cNN).unbind(1)
-            across = torch.mul(pull_cNN, squares, out=slope_cNN).sum(2)
-            # dv/dQ = -v^3; a pair is the side between i and j, and that between i and k
-            by_side[at] = 2 * direct - 2 * v[at] ** 2 * (squares[at] * direct + along - across)
-        ctx.save_for_backward((by_pair + by_side).to(student.dtype) / num**3)
-        return total / num**3
+        v = torch.stack([_inverses(student), _inverses(teacher)]).to(dtype)
+        total, gradient = _angles(torch.stack([student, teacher]).to(dtype), v)
+        ctx.save_for_backward(gradient.to(student.dtype) / len(student) ** 3)
+        return total.to(student.dtype) / len(student) ** 3
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -209,9 +204,58 @@ class _Angles(torch.autograd.Function):
         return ctx.saved_tensors[0] * grad_output, None, None
 
 
-def _vertices(squares: Tensor) -> Iterator[slice]:
-    """The vertices whose cosines are computed at once."""
-    num = len(squares)
+def _angles(squares: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """The Huber distances' sum over all triples, and its gradient by the student's squares.
+
+    The angle at i between j and k is that between k and j: a tile has c pieces j, all vertices i,
+    and of the pieces k only j's own tile, at half weight, and those after it.
+
+    Args:
+        squares: `(2, N, N)`, the student's and the teacher's.
+        v: their `_inverses`, likewise.
+    """
+    mine = v[0]
+    total = squares.new_zeros((), dtype=torch.float64)
+    between = torch.zeros_like(mine)  # what pulls at Q_jk
+    pulls, turns = (squares.new_zeros(2, *mine.shape) for _ in range(2))  # as (j, i); as (i, k)
+    for at, cosines, slope_cNw in _tiles(squares, v):
+        beyond, own = slice(at.start, None), slope_cNw[:, :, : len(slope_cNw)]
+        cosine_cNw, difference_cNw = cosines
+        torch.sub(*cosines, out=difference_cNw)  # 0 for equal pieces, exactly
+        torch.clamp(difference_cNw, -1, 1, out=slope_cNw)  # Huber's derivative
+        # not by a dot product, whose float32 sum loses the sixth digit
+        huber_w = difference_cNw.sub_(slope_cNw, alpha=0.5).mul_(slope_cNw).sum((0, 1))
+        total += 2 * huber_w.sum() - huber_w[: len(own)].sum()
+        own *= 0.5
+        turn_cNw = cosine_cNw.mul_(slope_cNw)
+        pull_cNw = slope_cNw.mul_(mine[:, beyond]).mul_(mine[at, :, None])
+        between[at, beyond] += pull_cNw.sum(1)
+        for sums, what_cNw in ((pulls, pull_cNw), (turns, turn_cNw)):
+            sums[0, at] += what_cNw.sum(2)
+            sums[1, :, beyond] += what_cNw.sum(0)
+    pull, turn = (sums[0].mT + sums[1] for sums in (pulls, turns))
+    # dv/dQ = -v^3; each pair of sides counts in both orders
+    return total, 2 * (pull - mine**2 * turn) - between - between.mT
+
+
+def _tiles(squares: Tensor, v: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """The pieces j of a tile, `(2, c, N, w)` cosines of both sides, and room for `(c, N, w)`.
+
+    The arrays are overwritten by the next tile: fresh ones cost more than what is computed in them.
+    """
+    num = squares.shape[1]
     budget = COSINES_AT_ONCE.get(squares.device.type, COSINES_AT_ONCE["cuda"])
-    step = max(1, budget // num**2)
-    return (slice(start, start + step) for start in range(0, num, step))
+    most = min(max(budget, num**2), num**3)
+    cosines, room = squares.new_empty(2 * most), squares.new_empty(most)
+    sides = v * squares
+    start = 0
+    while start < num:
+        width = num - start
+        count = min(width, max(1, budget // (num * width)))
+        at, size = slice(start, start + count), count * num * width
+        tile = cosines[: 2 * size].view(2, count, num, width)
+        # v_ij (v_ik Q_ik + v_ik (Q_ij - Q_jk))
+        torch.sub(squares[:, at, :, None], squares[:, at, None, start:], out=tile)
+        torch.addcmul(sides[:, None, :, start:], v[:, None, :, start:], tile, out=tile)
+        yield at, tile.mul_(v[:, at, :, None]), room[:size].view(count, num, width)
+        start += count

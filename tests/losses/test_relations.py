@@ -29,6 +29,7 @@ from torch import Tensor
 from gancomp.losses.feature import feature_loss, style_loss
 from gancomp.losses.gan import generator_loss
 from gancomp.losses.relations import (
+    COSINES_AT_ONCE,
     angle_loss,
     columns,
     distance_loss,
@@ -169,10 +170,12 @@ def random_pieces(seed: int, *shape: int) -> Tensor:
     return torch.randn(shape or (2, 7, 5), generator=generator, dtype=torch.float64)
 
 
+@pytest.mark.parametrize("at_once", [1, 70, 2**17])  # one piece at a time, some, all
 @pytest.mark.parametrize("weights", [{}, {"distance": 0.0}, {"angle": 0.0}])
 def test_fast_terms_equal_the_literal_ones_also_where_hubers_slope_is_constant(
-    weights: dict[str, float],
+    weights: dict[str, float], at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(COSINES_AT_ONCE, "cpu", at_once)
     # unrelated pieces: many cosines differ by more than 1
     teacher, student = random_pieces(0), random_pieces(1).requires_grad_()
     value = relation_loss(teacher, student, **weights)
