@@ -54,7 +54,7 @@ from gancomp.registry import (
     options_type,
     resolve,
 )
-from gancomp.scoring.numbers import own_protocols
+from gancomp.scoring.measuring import own_protocols
 from gancomp.settings import NetworkSettings
 from gancomp.shrink import latency
 from gancomp.shrink.base import ShrinkRequest

@@ -18,6 +18,7 @@ from gancomp.data.formats import (
     open_image,
     png_without_notes,
 )
+from gancomp.data.splits import Half
 from gancomp.errors import ConfigError, DataError, printable
 
 ARRAY_SUFFIX = ".npy"
@@ -261,3 +262,26 @@ def _from_16_bits(image: Image.Image) -> Image.Image:
         raise DataError("32-bit pixels have no agreed range; save it with 8 or 16 bits")
     scaled = np.round(values * (255 / FULL_SCALE_16_BIT)).astype(np.uint8)
     return Image.fromarray(scaled).convert("RGB")
+
+
+def load_half(path: Path, half: Half | None) -> Image.Image:
+    """The image, or its left or right half.
+
+    Raises:
+        DataError: if it is unreadable, or its width too odd to be halved.
+    """
+    image = load_image(path)
+    return image if half is None else cut_half(image, half, path)
+
+
+def cut_half(image: Image.Image, half: Half, path: Path) -> Image.Image:
+    """The left or right half of two images side by side; `path` is for the error's text.
+
+    Raises:
+        DataError: if the width is odd.
+    """
+    width, height = image.size
+    if width % 2:
+        raise DataError(f"{path}: {width} pixels wide; two images side by side need an even width")
+    middle = width // 2
+    return image.crop((0, 0, middle, height) if half == "left" else (middle, 0, width, height))

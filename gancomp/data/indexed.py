@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -17,9 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gancomp.data.cache import PLAIN, DecodedImages, Kind, TwoKinds
-from gancomp.data.images import load_image
 from gancomp.data.pixels import PixelFormat, Values, resized
-from gancomp.data.splits import Half, Split
+from gancomp.data.splits import Split
 from gancomp.data.transforms import Window, choose_window, cut_window, resize, to_pixels
 from gancomp.errors import ConfigError, DataError
 from gancomp.seeding import derive_generator
@@ -235,26 +233,3 @@ def first_readable(
 def kind_of(pixels: PixelFormat | None) -> Kind:
     """What is kept of images that are read so."""
     return PLAIN if pixels is None else Kind(pixels.channels, torch.float32)
-
-
-def load_half(path: Path, half: Half | None) -> Image.Image:
-    """The image, or its left or right half.
-
-    Raises:
-        DataError: if it is unreadable, or its width too odd to be halved.
-    """
-    image = load_image(path)
-    return image if half is None else cut_half(image, half, path)
-
-
-def cut_half(image: Image.Image, half: Half, path: Path) -> Image.Image:
-    """The left or right half of two images side by side; `path` is for the error's text.
-
-    Raises:
-        DataError: if the width is odd.
-    """
-    width, height = image.size
-    if width % 2:
-        raise DataError(f"{path}: {width} pixels wide; two images side by side need an even width")
-    middle = width // 2
-    return image.crop((0, 0, middle, height) if half == "left" else (middle, 0, width, height))

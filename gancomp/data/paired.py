@@ -6,16 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from gancomp.data.deep import read_values
-from gancomp.data.images import load_image
-from gancomp.data.indexed import (
-    ChosenCrops,
-    Crop,
-    Picture,
-    Reader,
-    cut_half,
-    draw_numbers,
-    first_readable,
-)
+from gancomp.data.images import cut_half, load_image
+from gancomp.data.indexed import ChosenCrops, Crop, Picture, Reader, draw_numbers, first_readable
 from gancomp.data.pixels import PixelFormat
 from gancomp.data.splits import Half, Split
 from gancomp.errors import DataError

@@ -19,7 +19,6 @@ from gancomp.inference.grids import as_colors, draw_grid, resized
 from gancomp.inference.models import Chosen
 from gancomp.methods.base import Method
 from gancomp.networks.base import TappedNetwork
-from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.scoring.pairs import Pairs
 from gancomp.scoring.request import Contest, FidRequest, Say
 from gancomp.settings import Json, Settings
@@ -31,20 +30,13 @@ SYNTHESIZES = "generates images from noise"
 NUM_SAMPLES = 4
 
 
-def purpose(network: TappedNetwork) -> str:
-    """What a generator does, in words."""
-    if isinstance(network, SynthesisGenerator):
-        return SYNTHESIZES
-    return ENLARGES if network.scale > 1 else TRANSLATES
-
-
 class Domain:
     """One kind of data: how settings are completed and checked, what is trained, drawn and scored.
 
     What stands here holds where a kind does not say otherwise.
 
     Attributes:
-        purpose: what its generators do, as `purpose` says it.
+        purpose: what its generators do, as `choice.purpose` says it.
     """
 
     purpose = TRANSLATES

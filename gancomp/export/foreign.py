@@ -16,11 +16,10 @@ from torch import Tensor
 
 from gancomp.errors import CheckpointError, ConfigError, MissingPartError
 from gancomp.export import biggan, cat, omgd, stylegan2
-from gancomp.export.containers import read_safetensors, read_torch, shortened, sniff
+from gancomp.export.containers import fill, read_safetensors, read_torch, shortened, sniff
 from gancomp.export.native import describe
 from gancomp.export.parts import State, pick
 from gancomp.export.strangers import LAYOUTS, name_stranger
-from gancomp.export.weights import fill
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.resnet import FIRST_BLOCK
 from gancomp.registry import CHECKPOINTS, DISCRIMINATORS, build_network, resolve

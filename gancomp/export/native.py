@@ -11,9 +11,8 @@ import torch
 from safetensors.torch import save
 
 from gancomp.errors import CheckpointError, ConfigError
-from gancomp.export.containers import read_safetensors, shortened, sniff
+from gancomp.export.containers import fill, read_safetensors, shortened, sniff
 from gancomp.export.own import build_own, fill_own
-from gancomp.export.weights import fill
 from gancomp.files import replacing, reporting_disk_errors
 from gancomp.networks.base import TappedNetwork
 from gancomp.registry import NETWORKS, ORIGINS, build_network, is_code

@@ -9,8 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from gancomp.errors import CheckpointError, ConfigError
-from gancomp.export.containers import shortened
-from gancomp.export.weights import fill
+from gancomp.export.containers import fill, shortened
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.own import refuse_unfit
 from gancomp.own_code import answer_for

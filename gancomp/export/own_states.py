@@ -9,10 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from gancomp.errors import MissingPartError
-from gancomp.export.containers import read_safetensors, read_torch, sniff
+from gancomp.export.containers import fill, read_safetensors, read_torch, sniff
 from gancomp.export.native import describe
 from gancomp.export.parts import AVERAGES, DEPTH, WRAPPERS
-from gancomp.export.weights import fill
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.own import OwnGenerator, refuse_unfit
 from gancomp.registry import build_network

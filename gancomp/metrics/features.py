@@ -7,6 +7,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gancomp.errors import DataError, WeightsError, why_unreadable
-from gancomp.metrics.hub import hub_file
 from gancomp.metrics.inception import INPUT_SIZE, LEAST_SIZE, FoldedInception
+from gancomp.paths import weights_folder
 
 WEIGHTS_NAME = "pt_inception-2015-12-05-6726825d.pth"
 WEIGHTS_HASH_PREFIX = "6726825d"
@@ -212,6 +213,36 @@ def _hub_file(say: Callable[[str], None]) -> Path:
     """pytorch-fid's weights in the torch hub folder, downloaded if they are not there."""
     what = "the FID Inception weights"
     return hub_file(WEIGHTS_URL, WEIGHTS_HASH_PREFIX, what=what, megabytes=91, say=say)
+
+
+def hub_file(
+    url: str, hash_prefix: str, *, what: str, megabytes: int, say: Callable[[str], None]
+) -> Path:
+    """The file of that name in the torch hub folder.
+
+    Args:
+        url: where it is downloaded from if it is not there.
+        hash_prefix: how the SHA-256 of a downloaded file must begin.
+        what: is downloaded, as messages call it.
+        megabytes: how much that is.
+        say: told, in one line and beforehand, where a download comes from.
+
+    Raises:
+        WeightsError: if it is not there and cannot be downloaded.
+    """
+    path = weights_folder() / url.rsplit("/", 1)[-1]
+    if path.is_file():
+        return path
+    say(f"downloading {what} ({megabytes} MB) from {url} to {path}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix, progress=False)
+    except (OSError, HTTPException, RuntimeError, ValueError) as error:
+        raise WeightsError(
+            f"{what} could not be downloaded from {url} ({why_unreadable(error)}); put that file "
+            f"at $TORCH_HOME/hub/checkpoints/{path.name} (here: {path})"
+        ) from error
+    return path
 
 
 def _read_state(path: Path) -> tuple[Mapping[str, Any], str]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gancomp.errors import ConfigError, WeightsError, why_unreadable
 from gancomp.metrics.base import Pixels
-from gancomp.metrics.hub import hub_file
+from gancomp.metrics.features import hub_file
 from gancomp.metrics.options import LpipsOptions
 from gancomp.metrics.pairs import refuse_small
 from gancomp.paths import expanded

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gancomp.config import read
-from gancomp.domains.base import purpose
-from gancomp.domains.choice import domain_of
+from gancomp.domains.choice import domain_of, purpose
 from gancomp.errors import ConfigError
 from gancomp.methods.also import guests_of, own_options
 from gancomp.networks.synthesis import SynthesisGenerator

@@ -12,8 +12,8 @@ from torch import Tensor
 from gancomp import console
 from gancomp.config import merge, read
 from gancomp.data.demo_set import background_change, shape_masks, stripe_score, write_demo_set
+from gancomp.data.in_order import evaluation_batches
 from gancomp.data.layout import scan
-from gancomp.data.loader import evaluation_batches
 from gancomp.engine.device import choose_device
 from gancomp.engine.fit import View
 from gancomp.export.model import open_model

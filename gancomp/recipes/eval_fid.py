@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from gancomp import console
-from gancomp.data.loader import uint8_folder
+from gancomp.data.in_order import uint8_folder
 from gancomp.declare import NoOptions
 from gancomp.domains.choice import domain_for
 from gancomp.engine.device import choose_device
@@ -21,9 +21,10 @@ from gancomp.metrics.base import Metric
 from gancomp.metrics.features import WEIGHTS_HASH_PREFIX, load_inception
 from gancomp.metrics.fid import Fid, Statistics
 from gancomp.metrics.statistics_files import load_statistics
-from gancomp.scoring.measuring import Extractor, both_sets
-from gancomp.scoring.numbers import (
+from gancomp.scoring.measuring import (
+    Extractor,
     Number,
+    both_sets,
     check_bootstrap,
     check_counts,
     drawn,

@@ -10,7 +10,7 @@ from gancomp.errors import ConfigError
 from gancomp.recipes.eval_fid import compare, protocol_rows
 from gancomp.recipes.pairs import begin_pairs
 from gancomp.registry import METRICS
-from gancomp.scoring.numbers import check_bootstrap, make_metrics, sorted_metrics
+from gancomp.scoring.measuring import check_bootstrap, make_metrics, sorted_metrics
 from gancomp.scoring.request import FidRequest, Say
 from gancomp.settings import Json
 

@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 
 from gancomp import console
-from gancomp.data.in_order import read_in_order
-from gancomp.data.loader import read_as_pytorch_fid
+from gancomp.data.in_order import read_as_pytorch_fid, read_in_order
 from gancomp.errors import ConfigError, DataError
 from gancomp.metrics.base import PairMetric
 from gancomp.metrics.resampling import LEVEL, SEED
-from gancomp.scoring.measuring import TOLD_EVERY
-from gancomp.scoring.numbers import Number
+from gancomp.scoring.measuring import TOLD_EVERY, Number
 from gancomp.scoring.request import (
     FidRequest,
     Pixels,

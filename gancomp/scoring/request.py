@@ -14,8 +14,8 @@ from gancomp.data.class_folders import folders, image_folders
 from gancomp.data.deep import stored_format
 from gancomp.data.formats import PYTORCH_FID_SUFFIXES
 from gancomp.data.images import count_suffixes, sort_folder
+from gancomp.data.in_order import uint8_folder
 from gancomp.data.layout import DIRECTIONS
-from gancomp.data.loader import uint8_folder
 from gancomp.data.pixels import PixelFormat
 from gancomp.data.splits import Half
 from gancomp.data.synthesis import square_images
@@ -200,8 +200,9 @@ def check_request(request: FidRequest) -> None:
         raise ConfigError("`recursive`: has no effect without `real` or `fake`; remove it")
     if request.num is not None and request.num < LEAST_IMAGES:
         raise ConfigError(f"`num` {request.num}: must be at least {LEAST_IMAGES}")
-    check_seed(request.seed or 0)
-    check_truncation(request.truncation)
+    if of_synthesis:
+        check_seed(request.seed or 0)
+        check_truncation(request.truncation)
     if request.direction not in (None, *DIRECTIONS):
         raise ConfigError(f"`direction` {request.direction}: use {' or '.join(DIRECTIONS)}")
     if request.real_split not in ("auto", "all", "test"):

@@ -10,21 +10,18 @@ import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from gancomp.data import loader
 from gancomp.data.layout import scan
-from gancomp.data.loader import batches, evaluation_batches, steps_per_epoch, uint8_folder
+from gancomp.data.loader import batches, steps_per_epoch
 from gancomp.data.paired import PairedImages
 from gancomp.data.synthesis import SynthesisImages
-from gancomp.data.transforms import to_tensor
 from gancomp.data.unpaired import UnpairedImages
 from gancomp.data.workers import one_ahead
 from gancomp.errors import ConfigError, DataError
@@ -307,63 +304,6 @@ next(stream)
         [sys.executable, "-c", program], timeout=30, capture_output=True, check=False
     )
     assert result.returncode in (1, -signal.SIGINT, 130), result.stderr.decode()
-
-
-def test_evaluation_reads_every_image_in_order_without_crop_or_flip(unpaired_root: Path) -> None:
-    split = scan(unpaired_root).test
-    assert split is not None
-    found = list(evaluation_batches(split, size=16, batch_size=2))
-    assert [name for names, _ in found for name in names] == ["a0.png", "a1.png", "a2.png"]
-    assert [tuple(images.shape) for _, images in found] == [(2, 3, 16, 16), (1, 3, 16, 16)]
-    resized = Image.open(split.source[2]).resize((16, 16), Image.Resampling.BICUBIC)
-    assert torch.equal(found[1][1][0], to_tensor(resized))
-
-
-def test_evaluation_of_pairs_reads_the_source_half(side_by_side_root: Path) -> None:
-    split = scan(side_by_side_root, direction="BtoA").test
-    assert split is not None
-    ((_, images),) = evaluation_batches(split, size=24, batch_size=9)
-    right = Image.open(split.source[0]).crop((24, 0, 48, 24))
-    assert torch.equal(images[0], to_tensor(right))
-    targets = list(uint8_folder(split.target, half=split.target_half))
-    np.testing.assert_array_equal(
-        targets[0], np.asarray(Image.open(split.target[0]).crop((0, 0, 24, 24)))
-    )
-
-
-def test_uint8_folder_reads_what_pytorch_fid_reads(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (8, 4), (9, 99, 199)).save(tmp_path / "turned.jpg", exif=exif)
-    Image.new("RGBA", (5, 7), (10, 20, 30, 0)).save(tmp_path / "clear.png")
-    paths = sorted(tmp_path.iterdir())
-    for path, pixels in zip(paths, uint8_folder(paths), strict=True):
-        assert pixels.dtype == np.uint8
-        np.testing.assert_array_equal(pixels, np.asarray(Image.open(path).convert("RGB")))
-
-
-def test_evaluation_and_uint8_skip_by_name_or_stop_if_strict(unpaired_root: Path) -> None:
-    split = scan(unpaired_root).test
-    assert split is not None
-    split.source[0].write_bytes(b"")
-    warnings: list[str] = []
-    found = list(evaluation_batches(split, size=8, batch_size=1, say=warnings.append))
-    assert [names for names, _ in found] == [["a1.png"], ["a2.png"]]
-    assert len(list(uint8_folder(split.source, say=warnings.append))) == 2
-    assert len(warnings) == 2
-    assert all("a0.png" in warning for warning in warnings)
-    with pytest.raises(DataError, match=r"a0\.png"):
-        list(evaluation_batches(split, size=8, batch_size=1, strict=True))
-    with pytest.raises(DataError, match=r"a0\.png"):
-        list(uint8_folder(split.source, strict=True))
-
-
-def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "a.png").touch()
-    with pytest.raises(DataError, match="none of 1 files"):
-        list(uint8_folder([tmp_path / "a.png"], say=lambda message: None))
-    with pytest.raises(DataError, match="none of 0 files"):
-        list(evaluation_batches([], size=8, batch_size=1))
 
 
 def test_pairs_smaller_than_the_batch_repeat_with_new_crops(side_by_side_root: Path) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gancomp.domains.base import purpose
-from gancomp.domains.choice import DOMAINS, domain_for, domain_of
+from gancomp.domains.choice import DOMAINS, domain_for, domain_of, purpose
 from gancomp.registry import TASKS, build_network, generators
 
 

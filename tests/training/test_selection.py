@@ -10,8 +10,8 @@ from commands import SMALL, run_command
 from torch import Tensor, nn
 
 from gancomp.data.demo_set import write_demo_set
+from gancomp.data.in_order import uint8_folder
 from gancomp.data.layout import scan
-from gancomp.data.loader import uint8_folder
 from gancomp.errors import ConfigError, WeightsError
 from gancomp.export.model import open_model
 from gancomp.metrics.statistics_files import cached_statistics

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,14 +16,11 @@ from gancomp.domains.synthesis.pairs import synthesis_pairs
 from gancomp.domains.synthesis.stages import hand_on, settings_of, stages_of
 from gancomp.engine.run import RunFolder
 from gancomp.inference.grids import draw_grid
-from gancomp.inference.models import Chosen
 from gancomp.inference.sampling import Recipe, joined, spread_classes
 from gancomp.methods.base import Method
 from gancomp.networks.synthesis import SynthesisGenerator
-from gancomp.scoring.pairs import Pairs
-from gancomp.scoring.request import Contest, FidRequest, Say
 from gancomp.seeding import derive_seed
-from gancomp.settings import Json, Settings
+from gancomp.settings import Settings
 from gancomp.tasks.base import Task
 
 
@@ -32,29 +28,19 @@ class Synthesis(Domain):
     """Images of one size, in class folders or not."""
 
     purpose = SYNTHESIZES
-
-    def complete(self, values: Json, typed: Json, files: DatasetFiles) -> Json:
-        """What follows from the size, the classes, the batch and the teacher."""
-        return rules.complete(values, typed, files)
+    complete = staticmethod(rules.complete)
+    problems = staticmethod(rules.problems_of)
+    remarks = staticmethod(rules.remarks)
+    stages = staticmethod(stages_of)
+    pairs = staticmethod(synthesis_pairs)
+    contest = staticmethod(synthesis_contest)
 
     def refuse_unlike_networks(self, settings: Settings) -> None:
         """Both generators stand under one discriminator."""
         rules.refuse_two_families(settings)
 
-    def problems(self, settings: Settings) -> list[str]:
-        """Batches that cannot be divided, a choice by translated images."""
-        return rules.problems_of(settings)
-
-    def remarks(self, settings: Settings, files: DatasetFiles) -> Iterable[str]:
-        """Classes that are not used, a teacher without its discriminator."""
-        return rules.remarks(settings, files)
-
-    def stages(self, settings: Settings, options: Any) -> list[Stage]:
-        """The teacher, and the student without it."""
-        return stages_of(settings, options)
-
     def stage_settings(self, stage: Stage, whole: Settings, made: dict[str, Path]) -> Settings:
-        """`gan` for a teacher, `dgl` with lambda 0 for a student."""
+        """`gan` for a teacher, the run's method unguided for a student."""
         return settings_of(stage, whole)
 
     def hand_on(
@@ -78,24 +64,6 @@ class Synthesis(Domain):
     ) -> Callable[[int], None]:
         """Each generator's images side by side; there is no source. One alone fills a square."""
         return noise_sampler(settings.run.seed, method, run, device=device)
-
-    def pairs(
-        self,
-        request: FidRequest,
-        chosen: Chosen,
-        other: Chosen | None,
-        say: Say,
-        *,
-        device: torch.device,
-    ) -> Pairs:
-        """Images of the same noise."""
-        return synthesis_pairs(request, chosen, other, say, device=device)
-
-    def contest(
-        self, request: FidRequest, chosen: Chosen, say: Say, *, device: torch.device
-    ) -> Contest:
-        """Random images, against training images."""
-        return synthesis_contest(request, chosen, say, device=device)
 
 
 def noise_sampler(

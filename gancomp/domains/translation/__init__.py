@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from gancomp.data.loader import evaluation_batches
+from gancomp.data.in_order import evaluation_batches
 from gancomp.data.splits import DatasetFiles
 from gancomp.domains.base import NUM_SAMPLES, TRANSLATES, Domain
 from gancomp.domains.translation.contest import translation_contest
@@ -21,10 +19,8 @@ from gancomp.domains.translation.settings import (
     with_networks,
 )
 from gancomp.export.model import open_model
-from gancomp.inference.models import Chosen, teacher_file
+from gancomp.inference.models import teacher_file
 from gancomp.inference.pixels import format_of, formats_of
-from gancomp.scoring.pairs import Pairs
-from gancomp.scoring.request import Contest, FidRequest, Say
 from gancomp.settings import Json, Settings
 from gancomp.sizes import Size, before_crop
 
@@ -33,6 +29,10 @@ class Translation(Domain):
     """One image from another: of any channels and values, with or without pairs."""
 
     purpose = TRANSLATES
+    problems = staticmethod(channel_problems)
+    remarks = staticmethod(pixel_remarks)
+    pairs = staticmethod(translation_pairs)
+    contest = staticmethod(translation_contest)
 
     def load_size(self, size: Size, task: str) -> Size:
         """A little larger than the crops, as CycleGAN and pix2pix have it."""
@@ -44,14 +44,6 @@ class Translation(Domain):
         given: Any = of_teacher(open_model(teacher_file(source))) if source else {}
         data = values["data"] | pixels_of(files, typed["data"], given)
         return with_networks(values | {"data": data})
-
-    def problems(self, settings: Settings) -> list[str]:
-        """What the numbers of channels rule out."""
-        return channel_problems(settings)
-
-    def remarks(self, settings: Settings, files: DatasetFiles) -> Iterable[str]:
-        """Bits that are lost by reading, values beyond the range."""
-        return pixel_remarks(settings, files)
 
     def reader_options(self, settings: Settings) -> Json:
         """How sources and targets are stored; those of other kinds are plain 8-bit RGB."""
@@ -72,21 +64,3 @@ class Translation(Domain):
             )
         )
         return [sources]
-
-    def pairs(
-        self,
-        request: FidRequest,
-        chosen: Chosen,
-        other: Chosen | None,
-        say: Say,
-        *,
-        device: torch.device,
-    ) -> Pairs:
-        """What is made of test sources, beside targets or the teacher's images."""
-        return translation_pairs(request, chosen, other, say, device=device)
-
-    def contest(
-        self, request: FidRequest, chosen: Chosen, say: Say, *, device: torch.device
-    ) -> Contest:
-        """The translated test images, against targets."""
-        return translation_contest(request, chosen, say, device=device)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
+from gancomp.data.in_order import evaluation_batches
 from gancomp.data.layout import DIRECTIONS, locate, scan
-from gancomp.data.loader import evaluation_batches
 from gancomp.data.pixels import PixelFormat, as_rgb
 from gancomp.data.splits import DatasetFiles, Split, other_half
 from gancomp.data.transforms import to_uint8

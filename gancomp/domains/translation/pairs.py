@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gancomp.data.in_order import read_in_order
+from gancomp.data.in_order import read_in_order, read_resized
 from gancomp.data.indexed import Picture
-from gancomp.data.loader import read_resized
 from gancomp.data.pixels import PixelFormat, as_rgb
 from gancomp.data.splits import DatasetFiles, Split
 from gancomp.data.transforms import picture_tensor, to_nearest_uint8, to_uint8

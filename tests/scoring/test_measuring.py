@@ -7,7 +7,7 @@ import pytest
 
 from gancomp.errors import ConfigError, DataError
 from gancomp.metrics.fid import fid_from_features
-from gancomp.scoring.numbers import Number, scores_of
+from gancomp.scoring.measuring import Number, scores_of
 
 
 def test_scores_of_features_are_numbers_by_their_names() -> None:
