@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gancomp.bench import report
-from gancomp.data.formats import open_image
+from gancomp.data.images import open_image
 from gancomp.data.layout import locate, scan
 from gancomp.data.loader import batches
 from gancomp.data.splits import Split

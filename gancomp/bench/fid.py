@@ -14,8 +14,7 @@ from pathlib import Path
 import torch
 
 from gancomp.bench import report
-from gancomp.data.formats import PYTORCH_FID_SUFFIXES
-from gancomp.data.images import sort_folder
+from gancomp.data.formats import PYTORCH_FID_SUFFIXES, sort_folder
 from gancomp.errors import ConfigError, DataError, RunError
 from gancomp.metrics.latency import Latency, time_in_turns
 from gancomp.settings import Json

@@ -19,9 +19,10 @@ from PIL import Image
 
 from gancomp.data.class_folders import TEST_FOLDERS, TRAIN_FOLDERS, folders, image_folders
 from gancomp.data.deep import Stored, read_raw, stored_format
-from gancomp.data.images import count_suffixes, file_mode, list_images, load_image, sort_folder
+from gancomp.data.formats import count_suffixes, list_images, sort_folder
+from gancomp.data.images import file_mode, load_image
 from gancomp.data.layout import check_side_by_side, scan
-from gancomp.data.pixels import PixelFormat
+from gancomp.data.transforms import PixelFormat
 from gancomp.errors import DataError
 
 PLAIN_TASKS = ("super-resolution", "synthesis")  # they read 8-bit RGB alone

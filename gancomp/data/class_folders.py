@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gancomp.data.images import count_suffixes, list_images, sort_folder
+from gancomp.data.formats import count_suffixes, list_images, sort_folder
 from gancomp.data.splits import Split
 from gancomp.errors import DataError
 

@@ -9,8 +9,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from PIL import Image, ImageFile
 
+from gancomp.data.formats import ARRAY_SUFFIX
 from gancomp.data.images import (
-    ARRAY_SUFFIX,
     SIDEWAYS,
     TRANSPARENT_MODES,
     as_rgb_image,
@@ -19,7 +19,6 @@ from gancomp.data.images import (
     is_stored_sideways,
     upright,
 )
-from gancomp.data.pixels import MOST_CHANNELS, PixelFormat, Raw, Values, dtype_name
 from gancomp.data.splits import Half
 from gancomp.data.tiff import (
     ORIENTATION,
@@ -29,6 +28,7 @@ from gancomp.data.tiff import (
     read_tiff,
     tiff_layout,
 )
+from gancomp.data.transforms import MOST_CHANNELS, PixelFormat, Raw, Values, dtype_name
 from gancomp.errors import DataError
 
 Found = TypeVar("Found")

@@ -16,7 +16,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from gancomp.data.images import Say, list_images, one_line, warn_on_stderr
+from gancomp.data.formats import list_images
+from gancomp.data.images import Say, one_line, warn_on_stderr
 from gancomp.data.registered import KnownDataset, RemoteFile
 from gancomp.data.unpack import unpack
 from gancomp.errors import DataError

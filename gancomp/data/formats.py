@@ -1,4 +1,4 @@
-"""The image formats that are read, by content and by suffix: one list, and it is ours.
+"""The image formats that are read, one list, and it is ours; and the files of a folder by suffix.
 
 Pillow alone would choose among all its formats by a file's first bytes, whatever it is called: a
 "photo.jpg" can then be PostScript, which starts Ghostscript. None of the formats here runs a
@@ -7,17 +7,12 @@ program, opens a second file or asks a plug-in of somebody else.
 
 from __future__ import annotations
 
-import functools
-import importlib
 import os
-import zlib
-from collections.abc import Iterator
-from io import BytesIO
+from collections import Counter
+from collections.abc import Iterable, Set
 from pathlib import Path
 
-from PIL import Image
-
-from gancomp.errors import ConfigError
+from gancomp.errors import DataError
 
 # Pillow's name, the module of Pillow that reads it, and the suffixes of such files
 FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -41,88 +36,62 @@ IMAGE_SUFFIXES = frozenset(suffix for _, suffixes in FORMATS.values() for suffix
 PYTORCH_FID_SUFFIXES = frozenset(
     {".bmp", ".jpg", ".jpeg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
-MAX_PIXELS = "GANCOMP_MAX_PIXELS"
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+ARRAY_SUFFIX = ".npy"
+NOTES_OF_FILE_MANAGERS = frozenset({"thumbs.db", "desktop.ini"})
+MOST_SUFFIXES = 6  # named in one line
 
 
-@functools.cache
-def readable_formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that the installed Pillow has."""
-    for module, _ in FORMATS.values():
-        try:
-            importlib.import_module(f"PIL.{module}")
-        except ImportError:  # an older Pillow
-            continue
-    return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def open_image(file: Path | BytesIO) -> Image.Image:
-    """The image in `file`, its header read; of a file with several pictures the first.
+def list_images(folder: Path) -> tuple[Path, ...]:
+    """The image files directly inside `folder`, sorted by name; see `sort_folder`.
 
     Raises:
-        Exception: whatever Pillow's decoders raise.
-        DecompressionBombError: for more pixels than are allowed (`$GANCOMP_MAX_PIXELS`, else twice
-            Pillow's `MAX_IMAGE_PIXELS`).
-        ConfigError: if the variable is no number of pixels.
+        DataError: if `folder` cannot be listed.
     """
-    limit = allowed_pixels()
-    if limit is not None:
-        Image.MAX_IMAGE_PIXELS = limit
-    image = Image.open(file, formats=readable_formats())
-    if limit is not None and image.width * image.height > limit:
-        image.close()
-        raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
-    return image
+    return sort_folder(folder)[0]
 
 
-def allowed_pixels() -> int | None:
-    """What `$GANCOMP_MAX_PIXELS` says, None where it is not set.
+def sort_folder(
+    folder: Path, suffixes: Set[str] = IMAGE_SUFFIXES
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """The files directly inside `folder` that are images by their suffix, and those that are not.
+
+    Hidden files are in neither list, and with them the `._name.jpg` twins that macOS leaves
+    behind; nor are the notes that file managers keep. Dangling links are listed, so that they are
+    reported instead of silently missing.
+
+    Args:
+        folder: where to look.
+        suffixes: of images, in lower case; upper case counts as well.
+
+    Returns: images, or where there are none the arrays (`.npy`), and other files, each sorted by
+        name.
 
     Raises:
-        ConfigError: if it is no positive whole number.
+        DataError: if `folder` cannot be listed.
     """
-    text = os.environ.get(MAX_PIXELS, "").strip()
-    if not text:
-        return None
-    digits = text.replace("_", "")
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18 and int(digits)):
-        raise ConfigError(
-            f"${MAX_PIXELS} {text}: must be a number of pixels, such as 200000000 for pictures of "
-            "up to 200 megapixels"
-        )
-    return int(digits)
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if _counts_as_file(entry))
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed ({error.strerror})") from error
+    # beside pictures, an array is something else about them
+    for kinds in (suffixes, {ARRAY_SUFFIX}):
+        images = tuple(folder / name for name in names if Path(name).suffix.lower() in kinds)
+        if images:
+            break
+    found = set(images)
+    others = tuple(folder / name for name in names if folder / name not in found)
+    return images, others
 
 
-def png_without_notes(path: Path) -> BytesIO | None:
-    """A PNG's pixels without its notes, which may be damaged where the picture is not.
-
-    Color profiles, texts and the like decide nothing here, but Pillow refuses the whole picture
-    for one of them. An orientation (`eXIf`) is kept if its checksum holds.
-
-    Returns: a PNG file, or None if `path` is none.
-    """
-    with path.open("rb") as stream:
-        if stream.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
-            return None
-        content = memoryview(stream.read())
-    kept = BytesIO()
-    kept.write(PNG_SIGNATURE)
-    for name, chunk in _png_chunks(content):
-        if name in PNG_PIXELS or (name == b"eXIf" and _is_sound(chunk)):
-            kept.write(chunk)
-    kept.seek(0)
-    return kept
+def _counts_as_file(entry: os.DirEntry[str]) -> bool:
+    if entry.name.startswith(".") or entry.name.lower() in NOTES_OF_FILE_MANAGERS:
+        return False
+    return entry.is_file() or (entry.is_symlink() and not entry.is_dir())
 
 
-def _png_chunks(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    start = 0
-    while start + 8 <= len(content):
-        length = int.from_bytes(content[start : start + 4], "big")
-        end = start + 12 + length  # length, name, data and checksum
-        yield bytes(content[start + 4 : start + 8]), content[start:end]
-        start = end
-
-
-def _is_sound(chunk: memoryview) -> bool:
-    return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
+def count_suffixes(paths: Iterable[Path]) -> str:
+    """How many files there are of each suffix, the most frequent first: `3 .txt, 1 .heic`."""
+    counts = Counter(path.suffix.lower() or "without a suffix" for path in paths)
+    shown = [f"{count} {suffix}" for suffix, count in counts.most_common(MOST_SUFFIXES)]
+    return ", ".join(shown) + (", ..." if len(counts) > MOST_SUFFIXES else "")

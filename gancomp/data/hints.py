@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gancomp.data.class_folders import OTHER_SPLITS, TEST_FOLDERS, TRAIN_FOLDERS, folders
-from gancomp.data.images import list_images
+from gancomp.data.formats import list_images
 
 DEMO = "To try without data: gancomp demo"
 PACKED = (

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Set
+import zlib
+from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from gancomp.data.formats import (
-    IMAGE_SUFFIXES,
-    MAX_PIXELS,
-    open_image,
-    png_without_notes,
-)
+from gancomp.data.formats import ARRAY_SUFFIX, FORMATS
 from gancomp.data.splits import Half
 from gancomp.errors import ConfigError, DataError, printable
 
-ARRAY_SUFFIX = ".npy"
+MAX_PIXELS = "GANCOMP_MAX_PIXELS"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 SIXTEEN_BIT_MODES = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = {
@@ -34,8 +34,6 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 SIDEWAYS = range(5, 9)
-NOTES_OF_FILE_MANAGERS = frozenset({"thumbs.db", "desktop.ini"})
-MOST_SUFFIXES = 6  # named in one line
 FULL_SCALE_16_BIT = 65535
 TRANSPARENT_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 
@@ -51,62 +49,6 @@ def warn_on_stderr(message: str) -> None:
 def say_on_stderr(message: str) -> None:
     """Prints `message` to stderr."""
     print(printable(message), file=sys.stderr)
-
-
-def list_images(folder: Path) -> tuple[Path, ...]:
-    """The image files directly inside `folder`, sorted by name; see `sort_folder`.
-
-    Raises:
-        DataError: if `folder` cannot be listed.
-    """
-    return sort_folder(folder)[0]
-
-
-def sort_folder(
-    folder: Path, suffixes: Set[str] = IMAGE_SUFFIXES
-) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """The files directly inside `folder` that are images by their suffix, and those that are not.
-
-    Hidden files are in neither list, and with them the `._name.jpg` twins that macOS leaves
-    behind; nor are the notes that file managers keep. Dangling links are listed, so that they are
-    reported instead of silently missing.
-
-    Args:
-        folder: where to look.
-        suffixes: of images, in lower case; upper case counts as well.
-
-    Returns: images, or where there are none the arrays (`.npy`), and other files, each sorted by
-        name.
-
-    Raises:
-        DataError: if `folder` cannot be listed.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if _counts_as_file(entry))
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be listed ({error.strerror})") from error
-    # beside pictures, an array is something else about them
-    for kinds in (suffixes, {ARRAY_SUFFIX}):
-        images = tuple(folder / name for name in names if Path(name).suffix.lower() in kinds)
-        if images:
-            break
-    found = set(images)
-    others = tuple(folder / name for name in names if folder / name not in found)
-    return images, others
-
-
-def _counts_as_file(entry: os.DirEntry[str]) -> bool:
-    if entry.name.startswith(".") or entry.name.lower() in NOTES_OF_FILE_MANAGERS:
-        return False
-    return entry.is_file() or (entry.is_symlink() and not entry.is_dir())
-
-
-def count_suffixes(paths: Iterable[Path]) -> str:
-    """How many files there are of each suffix, the most frequent first: `3 .txt, 1 .heic`."""
-    counts = Counter(path.suffix.lower() or "without a suffix" for path in paths)
-    shown = [f"{count} {suffix}" for suffix, count in counts.most_common(MOST_SUFFIXES)]
-    return ", ".join(shown) + (", ..." if len(counts) > MOST_SUFFIXES else "")
 
 
 def load_image(path: Path) -> Image.Image:
@@ -205,6 +147,88 @@ def _used(path: Path, use: Callable[[Image.Image], Result]) -> Result:
                 return use(image)
         except Exception:  # the picture itself is damaged: the first reason says how
             raise error from None
+
+
+@functools.cache
+def readable_formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that the installed Pillow has."""
+    for module, _ in FORMATS.values():
+        try:
+            importlib.import_module(f"PIL.{module}")
+        except ImportError:  # an older Pillow
+            continue
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def open_image(file: Path | BytesIO) -> Image.Image:
+    """The image in `file`, its header read; of a file with several pictures the first.
+
+    Raises:
+        Exception: whatever Pillow's decoders raise.
+        DecompressionBombError: for more pixels than are allowed (`$GANCOMP_MAX_PIXELS`, else twice
+            Pillow's `MAX_IMAGE_PIXELS`).
+        ConfigError: if the variable is no number of pixels.
+    """
+    limit = allowed_pixels()
+    if limit is not None:
+        Image.MAX_IMAGE_PIXELS = limit
+    image = Image.open(file, formats=readable_formats())
+    if limit is not None and image.width * image.height > limit:
+        image.close()
+        raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
+    return image
+
+
+def allowed_pixels() -> int | None:
+    """What `$GANCOMP_MAX_PIXELS` says, None where it is not set.
+
+    Raises:
+        ConfigError: if it is no positive whole number.
+    """
+    text = os.environ.get(MAX_PIXELS, "").strip()
+    if not text:
+        return None
+    digits = text.replace("_", "")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18 and int(digits)):
+        raise ConfigError(
+            f"${MAX_PIXELS} {text}: must be a number of pixels, such as 200000000 for pictures of "
+            "up to 200 megapixels"
+        )
+    return int(digits)
+
+
+def png_without_notes(path: Path) -> BytesIO | None:
+    """A PNG's pixels without its notes, which may be damaged where the picture is not.
+
+    Color profiles, texts and the like decide nothing here, but Pillow refuses the whole picture
+    for one of them. An orientation (`eXIf`) is kept if its checksum holds.
+
+    Returns: a PNG file, or None if `path` is none.
+    """
+    with path.open("rb") as stream:
+        if stream.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
+            return None
+        content = memoryview(stream.read())
+    kept = BytesIO()
+    kept.write(PNG_SIGNATURE)
+    for name, chunk in _png_chunks(content):
+        if name in PNG_PIXELS or (name == b"eXIf" and _is_sound(chunk)):
+            kept.write(chunk)
+    kept.seek(0)
+    return kept
+
+
+def _png_chunks(content: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    start = 0
+    while start + 8 <= len(content):
+        length = int.from_bytes(content[start : start + 4], "big")
+        end = start + 12 + length  # length, name, data and checksum
+        yield bytes(content[start + 4 : start + 8]), content[start:end]
+        start = end
+
+
+def _is_sound(chunk: memoryview) -> bool:
+    return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
 
 
 def _os_reason(path: Path, error: OSError) -> str:

@@ -27,9 +27,8 @@ from gancomp.data.images import (
     warn_on_stderr,
 )
 from gancomp.data.indexed import Picture
-from gancomp.data.pixels import PixelFormat, resized
 from gancomp.data.splits import Half, Split
-from gancomp.data.transforms import picture_tensor, resize
+from gancomp.data.transforms import PixelFormat, picture_tensor, resize, resized
 from gancomp.errors import DataError
 from gancomp.sizes import Size
 

@@ -16,9 +16,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gancomp.data.cache import PLAIN, DecodedImages, Kind, TwoKinds
-from gancomp.data.pixels import PixelFormat, Values, resized
 from gancomp.data.splits import Split
-from gancomp.data.transforms import Window, choose_window, cut_window, resize, to_pixels
+from gancomp.data.transforms import (
+    PixelFormat,
+    Values,
+    Window,
+    choose_window,
+    cut_window,
+    resize,
+    resized,
+    to_pixels,
+)
 from gancomp.errors import ConfigError, DataError
 from gancomp.seeding import derive_generator
 from gancomp.sizes import Size, shown_size, sides

@@ -21,16 +21,9 @@ from gancomp.data.class_folders import (
     what_is_there,
 )
 from gancomp.data.deep import is_sideways, picture_size
+from gancomp.data.formats import count_suffixes, list_images, sort_folder
 from gancomp.data.hints import hint
-from gancomp.data.images import (
-    Say,
-    count_suffixes,
-    image_size,
-    list_images,
-    say_on_stderr,
-    sort_folder,
-    warn_on_stderr,
-)
+from gancomp.data.images import Say, image_size, say_on_stderr, warn_on_stderr
 from gancomp.data.registered import find_known, known_names
 from gancomp.data.splits import DatasetFiles, Split, Task
 from gancomp.errors import ConfigError, DataError

@@ -8,8 +8,8 @@ from pathlib import Path
 from gancomp.data.deep import read_values
 from gancomp.data.images import cut_half, load_image
 from gancomp.data.indexed import ChosenCrops, Crop, Picture, Reader, draw_numbers, first_readable
-from gancomp.data.pixels import PixelFormat
 from gancomp.data.splits import Half, Split
+from gancomp.data.transforms import PixelFormat
 from gancomp.errors import DataError
 
 

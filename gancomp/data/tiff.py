@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gancomp.data.pixels import MOST_CHANNELS, Raw
+from gancomp.data.transforms import MOST_CHANNELS, Raw
 from gancomp.errors import DataError
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262

@@ -7,8 +7,8 @@ from pathlib import Path
 from gancomp.data.deep import read_values
 from gancomp.data.images import load_image
 from gancomp.data.indexed import ChosenCrops, Picture, Reader, draw_numbers, first_readable
-from gancomp.data.pixels import PixelFormat
 from gancomp.data.splits import Split
+from gancomp.data.transforms import PixelFormat
 from gancomp.errors import DataError
 
 

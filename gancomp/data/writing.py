@@ -9,8 +9,8 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from gancomp.data.pixels import Raw
 from gancomp.data.tiff import tiff_bytes
+from gancomp.data.transforms import Raw
 from gancomp.errors import ConfigError
 
 SUFFIXES = {"png": ".png", "tiff": ".tif", "npy": ".npy"}

@@ -1,8 +1,7 @@
-"""Which device and number format a run uses; CUDA code runs on the CPU unchanged."""
+"""Which device a run uses, and what of it is the device's; CUDA code runs on the CPU unchanged."""
 
 from __future__ import annotations
 
-import contextlib
 import re
 
 import torch
@@ -68,13 +67,6 @@ def restore_random_state(states: dict[str, Tensor], device: torch.device) -> Non
         torch.cuda.set_rng_state(states["cuda"], device)
     if device.type == "mps" and "mps" in states:
         torch.mps.set_rng_state(states["mps"])
-
-
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
-    """The autocast context of `precision`: bf16 for `bf16`, none for `fp32` and `auto`."""
-    if precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return contextlib.nullcontext()
 
 
 def peak_memory_mb(device: torch.device) -> float:

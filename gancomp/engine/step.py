@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -11,7 +12,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gancomp.engine.device import autocast
 from gancomp.engine.phases import Phase, Progress, Step, Trainable
 from gancomp.errors import TrainingError
 
@@ -102,6 +102,13 @@ def run_phases(
             phase.after(step.index)
         logged |= {f"{phase.name}/{name}": term for name, term in losses.items()}
     return logged | step.notes
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
+    """The autocast context of `precision`: bf16 for `bf16`, none for `fp32` and `auto`."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
 
 
 def _minimize(terms: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:

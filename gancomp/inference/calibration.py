@@ -10,10 +10,10 @@ from torch import Tensor
 
 from gancomp.data.deep import read_values
 from gancomp.data.degrade import downscale
-from gancomp.data.images import list_images, load_image
-from gancomp.data.pixels import resized
+from gancomp.data.formats import list_images
+from gancomp.data.images import load_image
 from gancomp.data.super_resolution import as_tensor, load_high_resolution
-from gancomp.data.transforms import picture_tensor, resize
+from gancomp.data.transforms import picture_tensor, resize, resized
 from gancomp.errors import ConfigError, DataError
 from gancomp.export.model import LoadedModel
 from gancomp.export.quantized import Pictures

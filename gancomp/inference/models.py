@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gancomp.data.pixels import MOST_CHANNELS
+from gancomp.data.transforms import MOST_CHANNELS
 from gancomp.engine.run import CONFIG, latest_run
 from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.biggan import is_biggan_folder

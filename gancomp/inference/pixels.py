@@ -9,7 +9,7 @@ from typing import Any
 
 from gancomp.config import read
 from gancomp.data.deep import stored_format
-from gancomp.data.pixels import FULL_RANGES, PixelFormat
+from gancomp.data.transforms import FULL_RANGES, PixelFormat
 from gancomp.errors import CheckpointError, ConfigError, DataError
 from gancomp.settings import DataSettings, Json, PixelSettings
 

@@ -12,10 +12,19 @@ import numpy as np
 import torch
 
 from gancomp.data.deep import read_values
-from gancomp.data.images import count_suffixes, load_image, sort_folder
+from gancomp.data.formats import count_suffixes, sort_folder
+from gancomp.data.images import load_image
 from gancomp.data.indexed import Picture
-from gancomp.data.pixels import FULL_RANGES, PixelFormat, Raw, holds, resized
-from gancomp.data.transforms import picture_tensor, resize, to_uint8
+from gancomp.data.transforms import (
+    FULL_RANGES,
+    PixelFormat,
+    Raw,
+    holds,
+    picture_tensor,
+    resize,
+    resized,
+    to_uint8,
+)
 from gancomp.data.writing import SUFFIXES, encoded, fitting_format
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError, DataError, GancompError

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from gancomp.data.class_folders import folders, image_folders
 from gancomp.data.deep import stored_format
-from gancomp.data.formats import PYTORCH_FID_SUFFIXES
-from gancomp.data.images import count_suffixes, sort_folder
+from gancomp.data.formats import PYTORCH_FID_SUFFIXES, count_suffixes, sort_folder
 from gancomp.data.in_order import uint8_folder
 from gancomp.data.layout import DIRECTIONS
-from gancomp.data.pixels import PixelFormat
 from gancomp.data.splits import Half
 from gancomp.data.synthesis import square_images
+from gancomp.data.transforms import PixelFormat
 from gancomp.engine.run import read_config, settings_in
 from gancomp.errors import ConfigError, DataError
 from gancomp.files import check_replaceable

@@ -13,8 +13,9 @@ import tifffile
 from PIL import Image
 
 from gancomp.data.deep import Stored, picture_size, read_raw, read_values, stored_format
-from gancomp.data.images import list_images, load_image
-from gancomp.data.pixels import FULL_RANGES, PixelFormat
+from gancomp.data.formats import list_images
+from gancomp.data.images import load_image
+from gancomp.data.transforms import FULL_RANGES, PixelFormat
 from gancomp.data.writing import deep_color_png
 from gancomp.errors import DataError
 

@@ -12,8 +12,8 @@ import torch
 from gancomp.data.check import check_folder
 from gancomp.data.loader import batches
 from gancomp.data.paired import PairedImages
-from gancomp.data.pixels import PixelFormat
 from gancomp.data.splits import Split
+from gancomp.data.transforms import PixelFormat
 from gancomp.data.unpaired import UnpairedImages
 from gancomp.losses.perceptual import load_perceptual
 from gancomp.sizes import Size, sides

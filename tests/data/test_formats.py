@@ -12,8 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gancomp.data.formats import FORMATS, IMAGE_SUFFIXES, PYTORCH_FID_SUFFIXES, readable_formats
-from gancomp.data.images import image_size, is_stored_sideways, list_images, load_image, sort_folder
+from gancomp.data.formats import (
+    FORMATS,
+    IMAGE_SUFFIXES,
+    PYTORCH_FID_SUFFIXES,
+    list_images,
+    sort_folder,
+)
+from gancomp.data.images import image_size, is_stored_sideways, load_image, readable_formats
 from gancomp.errors import ConfigError, DataError
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 16\n%%EndComments\nshowpage\n"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gancomp.data.formats import list_images
 from gancomp.data.images import (
     image_size,
     is_stored_sideways,
-    list_images,
     load_image,
     load_image_as_pytorch_fid,
 )

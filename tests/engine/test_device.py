@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gancomp.engine.device import autocast, choose_device, peak_memory_mb, refuse_precision
+from gancomp.engine.device import choose_device, peak_memory_mb, refuse_precision
 from gancomp.errors import ConfigError, explain_lack_of_device
 from gancomp.memory import peak_memory
 
@@ -21,15 +21,6 @@ def test_the_cpu_is_there_and_auto_chooses_one_that_is() -> None:
 def test_an_unknown_or_absent_device_is_named(name: str) -> None:
     with pytest.raises(ConfigError, match=f"`device` {name[:99]}"):
         choose_device(name)
-
-
-def test_bf16_computes_matrix_products_in_bf16_and_fp32_does_not() -> None:
-    cpu, matrix = torch.device("cpu"), torch.ones(2, 2)
-    with autocast(cpu, "bf16"):
-        assert (matrix @ matrix).dtype == torch.bfloat16
-    for precision in ("fp32", "auto"):
-        with autocast(cpu, precision):
-            assert (matrix @ matrix).dtype == torch.float32
 
 
 def test_peak_memory_on_a_cpu_is_the_processs() -> None:

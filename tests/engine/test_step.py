@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gancomp.engine.phases import Phase, Progress, Step
-from gancomp.engine.step import FiniteWatch, decay_factor, take_step
+from gancomp.engine.step import FiniteWatch, autocast, decay_factor, take_step
 from gancomp.errors import TrainingError
 
 CPU = torch.device("cpu")
@@ -185,3 +185,12 @@ def test_without_constant_epochs_the_first_epoch_is_already_lower() -> None:
 
 def test_beyond_the_schedule_the_rate_is_zero_and_never_negative() -> None:
     assert decay_factor(1000, epochs=3, decay_epochs=4) == 0.0
+
+
+def test_bf16_computes_matrix_products_in_bf16_and_fp32_does_not() -> None:
+    cpu, matrix = torch.device("cpu"), torch.ones(2, 2)
+    with autocast(cpu, "bf16"):
+        assert (matrix @ matrix).dtype == torch.bfloat16
+    for precision in ("fp32", "auto"):
+        with autocast(cpu, precision):
+            assert (matrix @ matrix).dtype == torch.float32

@@ -10,9 +10,8 @@ import torch
 
 from gancomp.data.in_order import evaluation_batches
 from gancomp.data.layout import DIRECTIONS, locate, scan
-from gancomp.data.pixels import PixelFormat, as_rgb
 from gancomp.data.splits import DatasetFiles, Split, other_half
-from gancomp.data.transforms import to_uint8
+from gancomp.data.transforms import PixelFormat, as_rgb, to_uint8
 from gancomp.errors import ConfigError, DataError
 from gancomp.export.deployed import runtime_of
 from gancomp.inference.models import Chosen, check_translates

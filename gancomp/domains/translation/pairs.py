@@ -12,9 +12,8 @@ from torch import Tensor
 
 from gancomp.data.in_order import read_in_order, read_resized
 from gancomp.data.indexed import Picture
-from gancomp.data.pixels import PixelFormat, as_rgb
 from gancomp.data.splits import DatasetFiles, Split
-from gancomp.data.transforms import picture_tensor, to_nearest_uint8, to_uint8
+from gancomp.data.transforms import PixelFormat, as_rgb, picture_tensor, to_nearest_uint8, to_uint8
 from gancomp.domains.translation.contest import dataset_of, direction_of, formats
 from gancomp.errors import ConfigError
 from gancomp.export.deployed import runtime_of

@@ -8,8 +8,8 @@ from typing import Any
 
 from gancomp.config import merge, read
 from gancomp.data.deep import can_become, read_raw, stored_format
-from gancomp.data.pixels import FULL_RANGES, PixelFormat
 from gancomp.data.splits import DatasetFiles, Half
+from gancomp.data.transforms import FULL_RANGES, PixelFormat
 from gancomp.errors import ConfigError, DataError
 from gancomp.export.model import LoadedModel
 from gancomp.inference.pixels import bits_lost, check_range, format_of, pixels_in, shown
