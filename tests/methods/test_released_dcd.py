@@ -7,8 +7,18 @@ from typing import Any
 import pytest
 import torch
 from builders import small_generator
-from golden_values import assert_golden, assert_value_and_gradient, fill, g, golden
+from golden_values import (
+    assert_golden,
+    assert_value_and_gradient,
+    fill,
+    g,
+    golden,
+    image_pair,
+    vgg,
+)
 
+from gancomp.losses.feature import feature_loss, style_loss
+from gancomp.losses.gan import generator_loss
 from gancomp.methods.base import Components
 from gancomp.methods.dcd import Dcd
 from gancomp.methods.dcd_options import DcdOptions
@@ -80,3 +90,40 @@ def test_gradients_reach_the_students_connectors_as_in_the_released_code(method:
     gradients = torch.autograd.grad(loss, parameters)
     for name, gradient in zip(names, gradients, strict=True):
         assert_golden(gradient, wanted[name])
+
+
+def test_a_taps_part_of_the_loss_is_that_of_the_released_code(method: Any) -> None:
+    by_name = sorted(TAPS)
+    connect(method, tuple(by_name))
+    teacher, student = maps(32, 30), maps(16, 40)
+    order = method.teacher_connectors.by_tap, method.student_connectors.by_tap
+    # the j-th connector by name is given the j-th map by name, whatever it is called
+    for j, (name, wanted) in enumerate(golden("dcd/L_dcd per tap")["value"]):
+        assert name.startswith(by_name[j])
+        tap = by_name[j]
+        seen = [
+            side[TAPS.index(tap)](given[tap])
+            for side, given in zip(order, (teacher, student), strict=True)
+        ]
+        concepts = [method.task.discriminator.features(x, ("model.10",))["model.10"] for x in seen]
+        assert_golden((concepts[0] - concepts[1]).abs().mean(), wanted)
+
+
+def test_the_objective_is_that_of_the_released_code_whose_gan_term_has_the_teachers_image(
+    method: Any,
+) -> None:
+    connect(method, tuple(sorted(TAPS)))
+    teacher, student = image_pair()
+    features = vgg()(teacher), vgg()(student)
+    terms = {
+        "style": 1e4 * style_loss(*[list(each.values()) for each in features]),
+        "feature": 10 * feature_loss(*[[each["relu2_2"]] for each in features]),
+        "gan": generator_loss("lsgan", method.task.discriminator(teacher)),
+        "CD": method.dcd_loss(maps(32, 30), maps(16, 40)),
+    }
+    for name, term in terms.items():
+        assert_golden(term, golden(f"dcd/cycle objective/loss_G_{name}")["value"])
+    total = sum(terms.values(), torch.zeros((), dtype=torch.float64))
+    assert_golden(total, golden("dcd/cycle objective/loss_G_student")["value"])
+    name = "dcd/cycle objective/gradient w.r.t. student image"
+    assert_value_and_gradient(total, name, student)

@@ -47,3 +47,22 @@ def test_a_patchgans_verdict_is_that_of_the_released_code(channels: int, norm: s
         verdict = fill(network, 1000).eval()(img((2, channels, 64, 64), 21))
     assert list(verdict.shape) == entry["shape"]
     assert_golden(verdict, entry["value"])
+
+
+@pytest.mark.parametrize("widths", [(8,) * 8, (8, 6, 8, 8, 6, 6, 8, 6)])
+def test_a_network_cut_out_of_gan_compressions_supernet_gives_its_image(
+    widths: tuple[int, ...],
+) -> None:
+    stem, down1, down2, *blocks, up1, up2 = widths
+    inner = [4 * width for width in blocks for _ in range(3)]
+    channels = (stem, 2 * down1, 4 * down2, *inner, 2 * up1, up2)
+    whole = fill(build_network("mobile-resnet9", width=8), 4000).state_dict()
+    network = build_network("mobile-resnet9", channels=channels).double()
+    first = {  # it shares its weights: the first channels of each layer
+        key: whole[key][tuple(slice(length) for length in value.shape)]
+        for key, value in network.state_dict().items()
+    }
+    network.load_state_dict(first)
+    with torch.no_grad():
+        image = network.eval()(img((1, 3, 32, 32), 9))
+    assert_golden(image, golden(f"gc/supernet ngf 8 config {list(widths)} forward")["value"])
