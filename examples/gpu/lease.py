@@ -84,7 +84,7 @@ class Plan:
     back: float = 5
     last: float = 40
     spare: float = 15
-    before: str = "bench --batch-sizes 1 4 16 8 --bench-options=--no-compile"
+    before: str = "bench --batch-sizes 1 8 16 4 --bench-options=--no-compile"
     run: str = "--parts dcd --save-seconds 45 --pack-seconds 30 --trial-seconds 60"
 
     def at(self, pace: float) -> Plan:
