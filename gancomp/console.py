@@ -24,6 +24,8 @@ from rich.table import Table
 from gancomp.errors import RunError, printable
 from gancomp.flags import as_typed
 
+MESSAGES = frozenset({"error", "problems", "notes"})  # entries of JSON documents that hold some
+
 
 class Stream:
     """A standard stream that falls silent, instead of raising, once its reader has gone.
@@ -157,12 +159,22 @@ def milestones(
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """The one JSON document that `--json` promises on stdout."""
+    """The one JSON document that `--json` promises on stdout; its messages name flags."""
+    document = _with_flags(document)
     try:
         text = json.dumps(document, indent=2, allow_nan=False)
     except ValueError:  # numbers that JSON does not have
         text = json.dumps(_without_infinities(document), indent=2)
     sys.stdout.write(text + "\n")
+
+
+def _with_flags(value: Any, *, message: bool = False) -> Any:
+    """A copy whose messages name flags, as all that a command prints; names and paths stay."""
+    if isinstance(value, dict):
+        return {key: _with_flags(item, message=key in MESSAGES) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_flags(item, message=message) for item in value]
+    return as_typed(value) if message and isinstance(value, str) else value
 
 
 def _without_infinities(value: Any) -> Any:

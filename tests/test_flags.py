@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -74,6 +75,16 @@ def test_what_is_shown_speaks_of_flags(capsys: pytest.CaptureFixture[str]) -> No
     assert err == "use --size [1]\n"
     assert "use --width\n" in out
     assert "use --lr" in out
+
+
+def test_messages_in_json_speak_of_flags_and_names_of_files_stay(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    failed = [{"file": "`size`.png", "error": "give `in_range`"}]
+    console.print_json({"failed": failed, "problems": ["use `task`"], "root": "`lr`"})
+    document = json.loads(capsys.readouterr().out)
+    assert document["failed"] == [{"file": "`size`.png", "error": "give --in-range"}]
+    assert (document["problems"], document["root"]) == (["use --task"], "`lr`")
 
 
 def messages(tree: ast.Module) -> list[str]:

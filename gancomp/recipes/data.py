@@ -12,7 +12,6 @@ from gancomp.data.download import fetch_announced
 from gancomp.data.layout import locate
 from gancomp.data.registered import KNOWN_DATASETS, find_known, known_names
 from gancomp.errors import DataError
-from gancomp.flags import as_typed
 from gancomp.paths import download_folder
 from gancomp.settings import Json
 
@@ -64,8 +63,7 @@ def check_dataset(folder: str, task: str | None, say: Callable[[str], None]) -> 
     Raises:
         DataError: if there is no such dataset.
     """
-    report = check_folder(locate(folder, say), task, progress=_tenths(say)).to_json()
-    return report | {key: [*map(as_typed, report[key])] for key in ("problems", "notes")}
+    return check_folder(locate(folder, say), task, progress=_tenths(say)).to_json()
 
 
 def _tenths(say: Callable[[str], None]) -> Callable[[int, int], None]:
