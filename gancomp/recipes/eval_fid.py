@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from gancomp.engine.device import choose_device
 from gancomp.engine.speed import keep_freed_memory
 from gancomp.errors import ConfigError, RunError
 from gancomp.inference.models import Chosen, choose
-from gancomp.metrics.base import Metric
+from gancomp.metrics.base import ImageSet, Metric
 from gancomp.metrics.features import WEIGHTS_HASH_PREFIX, load_inception
 from gancomp.metrics.fid import Fid, Statistics
 from gancomp.metrics.statistics_files import load_statistics
@@ -90,7 +90,12 @@ class Compared:
 
 
 def compare(
-    request: FidRequest, metrics: Mapping[str, Metric], say: Say, *, bootstrap: int = 0
+    request: FidRequest,
+    metrics: Mapping[str, Metric],
+    say: Say,
+    *,
+    bootstrap: int = 0,
+    within: Callable[[Contest], Contest] | None = None,
 ) -> Compared:
     """All metrics of one contest, from one pass of Inception over each side.
 
@@ -99,6 +104,7 @@ def compare(
         metrics: by their names.
         say: told how far it is.
         bootstrap: resamples for the scores' intervals; 0 for none.
+        within: gives the contest in which something else is done with its images, too.
 
     Raises:
         ConfigError: for options that do not go together, or too few images for a metric.
@@ -113,6 +119,8 @@ def compare(
         choose(request.model, request.part, device=request.device) if request.fake is None else None
     )
     contest = make_contest(request, chosen, say, device=device)
+    if within is not None:
+        contest = within(contest)
     wanted = needed(contest, request, metrics, bootstrap)
     if contest.num_fakes and contest.reals.num_images:
         check_counts(metrics, contest.num_fakes, contest.reals.num_images)
@@ -126,15 +134,8 @@ def compare(
         strict=request.strict,
         save_stats=request.save_stats,
     )
-    if not inception.weights_id.startswith(WEIGHTS_HASH_PREFIX):
-        say(
-            f"warning: the Inception weights (sha256 {inception.weights_id[:12]}) are not the file "
-            "that pytorch-fid publishes; compare with other scores only if the network is the same"
-        )
-    known = [count for count in (fakes.num_images, reals.num_images) if count is not None]
-    for metric in metrics.values():
-        if known and (warning := metric.warning(min(known))):
-            say(f"warning: {warning}")
+    for warning in _warnings(inception.weights_id, metrics, fakes, reals):
+        say(f"warning: {warning}")
     resamples = drawn(fakes, reals, bootstrap)
     numbers = numbers_of(metrics, fakes, reals, resamples=resamples)
     protocol = {
@@ -149,6 +150,21 @@ def compare(
         | ({"bootstrap": resamples.protocol()} if resamples is not None else {}),
     }
     return Compared(numbers, protocol, chosen.run if chosen is not None else None)
+
+
+def _warnings(
+    weights_id: str, metrics: Mapping[str, Metric], fakes: ImageSet, reals: ImageSet
+) -> Iterator[str]:
+    """What somebody should know before comparing such scores with others."""
+    known = [count for count in (fakes.num_images, reals.num_images) if count is not None]
+    if not weights_id.startswith(WEIGHTS_HASH_PREFIX):
+        yield (
+            f"the Inception weights (sha256 {weights_id[:12]}) are not the file that pytorch-fid "
+            "publishes; compare with other scores only if the network is the same"
+        )
+    for metric in metrics.values():
+        if known and (warning := metric.warning(min(known))):
+            yield warning
 
 
 def needed(

@@ -50,9 +50,12 @@ def evaluate(
     check_bootstrap(bootstrap)
     # all that can be wrong with pairs is told before the first image is looked at
     beside = begin_pairs(request, of_pairs, say, pairs=pairs, alone=not of_sets)
-    compared = compare(request, of_sets, say, bootstrap=bootstrap) if of_sets else None
+    within = None if beside is None else beside.within
+    compared = (
+        compare(request, of_sets, say, bootstrap=bootstrap, within=within) if of_sets else None
+    )
     if beside is not None:
-        of_each = beside.compare(say, bootstrap=bootstrap)
+        of_each = beside.compare(bootstrap=bootstrap)
         compared = of_each if compared is None else compared.joined(of_each)
     assert compared is not None
     numbers = {name: asdict(number) for name, number in compared.numbers.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,12 +21,12 @@ from gancomp.scoring.pairs import (
     TARGETS,
     TEACHER,
     Pairs,
+    PairScores,
     folder_pairs,
     pair_protocol,
     refuse_idle_options,
-    score_pairs,
 )
-from gancomp.scoring.request import FidRequest, Say, check_request
+from gancomp.scoring.request import Contest, FidRequest, Pixels, Say, check_request
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,26 @@ class PairsBegun:
     """Pairs that are yet to be made, and what compares them."""
 
     pairs: Pairs
-    metrics: Mapping[str, PairMetric]
+    scores: PairScores
 
-    def compare(self, say: Say, *, bootstrap: int) -> Compared:
+    def within(self, contest: Contest) -> Contest:
+        """The same contest, in which images of pairs are compared as they are made: once."""
+        found = self.pairs
+        if found.fakes is None:
+            return contest
+        made = found.fakes(self.scores.images(), contest.skipped)
+
+        def fakes() -> Iterator[Pixels]:
+            yield from made
+            contest.skipped.extend(found.skipped)
+
+        return replace(contest, fakes=fakes())
+
+    def compare(self, *, bootstrap: int) -> Compared:
         """Their scores, as other scores are kept."""
-        numbers, count = score_pairs(self.pairs, self.metrics, say, bootstrap=bootstrap)
-        told = pair_protocol(self.pairs, self.metrics, count)
+        numbers = self.scores.numbers(bootstrap=bootstrap)
+        count = self.scores.count
+        told = pair_protocol(self.pairs, self.scores.metrics, count)
         protocol = {
             "n_real": count,
             "n_fake": count,
@@ -91,7 +105,7 @@ def begin_pairs(
     found = pairs_of(request, pairs, say, device=device)
     for metric in metrics.values():
         metric.prepare(device, say)
-    return PairsBegun(found, metrics)
+    return PairsBegun(found, PairScores(found, metrics, say))
 
 
 def pairs_of(request: FidRequest, wanted: str, say: Say, *, device: torch.device) -> Pairs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -37,49 +37,75 @@ class Pairs:
     Attributes:
         label: what the images are called in a score.
         reference: what the others are called.
-        images: both of each pair, `(H, W, 3)`, made while they are read.
+        images: both of each pair, `(H, W, 3)`, made while they are read; the image alone where its
+            reference cannot be read.
         protocol: how they come about.
         skipped: files left out as unreadable; those met on the way are added.
         run: whose model it is, if it is one's.
+        fakes: the generated images of FID's protocol, in their order, given those of the pairs as
+            they are made, and a list for files that are left out; None if these have no part in it.
     """
 
     label: str
     reference: str
-    images: Iterator[tuple[Pixels, Pixels]]
+    images: Iterator[tuple[Pixels, Pixels | None]]
     protocol: Json
     skipped: list[Path] = field(default_factory=list)
     run: Path | None = None
+    fakes: Callable[[Iterator[Pixels], list[Path]], Iterator[Pixels]] | None = None
 
 
-def score_pairs(
-    pairs: Pairs,
-    metrics: Mapping[str, PairMetric],
-    say: Say,
-    *,
-    bootstrap: int = 0,
-) -> tuple[dict[str, Number], int]:
-    """The mean of each metric, prepared before, over all pairs, and how many these are.
+class PairScores:
+    """What metrics, prepared before, say of each pair; filled while the images are read.
 
-    Infinite values, of equal images, are in no mean; a score of none but such is None.
-
-    Raises:
-        DataError: if two images differ in size, or are too small.
+    Args:
+        pairs: read once.
+        metrics: by their names.
+        say: told how far it is.
     """
-    values: dict[str, list[float]] = {name: [] for name in metrics}
-    told = console.milestones(say, TOLD_EVERY, lambda done: f"compared {done} pairs")
-    count = 0
-    for image, reference in pairs.images:
+
+    def __init__(self, pairs: Pairs, metrics: Mapping[str, PairMetric], say: Say) -> None:
+        self.pairs, self.metrics = pairs, metrics
+        self.count = 0
+        self._values: dict[str, list[float]] = {name: [] for name in metrics}
+        self._told = console.milestones(say, TOLD_EVERY, lambda done: f"compared {done} pairs")
+
+    def images(self) -> Iterator[Pixels]:
+        """The image of each pair, after it was compared.
+
+        Raises:
+            DataError: if two images differ in size, or are too small.
+        """
+        for image, reference in self.pairs.images:
+            if reference is not None:
+                self._compare(image, reference)
+            yield image
+
+    def _compare(self, image: Pixels, reference: Pixels) -> None:
         if image.shape != reference.shape:
             sizes = [f"{item.shape[1]}x{item.shape[0]}" for item in (image, reference)]
             raise DataError(
-                f"pair {count} of {pairs.label} and {pairs.reference}: {sizes[0]} against "
-                f"{sizes[1]} pixels; bring them to one size first"
+                f"pair {self.count} of {self.pairs.label} and {self.pairs.reference}: {sizes[0]} "
+                f"against {sizes[1]} pixels; bring them to one size first"
             )
-        for name, metric in metrics.items():
-            values[name].append(metric.of_pair(image, reference))
-        count += 1
-        told(count)
-    return {name: _mean(several, bootstrap) for name, several in values.items()}, count
+        for name, metric in self.metrics.items():
+            self._values[name].append(metric.of_pair(image, reference))
+        self.count += 1
+        self._told(self.count)
+
+    def numbers(self, *, bootstrap: int) -> dict[str, Number]:
+        """The mean of each metric over all pairs, those that are not read yet among them.
+
+        Infinite values, of equal images, are in no mean; a score of none but such is None.
+
+        Raises:
+            DataError: as `images` does, or if there are no pairs.
+        """
+        for _ in self.images():
+            pass
+        if not self.count:
+            raise DataError(f"{self.pairs.reference}: none of its images can be read")
+        return {name: _mean(several, bootstrap) for name, several in self._values.items()}
 
 
 def pair_protocol(pairs: Pairs, metrics: Mapping[str, PairMetric], count: int) -> Json:

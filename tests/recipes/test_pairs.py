@@ -21,8 +21,10 @@ from gancomp.data.degrade import downscale
 from gancomp.data.demo_set import write_demo_set
 from gancomp.data.super_resolution import load_high_resolution
 from gancomp.data.transforms import to_uint8
+from gancomp.domains.translation import contest, pairs
 from gancomp.errors import ConfigError
 from gancomp.export.model import open_model
+from gancomp.inference import sampling
 from gancomp.inference.enlarge import enlarge
 from gancomp.metrics.image_quality import psnr, ssim
 from gancomp.networks.accelerate import accelerate
@@ -129,6 +131,63 @@ def test_scores_of_sets_and_of_pairs_come_together(capsys: pytest.CaptureFixture
     assert (found["n_real"], found["weights"]) == (5, "6726825d as if")
     assert found["protocol"]["pairs"]["num"] == 3
     assert "features" in found["protocol"]
+
+
+@pytest.mark.parametrize(
+    ("model", "other", "more"),
+    [
+        ("lone.safetensors", "run/student.safetensors", ["--fake-split", "all"]),
+        ("style.safetensors", "style4.safetensors", ["--num", 3, "--real", "data/testB"]),
+    ],
+)
+def test_with_both_each_image_is_made_once_and_the_scores_are_those_of_each_alone(
+    model: str,
+    other: str,
+    more: list[object],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passes = dict.fromkeys(("contest", "pairs", "noise"), 0)
+
+    def counted(name: str, made: Any) -> Any:
+        def count(*given: Any, **named: Any) -> Any:
+            passes[name] += 1
+            return made(*given, **named)
+
+        return count
+
+    for name, module in (("contest", contest), ("pairs", pairs)):
+        monkeypatch.setattr(module, "run_generator", counted(name, module.run_generator))
+    monkeypatch.setattr(sampling, "_run", counted("noise", sampling._run))
+    alone = [
+        score(capsys, model, "--metrics", "fid,kid", *more, "--kid-subset-size", 2),
+        score(capsys, model, "--pairs", other, *more[: 2 * (model[0] == "s")]),
+    ]
+    passes = dict.fromkeys(passes, 0)
+    typed = (model, "--metrics", "psnr,fid,ssim,kid", "--pairs", other, *more)
+    both = score(capsys, *typed, "--kid-subset-size", 2)
+    assert both["metrics"] == alone[0]["metrics"] | alone[1]["metrics"]
+    assert both["n_fake"] == alone[0]["n_fake"]
+    assert both["protocol"]["pairs"] == alone[1]["protocol"]["pairs"]
+    # of 5 sources 2 are translated for FID alone, 3 by both models; from noise a batch of either
+    wanted = {"contest": 2, "pairs": 6, "noise": 0} if model[0] == "l" else {"noise": 2}
+    assert {name: number for name, number in passes.items() if name in wanted} == wanted
+
+
+def test_an_unreadable_target_takes_no_image_from_fid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree("paired", tmp_path / "paired")
+    broken = tmp_path / "paired" / "testB" / "1.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) - 60])
+    typed = ("run", "--metrics", "fid,psnr", "--pairs", "targets", "--dataset", broken.parents[1])
+    found = score(capsys, *typed)
+    assert (found["n_fake"], found["n_real"], found["skipped"]) == (3, 2, 1)
+    assert (found["protocol"]["pairs"]["num"], found["protocol"]["pairs"]["skipped"]) == (2, 1)
+    outcome = run_command(capsys, "eval", *typed, "--device", "cpu", "--strict")
+    assert outcome.status == 2
+    assert str(broken) in outcome.err
 
 
 def test_a_model_beside_itself_is_equal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
 import torch
 
-from gancomp.domains.synthesis.contest import generated, refuse_unused
+from gancomp.domains.synthesis.contest import NUM_FAKES, generated, refuse_unused
 from gancomp.errors import ConfigError
 from gancomp.export.deployed import runtime_of
 from gancomp.inference.models import Chosen, check_generates
 from gancomp.inference.sampling import Recipe
 from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.scoring.pairs import Pairs
-from gancomp.scoring.request import FidRequest, Say
+from gancomp.scoring.request import FidRequest, Pixels, Say
 
 NUM_PAIRS = 1000
 
@@ -38,7 +42,9 @@ def synthesis_pairs(
             "same latents, classes and resolution"
         )
     num = request.num or NUM_PAIRS
-    both = [generated(network.to(device), request, num) for network in networks]
+    # as many as FID looks at, made while they are read: the first of them have a reference
+    made = generated(networks[0].to(device), request, request.num or NUM_FAKES)
+    references = generated(networks[1].to(device), request, num)
     protocol = {
         "of": "images of the same latents, output rounded to 8 bits",
         "seed": request.seed or 0,
@@ -49,8 +55,15 @@ def synthesis_pairs(
         "reference_step": other.model.header["step"],
         "device": device.type,
     } | runtime_of(networks[0])
-    images = zip(*both, strict=True)
-    return Pairs(str(model), str(other.model.path), images, protocol)
+
+    def images() -> Iterator[tuple[Pixels, Pixels]]:
+        for reference in references:
+            yield next(made), reference
+
+    def fakes(compared: Iterator[Pixels], skipped: list[Path]) -> Iterator[Pixels]:
+        return chain(compared, made)
+
+    return Pairs(str(model), str(other.model.path), images(), protocol, fakes=fakes)
 
 
 def _shapes(network: SynthesisGenerator) -> list[object]:

@@ -75,13 +75,22 @@ def files_to_translate(request: FidRequest, files: DatasetFiles) -> Split:
     assert files.test is not None
     if request.fake_split == "test":
         return files.test
+    test, before = files.test, sources_before(request, files)
+    return replace(test, source=before.source + test.source, target=before.target + test.target)
+
+
+def sources_before(request: FidRequest, files: DatasetFiles) -> Split:
+    """What is translated before the test images: those of training for `--fake-split all`."""
     train, test = files.train, files.test
+    if request.fake_split == "test":
+        return replace(train, source=(), target=())
+    assert test is not None
     if train.side_by_side != test.side_by_side:
         raise ConfigError(
             f"`fake_split` all: {files.root} has sides A and B in one image in training or test "
             "only; use `fake_split` test"
         )
-    return replace(test, source=train.source + test.source, target=train.target + test.target)
+    return train
 
 
 def formats(

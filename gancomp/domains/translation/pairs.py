@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,17 @@ from gancomp.data.in_order import read_in_order, read_resized
 from gancomp.data.indexed import Picture
 from gancomp.data.splits import DatasetFiles, Split
 from gancomp.data.transforms import PixelFormat, as_rgb, picture_tensor, to_nearest_uint8, to_uint8
-from gancomp.domains.translation.contest import dataset_of, direction_of, formats
-from gancomp.errors import ConfigError
+from gancomp.domains.translation.contest import (
+    dataset_of,
+    direction_of,
+    formats,
+    sources_before,
+    translated,
+)
+from gancomp.errors import ConfigError, DataError
 from gancomp.export.deployed import runtime_of
 from gancomp.inference.models import Chosen
-from gancomp.networks.accelerate import accelerate
+from gancomp.networks.accelerate import FastGenerator, accelerate
 from gancomp.networks.inference import run_generator
 from gancomp.scoring.pairs import Pairs
 from gancomp.scoring.request import FidRequest, Reals, Say
@@ -47,13 +53,23 @@ def translation_pairs(
     read = _Reader(files.test, size, source, target, with_target=other is None)
     found = read_in_order(files.test.source, read, say, request.strict, skipped=skipped)
     fast = [accelerate(network) for network in networks]
+    made = _made(found, fast, read, say, strict=request.strict, skipped=skipped)
 
-    def made() -> Iterator[tuple[Pixels, Pixels]]:
-        for _, (picture, truth) in found:
-            inputs = picture_tensor(picture)[None]
-            image, *rest = (as_rgb(to_uint8(run_generator(item, inputs)))[0] for item in fast)
-            yield image, rest[0] if truth is None else _in_8_bits(picture_tensor(truth))
+    def fakes(compared: Iterator[Pixels], left_out: list[Path]) -> Iterator[Pixels]:
+        before = sources_before(request, files)
+        if before.source:
+            yield from translated(
+                networks[0],
+                before,
+                size=size,
+                say=say,
+                strict=request.strict,
+                skipped=left_out,
+                pixels=source,
+            )
+        yield from compared
 
+    reference = truths.label[0] if other is None else str(other.model.path)
     protocol = {
         "of": f"all test sources, bicubic to {in_pixels(size)}, output truncated to 8 bits",
         "task": files.task,
@@ -64,9 +80,36 @@ def translation_pairs(
     } | runtime_of(networks[0])
     if other is None:
         protocol["truth"] = f"test targets, bicubic to {in_pixels(size)}"
-        return Pairs(str(chosen.model.path), truths.label[0], made(), protocol, skipped)
-    protocol["reference_step"] = other.model.header["step"]
-    return Pairs(str(chosen.model.path), str(other.model.path), made(), protocol, skipped)
+    else:
+        protocol["reference_step"] = other.model.header["step"]
+    return Pairs(str(chosen.model.path), reference, made, protocol, skipped, fakes=fakes)
+
+
+def _made(
+    found: Iterator[tuple[Path, tuple[Picture, Picture | DataError | None]]],
+    networks: Sequence[FastGenerator],
+    reader: _Reader,
+    say: Say,
+    *,
+    strict: bool,
+    skipped: list[Path],
+) -> Iterator[tuple[Pixels, Pixels | None]]:
+    """What the first network makes of each source, with its target or what the second makes.
+
+    Raises:
+        DataError: at an unreadable target if `strict`; else its image stands alone.
+    """
+    for path, (picture, truth) in found:
+        inputs = picture_tensor(picture)[None]
+        image, *rest = (as_rgb(to_uint8(run_generator(item, inputs)))[0] for item in networks)
+        if not isinstance(truth, DataError):
+            yield image, rest[0] if truth is None else _in_8_bits(picture_tensor(truth))
+            continue
+        if strict:
+            raise truth
+        say(f"{truth}; skipped")
+        skipped.append(reader.target_of[path])
+        yield image, None
 
 
 class _Reader:
@@ -85,13 +128,17 @@ class _Reader:
         pairs = zip(test.source, test.target, strict=True) if with_target else ()
         self.target_of = dict(pairs)
 
-    def __call__(self, path: Path) -> tuple[Picture, Picture | None]:
+    def __call__(self, path: Path) -> tuple[Picture, Picture | DataError | None]:
+        """Source and target; why the target cannot be read; None where there is none."""
         half, other = self.test.side_by_side, self.test.target_half
         picture = read_resized(path, self.size, half=half, pixels=self.source)
         if not self.target_of:
             return picture, None
-        file = self.target_of[path]
-        return picture, read_resized(file, self.size, half=other, pixels=self.target)
+        try:
+            file = self.target_of[path]
+            return picture, read_resized(file, self.size, half=other, pixels=self.target)
+        except DataError as error:  # the image is still one that FID looks at
+            return picture, error
 
 
 def _truths(files: DatasetFiles, other: Chosen | None, request: FidRequest) -> Reals:
