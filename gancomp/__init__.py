@@ -13,6 +13,8 @@ if TYPE_CHECKING:
         load,
         pretrain,
         profile,
+        report,
+        sweep,
     )
     from gancomp.errors import GancompError
 
@@ -29,6 +31,8 @@ __all__ = [
     "load",
     "pretrain",
     "profile",
+    "report",
+    "sweep",
 ]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import typing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +9,7 @@ import typer
 
 from gancomp import console
 from gancomp.commands import Json
-from gancomp.errors import RunError
 from gancomp.paths import expanded
-from gancomp.score_commands import evaluate
 
 
 def add_sweep_command(app: typer.Typer) -> None:
@@ -62,21 +58,16 @@ def sweep(
 
     Example: gancomp sweep examples/study/short.toml -o sweeps/short
     """
-    from gancomp.recipes.sweep import SweepRequest, show_sweep, state_of
+    from gancomp.recipes.sweep import asked_for, refuse_unfinished, show_sweep
     from gancomp.recipes.sweep import sweep as recipe
-    from gancomp.sweeping.plan import read_plan
 
-    named = tuple(part.strip() for part in (devices or "").split(",") if part.strip())
-    read = read_plan(plan, scoring_options())
-    request = SweepRequest(read, out or Path("sweeps") / plan.stem, jobs, named)
+    request = asked_for(plan, out, jobs=jobs, devices=(devices or "").split(","))
     if dry_run or slurm:
         _only_begin(request, dry_run=dry_run, json=json)
         return
     document = recipe(request, console.say)
     console.print_json(document) if json else show_sweep(document)
-    unfinished = [run for run in document["runs"] if run["state"] != "done"]
-    if unfinished:
-        raise RunError(f"{request.out}: {state_of(document['runs'])} {_first_of(unfinished)}")
+    refuse_unfinished(request, document)
 
 
 def _only_begin(request: Any, *, dry_run: bool, json: bool) -> None:
@@ -92,26 +83,3 @@ def _only_begin(request: Any, *, dry_run: bool, json: bool) -> None:
 
     expected = foresee(request, console.say)
     console.print_json(expected) if json else show_forecast(expected)
-
-
-def _first_of(unfinished: list[dict[str, Any]]) -> str:
-    """Why the first run that failed is not done."""
-    first = next((run for run in unfinished if run["error"]), unfinished[0])
-    why = first["error"] or first["state"]
-    return f"The first that is not: {first['name']}: {why}; the same command tries again"
-
-
-def scoring_options() -> dict[str, type]:
-    """The options of `gancomp eval`, by name, with the kinds of their values."""
-    found: dict[str, type] = {}
-    for parameter in inspect.signature(evaluate).parameters.values():
-        hint, *declared = typing.get_args(parameter.annotation)
-        option = declared[-1]  # which takes its first name for a default, as typer will see later
-        names = [option.default, *(option.param_decls or ())]
-        names = [name for name in names if isinstance(name, str)]
-        if not names:
-            continue  # the model
-        kinds = [kind for kind in (typing.get_args(hint) or (hint,)) if kind is not type(None)]
-        longest = max(names, key=len).split("/")[0]
-        found[longest.removeprefix("--")] = kinds[0] if isinstance(kinds[0], type) else str
-    return found

@@ -61,6 +61,7 @@ MAY_IMPORT = {
     "files": {"errors"},
     "locks": {"files"},
     "memory": set(),
+    "namesakes": set(),
     "paths": {"errors"},
     "config": {"declare", "errors", "records", "registry", "settings"},
     "declare": {"errors"},
@@ -78,7 +79,7 @@ MAY_IMPORT = {
     "metrics": EDGES | {"metrics", "networks.winograd"},
     "export": EDGES
     | {"export", "networks", "data.transforms", "metrics.latency", "pages"}
-    | {"data.download", "data.registered"},
+    | {"data.download", "data.registered", "namesakes"},
     "engine": EDGES | {"engine"},
     "shrink": EDGES | {"shrink", "networks", "metrics.latency", "metrics.cost", "engine.device"},
     "tasks": EDGES | {"tasks", "networks", "losses", "engine.phases"},
@@ -117,11 +118,11 @@ MAY_IMPORT = {
     "api": EDGES
     | SHARED
     | {"__init__", "api", "recipes", "data", "networks", "engine", "export", "console", "options"}
-    | {"plugins"},
+    | {"plugins", "report"},
     "report": EDGES
     | {"__init__", "report", "api", "pages", "recipes", "inference", "data", "domains", "networks"}
     | {"planning", "engine", "export", "console", "commands", "flags", "network_options"}
-    | {"options"},
+    | {"namesakes", "options"},
     "completion": {"data.registered", "presets", "registry"},
     "commands": {"completion", "declare", "flags", "options", "paths", "registry", "sizes"},
     "data_commands": {"commands", "completion", "console", "errors", "paths", "recipes"},

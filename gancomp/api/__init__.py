@@ -12,6 +12,7 @@ Python's, on their way out of this package: `--batch-size 0: must be at least 1`
 `batch_size 0: must be at least 1`, with `batch_size` as the error's `field`.
 """
 
+from gancomp.api.compare import report, sweep
 from gancomp.api.generator import Generator, load
 from gancomp.api.measure import evaluate, export, profile
 from gancomp.api.run import Run
@@ -26,4 +27,6 @@ __all__ = [
     "load",
     "pretrain",
     "profile",
+    "report",
+    "sweep",
 ]

@@ -8,6 +8,8 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 from gancomp.console import ConsoleView
 from gancomp.engine.fit import View
 from gancomp.engine.stopping import InterruptedRunError
@@ -32,6 +34,16 @@ def called() -> Iterator[None]:
         yield
     except InterruptedRunError as error:
         raise KeyboardInterrupt(str(error)) from None
+
+
+@contextlib.contextmanager
+def own_threads() -> Iterator[None]:
+    """Gives the caller back the number of threads that torch computes with."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @functools.cache

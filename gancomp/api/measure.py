@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import torch
 
 from gancomp import console
 from gancomp.api.arguments import Code, request, spec_of
-from gancomp.api.boundary import called, log
+from gancomp.api.boundary import called, log, own_threads
 from gancomp.own_code import naming
 from gancomp.paths import expanded
 from gancomp.recipes.eval_fid import eval_fid
@@ -115,7 +112,7 @@ def profile(
     """
     settings = {"width": width, "width_argument": width_argument, "norm": norm, "scale": scale}
     settings |= {"in_channels": in_channels, "blocks": blocks, **own}
-    with called(), _own_threads():
+    with called(), own_threads():
         paths, named = [expanded(model) for model in models], spec_of(arch)
         with naming(named, arguments=settings, to_open=bool(paths)):
             return profile_document(
@@ -126,16 +123,6 @@ def profile(
                 part=part,
                 latency=latency_asked_for(latency, device=device, threads=threads),
             )
-
-
-@contextlib.contextmanager
-def _own_threads() -> Iterator[None]:
-    """Gives the caller back the number of threads that torch computes with."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def export(

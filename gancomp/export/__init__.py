@@ -3,18 +3,6 @@
 The package has the name of a function of `gancomp`: `gancomp.export(model, out)` calls it.
 """
 
-import importlib
-import sys
-import types
-from typing import Any
+from gancomp.namesakes import also_a_function
 
-
-class _ExportToo(types.ModuleType):
-    """Once this package is imported, `gancomp.export` is it and no longer that function."""
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """`gancomp.api.export`."""
-        return importlib.import_module("gancomp.api").export(*arguments, **named)
-
-
-sys.modules[__name__].__class__ = _ExportToo
+also_a_function(__name__)

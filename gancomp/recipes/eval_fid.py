@@ -118,9 +118,8 @@ def compare(
     chosen = (
         choose(request.model, request.part, device=request.device) if request.fake is None else None
     )
-    contest = make_contest(request, chosen, say, device=device)
-    if within is not None:
-        contest = within(contest)
+    found = make_contest(request, chosen, say, device=device)
+    contest = found if within is None else within(found)
     wanted = needed(contest, request, metrics, bootstrap)
     if contest.num_fakes and contest.reals.num_images:
         check_counts(metrics, contest.num_fakes, contest.reals.num_images)

@@ -12,11 +12,12 @@ from gancomp import console
 from gancomp.engine.stopping import listening_for_stop
 from gancomp.errors import ConfigError, RunError
 from gancomp.files import replacing, write_text
+from gancomp.recipes.sweep_scores import scoring_options
 from gancomp.records import versioned
 from gancomp.settings import Json
 from gancomp.sweeping import table
 from gancomp.sweeping.folder import PLAN, SWEEP, WAITING, SweepFolder, is_finished
-from gancomp.sweeping.plan import SweepPlan
+from gancomp.sweeping.plan import SweepPlan, read_plan
 from gancomp.sweeping.pool import Pool
 from gancomp.sweeping.runs import SweepRun, runs_of
 from gancomp.sweeping.slurm import submit
@@ -39,6 +40,19 @@ class SweepRequest:
     out: Path
     jobs: int | None = None
     devices: tuple[str, ...] = ()
+
+
+def asked_for(
+    plan: Path, out: Path | None, *, jobs: int | None, devices: Sequence[str]
+) -> SweepRequest:
+    """The request for the plan in a file, by default in `sweeps/` and the plan's name.
+
+    Raises:
+        ConfigError: naming all that is wrong with the plan.
+    """
+    named = tuple(name.strip() for name in devices if name.strip())
+    read = read_plan(plan, scoring_options())
+    return SweepRequest(read, out or Path("sweeps") / plan.stem, jobs, named)
 
 
 def sweep(request: SweepRequest, say: Say) -> Json:
@@ -180,6 +194,19 @@ def state_of(entries: Sequence[Json]) -> str:
     done = sum(is_finished(entry) for entry in entries)
     failed = sum(entry["state"] == "failed" for entry in entries)
     return f"{done} of {len(entries)} runs done" + (f", {failed} failed" if failed else "") + "."
+
+
+def refuse_unfinished(request: SweepRequest, document: Json) -> None:
+    """Raises RunError, with the first reason, if a run of the sweep is not done."""
+    unfinished = [run for run in document["runs"] if not is_finished(run)]
+    if not unfinished:
+        return
+    first = next((run for run in unfinished if run["error"]), unfinished[0])
+    why = first["error"] or first["state"]
+    raise RunError(
+        f"{request.out}: {state_of(document['runs'])} The first that is not: {first['name']}: "
+        f"{why}; the same command tries again"
+    )
 
 
 def show_sweep(document: Json) -> None:

@@ -152,14 +152,13 @@ class SweepFolder:
         passes = [made for made in result.get("passes", []) if made["asked"] in run.scores]
         if state == DONE and len(passes) < len(run.scores):
             state = TRAINED  # the plan asks for other scores by now
-        values = {name: value for made in passes for name, value in made["values"].items()}
         return asdict(run) | {
             "path": f"runs/{run.name}",
             "words": run.words(self.runs),
             "state": state,
             "error": result.get("error"),
             "seconds": result.get("seconds"),
-            "values": values,
+            "values": named_values(passes),
             "protocols": [made["protocol"] for made in passes],
         }
 
@@ -176,13 +175,37 @@ def is_trained(entry: Json, folder: SweepFolder) -> bool:
     return result["state"] in (TRAINED, DONE) or bool(result.get("trained"))
 
 
-def finite_numbers(values: Json) -> dict[str, float]:
-    """The numbers of a score, by name, without those that are none."""
+def numbers_in(document: Json) -> dict[str, float]:
+    """The scores that a command printed, by name, taken out of its document: the rest says how.
+
+    What is no finite number, as PSNR of equal images, is left out.
+    """
+    document.pop("images", None)  # a line for each, which the run's own eval.json has
+    several = document.pop("metrics") if "metrics" in document else document.pop("mean")
+    values = {
+        name: item["value"] if isinstance(item, dict) else item for name, item in several.items()
+    }
     return {
         name: float(value)
         for name, value in values.items()
         if isinstance(value, int | float) and math.isfinite(value)
     }
+
+
+def named_values(passes: Sequence[Json]) -> dict[str, float]:
+    """The scores of all passes by name; of equal names each with the options that set it apart."""
+    values: dict[str, float] = {}
+    for made in passes:
+        for name, value in made["values"].items():
+            alike = [other["asked"] for other in passes if name in other["values"]]
+            apart = ", ".join(
+                str(option)
+                for key, option in made["asked"].items()
+                if key not in ("metrics", "command")
+                and any(other.get(key) != option for other in alike)
+            )
+            values[f"{name} ({apart})" if apart else name] = value
+    return values
 
 
 def _run_in(record: Record) -> SweepRun:

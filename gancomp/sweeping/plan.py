@@ -25,6 +25,10 @@ ratio = [0.25, 0.5]
 
 [score]                          # options of eval, for every run; [[score]] for several
 metrics = ["fid", "kid"]
+
+[[score]]                        # or those of eval-sr
+command = "eval-sr"
+dataset = "Set5"
 ```
 """
 
@@ -49,7 +53,8 @@ SECTIONS = ("common", "teacher", "student")
 GIVEN = ("out", "resume", "seed", "dataset", "json")  # what the sweep itself gives to every run
 NAME = re.compile(r"[\w.+-]+")  # names of methods and datasets become names of folders
 TEACHER = "teacher"
-Kinds = Mapping[str, type]
+EVAL, EVAL_SR = "eval", "eval-sr"  # what scores a run: a table's `command`
+Kinds = Mapping[str, Mapping[str, type]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class SweepPlan:
         student: further options of `distill`.
         methods: by name, further options of `distill`; a table among them is one dataset's alone.
         grid: by section, the values of options that are varied.
-        scores: options of `eval`, one table per pass.
+        scores: options of `eval`, or of the `command` among them, one table per pass.
         slurm: submitit's parameters, and its `cluster`.
     """
 
@@ -86,7 +91,7 @@ def read_plan(file: Path, scoring: Kinds) -> SweepPlan:
 
     Args:
         file: TOML.
-        scoring: the options of `eval`, by name, with the kinds of their values.
+        scoring: by command, the options of a score by name, with the kinds of their values.
 
     Raises:
         ConfigError: naming the file and all keys that are wrong.
@@ -125,10 +130,6 @@ class _Reader:
         self.options(sections["teacher"], "teacher", self.pretrain)
         self.options(sections["student"], "student", self.distill)
         datasets = self.datasets(values.get("datasets"))
-        scores = values.get("score", [])
-        scores = scores if isinstance(scores, list) else [scores]
-        if not scores:
-            self.problems.append('score: is needed, as [score] with metrics = ["fid"]')
         return SweepPlan(
             file,
             datasets=datasets,
@@ -138,7 +139,7 @@ class _Reader:
             student=sections["student"],
             methods=self.methods(self.table(values, "methods"), datasets),
             grid=self.grid(self.table(values, "grid"), with_teacher="teacher" in values),
-            scores=tuple(self.score(score) for score in scores),
+            scores=self.scores(values.get("score", [])),
             slurm=self.table(values, "slurm"),
         )
 
@@ -249,29 +250,53 @@ class _Reader:
             elif problem := _problem(value, known[name].kind, known[name].choices):
                 self.problems.append(f"{key}: {problem}")
 
+    def scores(self, found: Any) -> tuple[Json, ...]:
+        """The tables of options, one per pass."""
+        several = found if isinstance(found, list) else [found]
+        if not several:
+            self.problems.append('score: is needed, as [score] with metrics = ["fid"]')
+        scores = tuple(self.score(score) for score in several)
+        if any(score in scores[:place] for place, score in enumerate(scores)):
+            self.problems.append("score: two tables are equal; remove one of them")
+        return scores
+
     def score(self, found: Any) -> Json:
-        """Checks the options of one pass of `eval`."""
+        """Checks the options of one pass of `eval` or `eval-sr`."""
         if not isinstance(found, dict):
             self.problems.append("score: should be a table, [score]")
             return {}
-        listed = found.get("metrics", "fid")
-        names = [str(name) for name in listed] if isinstance(listed, list) else [str(listed)]
-        options: Json = found | {"metrics": ",".join(names)}
-        metrics = options["metrics"].split(",")
-        if unknown := [name for name in metrics if name.strip() not in METRICS]:
-            self.problems.append(
-                f"score.metrics: {', '.join(unknown)}: is none of {', '.join(METRICS)}"
-            )
+        command = found.get("command", EVAL)
+        if command not in self.scoring:
+            self.problems.append(f"score.command: is none of {', '.join(self.scoring)}")
+            return {}
+        options: Json = dict(found)
+        if command == EVAL:
+            options["metrics"] = self.metrics(found.get("metrics", "fid"))
+        elif "dataset" not in found:
+            self.problems.append(f'score.dataset: {command} needs one, as dataset = "Set5"')
+        known = self.scoring[command]
         for name, value in options.items():
             if name in ("json", "model"):
                 self.problems.append(f"score.{name}: is given by the sweep; remove it")
-            elif name not in self.scoring:
+            elif name == "command":
+                continue
+            elif name not in known:
                 self.problems.append(
-                    f"score.{name}: is no option of eval{_meant(name, self.scoring)}"
+                    f"score.{name}: is no option of {command}{_meant(name, known)}"
                 )
-            elif problem := _problem(value, self.scoring[name], ()):
+            elif problem := _problem(value, known[name], ()):
                 self.problems.append(f"score.{name}: {problem}")
         return options
+
+    def metrics(self, listed: Any) -> str:
+        """Names of metrics with commas, as they are typed; the plan may list them."""
+        names = [str(name) for name in listed] if isinstance(listed, list) else [str(listed)]
+        text = ",".join(names)
+        if unknown := [name for name in text.split(",") if name.strip() not in METRICS]:
+            self.problems.append(
+                f"score.metrics: {', '.join(unknown)}: is none of {', '.join(METRICS)}"
+            )
+        return text
 
 
 def _is(value: Any, kind: type) -> bool:

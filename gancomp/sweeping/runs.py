@@ -11,7 +11,9 @@ from typing import Any
 
 from gancomp.options import options_for
 from gancomp.settings import Json
-from gancomp.sweeping.plan import TEACHER, SweepPlan
+from gancomp.sweeping.plan import EVAL, TEACHER, SweepPlan
+
+ONE_WAY = ("strict", "recursive")  # switches of scores that cannot be typed as off
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class SweepRun:
         varied: the grid's values that it has, by `section.option`.
         options: as on the command line, without dashes.
         needs: name of the run that trains its teacher.
-        scores: options of `eval`, one table per pass.
+        scores: options of `eval`, or of the `command` among them, one table per pass.
     """
 
     name: str
@@ -51,8 +53,12 @@ class SweepRun:
         """The command line of one of its scores."""
         model = "teacher.safetensors" if self.command == "pretrain" else "student.safetensors"
         device = {"device": self.options["device"]} if "device" in self.options else {}
-        options = plain_words(device | score)
-        return ["eval", str(runs / self.name / model), *options, "--json"]
+        asked = {name: value for name, value in score.items() if name != "command"}
+        options = plain_words(
+            device | {name: value for name, value in asked.items() if name not in ONE_WAY or value}
+        )
+        command = score.get("command", EVAL)
+        return [command, str(runs / self.name / model), *options, "--json"]
 
 
 def words(command: str, options: Json) -> list[str]:

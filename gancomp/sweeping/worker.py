@@ -28,9 +28,9 @@ from gancomp.sweeping.folder import (
     FAILED,
     TRAINED,
     SweepFolder,
-    finite_numbers,
     is_finished,
     is_trained,
+    numbers_in,
 )
 from gancomp.sweeping.runs import SweepRun
 from gancomp.sweeping.worker_status import HELD, PARENT
@@ -91,8 +91,7 @@ def _score(
         status, document = _scored([*run.score_words(folder.runs, score), *chosen])
         if status != 0:
             return _failed(folder, run, known, status, log, size)
-        values = {name: item["value"] for name, item in document.pop("metrics").items()}
-        made = {"asked": score, "values": finite_numbers(values), "protocol": document}
+        made = {"asked": score, "values": numbers_in(document), "protocol": document}
         known["passes"] = [*passes, made]
         folder.write_result(run.name, {"state": TRAINED, **known})
     folder.write_result(run.name, {"state": DONE, **known})
@@ -110,7 +109,7 @@ def _command(words: list[str]) -> int:
 
 
 def _scored(words: list[str]) -> tuple[int, Json]:
-    """Runs `eval --json`; returns its exit status and what it printed."""
+    """Runs a score's command with `--json`; returns its exit status and what it printed."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         status = _command(words)
