@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import tiny_runs
+import torch
 from tiny_runs import PATIENCE_S, Started
 from torch import Tensor, nn
 
@@ -141,6 +142,21 @@ def wait_if_held(point: str) -> None:
         held.with_suffix(".new").replace(held)
     while hold.exists():
         time.sleep(0.01)
+
+
+def sweep_from_python(folder: Path) -> None:
+    """Sweeps twice; keeps what came of it, and what was printed."""
+    import gancomp
+    from gancomp.sweeping import pool
+
+    os.chdir(folder)
+    pool.start_worker = Forked  # type: ignore[assignment]  # stands in
+    pool.LOOK_S = 0.02
+    torch.set_num_threads(1)  # of which none is lost by a fork
+    with (folder / "said").open("w") as said:
+        sys.stdout = sys.stderr = said
+        documents = [gancomp.sweep(Path("plan.toml"), "out", jobs=1) for _ in range(2)]
+    (folder / "documents.json").write_text(json.dumps(documents))
 
 
 class Place:

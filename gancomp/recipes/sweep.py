@@ -16,7 +16,7 @@ from gancomp.recipes.sweep_scores import scoring_options
 from gancomp.records import versioned
 from gancomp.settings import Json
 from gancomp.sweeping import table
-from gancomp.sweeping.folder import PLAN, SWEEP, WAITING, SweepFolder, is_finished
+from gancomp.sweeping.folder import FAILED, PLAN, SWEEP, WAITING, SweepFolder, is_finished
 from gancomp.sweeping.plan import SweepPlan, read_plan
 from gancomp.sweeping.pool import Pool
 from gancomp.sweeping.runs import SweepRun, runs_of
@@ -140,8 +140,8 @@ def refuse_other_sweep(folder: SweepFolder, runs: Sequence[SweepRun]) -> None:
         if before is None or _same(run, before):
             continue
         begun = folder.runs / run.name
-        if folder.result(run.name)["state"] == WAITING and not begun.exists():
-            continue
+        if folder.result(run.name)["state"] in (WAITING, FAILED) and not begun.exists():
+            continue  # nothing of it was made
         changed = [
             f"{key}: {before.options.get(key)} -> {run.options.get(key)}"
             for key in sorted({*before.options, *run.options})
@@ -211,7 +211,7 @@ def refuse_unfinished(request: SweepRequest, document: Json) -> None:
 
 def show_sweep(document: Json) -> None:
     """Prints the tables."""
-    titles, rows = table.score_rows(document["table"])
+    titles, rows = table.long_rows(document["table"])
     console.print_table(titles, rows)
     if document["differences"]:
         titles, rows = table.difference_rows(document["differences"])

@@ -14,6 +14,7 @@ import torch
 
 from gancomp import console
 from gancomp.data.layout import locate, scan
+from gancomp.domains.synthesis.contest import NUM_FAKES
 from gancomp.engine.device import choose_device
 from gancomp.engine.fit import View
 from gancomp.errors import WeightsError
@@ -22,7 +23,9 @@ from gancomp.options import gather, options_for
 from gancomp.planning.plan import Plan, make_plan
 from gancomp.recipes.distill import train
 from gancomp.recipes.sweep import SweepRequest, devices_of
+from gancomp.registry import METRICS, resolve
 from gancomp.settings import Json, Overrides
+from gancomp.sweeping.plan import EVAL
 from gancomp.sweeping.runs import SweepRun, runs_of
 from gancomp.training.forecast import make_fresh, parts_of, seconds_of
 from gancomp.training.steps import make_reader
@@ -161,14 +164,21 @@ def _seconds_of_scores(runs: Sequence[SweepRun], device: str | None, say: Say) -
     counts: dict[tuple[str, str], int] = {}
     for run in runs:
         for score in run.scores:
-            if "pairs" not in score:
-                count = _num_images(run, str(score.get("fake-split", "test")), counts)
+            if _looks(score):
+                count = _num_images(run, score, counts)
                 found[run.name] = found.get(run.name, 0.0) + each * count
     return found
 
 
-def _num_images(run: SweepRun, split: str, counts: dict[tuple[str, str], int]) -> int:
+def _looks(score: Json) -> bool:
+    """Whether Inception has a part in a score."""
+    names = str(score.get("metrics", "")).split(",") if score.get("command", EVAL) == EVAL else []
+    return any(resolve(METRICS, "", name.strip()).needs != "pairs" for name in names)
+
+
+def _num_images(run: SweepRun, score: Json, counts: dict[tuple[str, str], int]) -> int:
     """Images that a score of the run looks at; of the reals, which are kept, the first time."""
+    split = str(score.get("fake-split", "test"))
     key = (run.dataset, split)
     if key in counts:
         return counts[key]
@@ -177,6 +187,9 @@ def _num_images(run: SweepRun, split: str, counts: dict[tuple[str, str], int]) -
         task=run.options.get("task"),
         say=lambda message: None,
     )
+    if files.task == "synthesis":
+        counts[key] = int(score.get("num", NUM_FAKES))
+        return counts[key] + len(files.train.target) * (2 if score.get("mirror") else 1)
     test = files.test or files.train
     more = len(files.train.source) if split == "all" else 0
     counts[key] = len(test.source) + more

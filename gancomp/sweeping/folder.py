@@ -199,9 +199,10 @@ def named_values(passes: Sequence[Json]) -> dict[str, float]:
         for name, value in made["values"].items():
             alike = [other["asked"] for other in passes if name in other["values"]]
             apart = ", ".join(
-                str(option)
+                key if option is True else str(option)
                 for key, option in made["asked"].items()
                 if key not in ("metrics", "command")
+                and option is not False
                 and any(other.get(key) != option for other in alike)
             )
             values[f"{name} ({apart})" if apart else name] = value

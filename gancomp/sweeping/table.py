@@ -134,6 +134,26 @@ def score_rows(table: Sequence[Json]) -> tuple[list[str], list[list[str]]]:
     return titles, rows
 
 
+def long_rows(table: Sequence[Json]) -> tuple[list[str], list[list[str]]]:
+    """The same with a line for each score, the methods below each other; for a narrow place."""
+    varied = list(dict.fromkeys(name for row in table for name in row["varied"]))
+    metrics = list(dict.fromkeys(name for row in table for name in row["scores"]))
+    rows = [
+        [
+            row["dataset"],
+            metric,
+            row["method"],
+            *(_text(row["varied"].get(name)) for name in varied),
+            *(_text(row["scores"][metric][key]) for key in ("mean", "sd", "n")),
+        ]
+        for dataset in dict.fromkeys(row["dataset"] for row in table)
+        for metric in metrics
+        for row in table
+        if row["dataset"] == dataset and metric in row["scores"]
+    ]
+    return ["dataset", "score", "method", *varied, "mean", "sd", "n"], rows
+
+
 def difference_rows(differences: Sequence[Json]) -> tuple[list[str], list[list[str]]]:
     """Titles and cells of the comparisons; numbers as text."""
     varied = list(dict.fromkeys(name for row in differences for name in row["varied"]))

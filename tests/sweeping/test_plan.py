@@ -43,6 +43,8 @@ lr = [1e-3, 2e-4]
 metrics = "fid"
 mirror = false
 """
+SCORED = '\n[[score]]\nmetrics = "fid"\n'
+ENLARGES = PLAN.partition("[score]")[0] + '[score]\ncommand = "eval-sr"\n'
 
 
 def read(tmp_path: Path, text: str = PLAN) -> SweepPlan:
@@ -156,6 +158,14 @@ json = true
         (PLAN.partition("[score]")[0], "score: is needed"),
         (PLAN.replace("[0.25, 0.5]", "[0.5, 0.5]"), "grid.student.ratio: has a value twice"),
         ("datasets = [", "is not valid TOML"),
+        (ENLARGES, 'score.dataset: eval-sr needs one, as dataset = "Set5"'),
+        (ENLARGES + "dataset = true", "score.dataset: should be text"),
+        (ENLARGES + 'dataset = "a"\npairs = "teacher"', "score.pairs: is no option of eval-sr"),
+        (ENLARGES.replace("-sr", "-st"), "score.command: is none of eval, eval-sr"),
+        (
+            PLAN.partition("[score]")[0] + 2 * SCORED,
+            "score: two tables are equal; remove one of them",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(text: str, part: str, tmp_path: Path) -> None:
