@@ -16,6 +16,7 @@ from gancomp.settings import Json
 COSTS = {
     "macs": ("MACs of a pass", "MACs"),
     "params": ("parameters", "parameters"),
+    "bytes": ("bytes of the file", "size"),
     "latency_ms": ("latency in ms", "latency"),
 }
 

@@ -17,8 +17,9 @@ from gancomp.report import comparison, sections
 from gancomp.report.charts import check_matplotlib
 from gancomp.report.html import Html, details, element, joined
 from gancomp.report.pictures import Album, Examples, Grid, examples_of, grids_of
+from gancomp.report.progress import losses
 from gancomp.report.repeat import Repeat, repeat
-from gancomp.report.subjects import Subject, subjects_of
+from gancomp.report.subjects import Subject, check_runs, subjects_of
 from gancomp.report.sweeps import Sweep, open_sweep, sweep_section
 from gancomp.settings import Json
 
@@ -81,7 +82,6 @@ def report(request: ReportRequest, say: Callable[[str], None]) -> Json:
     out = expanded(request.out)
     if out.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"`out` {request.out}: is an HTML file; let its name end with .html")
-    check_matplotlib()
     check_replaceable(out)
     if not out.parent.is_dir():
         raise ConfigError(f"`out` {request.out}: there is no folder {out.parent}; make it first")
@@ -90,6 +90,8 @@ def report(request: ReportRequest, say: Callable[[str], None]) -> Json:
     folders = [run for path, item in opened.items() for run in (item.runs if item else [path])]
     if len(opened) < len(request.runs):
         folders = list(request.runs)  # one of them is named twice, which is refused
+    check_runs(folders)
+    check_matplotlib()  # after all that is told at once: to install it takes a while
     subjects = subjects_of(folders, latency=request.latency)
     whole = []
     for subject in subjects[:MOST_WHOLE]:
@@ -200,7 +202,7 @@ def _parts(shown: Shown, album: Album, prefix: str) -> dict[str, Html]:
         "scores": sections.scores(subject, prefix),
         "pictures": sections.side_by_side(subject, shown.examples, album, prefix),
         "samples": sections.film(subject, shown.grids, album, prefix),
-        "losses": sections.losses(subject, prefix),
+        "losses": losses(subject, prefix),
         "facts": sections.facts(subject, prefix),
         "again": sections.again(subject, shown.repeat, prefix),
     }

@@ -12,7 +12,7 @@ from PIL import Image
 from gancomp.console import duration
 from gancomp.errors import ConfigError
 from gancomp.registry import METHODS, resolve
-from gancomp.report.charts import Chart, line_chart, losses_by_phase, short
+from gancomp.report.charts import Chart, short
 from gancomp.report.html import Html, details, element, joined, table
 from gancomp.report.pictures import Example, Examples, Grid
 from gancomp.report.repeat import Repeat
@@ -236,35 +236,6 @@ def _columns_of(subject: Subject) -> str:
         return f"{' and '.join(roles)}, of the same noise" if len(roles) > 1 else "random images"
     truth = ["original"] if settings.data.task == "super-resolution" else []
     return "a row for each image: " + ", ".join(["input", *roles, *truth])
-
-
-def losses(subject: Subject, prefix: str) -> Html:
-    """A chart for each network that was trained."""
-    name, title = f"{prefix}losses", "Losses"
-    found = losses_by_phase(subject.metrics)
-    if not found:
-        return section(name, title, empty("No losses were logged yet."))
-    cards = []
-    for index, (phase, lines) in enumerate(found.items()):
-        ends = ", ".join(
-            f"{line.name} from {line.points[0][1]:.3g} to {line.points[-1][1]:.3g}"
-            for line in lines
-        )
-        chart = line_chart(
-            lines,
-            name=f"{prefix}loss{index}",
-            x="step",
-            y="loss",
-            alternative=f"Losses of the {phase} over the steps: {ends}.",
-        )
-        cards.append(chart_card(phase, chart))
-    note = "As logged in metrics.jsonl; beside each name the last value."
-    return section(
-        name,
-        title,
-        element("div", cards, class_="charts"),
-        element("p", note, class_="note"),
-    )
 
 
 def chart_card(title: str, chart: Chart) -> Html:

@@ -82,13 +82,12 @@ class Subject:
         return None
 
 
-def subjects_of(paths: Sequence[Path], *, latency: LatencyRequest | None) -> list[Subject]:
-    """The runs in these folders, by default the latest one, with what their generators cost.
+def check_runs(paths: Sequence[Path]) -> list[Path]:
+    """The folders of the runs, by default of the latest one, after a look at each.
 
     Raises:
         ConfigError: if there is none, or one is named twice.
         RunError: if one is no run, or damaged.
-        CheckpointError: if a generator cannot be opened.
     """
     given = [expanded(path) for path in paths] or [
         path for path in [latest_run()] if path is not None
@@ -101,6 +100,18 @@ def subjects_of(paths: Sequence[Path], *, latency: LatencyRequest | None) -> lis
             raise ConfigError(f"report {given[index]}: was given already; name each run once")
         if path.is_file():
             raise RunError(f"{given[index]}: is a file; give the folder of a run")
+        Run.open(path)
+    return folders
+
+
+def subjects_of(paths: Sequence[Path], *, latency: LatencyRequest | None) -> list[Subject]:
+    """The runs in these folders, by default the latest one, with what their generators cost.
+
+    Raises:
+        ConfigError, RunError: as `check_runs` does.
+        CheckpointError: if a generator cannot be opened.
+    """
+    folders = check_runs(paths)
     return [
         Subject(name, run, *_costs(run, latency))
         for name, run in zip(_names(folders), map(Run.open, folders), strict=True)

@@ -10,6 +10,7 @@ from gancomp.engine.run import CONFIG
 from gancomp.errors import RunError
 from gancomp.records import Record, read_record
 from gancomp.report.charts import Point, scatter_chart, short
+from gancomp.report.comparison import COSTS
 from gancomp.report.html import Html, element, joined, table
 from gancomp.report.scores import Score, digits, front, main_metric, title_of
 from gancomp.report.sections import chart_card, section
@@ -144,40 +145,51 @@ def _differences(rows: Sequence[Json]) -> Html:
 
 
 def _charts(sweep: Sweep, rows: Sequence[Json], subjects: Sequence[Subject], number: int) -> Html:
-    """For each dataset, the mean of each method against the MACs of its model."""
+    """For each dataset, the mean of each method against what its model costs."""
     costs = _costs(sweep, subjects)
     names = [Score("", name, 0.0) for row in rows for name in row.get("scores", {})]
     metric = main_metric(names)
     cards = []
     for index, dataset in enumerate(dict.fromkeys(str(row.get("dataset")) for row in rows)):
-        points: list[Point] = []
-        for row in rows:
-            score = row.get("scores", {}).get(metric) or {}
-            cost = costs.get(_key(row))
-            if str(row.get("dataset")) != dataset or cost is None or score.get("mean") is None:
-                continue
-            name = " ".join(filter(None, (str(row["method"]), _varied(row))))
-            mean, sd = score["mean"], score.get("sd") or 0.0
-            points.append(
-                Point(name, float(cost), mean, low=mean - sd, high=mean + sd, series=len(points))
-            )
-        if points and metric is not None:
-            cards.append(_chart(dataset, metric, points, f"sweep{number}-{index}"))
+        scored = [
+            (row, cost, score)
+            for row in rows
+            if str(row.get("dataset")) == dataset
+            and (cost := costs.get(_key(row))) is not None
+            and (score := row.get("scores", {}).get(metric) or {}).get("mean") is not None
+        ]
+        for key in COSTS:
+            if key == "params" or not scored or not all(cost.get(key) for _, cost, _ in scored):
+                continue  # parameters say what the size does
+            points = _points(scored, key)
+            cards.append(_chart(dataset, str(metric), points, key, f"sweep{number}-{index}-{key}"))
     note = "Bars are one standard deviation over seeds to either side."
     if not cards:
         return Html("")
     return joined(element("div", cards, class_="charts pairs"), element("p", note, class_="note"))
 
 
-def _chart(dataset: str, metric: str, points: Sequence[Point], name: str) -> Html:
+def _points(scored: Sequence[tuple[Json, Json, Json]], key: str) -> list[Point]:
+    """A point for each row, with its cost and score."""
+    points: list[Point] = []
+    for row, cost, score in scored:
+        name = " ".join(filter(None, (str(row["method"]), _varied(row))))
+        mean, sd = score["mean"], score.get("sd") or 0.0
+        ends = {"low": mean - sd, "high": mean + sd}
+        points.append(Point(name, float(cost[key]), mean, **ends, series=len(points)))
+    return points
+
+
+def _chart(dataset: str, metric: str, points: Sequence[Point], key: str, name: str) -> Html:
+    axis, label = COSTS[key]
     higher = Score("", metric, 0.0).higher_is_better
     said = "; ".join(f"{item.name} {short(item.x)}, {digits(item.y)}" for item in points)
-    title = f"{dataset}: {title_of(metric)} against MACs"
+    title = f"{dataset}: {title_of(metric)} against {label}"
     chart = scatter_chart(
         points,
         front=front([(item.x, item.y) for item in points], higher=higher),
         name=name,
-        x="MACs of a pass",
+        x=axis,
         y=f"{title_of(metric)} ({'higher' if higher else 'lower'} is better)",
         alternative=f"{title}: {said}.",
     )
@@ -188,13 +200,13 @@ def _key(row: Json) -> tuple[str, str, str]:
     return str(row.get("dataset")), str(row.get("method")), _varied(row)
 
 
-def _costs(sweep: Sweep, subjects: Sequence[Subject]) -> dict[tuple[str, str, str], int]:
-    """The MACs of what each method trained, out of any of its runs."""
+def _costs(sweep: Sweep, subjects: Sequence[Subject]) -> dict[tuple[str, str, str], Json]:
+    """The cost of what each method trained, out of any of its runs."""
     by_path = {subject.run.path: subject for subject in subjects}
-    found: dict[tuple[str, str, str], int] = {}
+    found: dict[tuple[str, str, str], Json] = {}
     for run in sweep.record.records("runs"):
         subject = by_path.get((sweep.path / run.get("path", str)).resolve())
         cost = subject.cost(subject.role) if subject is not None else None
         if cost is not None:
-            found.setdefault(_key(run.values), cost["macs"])
+            found.setdefault(_key(run.values), cost)
     return found

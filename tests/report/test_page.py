@@ -13,11 +13,14 @@ from commands import run_command
 from PIL import Image
 from report_runs import HOSTILE, keep_scores, write_data, write_run
 
+from gancomp.api.run import Run
+from gancomp.errors import RunError
 from gancomp.report import page
 from gancomp.report.page import LIMIT, ReportRequest, report
 from gancomp.report.pictures import encoded, examples_of
+from gancomp.report.progress import losses
 from gancomp.report.repeat import Repeat, repeat
-from gancomp.report.subjects import subjects_of
+from gancomp.report.subjects import Subject, subjects_of
 
 pytest.importorskip("matplotlib", reason="needs the extra report")
 
@@ -81,6 +84,34 @@ def test_names_that_are_code_stay_text(
     text = written(tmp_path / "report.html", run, title=HOSTILE)
     assert f"<title>{html.escape(HOSTILE)}</title>" in text
     assert text.count("<script") == 1
+
+
+def test_stages_and_the_choice_of_the_student_are_shown(
+    run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    for name in ("1-student-gan", "0-teacher-gan"):  # shown in their order
+        stage = tmp_path / "run" / "stages" / name
+        stage.mkdir(parents=True)
+        for file in ("config.json", "metrics.jsonl"):
+            shutil.copy(run / file, stage / file)
+    history = [{"step": step, "fid": fid} for step, fid in ((1, 90.0), (2, 70.5), (3, 80.0))]
+    document = {"schema": 1, "select": "held-out", "history": history}
+    (tmp_path / "run" / "selection.json").write_text(json.dumps(document))
+    subject = Subject("run", Run.open(tmp_path / "run"))
+    text = losses(subject, "")
+    stages = ("0-teacher-gan", "1-student-gan")
+    heads = [text.index(f"<h3>Stage {name}: 3 steps</h3>") for name in stages]
+    assert heads == sorted(heads)
+    assert heads[-1] < text.index("<h3>The run itself</h3>")
+    assert text.count('aria-label="Losses of the student over the steps: ') == 3
+    assert "Scored 3 times on training images held out for that; the student of step 2" in text
+    assert "FID from 90.00 to 80.00, least 70.50 at step 2." in text
+    names = re.findall(r' id="([^"]+)"', text)
+    assert len(names) == len(set(names))
+    (tmp_path / "run" / "selection.json").write_text("{")
+    with pytest.raises(RunError, match=r"selection\.json"):
+        losses(subject, "")
 
 
 def test_what_a_run_lacks_is_said(data: Path, tmp_path: Path) -> None:
@@ -191,6 +222,10 @@ def test_a_missing_matplotlib_is_named_with_what_installs_it(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    outcome = run_command(capsys, "report", "nosuch", "-o", tmp_path / "report.html")
+    assert outcome.status == 2
+    assert "nosuch" in outcome.err  # which nothing that is installed would mend
+    assert "matplotlib" not in outcome.err
     outcome = run_command(capsys, "report", run, "-o", tmp_path / "report.html")
     assert outcome.status == 2
     assert (
