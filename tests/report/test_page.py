@@ -86,9 +86,7 @@ def test_names_that_are_code_stay_text(
     assert text.count("<script") == 1
 
 
-def test_stages_and_the_choice_of_the_student_are_shown(
-    run: Path, tmp_path: Path
-) -> None:
+def test_stages_and_the_choice_of_the_student_are_shown(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     for name in ("1-student-gan", "0-teacher-gan"):  # shown in their order
         stage = tmp_path / "run" / "stages" / name
