@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from gancomp.data import download
 from gancomp.data.download import fetch
 from gancomp.data.registered import KNOWN_DATASETS, KnownDataset, find_known
 from gancomp.errors import DataError
@@ -391,3 +392,19 @@ def test_an_address_that_makes_no_sense_is_one_line(
     with pytest.raises(DataError, match=r"toy\.zip: ") as caught:
         quick(server.dataset(), tmp_path / "toy")
     assert "\n" not in str(caught.value)
+
+
+def test_download_of_unknown_size_is_reported_every_100_mb() -> None:
+    said: list[str] = []
+    tell = download.each_tenth(said.append, "pairs")
+    for megabytes in (50, 99, 100, 150, 310):
+        tell(megabytes * 1_000_000, None)
+    assert said == ["pairs: 100 MB", "pairs: 310 MB"]
+
+
+def test_resumed_download_goes_on_from_the_tenth_it_had() -> None:
+    said: list[str] = []
+    tell = download.each_tenth(said.append, "toy")
+    for percent in (47, 48, 52):
+        tell(percent * 1_000_000, 100_000_000)
+    assert said == ["toy: 47 % of 100 MB", "toy: 52 % of 100 MB"]

@@ -86,6 +86,17 @@ def test_empty_name_and_plain_file_are_refused(tmp_path: Path) -> None:
         locate(str(tmp_path / "a.zip"))
 
 
+def test_a_sub_folder_is_found_by_its_relative_name_and_a_benchmark_in_sr(tmp_path: Path) -> None:
+    for name in ("toy/trainA", "sr/Set5", "sr/other"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+    assert locate("toy/trainA") == tmp_path / "own" / "toy" / "trainA"
+    assert locate("Set5") == locate("sr/Set5") == tmp_path / "own" / "sr" / "Set5"
+    with pytest.raises(DataError, match="`dataset` other"):
+        locate("other")
+    (tmp_path / "own" / "Set5").mkdir()
+    assert locate("Set5") == tmp_path / "own" / "Set5"
+
+
 # unpaired
 
 
@@ -329,166 +340,6 @@ def test_super_resolution_has_no_direction(unpaired_root: Path) -> None:
         scan(unpaired_root / "trainA", task="super-resolution", direction="BtoA")
 
 
-# synthesis
-
-
-@pytest.fixture
-def zoo(tmp_path: Path, make_image: MakeImage) -> Path:
-    """Two classes of 3 and 2 images."""
-    for name, count in (("zebra", 2), ("ape", 3)):
-        for index in range(count):
-            make_image(tmp_path / "zoo" / name / f"{index}.png")
-    return tmp_path / "zoo"
-
-
-def test_a_folder_of_images_is_for_synthesis_without_classes(unpaired_root: Path) -> None:
-    (unpaired_root / "trainA" / "notes").mkdir()
-    files = scan(unpaired_root / "trainA", task="synthesis", say=refuse_warning)
-    assert (files.name, files.task, files.test, files.classes) == (
-        "trainA",
-        "synthesis",
-        None,
-        (),
-    )
-    assert len(files.train.target) == 5
-    assert files.train.labels is None
-
-
-def test_class_folders_are_labelled_in_the_order_of_their_names(zoo: Path) -> None:
-    (zoo / ".cache").mkdir()
-    files = scan(zoo, task="synthesis", say=refuse_warning)
-    assert files.classes == ("ape", "zebra")
-    assert files.train.labels == (0, 0, 0, 1, 1)
-    assert names(files.train.target) == [
-        "ape/0.png",
-        "ape/1.png",
-        "ape/2.png",
-        "zebra/0.png",
-        "zebra/1.png",
-    ]
-    assert files.train.source == files.train.target
-
-
-@pytest.mark.parametrize("test", ["test", "valid", "val"])
-@pytest.mark.parametrize("classes", [False, True])
-def test_train_and_test_may_hold_images_or_class_folders(
-    test: str, classes: bool, tmp_path: Path, make_image: MakeImage
-) -> None:
-    inside = ("b", "a", "c") if classes else (".",)
-    for index, name in enumerate(inside):
-        make_image(tmp_path / "train" / name / f"{index}.png")
-    make_image(tmp_path / test / inside[0] / "9.png")
-    files = scan(tmp_path, task="synthesis", say=refuse_warning)
-    assert files.test is not None
-    assert files.classes == (("a", "b", "c") if classes else ())
-    assert files.train.labels == ((0, 1, 2) if classes else None)
-    assert files.test.labels == ((1,) if classes else None)  # b is class 1 of the training images
-    assert len(files.test.target) == 1
-
-
-def test_test_images_without_classes_and_classes_without_training_classes_have_no_labels(
-    tmp_path: Path, make_image: MakeImage
-) -> None:
-    make_image(tmp_path / "one" / "train" / "a" / "0.png")
-    make_image(tmp_path / "one" / "test" / "0.png")
-    make_image(tmp_path / "two" / "train" / "0.png")
-    make_image(tmp_path / "two" / "test" / "a" / "0.png")
-    for name, classes in (("one", ("a",)), ("two", ())):
-        files = scan(tmp_path / name, task="synthesis", say=refuse_warning)
-        assert files.classes == classes
-        assert files.test is not None
-        assert files.test.labels is None
-        assert len(files.test.target) == 1
-
-
-def test_a_test_class_that_training_does_not_have_is_refused(
-    zoo: Path, tmp_path: Path, make_image: MakeImage
-) -> None:
-    zoo.rename(tmp_path / "train")
-    make_image(tmp_path / "test" / "newt" / "0.png")
-    with pytest.raises(DataError, match="the class newt/ is none of the 2 of the training"):
-        scan(tmp_path, task="synthesis")
-
-
-def test_images_beside_class_folders_are_refused(zoo: Path, make_image: MakeImage) -> None:
-    make_image(zoo / "loose.png")
-    with pytest.raises(DataError, match=r"holds 1 images beside class folders \(ape/"):
-        scan(zoo, task="synthesis")
-
-
-def test_a_class_folder_without_images_and_folders_of_others_are_no_classes(zoo: Path) -> None:
-    for name in ("newt", "__MACOSX", "@eaDir"):
-        (zoo / name).mkdir()
-    (zoo / "@eaDir" / "thumbnail.jpg").touch()
-    said: list[str] = []
-    assert scan(zoo, task="synthesis", say=said.append).classes == ("ape", "zebra")
-    assert said == [f"{zoo / 'newt'}: holds no images and is skipped; it is no class"]
-
-
-def test_a_single_class_folder_is_one_class(zoo: Path) -> None:
-    shutil.rmtree(zoo / "ape")
-    files = scan(zoo, task="synthesis", say=refuse_warning)
-    assert (files.classes, files.train.labels) == (("zebra",), (0, 0))
-
-
-def test_unreadable_files_of_a_class_are_skipped_with_their_labels(zoo: Path) -> None:
-    (zoo / "ape" / "1.png").write_bytes(b"")
-    warnings: list[str] = []
-    files = scan(zoo, task="synthesis", say=warnings.append)
-    assert files.train.labels == (0, 0, 1, 1)
-    assert names(files.skipped) == ["ape/1.png"]
-    assert "ape: skipped 1 of 3 files" in warnings[0]
-    with pytest.raises(DataError, match=r"ape/1\.png"):
-        scan(zoo, task="synthesis", strict=True)
-    for index in range(2):
-        (zoo / "zebra" / f"{index}.png").write_bytes(b"")
-    with pytest.raises(DataError, match="zebra: none of 2 files is usable"):
-        scan(zoo, task="synthesis", say=warnings.append)
-
-
-def test_a_set_for_translation_is_no_set_of_classes(unpaired_root: Path) -> None:
-    with pytest.raises(DataError, match=r"`task` synthesis give a folder .* such as \S+/trainA"):
-        scan(unpaired_root, task="synthesis")
-
-
-def test_a_class_called_train_is_not_taken_for_the_training_images(
-    zoo: Path, make_image: MakeImage
-) -> None:
-    make_image(zoo / "train" / "0.png")
-    with pytest.raises(DataError, match=r"holds train/ and ape/; if they are classes, move all"):
-        scan(zoo, task="synthesis")
-
-
-def test_a_folder_without_images_has_a_way_out_for_synthesis(tmp_path: Path) -> None:
-    (tmp_path / "bare").mkdir()
-    with pytest.raises(DataError, match="has no images; found neither .*gancomp demo"):
-        scan(tmp_path / "bare", task="synthesis")
-
-
-def test_synthesis_has_no_direction(zoo: Path) -> None:
-    with pytest.raises(ConfigError, match="`direction` BtoA: .*from noise to images"):
-        scan(zoo, task="synthesis", direction="BtoA")
-
-
-def test_moving_an_image_to_another_class_changes_the_fingerprint(zoo: Path) -> None:
-    first = scan(zoo, task="synthesis").fingerprint()
-    (zoo / "ape" / "2.png").rename(zoo / "zebra" / "2.png")
-    second = scan(zoo, task="synthesis").fingerprint()
-    assert first["counts"] == second["counts"] == {"train_source": 5, "train_target": 5}
-    assert first["sha256"] != second["sha256"]
-
-
-def test_a_sub_folder_is_found_by_its_relative_name_and_a_benchmark_in_sr(tmp_path: Path) -> None:
-    for name in ("toy/trainA", "sr/Set5", "sr/other"):
-        (tmp_path / "own" / name).mkdir(parents=True)
-    assert locate("toy/trainA") == tmp_path / "own" / "toy" / "trainA"
-    assert locate("Set5") == locate("sr/Set5") == tmp_path / "own" / "sr" / "Set5"
-    with pytest.raises(DataError, match="`dataset` other"):
-        locate("other")
-    (tmp_path / "own" / "Set5").mkdir()
-    assert locate("Set5") == tmp_path / "own" / "Set5"
-
-
 # what does not fit
 
 
@@ -527,11 +378,6 @@ def test_packed_images_are_to_be_unpacked(tmp_path: Path, name: str) -> None:
         scan(tmp_path)
 
 
-def test_folders_that_may_be_classes_get_the_task_proposed(zoo: Path) -> None:
-    with pytest.raises(DataError, match="If ape/, zebra/ are classes .*`task` synthesis"):
-        scan(zoo)
-
-
 def test_folder_of_images_only_says_so(tmp_path: Path, make_image: MakeImage) -> None:
     make_image(tmp_path / "flat" / "0.png")
     with pytest.raises(DataError, match="found 1 images; unpaired data needs"):
@@ -547,46 +393,6 @@ def test_unknown_task_direction_and_folder_are_named(unpaired_root: Path) -> Non
         scan(unpaired_root / "gone")
 
 
-# fingerprint
-
-
-def test_fingerprints_stay_what_they_were_before_there_were_classes(
-    tmp_path: Path,
-) -> None:
-    for folder in ("trainA", "trainB", "testA", "testB"):
-        (tmp_path / folder).mkdir()
-        for index in range(2):
-            Image.new("RGB", (8, 8)).save(tmp_path / folder / f"{folder}{index}.bmp")
-    found = scan(tmp_path, say=refuse_warning).fingerprint()["sha256"]
-    assert found == "65a470906dc9bf5ca9290520eb6f2881a0ab210a566d7d399db4978840df3807"
-
-
-def test_fingerprint_follows_names_sizes_and_direction_but_not_the_place(
-    unpaired_root: Path, tmp_path: Path
-) -> None:
-    first = scan(unpaired_root).fingerprint()
-    copy = tmp_path / "copy" / "toy"
-    shutil.copytree(unpaired_root, copy)
-    assert scan(copy).fingerprint() == first
-    assert first["counts"] == {
-        "train_source": 5,
-        "train_target": 3,
-        "test_source": 3,
-        "test_target": 2,
-    }
-    swapped = scan(copy, direction="BtoA").fingerprint()
-    (copy / "testB" / "b1.png").rename(copy / "testB" / "b9.png")
-    renamed = scan(copy).fingerprint()
-    assert len({f["sha256"] for f in (first, swapped, renamed)}) == 3
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs a file system with byte names")
-def test_fingerprint_takes_file_names_that_are_not_utf8(unpaired_root: Path) -> None:
-    old = unpaired_root / "trainA" / "a0.png"
-    old.rename(os.fsdecode(bytes(unpaired_root / "trainA") + b"/caf\xe9.png"))
-    assert scan(unpaired_root, say=refuse_warning).fingerprint()["counts"]["train_source"] == 5
-
-
 REAL_DATA = os.environ.get("GANCOMP_DATA", "")
 
 
@@ -600,19 +406,3 @@ def test_horse2zebra_has_its_published_counts_and_seven_gray_zebras() -> None:
     zebras = [path for path in files.train.target if Image.open(path).mode == "L"]
     assert len(zebras) == 7
     assert {load_image(path).mode for path in zebras} == {"RGB"}
-
-
-def test_download_of_unknown_size_is_reported_every_100_mb() -> None:
-    said: list[str] = []
-    tell = download.each_tenth(said.append, "pairs")
-    for megabytes in (50, 99, 100, 150, 310):
-        tell(megabytes * 1_000_000, None)
-    assert said == ["pairs: 100 MB", "pairs: 310 MB"]
-
-
-def test_resumed_download_goes_on_from_the_tenth_it_had() -> None:
-    said: list[str] = []
-    tell = download.each_tenth(said.append, "toy")
-    for percent in (47, 48, 52):
-        tell(percent * 1_000_000, 100_000_000)
-    assert said == ["toy: 47 % of 100 MB", "toy: 52 % of 100 MB"]
