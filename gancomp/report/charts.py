@@ -16,6 +16,7 @@ DASHES = ("solid", "dashed", "dotted", "dashdot")
 SWATCHES = {"solid": "none", "dashed": "5 3", "dotted": "1.5 2.5", "dashdot": "6 2 1.5 2"}
 MOST_POINTS = 160  # of a line; more cannot be told apart at the width of a chart
 LOGARITHMIC_FROM = 50.0  # largest over smallest value
+NAME_HEIGHT, NEAR = 0.07, 0.25  # of a name: shares of the chart's height and width
 WIDTH, HEIGHT = 4.6, 2.9  # inches of 72 units: the width of a phone, so that its type is readable
 # stand-ins while Matplotlib draws, which takes no CSS
 INK, MUTED, LINE = "#000101", "#000102", "#000103"
@@ -189,16 +190,23 @@ def scatter_chart(
 
 
 def _name_points(axes: Any, points: Sequence[Point]) -> None:
-    """Writes each name beside its point, toward the middle of the chart; above the last if many."""
+    """Writes each name beside its point, toward the middle of the chart, above others there."""
     if len(points) > NUM_COLORS:
         return  # they would cover each other; the table beside the chart has them
     low, high = axes.get_xlim()
-    for item in points:
-        left = _position(axes, item.x, low, high) > 0.55
+    bottom, top = axes.get_ylim()
+    line = (top - bottom) * NAME_HEIGHT
+    taken: list[tuple[float, bool, float]] = []  # of each name: x, its side, y
+    for item in sorted(points, key=lambda item: item.y):
+        place = _position(axes, item.x, low, high)
+        left = place > 0.55
+        above = [y for x, side, y in taken if side == left and abs(x - place) < NEAR]
+        y = max([item.y, *(other + line for other in above)])
+        taken.append((place, left, y))
         axes.annotate(
             item.name,
-            (item.x, item.y),
-            xytext=(-8 if left else 8, 5),
+            (item.x, y),
+            xytext=(-8 if left else 8, -3),
             textcoords="offset points",
             ha="right" if left else "left",
             color=INK,

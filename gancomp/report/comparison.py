@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from gancomp.report.charts import CSS, NUM_COLORS, SERIES, Point, scatter_chart, short
 from gancomp.report.html import Html, element, table
@@ -45,12 +46,15 @@ class Model:
 def models_of(subjects: Sequence[Subject]) -> list[Model]:
     """Teacher and student of each run, where there is anything to say about them."""
     found = []
+    paths = {subject.run.path.parts[-2:] for subject in subjects}  # folders may have moved
     for series, subject in enumerate(subjects):
+        source = subject.settings.teacher.source
+        shown_already = source is not None and Path(source).parts[-2:] in paths
         for role in ROLES:
             scores = {score.metric: score for score in subject.scores if score.model == role}
             cost = subject.cost(role)
-            if cost is None and not scores:
-                continue
+            if (cost is None or (shown_already and role != subject.role)) and not scores:
+                continue  # the teacher that it was given is one of the runs
             name = role if len(subjects) == 1 else subject.name
             if len(subjects) > 1 and role != subject.role:
                 name = f"{subject.name} ({role})"

@@ -155,7 +155,10 @@ def _page(
     title = request.title or (sweeps[0].path.name if len(sweeps) == 1 else name)
     body = _several(subjects, whole, album) if several else _one(whole[0], album)
     body = joined(*(sweep_section(item, subjects, k) for k, item in enumerate(sweeps)), body)
-    lead = f"Comparison of {', '.join(item.name for item in subjects)}." if several else ""
+    lead = ""
+    if several:
+        names = ", ".join(item.name for item in subjects)
+        lead = f"Comparison of {names if len(subjects) <= MOST_WHOLE else name}."
     top = element(
         "header",
         element("h1", title),

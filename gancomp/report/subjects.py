@@ -100,6 +100,7 @@ def check_runs(paths: Sequence[Path]) -> list[Path]:
             raise ConfigError(f"report {given[index]}: was given already; name each run once")
         if path.is_file():
             raise RunError(f"{given[index]}: is a file; give the folder of a run")
+    for path in folders:
         Run.open(path)
     return folders
 

@@ -11,7 +11,7 @@ from gancomp.errors import RunError
 from gancomp.records import Record, read_record
 from gancomp.report.charts import Point, scatter_chart, short
 from gancomp.report.comparison import COSTS
-from gancomp.report.html import Html, element, joined, table
+from gancomp.report.html import Html, details, element, joined, table
 from gancomp.report.scores import Score, digits, front, main_metric, title_of
 from gancomp.report.sections import chart_card, section
 from gancomp.report.subjects import Subject
@@ -78,29 +78,43 @@ def sweep_section(sweep: Sweep, subjects: Sequence[Subject], number: int) -> Htm
     if not rows:
         body: list[Html] = [element("p", "No run of it has a score yet.", class_="empty")]
     else:
-        body = [_scores(rows), _differences(sweep.rows("differences"))]
-        body.append(_charts(sweep, rows, subjects, number))
+        body = [_scores(rows), _charts(sweep, rows, subjects, number)]
+        body.append(_differences(sweep.rows("differences")))
     lead = element("p", f"{len(states)} runs: {counts}.", class_="note")
     return section(f"sweep{number}", f"Sweep {sweep.path.name}", lead, *body)
 
 
 def _scores(rows: Sequence[Json]) -> Html:
-    metrics = list(dict.fromkeys(name for row in rows for name in row.get("scores", {})))
-    columns = ["method", "dataset", "varied", *map(title_of, metrics), "seeds"]
+    """A table for each dataset; methods without a score yet are only counted."""
+    parts: list[Html] = []
+    for dataset in dict.fromkeys(str(row.get("dataset")) for row in rows):
+        own = [row for row in rows if str(row.get("dataset")) == dataset]
+        scored = [row for row in own if row.get("scores")]
+        if not scored:
+            parts.append(element("p", f"{dataset}: no score yet.", class_="empty"))
+            continue
+        parts += [element("h3", dataset), _table(scored, f"Scores over seeds: {dataset}")]
+        if len(scored) < len(own):
+            waiting = f"Of {len(own) - len(scored)} others there is no score yet."
+            parts.append(element("p", waiting, class_="note"))
+    note = "Mean ± standard deviation over seeds (n - 1)."
+    return joined(*parts, element("p", note, class_="note"))
+
+
+def _table(rows: Sequence[Json], caption: str) -> Html:
+    metrics = list(dict.fromkeys(name for row in rows for name in row["scores"]))
+    varied = any(map(_varied, rows))
+    columns = ["method", *(["varied"] if varied else []), *map(title_of, metrics), "seeds"]
     cells = [
         [
             str(row.get("method")),
-            str(row.get("dataset")),
-            _varied(row),
-            *(_spread(row.get("scores", {}).get(metric)) for metric in metrics),
+            *([_varied(row)] if varied else []),
+            *(_spread(row["scores"].get(metric)) for metric in metrics),
             str(row.get("n", "")),
         ]
         for row in rows
     ]
-    note = "Mean ± standard deviation over seeds (n - 1)."
-    return joined(
-        table(columns, cells, caption="Scores over seeds"), element("p", note, class_="note")
-    )
+    return table(columns, cells, caption=caption)
 
 
 def _varied(row: Json) -> str:
@@ -131,6 +145,17 @@ def _differences(rows: Sequence[Json]) -> Html:
         ]
         for row in rows
     ]
+    known = [row for row in rows if row.get("exceeds") in VERDICTS]
+    beyond = [row for row in known if row["exceeds"] == "yes"]
+    nearly = [row for row in known if row["exceeds"] == "uncorrected"]
+    said = (
+        f"Pairs that differ by more than the seeds' noise: {len(beyond)} of {len(known)}; only "
+        f"without Holm's correction: {len(nearly)} more."
+    )
+    named = "; ".join(
+        f"{row.get('a')} - {row.get('b')}, {row.get('dataset')}, {title_of(str(row.get('metric')))}"
+        for row in beyond
+    )
     note = (
         "Differences seed by seed, mean ± standard deviation; two-sided paired t test, corrected "
         "for the number of pairs (Holm 1979) at 0.05."
@@ -138,7 +163,9 @@ def _differences(rows: Sequence[Json]) -> Html:
     return element(
         "div",
         element("h3", "Pairs of methods"),
-        table(columns, cells, caption="Pairs of methods"),
+        element("p", said),
+        element("p", f"{named}.") if named else "",
+        details("All pairs", table(columns, cells, caption="Pairs of methods")),
         element("p", note, class_="note"),
         class_="pairs",
     )

@@ -56,6 +56,7 @@ def test_the_page_of_a_sweep_has_its_table_its_pairs_and_its_runs(
     text = out.read_text()
     assert "3 runs: 2 done, 1 waiting." in text
     assert "<td>85.00 ± 7.1000</td><td>2</td>" in text
+    assert "Pairs that differ by more than the seeds&#x27; noise: 0 of 1; only without" in text
     assert "<td>-9.0000 ± 5.4000</td><td>2</td><td>0.26</td><td>0.26</td><td>no</td>" in text
     assert "<td>unknown: one seed</td>" in text
     assert 'aria-label="d: FID against MACs: &lt;script&gt;' in text
