@@ -266,7 +266,7 @@ def accelerate(network: TappedNetwork, rewrites: Rewrites = ALL) -> FastGenerato
     """The fastest way known to run `network` where it lies, with its weights as they are now.
 
     Measured with 2 threads at 256 pixels; see `gancomp bench infer`. On a CPU a ResNet generator
-    runs as the steps of `fast_steps`, a U-Net in channels_last with its BatchNorms folded. On other
+    runs as a line of steps, a U-Net in channels_last with its BatchNorms folded. On other
     devices, and in half precision, the network itself runs: nothing was measured to be faster.
 
     Args:
