@@ -20,6 +20,7 @@ FORMATS: list[tuple[str, dict[str, Any]]] = [
     ("-bf16.xml", {"precision": "bf16"}),
     ("-int8.xml", {"precision": "int8"}),
     (".pt2", {}),
+    (".pte", {}),
 ]
 
 

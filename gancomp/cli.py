@@ -159,6 +159,14 @@ def export(
     precision: Annotated[
         str | None, typer.Option("--precision", help="openvino: fp32 (the default), bf16 or int8.")
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size",
+            help="executorch, coreml: the one size of images, N or HEIGHTxWIDTH.",
+            show_default="the model's own",
+        ),
+    ] = None,
     beside: Beside = None,
     runtime: Runtime = None,
     calibrate: Calibrate = None,
@@ -180,6 +188,7 @@ def export(
     options = {
         "pixels": pixels or None,
         "precision": precision,
+        "size": size_of(size),
         "min_psnr": min_psnr,
         "beside": tuple(beside or ()) or None,
         "runtime": runtime,
@@ -206,7 +215,7 @@ def _show_export(result: Any, precision: str | None) -> None:
                 result["file"],
                 result["format"],
                 str(result["bytes"]),
-                "not run" if parity is None else f"{parity:.3g}{unit}",
+                "converted, not run" if parity is None else f"{parity:.3g}{unit}",
             ]
         ],
     )

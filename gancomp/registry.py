@@ -115,6 +115,8 @@ EXPORTERS = {  # formats that `export` writes
     "openvino": "gancomp.export.openvino_file:OpenVino",
     "html": "gancomp.export.html_file:Html",
     "pt2": "gancomp.export.pt2_file:Pt2",
+    "executorch": "gancomp.export.executorch_file:ExecuTorch",
+    "coreml": "gancomp.export.coreml_file:CoreMl",
 }
 CHECKPOINTS = {  # whose layout -> what recognizes a state dict of it, asked in this order
     "unet": "gancomp.export.foreign:recognize_unet",

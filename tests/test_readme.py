@@ -346,6 +346,8 @@ def test_each_piece_of_python_in_the_documents_runs(
     if "onnxruntime" in block:
         for package in ("onnx", "onnxscript", "onnxruntime"):
             pytest.importorskip(package, reason="needs the extra onnx")
+    if "executorch" in block:
+        pytest.importorskip("executorch", reason="needs the extra executorch")
     monkeypatch.chdir(tmp_path)
     network = build_network("mobile-resnet6", width=4)
     about: Any = {"role": "student", "task": "unpaired", "step": 0, "method": None, "dataset": None}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gancomp import console
-from gancomp.api.arguments import Code, request, spec_of
+from gancomp.api.arguments import Code, as_pixels, request, spec_of
 from gancomp.api.boundary import called, log, own_threads
 from gancomp.own_code import naming
 from gancomp.paths import expanded
@@ -132,6 +132,7 @@ def export(
     format: str | None = None,
     pixels: bool = False,
     precision: str | None = None,
+    size: Size | Sequence[int] | str | None = None,
     beside: Place | Sequence[Place] | None = None,
     runtime: Place | None = None,
     calibrate: Place | None = None,
@@ -143,11 +144,13 @@ def export(
 
     Args:
         model: what to export.
-        out: the file; by its suffix `.safetensors`, `.onnx`, OpenVINO's `.xml`, `.pt2` or
-            a page, `.html`.
-        format: `safetensors`, `onnx`, `openvino`, `pt2` or `html`, if the suffix does not tell.
+        out: the file; by its suffix `.safetensors`, `.onnx`, OpenVINO's `.xml`, `.pt2`,
+            ExecuTorch's `.pte`, Core ML's `.mlpackage` or a page, `.html`.
+        format: `safetensors`, `onnx`, `openvino`, `pt2`, `executorch`, `coreml` or `html`, if the
+            suffix does not tell.
         pixels: of `onnx` and `openvino`: bytes in and out, images of any size.
         precision: of OpenVINO's: `fp32` (the default), `bf16` or `int8`.
+        size: of `executorch` and `coreml`: the one size of images that the file takes.
         calibrate: of int8: a folder of pictures as the model is to be given.
         min_psnr: of int8: dB against fp32 that no picture may fall below, by default 40.
         beside: of `html`: further generators to compare with; of a run, its teacher is one.
@@ -165,6 +168,7 @@ def export(
         options = {
             "pixels": pixels or None,
             "precision": precision,
+            "size": None if size is None else as_pixels("size", size),
             "min_psnr": min_psnr,
             "beside": tuple(map(expanded, given)) or None,
             "runtime": None if runtime is None else expanded(runtime),

@@ -73,14 +73,18 @@ class CheckedExporter:
                 of another file is noticed.
             precision: what it is to be computed in.
         """
-        assert self.found is not None
-        entry = {
+        entry: dict[str, Any] = {
             "inputs": list(form.inputs),
             "pixels": self.pixels,
             "precision": precision,
-            "parity_below": rounded_up(self.found.largest),
-            "checked": {key: self.found.recorded()[key] for key in ("sizes", "batch_sizes")},
             "bytes": len(content),
             "sha256": hashlib.sha256(content).hexdigest(),
         }
-        return header_of(model.network, model.header) | {"export": entry}
+        if self.found is not None:  # else it could not be run here
+            found = self.found.recorded()
+            entry["parity_below"] = rounded_up(self.found.largest)
+            entry["checked"] = {key: found[key] for key in ("sizes", "batch_sizes")}
+        header = header_of(model.network, model.header) | {"export": entry}
+        if form.fixed_size is not None:
+            header["input"] = header["input"] | {"size": list(form.fixed_size)}
+        return header

@@ -18,7 +18,7 @@ from gancomp.export.torch_files import OtherKindError, read_archive, read_row
 from gancomp.networks.base import TappedNetwork
 from gancomp.paths import utf8_name
 
-EXPORTED = (".onnx", ".xml", ".pt2")  # they begin in many ways
+EXPORTED = (".onnx", ".xml", ".pt2", ".pte", ".mlpackage")  # they begin in many ways
 
 
 def sniff(path: Path) -> str:
@@ -27,13 +27,16 @@ def sniff(path: Path) -> str:
     Raises:
         CheckpointError: if it is missing, a folder, unreadable, empty or neither.
     """
-    if path.is_dir():
+    exported = path.suffix.lower() in EXPORTED
+    if path.is_dir() and not exported:
         raise CheckpointError(
             f"{path}: is a folder, not a model file; name the .safetensors or .pth file in it"
         )
     try:
         with path.open("rb") as file:
             start = file.read(9)
+    except IsADirectoryError as error:  # as Core ML's are
+        raise _is_exported(path) from error
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file; check the path of the model") from error
     except OSError as error:
@@ -42,15 +45,19 @@ def sniff(path: Path) -> str:
         raise CheckpointError(f"{path}: is empty; export or download it again")
     if start[8:] == b"{":
         return "safetensors"
-    if path.suffix.lower() in EXPORTED:
-        raise CheckpointError(
-            f"{path}: is an exported file, for a runtime and not for PyTorch; give the "
-            ".safetensors that it was made from"
-        )
+    if exported:
+        raise _is_exported(path)
     if start.startswith((b"PK\x03\x04", b"\x80")):
         return "torch"
     raise CheckpointError(
         f"{path}: is no model file (neither safetensors nor written by torch.save)"
+    )
+
+
+def _is_exported(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: is an exported file, for a runtime and not for PyTorch; give the .safetensors "
+        "that it was made from"
     )
 
 

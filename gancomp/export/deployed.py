@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,12 +17,20 @@ from torch import Tensor
 
 from gancomp.data.transforms import to_nearest_uint8
 from gancomp.errors import CheckpointError, GancompError
+from gancomp.export.executorch_model import ExecuTorchSession
+from gancomp.export.executorch_model import without_header as without_pte_header
 from gancomp.export.form import exported_form
 from gancomp.export.model import LoadedModel
 from gancomp.export.native import HEADER_KEY, network_without_weights, parse_header
 from gancomp.export.openvino_file import PRECISIONS, weights_beside, without_header
 from gancomp.export.program import ProgramSession, content_of, header_in, large_weights
-from gancomp.export.runtimes import OnnxSession, OpenVinoSession, Session, damaged
+from gancomp.export.runtimes import (
+    OnnxSession,
+    OpenVinoSession,
+    Session,
+    damaged,
+    is_large,
+)
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.stylegan2 import StyleGAN2
 from gancomp.networks.synthesis import Latents, SynthesisGenerator
@@ -68,6 +77,12 @@ class DeployedGenerator(TappedNetwork):
         if threads not in self._sessions:
             self._sessions[threads] = self._open(threads)
         return self._sessions[threads]
+
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """Height and width of the images that the file takes, where it is for one size alone."""
+        height, width = (*self.session().inputs[0].shape, None, None)[2:4]
+        return None if self.pixels or height is None or width is None else (height, width)
 
     def walk(self, images: Any) -> Iterator[tuple[str, Tensor]]:
         """Yields `output`."""
@@ -206,10 +221,29 @@ def _read_program(path: Path) -> _Content:
     return _Content(header_in(content, path), content_of(content, path), opened)
 
 
+def _read_executorch(path: Path) -> _Content:
+    program, header = without_pte_header(path.read_bytes())
+
+    def opened(threads: int, precision: str) -> Session:
+        names = json.loads(header or "{}")["export"].get("inputs", ())
+        return ExecuTorchSession(program, path, threads=threads, names=names)
+
+    return _Content(header, program, opened)
+
+
+def _refuse_coreml(path: Path) -> _Content:
+    raise CheckpointError(
+        f"{path}: is for Core ML, which Apple's systems alone run; give the .safetensors that it "
+        "was made from"
+    )
+
+
 SUFFIXES: dict[str, Callable[[Path], _Content]] = {
     ".onnx": _read_onnx,
     ".xml": _read_openvino,
     ".pt2": _read_program,
+    ".pte": _read_executorch,
+    ".mlpackage": _refuse_coreml,
 }
 
 
@@ -232,9 +266,9 @@ def _check(path: Path, network: DeployedGenerator) -> None:
         wanted = (1, 3, network.resolution, network.resolution)
         given: Any = network.example_input((1, network.latent_size))
     else:
-        side = max(LEAST, network.size_multiple)
-        wanted = (1, settings.get("out_channels", 3), *[side * network.scale] * 2)
-        given = torch.zeros(1, settings.get("in_channels", 3), side, side)
+        size = network.fixed_size or [max(LEAST, network.size_multiple)] * 2
+        wanted = (1, settings.get("out_channels", 3), *(side * network.scale for side in size))
+        given = torch.zeros(1, settings.get("in_channels", 3), *size)
     try:
         made = tuple(network(given).shape)
     except GancompError:
@@ -260,7 +294,12 @@ def _check_weights(path: Path, network: DeployedGenerator) -> None:
         missing = [number for number in wanted - found if number > FILTER]
     else:
         form = exported_form(described.to_empty(device="cpu"))
-        wanted = Counter(large_weights(form.module.state_dict().values()))
+        weights = form.module.state_dict().values()
+        wanted = Counter(large_weights(weights))
+        if network.session().has_vectors:  # theirs may be others, as norms are folded
+            vectors = max(item.numel() for item in weights if not is_large(item.shape))
+            found = Counter({number: found[number] for number in found if number > vectors})
+            wanted = Counter({number: wanted[number] for number in wanted if number > vectors})
         missing = list((wanted - found) + (found - wanted))
     if missing:
         raise damaged(

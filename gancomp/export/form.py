@@ -50,6 +50,8 @@ class Form:
         size_multiple: height and width of `image` are multiples of this; 0 where there is none.
         scale: how many times higher and wider than `image` the output is.
         channels: of the images it takes (0 where it takes none) and gives.
+        fixed_size: height and width of its images (of noise: of those it gives) where it is for one
+            size alone.
     """
 
     module: nn.Module
@@ -57,6 +59,7 @@ class Form:
     size_multiple: int
     scale: int
     channels: tuple[int, int]
+    fixed_size: tuple[int, int] | None = None
 
 
 def exported_form(network: TappedNetwork) -> Form:

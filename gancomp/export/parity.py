@@ -109,7 +109,12 @@ def measure_parity(
 def sizes_for(
     form: Form, network: TappedNetwork, own_size: Sequence[int]
 ) -> tuple[tuple[int, int], ...]:
-    """Three heights and widths: two small ones that are not square, and the model's own."""
+    """Three heights and widths: two small ones that are not square, and the model's own.
+
+    Of a form for one size, that one.
+    """
+    if form.fixed_size is not None:
+        return (form.fixed_size,)
     if not form.size_multiple:
         side = int(network.resolution)  # type: ignore[arg-type]  # of networks for synthesis
         return ((side, side),)

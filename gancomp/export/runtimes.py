@@ -48,12 +48,17 @@ class Session(ABC):
         inputs: in their order.
         output: the images.
         weights: how many numbers each has, in order; of those that are no vectors.
+        has_vectors: whether they are among them all the same, as the file tells no shapes.
     """
 
     how: str
     inputs: tuple[Port, ...]
     output: Port
     weights: tuple[int, ...]
+    has_vectors: bool = False
+
+    def prepare(self) -> None:  # noqa: B027  # most have nothing to do
+        """Makes the next run a warm one, if others have run in between."""
 
     @abstractmethod
     def run(self, inputs: Sequence[Array]) -> Array:

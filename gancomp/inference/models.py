@@ -42,7 +42,7 @@ def choose(model: Path | None, part: str | None = None, *, device: str | None = 
     path = expanded(model) if model is not None else latest_run()
     if path is None:
         raise ConfigError("no model given and no latest run in runs/; give a model file or a run")
-    file = generator_of(path) if path.is_dir() else path
+    file = generator_of(path) if path.is_dir() and not is_deployed(path) else path
     run = file.parent if (file.parent / CONFIG).exists() else None
     found = open_model(file, part) if device is None else open_any(file, part, device)
     refuse_idle_code()

@@ -41,10 +41,18 @@ def time_everywhere(
             for number in threads:
                 key = f"{index} {way} {number}"
                 keys[key], contestants[key] = (index, way, number), partial(run, given)
+
+    def ready(key: str) -> None:
+        index, _, number = keys[key]
+        compute_on(number)
+        network = networks[index]
+        if isinstance(network, DeployedGenerator):
+            network.session().prepare()
+
     before = torch.get_num_threads()
     try:
         with torch.inference_mode():
-            timed = time_in_turns(contestants, before=lambda key: compute_on(keys[key][2]))
+            timed = time_in_turns(contestants, before=ready)
     finally:
         torch.set_num_threads(before)
     found: list[list[Json]] = [[] for _ in networks]

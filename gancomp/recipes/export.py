@@ -63,7 +63,7 @@ def export(
     if out.resolve() == loaded.path.resolve():
         raise ConfigError(f"`out` {out}: is the model itself; choose another file")
     exporter.write(loaded, out)
-    content = out.read_bytes()
+    content = _content(out)
     beside = getattr(exporter, "weights_file", None)  # a second file that belongs to the first
     document: Json = {
         "file": str(out),
@@ -76,6 +76,12 @@ def export(
         document["weights"] = str(beside)
     checked = getattr(exporter, "checked", None)  # a format of a plug-in may not tell
     return document if checked is None else document | {"checked": checked}
+
+
+def _content(out: Path) -> bytes:
+    """Of a file, or of all files of a folder in the order of their names."""
+    files = sorted(path for path in out.rglob("*") if path.is_file()) if out.is_dir() else [out]
+    return b"".join(path.read_bytes() for path in files)
 
 
 def with_teacher(model: Path, found: LoadedModel) -> list[LoadedModel]:

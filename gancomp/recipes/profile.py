@@ -215,7 +215,7 @@ def latency_asked_for(
 
 
 def _files(path: Path) -> list[Path]:
-    if not expanded(path).is_dir():
+    if not expanded(path).is_dir() or is_deployed(path):
         return [path]
     names = ("teacher.safetensors", "student.safetensors")
     found = [path / name for name in names if (path / name).exists()]
