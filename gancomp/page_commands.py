@@ -13,6 +13,7 @@ from gancomp.commands import Json, Part
 from gancomp.network_options import OwnArch
 from gancomp.paths import expanded
 
+PORT = 8000
 Beside = Annotated[
     list[Path] | None,
     typer.Option(
@@ -35,7 +36,19 @@ def playground(
         list[Path],
         typer.Argument(help="Model files, or runs (with its teacher, if one).", parser=expanded),
     ],
-    port: Annotated[int, typer.Option("--port", help="Of 127.0.0.1; 0 for any free one.")] = 8000,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Write the page to this folder, and end.", parser=expanded
+        ),
+    ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="With --out: serve it, too, as without.")
+    ] = False,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", help="Of 127.0.0.1; 0 for any free one.", show_default="8000"),
+    ] = None,
     runtime: Runtime = None,
     part: Part = None,
     arch: OwnArch = None,
@@ -43,21 +56,33 @@ def playground(
 ) -> None:
     """Serve a page that runs generators in the browser, side by side, until Ctrl+C.
 
-    It is the page that gancomp export -o student.html writes.
+    It is the page that gancomp export -o student.html writes. With --out it becomes the index.html
+    of a folder, for any server of files.
 
     Example: gancomp playground runs/latest
     """
+    from gancomp.errors import ConfigError
     from gancomp.own_code import naming
     from gancomp.recipes import playground as recipe
 
+    if out is not None and not serve and port is not None:
+        raise ConfigError(f"`port` {port}: only matters where the page is served; add `serve`")
     with naming(arch, to_open=True):
         text = recipe.playground_page(models, part=part, runtime=runtime)
+    written = {} if out is None else {"file": str(recipe.write_site(text, out))}
+    size = len(text.encode())
+    if written:
+        console.say(f"written: {written['file']} ({size:,} bytes)")
+    if out is not None and not serve:
+        if json:
+            console.print_json(written | {"bytes": size})
+        return
 
     def ready(url: str) -> None:
         if json:
-            console.print_json({"url": url, "bytes": len(text.encode())})
+            console.print_json({"url": url, "bytes": size} | written)
             sys.stdout.flush()  # whoever reads it would else wait for the end
         else:
             console.say(f"{url} (Ctrl+C ends it)")
 
-    recipe.serve(text, port, ready)
+    recipe.serve(text, PORT if port is None else port, ready)

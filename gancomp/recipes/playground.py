@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gancomp.errors import ConfigError
 from gancomp.export.html_file import POLICY, Html, scripts
+from gancomp.files import reporting_disk_errors, write_text
 from gancomp.inference.models import choose
 from gancomp.pages import policy
 from gancomp.recipes.export import with_teacher
@@ -46,6 +47,19 @@ def playground_page(
     if len(models) == 1:
         loaded = with_teacher(models[0], loaded[0])
     return Html(runtime=runtime).text(loaded, f"playground {models[-1]}")
+
+
+def write_site(text: str, folder: Path) -> Path:
+    """Writes the page as `index.html` of a folder, which any server of files can show.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    file = folder / "index.html"
+    with reporting_disk_errors(file):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_text(file, text)
+    return file
 
 
 def serve(text: str, port: int, ready: Callable[[str], None]) -> None:

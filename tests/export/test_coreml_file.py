@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from commands import run_command, write_model
+from PIL import Image
 
 BLOCK = {"channels": [4, 4, 4, 4, 0, 0, 0, 0, 0, 4, 4]}  # one of the six
 
@@ -18,9 +19,10 @@ def test_a_package_cannot_run_here_and_a_missing_extra_is_one_line(
     model = write_model(tmp_path / "model.safetensors", settings=BLOCK)
     package = tmp_path / "student.mlpackage"
     package.mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "picture.png")
     monkeypatch.setitem(sys.modules, "coremltools", None)
     for words, named in (
-        (("translate", package, tmp_path, "-o", tmp_path / "out"), "Apple's systems alone"),
+        (("translate", package, tmp_path / "picture.png", "-o", tmp_path / "out"), "Apple's systems alone"),
         (("profile", package), "Apple's systems alone"),
         (("export", package, "-o", tmp_path / "x.pt2"), "give the .safetensors"),
         (("export", model, "-o", tmp_path / "x.mlpackage"), 'pip install "gancomp[coreml]"'),

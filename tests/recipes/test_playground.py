@@ -82,6 +82,22 @@ def test_it_says_where_it_is_and_ends_when_it_is_interrupted(
     assert told[0].startswith("http://127.0.0.1:")
 
 
+def test_the_page_is_written_to_a_folder_and_served_if_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, site = write_model(tmp_path / "model.safetensors"), tmp_path / "new/site"
+    monkeypatch.setattr(Html, "text", lambda *_: "<p>ä</p>")
+    monkeypatch.setattr(playground, "serve", lambda text, port, ready: ready(f"{text} {port}"))
+    document = run_command(capsys, "playground", model, "-o", site, "--json").document
+    assert document == {"file": str(site / "index.html"), "bytes": 9}
+    assert (site / "index.html").read_bytes() == "<p>ä</p>".encode()
+    served = run_command(capsys, "playground", model, "-o", site, "--serve", "--json").document
+    assert served == document | {"url": "<p>ä</p> 8000"}
+    outcome = run_command(capsys, "playground", model, "-o", site, "--port", 0)
+    assert (outcome.status, outcome.err.count("\n")) == (2, 1)
+    assert "add --serve" in outcome.err
+
+
 def test_generators_that_no_page_shows_together_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
