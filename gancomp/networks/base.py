@@ -66,6 +66,11 @@ class TappedNetwork(nn.Module, ABC):
         """The network to count on: itself, or without weights what another runtime computes."""
         return self
 
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """Height and width of the only images that it takes; None of networks of any size."""
+        return None
+
     @abstractmethod
     def walk(self, images: Any) -> Iterator[tuple[str, Tensor]]:
         """Runs the layers in order and yields each one's name and output as it is computed."""

@@ -49,7 +49,8 @@ def upscaled_tiles(
         network: for super-resolution, in eval mode.
         images: `(N, C, H, W)` in [-1, 1].
         tile: side of a tile in input pixels, without its surroundings. An image not larger than a
-            tile with them is one piece.
+            tile with them is one piece. A network for images of one size sees those alone, in
+            images that are not smaller.
 
     Raises:
         ValueError: for `tile` below 1.
@@ -58,8 +59,9 @@ def upscaled_tiles(
         raise ValueError(f"tile {tile}: must be at least 1")
     device = device_of(network)
     halo, scale = receptive_radius(network.described), network.scale
-    for rows in _tiles(images.shape[2], tile, halo):
-        for columns in _tiles(images.shape[3], tile, halo):
+    height, width = network.fixed_size or (None, None)
+    for rows in _tiles(images.shape[2], tile, halo, height):
+        for columns in _tiles(images.shape[3], tile, halo, width):
             part = network(images[:, :, rows.seen, columns.seen].to(device))
             kept = part[:, :, rows.kept(scale), columns.kept(scale)]
             yield rows.result(scale), columns.result(scale), kept.cpu()
@@ -88,9 +90,8 @@ def receptive_radius(network: nn.Module) -> int:
 class _Span:
     """Rows (or columns) of one tile: what it sees, what of its output is kept, where that goes."""
 
-    def __init__(self, start: int, stop: int, length: int, halo: int) -> None:
-        self.start, self.stop = start, stop
-        self.seen = slice(max(start - halo, 0), min(stop + halo, length))
+    def __init__(self, start: int, stop: int, seen: slice) -> None:
+        self.start, self.stop, self.seen = start, stop, seen
 
     def kept(self, scale: int) -> slice:
         first = self.seen.start
@@ -100,8 +101,24 @@ class _Span:
         return slice(self.start * scale, self.stop * scale)
 
 
-def _tiles(length: int, tile: int, halo: int) -> Iterator[_Span]:
-    """Spans of nearly equal size, none above `tile`; a single one where it needs no more room."""
+def _tiles(length: int, tile: int, halo: int, fixed: int | None) -> Iterator[_Span]:
+    """Spans of nearly equal size, none above `tile`; a single one where it needs no more room.
+
+    Or such that all see `fixed`, where that is enough for a tile and its surroundings.
+    """
+    if fixed is not None and 2 * halo < fixed <= length:
+        yield from _equal_tiles(length, halo, fixed)
+        return
     count = 1 if length <= tile + 2 * halo else ceil(length / tile)
     for index in range(count):
-        yield _Span(index * length // count, (index + 1) * length // count, length, halo)
+        start, stop = index * length // count, (index + 1) * length // count
+        yield _Span(start, stop, slice(max(start - halo, 0), min(stop + halo, length)))
+
+
+def _equal_tiles(length: int, halo: int, seen: int) -> Iterator[_Span]:
+    start = 0
+    while start < length:
+        first = min(max(start - halo, 0), length - seen)
+        stop = length if first + seen == length else first + seen - halo
+        yield _Span(start, stop, slice(first, first + seen))
+        start = stop

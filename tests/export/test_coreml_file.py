@@ -22,7 +22,10 @@ def test_a_package_cannot_run_here_and_a_missing_extra_is_one_line(
     Image.new("RGB", (32, 32)).save(tmp_path / "picture.png")
     monkeypatch.setitem(sys.modules, "coremltools", None)
     for words, named in (
-        (("translate", package, tmp_path / "picture.png", "-o", tmp_path / "out"), "Apple's systems alone"),
+        (
+            ("translate", package, tmp_path / "picture.png", "-o", tmp_path / "out"),
+            "Apple's systems alone",
+        ),
         (("profile", package), "Apple's systems alone"),
         (("export", package, "-o", tmp_path / "x.pt2"), "give the .safetensors"),
         (("export", model, "-o", tmp_path / "x.mlpackage"), 'pip install "gancomp[coreml]"'),

@@ -117,3 +117,17 @@ def test_inference_enlarges_images_of_any_size(size: tuple[int, int]) -> None:
         next(network.parameters()).fill_(float("nan"))
     with pytest.raises(inference.GancompError, match="not finite"):
         run_generator(network, images)
+
+
+def test_a_network_for_one_size_sees_that_alone_and_gives_the_whole_images_output(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, seen = enlarger(), set()
+    images = random_images(31, 52, count=2)
+    wanted = whole(network, images)
+    monkeypatch.setattr(type(network), "fixed_size", (24, 26))
+    network.register_forward_pre_hook(lambda _, given: seen.add(tuple(given[0].shape[2:])))
+    torch.testing.assert_close(run_generator(network, images), wanted, rtol=0, atol=1e-5)
+    assert seen == {(24, 26)}
+    run_generator(network, images[:, :, :20])  # smaller: a file would refuse it
+    assert (20, 26) in seen
