@@ -119,7 +119,7 @@ def _specification(content: bytes, form: Form, header: str) -> bytes:
     """The specification with inputs and output named, and with no notes but gancomp's header."""
     model = needed("coremltools.proto.Model_pb2", "coreml", "specification").Model()
     model.ParseFromString(content)
-    rename = needed("coremltools.utils", "coreml", "specification").rename_feature
+    rename = needed("coremltools.models.utils", "coreml", "specification").rename_feature
     described = model.description
     for feature, name in zip(described.input, form.inputs, strict=True):
         rename(model, feature.name, name, rename_outputs=False)

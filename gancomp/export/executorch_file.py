@@ -58,7 +58,7 @@ class ExecuTorch(CheckedExporter):
 
 
 def _lowered(exir: Any, form: Form, network: TappedNetwork, named: str) -> tuple[bytes, int]:
-    """The program, and of how many pieces it is that XNNPACK or a single operator computes."""
+    """The program, and how many pieces of it XNNPACK computes: one, if all of it suits it."""
     xnnpack = needed(
         "executorch.backends.xnnpack.partition.xnnpack_partitioner", "executorch", named
     )
@@ -76,5 +76,4 @@ def _lowered(exir: Any, form: Form, network: TappedNetwork, named: str) -> tuple
             f"({type(error).__name__}: {reason}); export it as .onnx"
         ) from error
     nodes = lowered.exported_program().graph.nodes
-    called = [node for node in nodes if node.op == "call_function"]
-    return program, sum("getitem" not in node.name for node in called)
+    return program, sum("executorch_call_delegate" in node.name for node in nodes)
