@@ -29,7 +29,7 @@ from gancomp.commands import (
 )
 from gancomp.completion import complete_format, complete_method
 from gancomp.data_commands import data_app
-from gancomp.deploy_commands import Calibrate, MinPsnr, add_deploy_commands
+from gancomp.deploy_commands import Calibrate, MinPsnr, OneSize, add_deploy_commands
 from gancomp.errors import ConfigError, DataError
 from gancomp.network_options import (
     NetArch,
@@ -159,14 +159,7 @@ def export(
     precision: Annotated[
         str | None, typer.Option("--precision", help="openvino: fp32 (the default), bf16 or int8.")
     ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            "--size",
-            help="executorch, coreml: the one size of images, N or HEIGHTxWIDTH.",
-            show_default="the model's own",
-        ),
-    ] = None,
+    size: OneSize = None,
     beside: Beside = None,
     runtime: Runtime = None,
     calibrate: Calibrate = None,

@@ -31,6 +31,15 @@ MinPsnr = Annotated[
     ),
 ]
 
+OneSize = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        help="executorch, coreml: the one size of images, N or HEIGHTxWIDTH.",
+        show_default="the model's own",
+    ),
+]
+
 
 def add_deploy_commands(app: typer.Typer) -> None:
     """Registers the command."""

@@ -61,19 +61,18 @@ def playground(
 
     Example: gancomp playground runs/latest
     """
-    from gancomp.errors import ConfigError
     from gancomp.own_code import naming
     from gancomp.recipes import playground as recipe
 
-    if out is not None and not serve and port is not None:
-        raise ConfigError(f"`port` {port}: only matters where the page is served; add `serve`")
+    serves = serve or out is None
+    recipe.check_port(port, serves=serves)
     with naming(arch, to_open=True):
         text = recipe.playground_page(models, part=part, runtime=runtime)
     written = {} if out is None else {"file": str(recipe.write_site(text, out))}
     size = len(text.encode())
     if written:
         console.say(f"written: {written['file']} ({size:,} bytes)")
-    if out is not None and not serve:
+    if not serves:
         if json:
             console.print_json(written | {"bytes": size})
         return

@@ -49,6 +49,16 @@ def playground_page(
     return Html(runtime=runtime).text(loaded, f"playground {models[-1]}")
 
 
+def check_port(port: int | None, *, serves: bool) -> None:
+    """Refuses a port where nothing is served.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    if port is not None and not serves:
+        raise ConfigError(f"`port` {port}: only matters where the page is served; add `serve`")
+
+
 def write_site(text: str, folder: Path) -> Path:
     """Writes the page as `index.html` of a folder, which any server of files can show.
 
