@@ -178,12 +178,14 @@ SHRINKERS = {  # where a student comes from
     "latency": "gancomp.shrink.latency:Latency",
     "width": "gancomp.shrink.width:Width",
     "magnitude": "gancomp.shrink.magnitude:Magnitude",
+    "once-for-all": "gancomp.shrink.once_for_all:OnceForAll",
 }
 SHRINKER_OPTIONS = {
     "ratio": "gancomp.declare:NoOptions",
     "latency": "gancomp.declare:NoOptions",
     "width": "gancomp.shrink.options:BudgetOptions",
     "magnitude": "gancomp.shrink.options:MagnitudeOptions",
+    "once-for-all": "gancomp.shrink.search_options:OnceForAllOptions",
 }
 TABLES = {  # what plug-ins may add lines to
     "methods": METHODS,

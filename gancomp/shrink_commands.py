@@ -38,7 +38,7 @@ def shrink(
         str,
         typer.Option(
             "--by",
-            help="How: ratio, latency, width, magnitude, or a plug-in's.",
+            help="How: ratio, latency, width, magnitude, once-for-all, or a plug-in's.",
             autocompletion=complete_shrinker,
         ),
     ],
@@ -51,6 +51,13 @@ def shrink(
     size: SizeOfModel = None,
     seed: Annotated[int, typer.Option("--seed", help="Of new weights.")] = 0,
     device: Device = "auto",
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", help="Images for a search; default: the run's own."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the search that was begun for --out.")
+    ] = False,
     part: Part = None,
     arch: OwnArch = None,
     json: Json = False,
@@ -58,11 +65,13 @@ def shrink(
 ) -> None:
     """Make a smaller generator out of a teacher, within a budget.
 
-    magnitude prunes a trained one and keeps its weights; the others give a network to be trained.
+    magnitude prunes a trained one and keeps its weights; once-for-all searches on images, in a
+    folder beside the file. The others give a network to be trained.
 
     Example: gancomp shrink runs/latest --by magnitude --budget 50% -o student.safetensors
     """
-    from gancomp.recipes.shrink import ShrinkWanted, show_shrunk
+    from gancomp.recipes.search_alone import ShrinkWanted
+    from gancomp.recipes.shrink import show_shrunk
     from gancomp.recipes.shrink import shrink as recipe
 
     wanted = ShrinkWanted(
@@ -75,9 +84,11 @@ def shrink(
         part=part,
         options=_gathered(by, own),
         seed=seed,
+        dataset=dataset,
+        resume=resume,
     )
     with naming(arch, to_open=True):
-        document = recipe(wanted, console.say)
+        document = recipe(wanted, console.ConsoleView())
     console.print_json(document) if json else show_shrunk(document)
 
 

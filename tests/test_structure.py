@@ -81,7 +81,9 @@ MAY_IMPORT = {
     | {"export", "networks", "data.transforms", "metrics.latency", "pages"}
     | {"data.download", "data.registered", "namesakes"},
     "engine": EDGES | {"engine"},
-    "shrink": EDGES | {"shrink", "networks", "metrics.latency", "metrics.cost", "engine.device"},
+    "shrink": EDGES
+    | {"shrink", "networks", "tasks", "methods", "losses", "metrics.latency", "metrics.cost"}
+    | {"engine.device", "engine.phases"},
     "tasks": EDGES | {"tasks", "networks", "losses", "engine.phases"},
     "methods": EDGES | {"methods", "preset_parts", "tasks", "networks", "losses", "engine.phases"},
     "inference": EDGES | {"inference", "data", "networks", "engine.run", "export", "metrics"},
@@ -94,7 +96,8 @@ MAY_IMPORT = {
     | {"methods.also", "presets", "preset_parts", "options"},
     "training": EDGES
     | {"__init__", "training", "planning", "domains", "scoring", "inference", "data", "networks"}
-    | {"tasks", "methods", "engine", "metrics", "export", "losses", "console"},
+    | {"tasks", "methods", "engine", "metrics", "export", "losses", "console", "shrink"}
+    | {"report.charts"},
     "sweeping": EDGES | {"sweeping", "options", "engine", "__main__"},
     "recipes": EDGES
     | SHARED

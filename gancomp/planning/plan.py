@@ -20,7 +20,6 @@ from gancomp.engine.run import read_config, settings_in
 from gancomp.errors import ConfigError
 from gancomp.export.model import LoadedModel, open_model
 from gancomp.inference.models import student_file, teacher_file
-from gancomp.networks.base import TappedNetwork
 from gancomp.options import field_of
 from gancomp.planning import own, shrinking, teachers
 from gancomp.planning.checks import check
@@ -36,6 +35,7 @@ from gancomp.settings import (
     Overrides,
     Settings,
 )
+from gancomp.shrink.base import searches
 from gancomp.sizes import as_size
 
 
@@ -52,6 +52,7 @@ class Plan:
         preset: where the settings come from.
         shrink: how the student was found, where that was asked for: `by`, `budget` and more.
         initial: weights that the student begins with, where its way to shrink gives any.
+        search: the way to shrink that has to be trained first; None once that is over.
         is_stage: whether it is but a stage of another run, which `runs/latest` goes on naming.
     """
 
@@ -63,6 +64,7 @@ class Plan:
     preset: Json
     shrink: Json | None = None
     initial: Mapping[str, Tensor] | None = None
+    search: shrinking.Way | None = None
     is_stage: bool = False
 
 
@@ -100,28 +102,51 @@ def make_plan(command: str, given: Overrides, say: Callable[[str], None]) -> Pla
     teachers.refuse_lone_generator(settings)
     for remark in (*domain.remarks(settings, files), *teachers.remarks(settings)):
         say(remark)
-    shrink, initial = None, None
-    if (way := shrinking.way_of(given)) is not None:
-        shrink = {"by": way.name, "budget": way.text}
-        if not way.shrinker.from_settings:
-            settings, shrunk = shrinking.shrink_checked(settings, way, _opener(settings), say)
-            shrink, initial = shrink | shrunk.found, shrunk.weights
-            check(settings)
+    shape = _shape(settings, given, say)
+    settings = shape.settings
     for remark in own.remarks(settings):
         say(remark)
     ratio = given.ratio if given.ratio is not None else _ratio(settings)
-    out = given.out or default_out(settings, files.name, ratio)
+    out = given.out or default_out(settings, files.name, ratio, shape.search)
     row = {"name": preset.name, "source": preset.source, "reported": preset.reported}
     if not _is_as_published(settings, preset, files):
         row["reported"] = None
     return Plan(
-        settings, options, files, out, resume=False, preset=row, shrink=shrink, initial=initial
+        settings,
+        options,
+        files,
+        out,
+        resume=False,
+        preset=row,
+        shrink=shape.shrink,
+        initial=shape.initial,
+        search=shape.search,
     )
 
 
-def _opener(settings: Settings) -> Callable[[], TappedNetwork] | None:
-    source = settings.teacher.source
-    return None if source is None else lambda: open_model(teacher_file(source)).network
+@dataclass(frozen=True)
+class _Shape:
+    """The settings with the student's shape, or the way to search for it; see `Plan`."""
+
+    settings: Settings
+    shrink: Json | None = None
+    initial: Mapping[str, Tensor] | None = None
+    search: shrinking.Way | None = None
+
+
+def _shape(settings: Settings, given: Overrides, say: Callable[[str], None]) -> _Shape:
+    way = shrinking.way_of(given)
+    if way is None:
+        return _Shape(settings)
+    shrink: Json = {"by": way.name, "budget": way.text}
+    if searches(way.shrinker):
+        return _Shape(settings, shrink | {"options": given.shrink_options}, search=way)
+    if way.shrinker.from_settings:
+        return _Shape(settings, shrink)
+    open_teacher = shrinking.opener(settings)
+    settings, shrunk = shrinking.shrink_checked(settings, way, open_teacher, say)
+    check(settings)
+    return _Shape(settings, shrink | shrunk.found, shrunk.weights)
 
 
 def _is_as_published(settings: Settings, preset: Preset, files: DatasetFiles) -> bool:
@@ -326,14 +351,20 @@ def _ratio(settings: Settings) -> float | None:
     return settings.student.width / settings.teacher.network.width
 
 
-def default_out(settings: Settings, dataset: str, ratio: float | None) -> Path:
-    """`runs/DATASET-METHOD-rRATIO-sSEED`; a teacher alone is `runs/DATASET-pretrain-sSEED`."""
+def default_out(
+    settings: Settings, dataset: str, ratio: float | None, search: shrinking.Way | None = None
+) -> Path:
+    """`runs/DATASET-METHOD-rRATIO-sSEED`; a teacher alone is `runs/DATASET-pretrain-sSEED`.
+
+    A search's name and budget stand for the ratio, as the student is not known yet.
+    """
     if ratio is None:
         return Path("runs") / f"{dataset}-pretrain-s{settings.run.seed}"
     method: MethodSettings = settings.method
     name = method.preset if method.preset.startswith(method.name) else method.name
     name = "+".join((name, *method.also))
-    return Path("runs") / f"{dataset}-{name}-r{ratio:g}-s{settings.run.seed}"
+    size = f"r{ratio:g}" if search is None else f"{search.name}-{search.text}"
+    return Path("runs") / f"{dataset}-{name}-{size}-s{settings.run.seed}"
 
 
 def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], None]) -> Plan:
@@ -373,7 +404,17 @@ def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], N
             "restore them, or choose another `out` for a new run"
         )
     preset, initial = config.get("preset", dict), shrinking.load_initial(out)
-    return Plan(wanted, options, files, out, resume=True, preset=preset, initial=initial)
+    return Plan(
+        wanted,
+        options,
+        files,
+        out,
+        resume=True,
+        preset=preset,
+        shrink=config.find("shrink", dict),
+        initial=initial,
+        search=shrinking.search_to_go_on(config),
+    )
 
 
 def _without_dataset(typed: Json) -> Json:

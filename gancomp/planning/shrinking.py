@@ -12,15 +12,18 @@ from torch import Tensor
 
 from gancomp.config import read
 from gancomp.errors import CheckpointError, ConfigError
+from gancomp.export.model import open_model
 from gancomp.files import replacing
+from gancomp.inference.models import teacher_file
 from gancomp.networks.base import TappedNetwork
 from gancomp.preset_parts import Preset
 from gancomp.records import Record
 from gancomp.registry import NETWORKS, SHRINKERS, options_type, resolve
 from gancomp.settings import Json, NetworkSettings, Overrides, Settings
 from gancomp.settings.networks import declared_of, has_width
-from gancomp.shrink.base import Shrinker, ShrinkRequest, Shrunk
+from gancomp.shrink.base import Shrinker, ShrinkRequest, Shrunk, searches
 
+REACHED = "reached"  # in a run's `shrink`: the search is over
 INITIAL = "initial.safetensors"  # weights that a student begins with, in a run's folder
 
 
@@ -162,8 +165,25 @@ def shrink_checked(
     Raises:
         ConfigError: if there is none within the budget.
     """
+    shrunk = way.shrinker.shrink(request_of(settings, way, open_teacher, say))
+    return replace(settings, student=shrunk.student), shrunk
+
+
+def opener(settings: Settings) -> Callable[[], TappedNetwork] | None:
+    """What opens the given teacher; None where it is trained from scratch."""
+    source = settings.teacher.source
+    return None if source is None else lambda: open_model(teacher_file(source)).network
+
+
+def request_of(
+    settings: Settings,
+    way: Way,
+    open_teacher: Callable[[], TappedNetwork] | None,
+    say: Callable[[str], None],
+) -> ShrinkRequest:
+    """What is asked of a way to shrink in a run with these settings."""
     assert settings.student is not None, "pretrain has no such option"
-    request = ShrinkRequest(
+    return ShrinkRequest(
         settings.teacher.network,
         settings.student,
         way.budget,
@@ -173,8 +193,18 @@ def shrink_checked(
         open_teacher=open_teacher,
         say=say,
     )
-    shrunk = way.shrinker.shrink(request)
-    return replace(settings, student=shrunk.student), shrunk
+
+
+def search_to_go_on(config: Record) -> Way | None:
+    """The search that a run was begun with, if it is not over."""
+    saved = config.find("shrink", dict) or {}
+    name, budget = saved.get("by"), saved.get("budget")
+    if not isinstance(name, str) or not isinstance(budget, str) or saved.get(REACHED):
+        return None
+    if name not in SHRINKERS or not searches(resolve(SHRINKERS, "shrink", name)):
+        return None
+    asked = f"`shrink` {name} `budget` {budget}"
+    return make_way(name, budget, asked, saved.get("options") or {})
 
 
 def refuse_other_budget(given: Overrides, config: Record, out: Path) -> None:

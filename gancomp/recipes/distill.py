@@ -16,6 +16,7 @@ from gancomp.planning.own import naming_code
 from gancomp.planning.plan import Plan, make_plan
 from gancomp.settings import Overrides
 from gancomp.training.forecast import tell_plan
+from gancomp.training.searching import find_shape
 from gancomp.training.selection import Selection
 from gancomp.training.stages import Beginning, hand_on, run_stages, stages_of
 from gancomp.training.steps import (
@@ -58,6 +59,14 @@ def train(plan: Plan, view: View) -> Result:
         built = build(plan, view, device)  # what is impossible is refused before a run is begun
         reader = make_reader(plan, view)
         with writing_run(plan.out, resume=plan.resume) as run:
+            if plan.search is not None:
+                config = describe_run(plan, built.perceptual)
+                del built  # the search has the memory to itself
+                found = find_shape(plan, run, config, view, stop=stop)
+                if found.shrunk is None:
+                    return Result(plan.out, found.outcome, None, None, None)
+                plan = found.plan
+                built = build(plan, view, device)
             if not plan.is_stage:
                 view.say(describe_preset(plan))
             way = choose_way(plan, reader, device, say=view.say, stopped=stop.__bool__)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from gancomp.console import print_table
+from gancomp.engine.fit import View
 from gancomp.errors import ConfigError
 from gancomp.export.model import LoadedModel, open_model
 from gancomp.export.native import save_model
 from gancomp.inference.models import teacher_file
 from gancomp.networks.base import TappedNetwork
 from gancomp.planning.shrinking import Way, fill, make_way, refuse_width
+from gancomp.recipes.search_alone import ShrinkWanted, searched
 from gancomp.registry import DISCRIMINATORS
 from gancomp.settings import Json, NetworkSettings
-from gancomp.shrink.base import ShrinkRequest, Shrunk
+from gancomp.shrink.base import ShrinkRequest, Shrunk, searches
 from gancomp.shrink.budget import costs
 from gancomp.sizes import Size, as_size
 from gancomp.tasks.base import new_network
@@ -29,34 +29,7 @@ MEASURES = {
 }
 
 
-@dataclass(frozen=True)
-class ShrinkWanted:
-    """What `gancomp shrink` was asked for.
-
-    Attributes:
-        model: a model file, or a run, whose teacher it is.
-        by: the way to shrink, by name.
-        budget: as typed.
-        out: the file to write, `.safetensors`.
-        size: of the images; by default what the model was trained for.
-        device: where milliseconds are measured.
-        part: network of a file that holds several.
-        options: the shrinker's own.
-        seed: of the weights, where the way to shrink gives none.
-    """
-
-    model: Path
-    by: str
-    budget: str
-    out: Path
-    size: Size | None = None
-    device: str = "auto"
-    part: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
-
-
-def shrink(wanted: ShrinkWanted, say: Callable[[str], None]) -> Json:
+def shrink(wanted: ShrinkWanted, view: View) -> Json:
     """Writes the student; returns what it and its teacher cost.
 
     Raises:
@@ -65,6 +38,7 @@ def shrink(wanted: ShrinkWanted, say: Callable[[str], None]) -> Json:
         RunError: if the file cannot be written.
     """
     asked = f"`by` {wanted.by} `budget` {wanted.budget}"
+    say = view.say
     way = make_way(wanted.by, wanted.budget, asked, wanted.options, field="by")
     path = teacher_file(str(wanted.model))
     if wanted.out.suffix.lower() != ".safetensors":
@@ -75,7 +49,13 @@ def shrink(wanted: ShrinkWanted, say: Callable[[str], None]) -> Json:
         raise ConfigError(f"`out` {wanted.out}: is the model itself; choose another file")
     model = open_model(path, wanted.part)
     size = wanted.size or as_size(*model.header["input"]["size"])
-    shrunk = _shrunk(model, way, size, wanted.device, say)
+    if searches(way.shrinker):
+        shrunk = searched(wanted, way, size, view)
+    elif wanted.dataset is not None or wanted.resume:
+        given = "dataset" if wanted.dataset is not None else "resume"
+        raise ConfigError(f"`{given}`: {asked} looks at no images; remove it")
+    else:
+        shrunk = _shrunk(model, way, size, wanted.device, say)
     student = new_network(shrunk.student, wanted.seed, "student")
     if shrunk.weights is None:
         say(f"{asked}: has new weights, to be trained by distill")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeGuard
 
-from gancomp.settings import Json, NetworkSettings
+from gancomp.settings import Json, NetworkSettings, OptimizerSettings
 from gancomp.sizes import Size
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gancomp.methods.base import Method
     from gancomp.networks.base import TappedNetwork
+    from gancomp.shrink.candidates import Candidates
+    from gancomp.tasks.base import Task
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,76 @@ class Shrinker(Protocol):
         Raises:
             ConfigError: beginning with `request.asked`, if there is none.
         """
+
+
+@dataclass(frozen=True)
+class SearchSetup:
+    """What a search has to work with beside the request.
+
+    Attributes:
+        request: the student that is wanted, and the teacher.
+        teacher_task: makes the objective around the given teacher, which is frozen.
+        fresh_task: makes the objective around a generator that is trained from scratch.
+        optimizer: Adam's settings.
+        seed: of the run.
+        paired: whether each source image has its target.
+        steps: that the search's training takes.
+    """
+
+    request: ShrinkRequest
+    teacher_task: Callable[[], Task]
+    fresh_task: Callable[[TappedNetwork], Task]
+    optimizer: OptimizerSettings
+    seed: int
+    paired: bool
+    steps: int
+
+
+Judge = Callable[["TappedNetwork"], float]
+
+
+class Search(Protocol):
+    """A search under way.
+
+    Attributes:
+        method: what is trained on the run's images before the shape is chosen.
+    """
+
+    method: Method
+
+    def choose(self, judge: Judge, candidates: Candidates) -> Shrunk:
+        """The student, once `method` was trained.
+
+        Args:
+            judge: scores a generator on images held out of training; lower is better.
+            candidates: what was looked at; each is told to it.
+
+        Raises:
+            ConfigError: if there is none within the budget.
+        """
+
+
+class Searcher(Shrinker, Protocol):
+    """A way to shrink that trains something on the run's images before it knows the shape.
+
+    Attributes:
+        searches: tells it from the others.
+        length: steps of its training, as a share of the run's.
+        options: its own, with `search_steps`, and what scores need.
+    """
+
+    searches: ClassVar[bool]
+    length: ClassVar[float]
+    options: Any
+
+    def begin(self, setup: SearchSetup) -> Search:
+        """The search, before its training.
+
+        Raises:
+            ConfigError: beginning with what was asked, if it cannot work on these networks.
+        """
+
+
+def searches(shrinker: object) -> TypeGuard[Searcher]:
+    """Whether a way to shrink trains before it knows the shape."""
+    return bool(getattr(shrinker, "searches", False))

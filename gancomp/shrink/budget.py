@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -93,6 +93,12 @@ class Meter:
         if self.budget.measure == "ms":
             return self.of(build_network(network.arch, **network.arguments()))
         return self.of(built_on_meta(network))
+
+    def of_counts(self, counts: Mapping[str, int]) -> float:
+        """The same of a network whose `costs` are known; not for milliseconds."""
+        names = {"params": "params", "bytes": "bytes"}
+        macs = "macs" if self.rule == "true" else "macs_torchprofile"
+        return float(counts[names.get(self.budget.measure, macs)])
 
     def cost(self, network: TappedNetwork) -> Cost:
         """Of one image."""

@@ -217,7 +217,8 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
             f"({weights.get('file', weights.get('source'))}); give the same `vgg`"
         )
     # a new length holds from now on
-    fresh = {name: config[name] for name in ("settings", "speed") if name in config}
+    known = ("settings", "speed", "shrink")  # a search may have ended since
+    fresh = {name: config[name] for name in known if config.get(name) is not None}
     run.write_config(saved.values | fresh)
     return load_newest(run.checkpoints, view.say)
 

@@ -1,0 +1,123 @@
+"""A search without a run behind it: for `gancomp shrink`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gancomp.engine.fit import View
+from gancomp.engine.run import CONFIG, read_config, writing_run
+from gancomp.engine.stopping import listening_for_stop
+from gancomp.errors import ConfigError
+from gancomp.export.model import open_model
+from gancomp.inference.models import teacher_file
+from gancomp.planning.plan import make_plan
+from gancomp.planning.shrinking import REACHED, Way, load_initial
+from gancomp.settings import Json, NetworkSettings, Overrides
+from gancomp.shrink.base import Shrunk
+from gancomp.sizes import Size, sides
+from gancomp.training.searching import find_shape
+from gancomp.training.steps import describe_run
+
+SUFFIX = "-search"  # of the folder beside the file
+SECTIONS = ("data", "discriminator", "adversarial", "optimizer")  # that a run hands on
+
+
+@dataclass(frozen=True)
+class ShrinkWanted:
+    """What `gancomp shrink` was asked for.
+
+    Attributes:
+        model: a model file, or a run, whose teacher it is.
+        by: the way to shrink, by name.
+        budget: as typed.
+        out: the file to write, `.safetensors`.
+        size: of the images; by default what the model was trained for.
+        device: where milliseconds are measured.
+        part: network of a file that holds several.
+        options: the shrinker's own.
+        seed: of the weights, where the way to shrink gives none, and of a search.
+        dataset: whose training images a search works on; by default the run's.
+        resume: go on with the search that was begun for `out`.
+    """
+
+    model: Path
+    by: str
+    budget: str
+    out: Path
+    size: Size | None = None
+    device: str = "auto"
+    part: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    dataset: str | None = None
+    resume: bool = False
+
+
+def searched(wanted: ShrinkWanted, way: Way, size: Size, view: View) -> Shrunk:
+    """The student that a search finds, in a folder beside the file that it goes to.
+
+    Args:
+        wanted: as asked for.
+        way: that searches.
+        size: of the images.
+        view: shows the progress.
+
+    Raises:
+        ConfigError: if there are no images to search on, or the search finds nothing.
+        RunError: if such a search was begun already, or there is none to go on with.
+        InterruptedRunError: after a signal, when all was saved.
+    """
+    folder = wanted.out.with_name(wanted.out.stem + SUFFIX)
+    arch = open_model(teacher_file(str(wanted.model))).network.arch
+    given = Overrides(
+        settings=_settings(wanted, size),
+        out=folder,
+        resume=wanted.resume,
+        student_arch=None if wanted.resume else arch,
+        shrink=wanted.by,
+        budget=wanted.budget,
+        shrink_options=dict(wanted.options) if not wanted.resume else {},
+    )
+    plan = make_plan("distill", given, view.say)
+    with listening_for_stop() as stop, writing_run(folder, resume=plan.resume) as run:
+        if plan.search is None:
+            return _found_before(plan.settings.student, plan.shrink or {}, folder)
+        config = describe_run(plan, None)
+        found = find_shape(plan, run, config, view, stop=stop)
+        if found.shrunk is None:
+            raise ConfigError(f"`max_time`: {way.asked} was out of time")
+        run.write_config(describe_run(found.plan, None))
+    return found.shrunk
+
+
+def _found_before(student: NetworkSettings | None, shrink: Json, folder: Path) -> Shrunk:
+    assert student is not None
+    found = {key: value for key, value in shrink.items() if key not in ("by", "budget", REACHED)}
+    return Shrunk(student, load_initial(folder), found)
+
+
+def _settings(wanted: ShrinkWanted, size: Size) -> Json:
+    """What the run has of data and objective, with what was given instead."""
+    run: dict[str, Any] = {"seed": wanted.seed, "device": wanted.device}
+    if wanted.resume:
+        return {"run": {"device": wanted.device}}
+    settings: Json = {"teacher": {"source": str(wanted.model), "freeze": True}, "run": run}
+    if (wanted.model / CONFIG).exists():
+        saved = read_config(wanted.model).get("settings", dict)
+        settings |= {name: saved[name] for name in SECTIONS if saved.get(name)}
+        run["workers"] = saved.get("run", {}).get("workers", 2)
+    data = dict(settings.get("data", {}))
+    if wanted.dataset is not None:
+        data |= {"dataset": wanted.dataset}
+    if "dataset" not in data:
+        raise ConfigError(
+            f"`by` {wanted.by}: searches on images; give `dataset`, or a run instead of a file"
+        )
+    if tuple(sides(size)) != tuple(sides(data.get("size", size))):
+        data.pop("load_size", None)
+    height, width = sides(size)
+    data["size"] = height if height == width else [height, width]
+    return settings | {"data": data}

@@ -1,0 +1,262 @@
+"""GAN Compression's search (CVPR 2020, section 3.3): one network of shared weights for all."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+
+from torch import nn
+
+from gancomp.engine.phases import Step
+from gancomp.errors import ConfigError
+from gancomp.methods.base import Components
+from gancomp.methods.gan_compression import GanCompression
+from gancomp.methods.gan_compression_options import GanCompressionOptions
+from gancomp.networks.base import TappedNetwork
+from gancomp.seeding import derive_seed
+from gancomp.settings import Json
+from gancomp.shrink.base import Judge, SearchSetup, ShrinkRequest, Shrunk
+from gancomp.shrink.budget import Budget, Meter, built_on_meta, costs, read_budget
+from gancomp.shrink.candidates import Candidate, Candidates
+from gancomp.shrink.evolution import Evolution, Shape, Space, evolve, near_budget, read_space
+from gancomp.shrink.search_options import OnceForAllOptions
+from gancomp.shrink.supernet import SlicedAdaptors, StageCosts, SuperNetwork, channels_of
+from gancomp.shrink.transfer import carried_over
+from gancomp.sizes import Size
+from gancomp.tasks.base import Translation, new_network
+
+UNPAIRED, PAIRED = (10.0, 0.01), (100.0, 1.0)  # lambda_recon and lambda_distill of the scripts
+
+
+class OnceForAll:
+    """Trains one network with every narrower one in it, and looks for the best within the budget.
+
+    Each step trains one sub-network, drawn evenly, as the method gan-compression would. Then
+    candidates are compared on images held out of training: all of them, or an evolution of some.
+
+    Source: Li et al. 2020 (GAN Compression), sections 3.3 and 4.
+    """
+
+    example = "50%"
+    from_settings = False
+    searches = True
+    length = 2.0  # 200 + 200 epochs of horse2zebra, whose students have 100 + 100
+    Options = OnceForAllOptions
+
+    def __init__(self, options: OnceForAllOptions) -> None:
+        self.options = options
+
+    def read(self, asked: str, budget: str) -> Budget:
+        """The budget; a share is of the teacher's MACs."""
+        return read_budget(asked, budget)
+
+    def begin(self, setup: SearchSetup) -> SupernetSearch:
+        """The search with its network, before training.
+
+        Raises:
+            ConfigError: without a trained teacher, or for a network without such sub-networks.
+        """
+        return SupernetSearch(setup, self.options)
+
+    def shrink(self, request: ShrinkRequest) -> Shrunk:
+        """Refuses: it needs images.
+
+        Raises:
+            ConfigError: saying so.
+        """
+        raise ConfigError(f"{request.asked}: needs images to search on; give `dataset`")
+
+
+class SupernetSearch:
+    """The search under way.
+
+    Attributes:
+        method: trains the network of shared weights.
+        supernet: that network.
+        space: the widths that its stages may have.
+    """
+
+    def __init__(self, setup: SearchSetup, options: OnceForAllOptions) -> None:
+        request = setup.request
+        if request.open_teacher is None:
+            raise ConfigError(f"{request.asked}: needs a trained teacher; give `teacher` FILE")
+        self.setup, self.options = setup, options
+        self.space = read_space(request.asked, options.channel_choices, request.teacher.width)
+        self.supernet = self._supernet()
+        recon, distill = PAIRED if setup.paired else UNPAIRED
+        components = Components(
+            setup.teacher_task(), self.supernet, None, setup.optimizer, setup.seed
+        )
+        self.method = SupernetTraining(
+            components,
+            GanCompressionOptions(lambda_recon=recon, lambda_distill=distill),
+            self.space,
+        )
+        self.meter = Meter(request.budget, options, request.size, request.device)
+        self._measured: dict[Shape, float] = {}
+        self.costs = stage_costs(self.supernet, request.size)
+
+    def _supernet(self) -> SuperNetwork:
+        """Of the widest stages, with the teacher's weights where it is of the same kind."""
+        request, widest = self.setup.request, self.space.widest
+        teacher = request.open_teacher() if request.open_teacher is not None else None
+        start = request.student
+        plain = built_on_meta(start.changed(channels=None))
+        channels = channels_of(widest, SuperNetwork(plain, widest).num_blocks)
+        settings = start.changed(width=channels[0], channels=channels)
+        full = new_network(settings, self.setup.seed, "student")
+        if teacher is not None and _fits_in(full, teacher):
+            full.load_state_dict(carried_over(teacher, full))
+            request.say(f"{request.asked}: begins with the teacher's weights, by their norms")
+        else:
+            request.say(f"{request.asked}: begins with new weights; the teacher is of another kind")
+        return SuperNetwork(full, widest)
+
+    def cost(self, shape: Shape) -> float:
+        """In the budget's unit."""
+        if self.meter.budget.measure != "ms":
+            return self.meter.of_counts(self.costs.of(shape))
+        if shape not in self._measured:
+            self._measured[shape] = self.meter.of_settings(self.supernet.settings_of(shape))
+        return self._measured[shape]
+
+    def choose(self, judge: Judge, candidates: Candidates) -> Shrunk:
+        """The best sub-network within the budget, with its weights."""
+        teacher = built_on_meta(self.setup.request.teacher)
+        limit = self.meter.limit(teacher)
+        least, draw = self._drawing(limit)
+
+        def score(shape: Shape) -> Candidate:
+            measures: Json = {"cost": self.cost(shape), **self.costs.of(shape)}
+            device = next(self.supernet.parameters()).device
+            return candidates.score(
+                shape, measures, lambda: judge(self.supernet.exported(shape).to(device).eval())
+            )
+
+        def fits(shape: Shape) -> bool:
+            return least <= self.cost(shape) <= limit
+
+        options = self.options
+        if options.search_all:
+            best = min((score(shape) for shape in self.space if fits(shape)), key=_by_score)
+        else:
+            wanted = Evolution(
+                options.population,
+                options.generations,
+                options.parent_share,
+                options.mutation_share,
+                options.mutation_rate,
+                options.weighted_sample,
+            )
+            best = evolve(self.space, fits, score, wanted=wanted, numbers=self._numbers, draw=draw)
+        return self._shrunk(best)
+
+    def _numbers(self, generation: int) -> random.Random:
+        return random.Random(derive_seed(self.setup.seed, "evolution", generation))
+
+    def _drawing(self, limit: float) -> tuple[float, Callable[[random.Random], Shape]]:
+        """What a candidate costs at least, and what draws one; the floor sinks if none is there.
+
+        Raises:
+            ConfigError: if the narrowest sub-network is too large.
+        """
+        request, slack = self.setup.request, self.options.slack
+        if (narrowest := self.cost(self.space.narrowest)) > limit:
+            raise ConfigError(
+                f"{request.asked}: the narrowest of the `channel_choices` takes "
+                f"{self.meter.worded(narrowest)}; give more, or narrower ones"
+            )
+        weighted = self.options.weighted_sample
+        while True:
+            least = max(0.0, (1 - slack) * limit)
+
+            def draw(numbers: random.Random, least: float = least) -> Shape | None:
+                return near_budget(
+                    self.space,
+                    self.cost,
+                    least=least,
+                    most=limit,
+                    numbers=numbers,
+                    weighted=weighted,
+                )
+
+            if draw(self._numbers(0)) is not None:
+                return least, lambda numbers: draw(numbers) or self.space.narrowest
+            slack = min(1.0, 2 * slack)
+            request.say(
+                f"{request.asked}: no such sub-network uses more of it than "
+                f"{1 - slack / 2:.0%}; trying {1 - slack:.0%} (`slack`)"
+            )
+
+    def _shrunk(self, best: Candidate) -> Shrunk:
+        request, shape = self.setup.request, best.shape
+        settings = self.supernet.settings_of(shape)
+        weights = {
+            name: value.detach().cpu() for name, value in self.supernet.state_of(shape).items()
+        }
+        request.say(
+            f"{request.asked}: takes {'_'.join(map(str, shape))}, "
+            f"{self.meter.worded(best.cost)}, score {best.score:.4g}"
+        )
+        found: Json = {
+            "shape": list(shape),
+            "score": best.score,
+            "scored_by": self.options.search_score,
+            **costs(built_on_meta(settings), request.size),
+        }
+        return Shrunk(settings, weights, found)
+
+
+def _by_score(candidate: Candidate) -> float:
+    return candidate.score
+
+
+def _fits_in(full: TappedNetwork, teacher: TappedNetwork) -> bool:
+    """Whether a network is as narrow as a teacher of its kind in every layer."""
+    if full.arch != teacher.arch or full.settings()["norm"] != teacher.settings()["norm"]:
+        return False
+    widths = full.layer_widths["channels"], teacher.layer_widths["channels"]
+    return all(0 < own <= theirs for own, theirs in zip(*widths, strict=True))
+
+
+_KNOWN: dict[str, StageCosts] = {}
+
+
+def stage_costs(supernet: SuperNetwork, size: Size) -> StageCosts:
+    """By every measure but time, of images of that size; counted once for each kind of network."""
+    settings = {key: value for key, value in supernet.settings().items() if key != "channels"}
+    key = json.dumps([supernet.arch, settings | {"width": None}, size])
+    if key not in _KNOWN:
+        _KNOWN[key] = StageCosts(
+            lambda stages: costs(built_on_meta(supernet.settings_of(stages)), size)
+        )
+    return _KNOWN[key]
+
+
+class SupernetTraining(GanCompression):
+    """The method gan-compression on one sub-network a step, drawn by the step's index.
+
+    Args:
+        components: with a `SuperNetwork` as the student.
+        options: of the method.
+        space: the widths that its stages may have.
+    """
+
+    replayable = False
+    student: SuperNetwork
+
+    def __init__(
+        self, components: Components, options: GanCompressionOptions, space: Space
+    ) -> None:
+        super().__init__(components, options)
+        self.space, self.seed = space, components.seed
+
+    def make_adaptors(self, seed: int) -> nn.Module:
+        """Those of the widest network, each of which takes the first channels alone, too."""
+        return SlicedAdaptors(self.matched.adaptors("conv", seed))
+
+    def _translate(self, step: Step) -> Translation:
+        numbers = random.Random(derive_seed(self.seed, "supernet", step.index))
+        self.student.stages = self.space.sample(numbers)
+        return super()._translate(step)

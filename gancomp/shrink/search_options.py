@@ -1,0 +1,84 @@
+"""The options of the ways to shrink that search, importable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gancomp.declare import setting
+from gancomp.shrink.options import BudgetOptions
+
+
+@dataclass(frozen=True)
+class SearchOptions(BudgetOptions):
+    """Of a search that trains on the run's images first."""
+
+    search_steps: int | None = setting(
+        None,
+        "--search-steps",
+        "Training steps of the search.",
+        shown="once-for-all 2, dmad 1, gcc 0.1 times the run's",
+        least=1,
+    )
+
+
+@dataclass(frozen=True)
+class OnceForAllOptions(SearchOptions):
+    """Space, budget and evolution; the defaults are those of GAN-Compression's unpaired tasks.
+
+    Attributes:
+        channel_choices: the widths that each stage may have, at the image's size.
+        search_score: what candidates are compared by, on images held out of training.
+        search_held_out: how many.
+        search_all: score every candidate within the budget instead of evolving some.
+        population: candidates of a generation.
+        generations: how many.
+        parent_share: of a generation, which lives on.
+        mutation_share: of the children; the others are crossed.
+        mutation_rate: of each width of a child that is mutated.
+        weighted_sample: how much likelier the narrowest width is than the widest, at first.
+        slack: the share of the budget that a candidate may leave unused.
+    """
+
+    channel_choices: str = setting(
+        "",
+        "--channel-choices",
+        "Widths to choose from, 64,48,32 for all stages or eight such lists with / between, or "
+        "channels-32, channels-48, channels-64-cycleGAN, channels-64-pix2pix.",
+        shown="1, 3/4, 1/2, 3/8 and 1/4 of the teacher's",
+    )
+    search_score: Literal["fid", "l1"] = setting(
+        "fid",
+        "--search-score",
+        "Candidates are compared by fid, or l1 to the teacher's images.",
+    )
+    search_held_out: int = setting(
+        120, "--search-held-out", "Training images held out for their scores.", least=2
+    )
+    search_all: bool = setting(
+        False, "--search-all", "Score all candidates, instead of evolving some."
+    )
+    population: int = setting(100, "--population", "Candidates of a generation.", least=2)
+    generations: int = setting(500, "--generations", "Generations of the evolution.", least=1)
+    parent_share: float = setting(
+        0.25, "--parent-share", "The share that lives on.", above=0.0, most=1.0
+    )
+    mutation_share: float = setting(
+        0.5, "--mutation-share", "Children that are mutated, not crossed.", least=0.0, most=1.0
+    )
+    mutation_rate: float = setting(
+        0.4, "--mutation-rate", "Widths of a child that are drawn anew.", above=0.0, most=1.0
+    )
+    weighted_sample: float = setting(
+        1.0,
+        "--weighted-sample",
+        "How much likelier the narrowest width is than the widest, at first.",
+        least=1.0,
+    )
+    slack: float = setting(
+        0.01,
+        "--slack",
+        "The share of the budget that may be left; 1 is GAN-Compression's own.",
+        above=0.0,
+        most=1.0,
+    )

@@ -1,0 +1,225 @@
+"""A student's shape that is searched for by training: a stage of its own before the run.
+
+What the search trains has checkpoints below the run's `stages/search`, and what it looks at is in
+`search.jsonl` there: a search that was killed goes on exactly.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+
+from gancomp.data.loader import batches, steps_per_epoch
+from gancomp.declare import NoOptions
+from gancomp.domains.stage import FOLDER
+from gancomp.engine.checkpoint import load_newest, remove_leftovers
+from gancomp.engine.device import choose_device
+from gancomp.engine.fit import Loop, Outcome, View, fit
+from gancomp.engine.run import RunFolder
+from gancomp.engine.schedule import total_steps
+from gancomp.engine.stopping import InterruptedRunError, StopWish
+from gancomp.errors import ConfigError
+from gancomp.files import reporting_disk_errors
+from gancomp.networks.base import TappedNetwork
+from gancomp.planning import shrinking
+from gancomp.planning.checks import check
+from gancomp.planning.plan import Plan
+from gancomp.settings import Json, ScheduleSettings, SelectionSettings, Settings
+from gancomp.shrink.base import Search, Searcher, SearchSetup, Shrunk, searches
+from gancomp.shrink.candidates import FILE, Candidates
+from gancomp.tasks.base import Task
+from gancomp.training.judging import make_judge
+from gancomp.training.steps import images_per_step, make_reader, make_task, make_teacher
+
+NAME = "search"
+
+
+@dataclass(frozen=True)
+class Found:
+    """How far a search came.
+
+    Attributes:
+        plan: the run's, with the student that was found.
+        shrunk: that student; None if the time was over before.
+        outcome: of the search's training.
+    """
+
+    plan: Plan
+    shrunk: Shrunk | None
+    outcome: Outcome
+
+
+def find_shape(
+    plan: Plan, run: RunFolder, config: Json, view: View, *, stop: StopWish, seed_file: bool = True
+) -> Found:
+    """Searches for the student that the plan asks for, or goes on with that.
+
+    Args:
+        plan: with a search.
+        run: its folder, opened for writing.
+        config: of `config.json`, which tells a later sitting that there is a search to go on with.
+        view: shows the progress.
+        stop: somebody's wish to stop.
+        seed_file: keep the weights that the student begins with in the run.
+
+    Raises:
+        ConfigError: if the search cannot work here, or finds nothing.
+        InterruptedRunError: after a signal, when all was saved.
+    """
+    if not plan.resume:
+        run.write_config(config)
+    began = time.perf_counter()
+    folder = RunFolder(run.path / FOLDER / NAME)
+    with reporting_disk_errors(folder.path):
+        folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder.checkpoints)
+    device = choose_device(plan.settings.run.device)
+    inner = searching_plan(plan)
+    search, loop = make_search(inner, folder, view, device=device)
+    view.say(f"stage {NAME}: {loop.total_steps()} steps in {folder.path}, then the choice")
+    checkpoint = load_newest(folder.checkpoints, view.say)
+    outcome = fit(loop, checkpoint=checkpoint, stop=stop)
+    if outcome.step < loop.total_steps():
+        view.say(f"stage {NAME}: out of time; go on with `resume=True`")
+        return Found(plan, None, outcome)
+    candidates = Candidates(folder.path / FILE, view.say, partial(_pause, stop))
+    judge = make_judge(inner, device, view.say)
+    shrunk = search.choose(judge, candidates)
+    tell_candidates(candidates, shrunk, folder, view.say)
+    if seed_file and shrunk.weights is not None:
+        shrinking.save_initial(run.path, shrunk.weights)
+    return Found(with_student(plan, shrunk, time.perf_counter() - began), shrunk, outcome)
+
+
+def _pause(stop: StopWish) -> None:
+    if stop:
+        raise InterruptedRunError("stopped in the search; go on with `resume=True`")
+
+
+def with_student(plan: Plan, shrunk: Shrunk, seconds: float = 0.0) -> Plan:
+    """The plan with what was found, of its time what is left."""
+    settings, limit = plan.settings, plan.settings.schedule.max_seconds
+    if limit is not None:
+        schedule = replace(settings.schedule, max_seconds=max(1.0, limit - seconds))
+        settings = replace(settings, schedule=schedule)
+    settings = replace(settings, student=shrunk.student)
+    check(settings)
+    found = (plan.shrink or {}) | shrunk.found | {shrinking.REACHED: True}
+    return replace(plan, settings=settings, shrink=found, initial=shrunk.weights, search=None)
+
+
+def searching_plan(plan: Plan) -> Plan:
+    """The plan of the search's training: some images held out, the length its own."""
+    way, settings = plan.search, plan.settings
+    assert way is not None
+    assert searches(way.shrinker)
+    number = getattr(way.shrinker.options, "search_held_out", 0)
+    # what is chosen by scores must not be trained on; where there are none, all is trained on
+    selection = SelectionSettings()
+    if number:
+        selection = replace(selection, select="held-out", held_out=_held_out(plan, number))
+    return replace(plan, settings=replace(settings, selection=selection), options=NoOptions())
+
+
+def _held_out(plan: Plan, number: int) -> int:
+    """As many as were asked for; half of the images, if these are few."""
+    return max(1, min(number, len(plan.files.train.source) // 2))
+
+
+def make_search(
+    plan: Plan, folder: RunFolder, view: View, *, device: torch.device
+) -> tuple[Search, Loop]:
+    """The search with its networks, and the loop that trains them."""
+    settings, way = plan.settings, plan.search
+    assert way is not None
+    assert searches(way.shrinker)
+    reader = make_reader(plan, view)
+    epoch = steps_per_epoch(reader, images_per_step(plan))
+    steps = search_steps(settings, way.shrinker, epoch)
+    request = shrinking.request_of(settings, way, shrinking.opener(settings), view.say)
+    setup = SearchSetup(
+        request,
+        teacher_task=lambda: _teacher_task(settings),
+        fresh_task=lambda generator: _fresh_task(settings, generator),
+        optimizer=settings.optimizer,
+        seed=settings.run.seed,
+        paired=plan.files.paired,
+        steps=steps,
+    )
+    search: Search = way.shrinker.begin(setup)
+    method = search.method.to(device)
+    method.check_size(settings.data.size)
+    data, run = settings.data, settings.run
+    loop = Loop(
+        method=method,
+        run=folder,
+        settings=run,
+        schedule=search_schedule(settings.schedule, steps, epoch),
+        device=device,
+        steps_per_epoch=epoch,
+        batches=lambda step: batches(
+            reader,
+            batch_size=data.batch_size,
+            seed=run.seed,
+            start_step=step,
+            workers=run.workers,
+            device=device,
+            say=view.say,
+        ),
+        periodic=[],
+        saved=lambda step: None,
+        view=view,
+    )
+    return search, loop
+
+
+def search_steps(settings: Settings, shrinker: Searcher, epoch: int) -> int:
+    """As many as were asked for, or the search's share of the run's."""
+    if shrinker.options.search_steps is not None:
+        return int(shrinker.options.search_steps)
+    whole = settings.schedule
+    epochs = whole.epochs + whole.decay_epochs
+    of_run = total_steps(whole, num_epochs=epochs, steps_per_epoch=epoch)
+    return max(1, round(shrinker.length * of_run))
+
+
+def search_schedule(whole: ScheduleSettings, steps: int, epoch: int) -> ScheduleSettings:
+    """The run's, stretched to another length: its rate falls in the same share of it."""
+    epochs = max(1, -(-steps // epoch))
+    constant = whole.epochs / (whole.epochs + whole.decay_epochs)
+    decay = epochs - round(constant * epochs)
+    return replace(whole, epochs=epochs - decay, decay_epochs=decay, max_steps=steps)
+
+
+def _teacher_task(settings: Settings) -> Task:
+    """Around the given teacher, which stays as it is, with what was trained beside it."""
+    frozen = replace(settings, teacher=replace(settings.teacher, freeze=True))
+    return make_task(frozen, make_teacher(frozen, resume=False), resume=False)
+
+
+def _fresh_task(settings: Settings, generator: TappedNetwork) -> Task:
+    teacher = replace(settings.teacher, source=None, freeze=False)
+    return make_task(replace(settings, teacher=teacher), generator, resume=False)
+
+
+def tell_candidates(
+    candidates: Candidates, shrunk: Shrunk, folder: RunFolder, say: Callable[[str], None]
+) -> None:
+    """The front of what was looked at, in words and as a picture."""
+    front = candidates.front()
+    if not front:
+        return
+    for item in front[-8:]:
+        widths = "_".join(map(str, item.shape))
+        macs = item.measures.get("macs", 0) / 1e9
+        say(f"  front: {macs:.4g}G MACs, score {item.score:.4g}, {widths}")
+    try:
+        from gancomp.training.search_picture import draw_search
+
+        say(f"picture: {draw_search(candidates, shrunk, folder.path)}")
+    except ConfigError as error:
+        say(f"no picture of the search: {error}")
