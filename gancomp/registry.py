@@ -179,6 +179,7 @@ SHRINKERS = {  # where a student comes from
     "width": "gancomp.shrink.width:Width",
     "magnitude": "gancomp.shrink.magnitude:Magnitude",
     "once-for-all": "gancomp.shrink.once_for_all:OnceForAll",
+    "gcc": "gancomp.shrink.gcc:Gcc",
 }
 SHRINKER_OPTIONS = {
     "ratio": "gancomp.declare:NoOptions",
@@ -186,6 +187,7 @@ SHRINKER_OPTIONS = {
     "width": "gancomp.shrink.options:BudgetOptions",
     "magnitude": "gancomp.shrink.options:MagnitudeOptions",
     "once-for-all": "gancomp.shrink.search_options:OnceForAllOptions",
+    "gcc": "gancomp.shrink.search_options:GccOptions",
 }
 TABLES = {  # what plug-ins may add lines to
     "methods": METHODS,

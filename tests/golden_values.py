@@ -1,6 +1,6 @@
 """What the papers' released code gave, and the inputs it was given, rebuilt from a hash.
 
-`golden/values.json` holds a value of each kind of term, computed once in float64 by the code that
+`golden/*.json` hold a value of each kind of term, computed once in float64 by the code that
 its `repositories` name; large tensors are summaries. Nothing is random here: `u(shape, k)` hashes
 the position of each element.
 """
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from gancomp.losses.perceptual import PerceptualFeatures, load_perceptual
 from gancomp.networks.plain import use_torch_frozen
 
-FILE = Path(__file__).parent / "golden" / "values.json"
+FILES = sorted((Path(__file__).parent / "golden").glob("*.json"))
 EXACT = 1e-9  # float64 formulas, whatever the order of their sums
 VGG_TAPS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 Module = TypeVar("Module", bound=nn.Module)
@@ -29,7 +29,9 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @functools.cache
 def entries() -> dict[str, dict[str, Any]]:
-    values: dict[str, dict[str, Any]] = json.loads(FILE.read_text())["entries"]
+    values: dict[str, dict[str, Any]] = {}
+    for file in FILES:
+        values |= json.loads(file.read_text())["entries"]
     return values
 
 

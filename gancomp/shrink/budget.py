@@ -74,6 +74,7 @@ class Meter:
 
     def __init__(self, budget: Budget, options: BudgetOptions, size: Size, device: str) -> None:
         self.budget, self.rule, self.size, self.device = budget, options.budget_rule, size, device
+        self._counted: dict[tuple[int, ...], Json] = {}
 
     def limit(self, teacher: TappedNetwork) -> float:
         """The most that is allowed, in the units of `of`."""
@@ -93,6 +94,20 @@ class Meter:
         if self.budget.measure == "ms":
             return self.of(build_network(network.arch, **network.arguments()))
         return self.of(built_on_meta(network))
+
+    def of_widths(self, built: Callable[[list[int]], TappedNetwork], widths: list[int]) -> float:
+        """The same of the network that `built` makes of widths, on the meta device."""
+        if self.budget.measure == "ms":
+            network = built(widths)
+            return self.of_settings(NetworkSettings(network.arch, **network.settings()))
+        return self.of_counts(self.counts(built, widths))
+
+    def counts(self, built: Callable[[list[int]], TappedNetwork], widths: list[int]) -> Json:
+        """Its `costs`, counted once; all are widths of one network."""
+        key = tuple(widths)
+        if key not in self._counted:
+            self._counted[key] = costs(built(widths), self.size)
+        return self._counted[key]
 
     def of_counts(self, counts: Mapping[str, int]) -> float:
         """The same of a network whose `costs` are known; not for milliseconds."""

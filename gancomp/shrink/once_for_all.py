@@ -93,9 +93,7 @@ class SupernetSearch:
             GanCompressionOptions(lambda_recon=recon, lambda_distill=distill),
             self.space,
         )
-        self.meter = Meter(request.budget, options, request.size, request.device)
-        self._measured: dict[Shape, float] = {}
-        self.costs = stage_costs(self.supernet, request.size)
+        self.affordable = Affordable(self.supernet, self.space, request, options, setup.seed)
 
     def _supernet(self) -> SuperNetwork:
         """Of the widest stages, with the teacher's weights where it is of the same kind."""
@@ -113,29 +111,17 @@ class SupernetSearch:
             request.say(f"{request.asked}: begins with new weights; the teacher is of another kind")
         return SuperNetwork(full, widest)
 
-    def cost(self, shape: Shape) -> float:
-        """In the budget's unit."""
-        if self.meter.budget.measure != "ms":
-            return self.meter.of_counts(self.costs.of(shape))
-        if shape not in self._measured:
-            self._measured[shape] = self.meter.of_settings(self.supernet.settings_of(shape))
-        return self._measured[shape]
-
     def choose(self, judge: Judge, candidates: Candidates) -> Shrunk:
         """The best sub-network within the budget, with its weights."""
-        teacher = built_on_meta(self.setup.request.teacher)
-        limit = self.meter.limit(teacher)
-        least, draw = self._drawing(limit)
+        affordable = self.affordable
+        fits, draw = affordable.drawing()
 
         def score(shape: Shape) -> Candidate:
-            measures: Json = {"cost": self.cost(shape), **self.costs.of(shape)}
+            measures: Json = {"cost": affordable.cost(shape), **affordable.costs.of(shape)}
             device = next(self.supernet.parameters()).device
             return candidates.score(
                 shape, measures, lambda: judge(self.supernet.exported(shape).to(device).eval())
             )
-
-        def fits(shape: Shape) -> bool:
-            return least <= self.cost(shape) <= limit
 
         options = self.options
         if options.search_all:
@@ -149,45 +135,10 @@ class SupernetSearch:
                 options.mutation_rate,
                 options.weighted_sample,
             )
-            best = evolve(self.space, fits, score, wanted=wanted, numbers=self._numbers, draw=draw)
+            best = evolve(
+                self.space, fits, score, wanted=wanted, numbers=affordable.numbers, draw=draw
+            )
         return self._shrunk(best)
-
-    def _numbers(self, generation: int) -> random.Random:
-        return random.Random(derive_seed(self.setup.seed, "evolution", generation))
-
-    def _drawing(self, limit: float) -> tuple[float, Callable[[random.Random], Shape]]:
-        """What a candidate costs at least, and what draws one; the floor sinks if none is there.
-
-        Raises:
-            ConfigError: if the narrowest sub-network is too large.
-        """
-        request, slack = self.setup.request, self.options.slack
-        if (narrowest := self.cost(self.space.narrowest)) > limit:
-            raise ConfigError(
-                f"{request.asked}: the narrowest of the `channel_choices` takes "
-                f"{self.meter.worded(narrowest)}; give more, or narrower ones"
-            )
-        weighted = self.options.weighted_sample
-        while True:
-            least = max(0.0, (1 - slack) * limit)
-
-            def draw(numbers: random.Random, least: float = least) -> Shape | None:
-                return near_budget(
-                    self.space,
-                    self.cost,
-                    least=least,
-                    most=limit,
-                    numbers=numbers,
-                    weighted=weighted,
-                )
-
-            if draw(self._numbers(0)) is not None:
-                return least, lambda numbers: draw(numbers) or self.space.narrowest
-            slack = min(1.0, 2 * slack)
-            request.say(
-                f"{request.asked}: no such sub-network uses more of it than "
-                f"{1 - slack / 2:.0%}; trying {1 - slack:.0%} (`slack`)"
-            )
 
     def _shrunk(self, best: Candidate) -> Shrunk:
         request, shape = self.setup.request, best.shape
@@ -197,7 +148,7 @@ class SupernetSearch:
         }
         request.say(
             f"{request.asked}: takes {'_'.join(map(str, shape))}, "
-            f"{self.meter.worded(best.cost)}, score {best.score:.4g}"
+            f"{self.affordable.meter.worded(best.cost)}, score {best.score:.4g}"
         )
         found: Json = {
             "shape": list(shape),
@@ -218,6 +169,81 @@ def _fits_in(full: TappedNetwork, teacher: TappedNetwork) -> bool:
         return False
     widths = full.layer_widths["channels"], teacher.layer_widths["channels"]
     return all(0 < own <= theirs for own, theirs in zip(*widths, strict=True))
+
+
+class Affordable:
+    """The sub-networks within a budget.
+
+    Args:
+        supernet: that they are parts of.
+        space: the widths that its stages may have.
+        request: with the budget.
+        options: how far below it a sub-network may stay.
+        seed: of what is drawn.
+    """
+
+    def __init__(
+        self,
+        supernet: SuperNetwork,
+        space: Space,
+        request: ShrinkRequest,
+        options: OnceForAllOptions,
+        seed: int,
+    ) -> None:
+        self.supernet, self.space, self.request = supernet, space, request
+        self.options, self.seed = options, seed
+        self.meter = Meter(request.budget, options, request.size, request.device)
+        self.costs = stage_costs(supernet, request.size)
+        self._measured: dict[Shape, float] = {}
+
+    def cost(self, shape: Shape) -> float:
+        """In the budget's unit."""
+        if self.meter.budget.measure != "ms":
+            return self.meter.of_counts(self.costs.of(shape))
+        if shape not in self._measured:
+            self._measured[shape] = self.meter.of_settings(self.supernet.settings_of(shape))
+        return self._measured[shape]
+
+    def numbers(self, generation: int) -> random.Random:
+        """Those of a generation."""
+        return random.Random(derive_seed(self.seed, "evolution", generation))
+
+    def drawing(self) -> tuple[Callable[[Shape], bool], Callable[[random.Random], Shape]]:
+        """Whether a shape may be a candidate, and what draws one.
+
+        The least that a candidate takes sinks where no sub-network is so near to the budget.
+
+        Raises:
+            ConfigError: if the narrowest sub-network is too large.
+        """
+        request, slack = self.request, self.options.slack
+        limit = self.meter.limit(built_on_meta(request.teacher))
+        if (narrowest := self.cost(self.space.narrowest)) > limit:
+            raise ConfigError(
+                f"{request.asked}: the narrowest of the `channel_choices` takes "
+                f"{self.meter.worded(narrowest)}; give more, or narrower ones"
+            )
+        while self._near(slack, limit, self.numbers(0)) is None:
+            slack = min(1.0, 2 * slack)
+            request.say(
+                f"{request.asked}: no sub-network was found that near to it; trying those from "
+                f"{1 - slack:.0%} of it on (`slack`)"
+            )
+
+        def fits(shape: Shape) -> bool:
+            return (1 - slack) * limit <= self.cost(shape) <= limit
+
+        return fits, lambda numbers: self._near(slack, limit, numbers) or self.space.narrowest
+
+    def _near(self, slack: float, limit: float, numbers: random.Random) -> Shape | None:
+        return near_budget(
+            self.space,
+            self.cost,
+            least=(1 - slack) * limit,
+            most=limit,
+            numbers=numbers,
+            weighted=self.options.weighted_sample,
+        )
 
 
 _KNOWN: dict[str, StageCosts] = {}

@@ -82,3 +82,52 @@ class OnceForAllOptions(SearchOptions):
         above=0.0,
         most=1.0,
     )
+
+
+@dataclass(frozen=True)
+class GccOptions(SearchOptions):
+    """Sparse training before the threshold.
+
+    Attributes:
+        sparsity: weight of the L1 penalty.
+        start_width: of the network that is pruned.
+        released_shape: the widths that the released code has for horse2zebra, without a search.
+    """
+
+    sparsity: float | None = setting(
+        None,
+        "--sparsity",
+        "Weight of the L1 penalty.",
+        shown="0.001 on filters, 0.01 on the scales of norms",
+        least=0.0,
+    )
+    start_width: int | None = setting(
+        None,
+        "--start-width",
+        "Width of the network that is pruned; GCC's own is 48, U-Nets 32.",
+        shown="the teacher's",
+        least=1,
+        most=4096,
+    )
+    released_shape: bool = setting(
+        False,
+        "--released-shape",
+        "The widths that GCC's code has for horse2zebra, 2.4G and 2.7G, whatever it finds.",
+    )
+
+
+@dataclass(frozen=True)
+class CatOptions(BudgetOptions):
+    """One-step pruning.
+
+    Attributes:
+        min_channels: that the stem, strided and transposed convolutions keep.
+        discard_weights: the student begins with new weights, as in CAT's released code.
+    """
+
+    min_channels: int = setting(
+        16, "--min-channels", "Channels that the layers outside the blocks keep.", least=1
+    )
+    discard_weights: bool = setting(
+        False, "--discard-weights", "Begin with new weights, as CAT's released code does."
+    )

@@ -34,6 +34,7 @@ from gancomp.shrink.candidates import FILE, Candidates
 from gancomp.tasks.base import Task
 from gancomp.training.judging import make_judge
 from gancomp.training.steps import images_per_step, make_reader, make_task, make_teacher
+from gancomp.training.ways import PLAIN, use_way
 
 NAME = "search"
 
@@ -153,6 +154,7 @@ def make_search(
     search: Search = way.shrinker.begin(setup)
     method = search.method.to(device)
     method.check_size(settings.data.size)
+    use_way(method, device, PLAIN, precision=settings.run.precision, say=view.say)
     data, run = settings.data, settings.run
     loop = Loop(
         method=method,

@@ -1,0 +1,199 @@
+"""GCC's way to a student's shape (NeurIPS 2021): sparse training, one threshold, new weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from gancomp.declare import NoOptions
+from gancomp.engine.phases import Step
+from gancomp.errors import ConfigError
+from gancomp.methods.base import Components
+from gancomp.methods.teacher_only import TeacherOnly
+from gancomp.networks.base import TappedNetwork
+from gancomp.settings import Json
+from gancomp.shrink.base import Judge, SearchSetup, ShrinkRequest, Shrunk
+from gancomp.shrink.budget import Budget, Meter, built_on_meta, costs, read_budget
+from gancomp.shrink.candidates import Candidates
+from gancomp.shrink.ranked import Channels, Cut, Maker, cut_to, filled_up
+from gancomp.shrink.search_options import GccOptions
+from gancomp.tasks.base import new_network
+
+# by the network's width in the list of its `channels`: the released code's own factors
+FACTORS = {"stem": 2.0, "down1": 2.0, "up1": 1000.0, "up2": 2.0}
+OF_WEIGHTS, OF_SCALES = 1e-3, 1e-2  # the paper's weights of the two penalties
+# the released code's for horse2zebra, whatever its search finds, by MACs as torchprofile counts
+RELEASED = {
+    2_383_638_528: (24, 48, 86, 72, 47, 44, 43, 43, 29, 30, 37, 36, 48, 24),
+    2_691_059_712: (24, 48, 96, 91, 73, 62, 61, 74, 54, 51, 58, 81, 48, 24),
+}
+RELEASED_ARCH = "mobile-resnet9"
+
+
+class Gcc:
+    """Trains the start network with an L1 penalty; channels below one threshold go, then weights.
+
+    What is penalized and compared are the scales of the norms, or, where these have none, the
+    filters. Channels along a residual path share the mean of their scores. The threshold is found
+    by bisection. Only the shape is kept.
+
+    Source: Li et al. 2021 (GCC), section 3.2. The released code takes fixed widths for horse2zebra
+    (`--released-shape`).
+    """
+
+    example = "50%"
+    from_settings = False
+    searches = True
+    length = 0.1
+    Options = GccOptions
+
+    def __init__(self, options: GccOptions) -> None:
+        self.options = options
+
+    def read(self, asked: str, budget: str) -> Budget:
+        """The budget; a share is of the teacher's MACs."""
+        return read_budget(asked, budget)
+
+    def begin(self, setup: SearchSetup) -> SparseSearch:
+        """The search with the start network, before training."""
+        return SparseSearch(setup, self.options)
+
+    def shrink(self, request: ShrinkRequest) -> Shrunk:
+        """Refuses: it needs images.
+
+        Raises:
+            ConfigError: saying so.
+        """
+        raise ConfigError(f"{request.asked}: needs images to search on; give `dataset`")
+
+
+class SparseSearch:
+    """The search under way.
+
+    Attributes:
+        method: trains the start network with its opponents.
+        network: that network.
+    """
+
+    def __init__(self, setup: SearchSetup, options: GccOptions) -> None:
+        request = setup.request
+        self.setup, self.options = setup, options
+        if not built_on_meta(request.teacher).layer_widths:
+            raise ConfigError(
+                f"{request.asked}: {request.teacher.arch} has no settings for the width of each "
+                "layer; choose width instead"
+            )
+        width = options.start_width or request.teacher.width
+        start = request.student.changed(channels=None, width=width)
+        self.network = new_network(start, setup.seed, "generator")
+        task = setup.fresh_task(self.network)
+        components = Components(task, None, None, setup.optimizer, setup.seed)
+        self.method = SparseTraining(components, options.sparsity)
+        self.meter = Meter(request.budget, options, request.size, request.device)
+
+    def choose(self, judge: Judge, candidates: Candidates) -> Shrunk:
+        """The shape of what is left, without weights."""
+        request = self.setup.request
+        limit = self.meter.limit(built_on_meta(request.teacher))
+        if self.options.released_shape:
+            return self._released(limit)
+        channels = Channels(self.network)
+        scores = channels.scores("mean")
+
+        def cost(widths: list[int]) -> float:
+            return self.meter.of_widths(channels.widths.built, widths)
+
+        def tried(cut: Cut) -> None:
+            counts = self.meter.counts(channels.widths.built, cut.widths)
+            measures: Json = {"cost": cut.cost, **counts}
+            candidates.score(cut.widths, measures, lambda: cut.threshold)
+
+        floors = [1] * len(scores)
+        cut = cut_to(scores, floors, cost=cost, limit=limit, tried=tried)
+        if cut is None:
+            raise ConfigError(
+                f"{request.asked}: {self.network.arch} with one channel in every layer takes "
+                f"{self.meter.worded(cost(floors))}; give more"
+            )
+        cut = filled_up(cut, scores, cost=cost, limit=limit)
+        return self._shrunk(channels, cut)
+
+    def _shrunk(self, channels: Channels, cut: Cut) -> Shrunk:
+        request, settings = self.setup.request, channels.widths.settings(cut.widths)
+        request.say(
+            f"{request.asked}: over {cut.threshold:.4g} are {'_'.join(map(str, cut.widths))}, "
+            f"{self.meter.worded(cut.cost)}; its weights are new"
+        )
+        found: Json = {
+            "shape": cut.widths,
+            "threshold": cut.threshold,
+            **costs(built_on_meta(settings), request.size),
+        }
+        return Shrunk(settings, None, found)
+
+    def _released(self, limit: float) -> Shrunk:
+        request = self.setup.request
+        fitting = []
+        for channels in RELEASED.values():
+            settings = request.student.changed(width=channels[0], channels=channels)
+            if request.student.arch == RELEASED_ARCH and self.meter.of_settings(settings) <= limit:
+                fitting.append(settings)
+        if not fitting:
+            raise ConfigError(
+                f"{request.asked}: `released_shape` has widths for {RELEASED_ARCH} of 2.4G and "
+                "2.7G MACs by `budget_rule` torchprofile; remove it"
+            )
+        settings = fitting[-1]
+        found = costs(built_on_meta(settings), request.size)
+        return Shrunk(settings, None, {"shape": list(settings.channels), **found})
+
+
+class SparseTraining(TeacherOnly):
+    """CycleGAN or pix2pix with an L1 penalty on what the generator is pruned by.
+
+    Args:
+        components: with the objective around the generator that is to be pruned.
+        sparsity: weight of the penalty; None is the released code's.
+    """
+
+    def __init__(self, components: Components, sparsity: float | None = None) -> None:
+        super().__init__(components, NoOptions())
+        self.penalized = list(penalized(components.task.generator, sparsity))
+
+    def losses(self, phase: str, step: Step) -> dict[str, Tensor]:
+        """The task's terms, and the penalty beside those of the generator."""
+        losses = super().losses(phase, step)
+        if phase != "teacher":
+            return losses
+        return losses | {"sparse": penalty(self.penalized)}
+
+
+def penalty(penalized: list[tuple[Tensor, float]]) -> Tensor:
+    """The weighted sum of absolute values; its gradient is the subgradient `weight * sign`."""
+    return torch.stack([weight * values.abs().sum() for values, weight in penalized]).sum()
+
+
+def penalized(
+    network: TappedNetwork, sparsity: float | None = None
+) -> Iterator[tuple[Tensor, float]]:
+    """The scales or filters that channels are compared by, with the weight of their penalty."""
+    names = ("stem", "down1", "down2")
+    channels = Channels(network).makers
+    places = {k: name for k, name in enumerate(names)} | {
+        len(channels) - 2: "up1",
+        len(channels) - 1: "up2",
+    }
+    is_resnet = "resnet" in network.arch
+    for place, makers in enumerate(channels):
+        factor = FACTORS.get(places.get(place, ""), 1.0) if is_resnet else 1.0
+        for maker in makers:
+            yield _penalized(maker, factor, sparsity)
+
+
+def _penalized(maker: Maker, factor: float, sparsity: float | None) -> tuple[Tensor, float]:
+    if maker.norm is not None:
+        scales = maker.norm.get_parameter("weight")
+        return scales, OF_SCALES if sparsity is None else sparsity
+    return maker.convolution.weight, factor * (OF_WEIGHTS if sparsity is None else sparsity)

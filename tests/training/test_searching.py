@@ -1,0 +1,166 @@
+"""A search as a stage before a run: what it leaves, what it looks at, killed and resumed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import contents, run_command
+
+from gancomp.data.demo_set import write_demo_set
+from gancomp.engine import fit
+from gancomp.export.model import open_model
+from gancomp.shrink.candidates import Candidates
+
+SIZES = (
+    "--size 16 --d-layers 1 --d-width 4 --batch-size 1 --workers 0 --device cpu --log-every 1 "
+    "--checkpoint-every 2"
+)
+SEARCHES = {
+    "gcc": "--budget 60%",
+    "once-for-all": "--budget 60% --channel-choices 4,3,2 --search-score l1 --search-held-out 2 "
+    "--population 4 --generations 2 --slack 0.5",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Training images alone: whatever looked at test images would fail."""
+    root = tmp_path_factory.mktemp("search") / "data"
+    write_demo_set(root, size=32, train=5, test=1)
+    for image in [*(root / "testA").iterdir(), *(root / "testB").iterdir()]:
+        image.unlink()
+    (root / "testA").rmdir()
+    (root / "testB").rmdir()
+    return root
+
+
+@pytest.fixture(scope="module")
+def teacher(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from gancomp.__main__ import run
+
+    out = data.parent / "teacher"
+    typed = f"pretrain --arch mobile-resnet6 --width 4 --max-steps 1 {SIZES}"
+    assert run([*typed.split(), "--dataset", str(data), "--out", str(out)]) == 0
+    return out
+
+
+class KilledError(BaseException):
+    """What no handler of errors catches."""
+
+
+def typed(by: str, data: Path, teacher: Path, out: Path) -> list[str]:
+    own = f"--shrink {by} {SEARCHES[by]} --search-steps 3 --method gan-compression --max-steps 2"
+    places = ["--dataset", str(data), "--teacher", str(teacher), "--out", str(out)]
+    return ["distill", *own.split(), *SIZES.split(), *places]
+
+
+def steps_of(run: Path) -> list[Any]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], line["losses"]) for line in lines]
+
+
+@pytest.mark.parametrize("by", SEARCHES)
+def test_a_search_that_is_killed_twice_ends_as_the_undisturbed_one(
+    by: str,
+    data: Path,
+    teacher: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    outcome = run_command(capsys, *typed(by, data, teacher, whole))
+    assert outcome.status == 0, outcome.err
+    config = json.loads((whole / "config.json").read_text())
+    assert config["shrink"]["by"] == by
+    assert config["shrink"]["reached"] is True
+    student = open_model(whole / "student.safetensors").network
+    assert config["settings"]["student"]["channels"] == student.layer_widths["channels"]
+
+    taken, appended = fit.run_step, Candidates._append
+
+    def dies_at_the_third_step(loop: Any, index: int, batch: Any) -> Any:
+        if index == 2:
+            raise KilledError
+        return taken(loop, index, batch)
+
+    def dies_at_the_second_candidate(self: Candidates, candidate: Any) -> None:
+        if len(self.seen) == 1:
+            raise KilledError
+        appended(self, candidate)
+
+    monkeypatch.setattr(fit, "run_step", dies_at_the_third_step)
+    with pytest.raises(KilledError):
+        run_command(capsys, *typed(by, data, teacher, cut))
+    monkeypatch.setattr(fit, "run_step", taken)
+    monkeypatch.setattr(Candidates, "_append", dies_at_the_second_candidate)
+    with pytest.raises(KilledError):
+        run_command(capsys, "distill", "--resume", "--out", cut)
+    monkeypatch.setattr(Candidates, "_append", appended)
+    outcome = run_command(capsys, "distill", "--resume", "--out", cut)
+    assert outcome.status == 0, outcome.err
+
+    files = {name: digest for name, digest in contents(whole).items() if "search.jsonl" in name}
+    assert len(files) == 1
+    for name, digest in files.items():
+        assert contents(cut)[name] == digest
+    for run in ("", "stages/search"):
+        assert steps_of(cut / run) == steps_of(whole / run)
+    assert contents(cut)["student.safetensors"] == contents(whole)["student.safetensors"]
+    again = run_command(capsys, "distill", "--resume", "--out", cut, "--max-steps", 3)
+    assert again.status == 0, again.err
+    assert "stage search" not in again.err
+
+
+def test_shrink_searches_beside_its_file_and_goes_on_with_resume(
+    data: Path,
+    teacher: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "student.safetensors"
+    command = ["shrink", teacher, "--by", "once-for-all", *SEARCHES["once-for-all"].split()]
+    command += ["--search-steps", 2, "-o", out, "--json", "--device", "cpu"]
+    appended = Candidates._append
+
+    def dies(self: Candidates, candidate: Any) -> None:
+        raise KilledError
+
+    monkeypatch.setattr(Candidates, "_append", dies)
+    with pytest.raises(KilledError):
+        run_command(capsys, *command)
+    monkeypatch.setattr(Candidates, "_append", appended)
+    refused = run_command(capsys, *command)
+    assert refused.status == 2
+    assert "--resume" in refused.err
+    outcome = run_command(capsys, *command, "--resume")
+    assert outcome.status == 0, outcome.err
+    found = open_model(out)
+    assert found.header["shrink"]["by"] == "once-for-all"
+    assert outcome.document["trained"] is True
+    assert outcome.document["student"]["macs"] <= 0.6 * outcome.document["teacher"]["macs"]
+    assert (tmp_path / "student-search" / "stages" / "search" / "search.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--by", "once-for-all"], "searches on images; give --dataset"),
+        (["--by", "ratio", "--dataset", "data"], "looks at no images; remove it"),
+        (["--by", "ratio", "--resume"], "looks at no images; remove it"),
+    ],
+)
+def test_images_go_with_searches_only(
+    more: list[str], message: str, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = teacher / "teacher.safetensors"
+    command = ["shrink", model, "--budget", "50%", "-o", tmp_path / "new.safetensors", *more]
+    outcome = run_command(capsys, *command)
+    assert outcome.status == 2
+    assert message in outcome.err
