@@ -180,6 +180,7 @@ SHRINKERS = {  # where a student comes from
     "magnitude": "gancomp.shrink.magnitude:Magnitude",
     "once-for-all": "gancomp.shrink.once_for_all:OnceForAll",
     "gcc": "gancomp.shrink.gcc:Gcc",
+    "cat": "gancomp.shrink.cat:Cat",
 }
 SHRINKER_OPTIONS = {
     "ratio": "gancomp.declare:NoOptions",
@@ -188,6 +189,7 @@ SHRINKER_OPTIONS = {
     "magnitude": "gancomp.shrink.options:MagnitudeOptions",
     "once-for-all": "gancomp.shrink.search_options:OnceForAllOptions",
     "gcc": "gancomp.shrink.search_options:GccOptions",
+    "cat": "gancomp.shrink.search_options:CatOptions",
 }
 TABLES = {  # what plug-ins may add lines to
     "methods": METHODS,

@@ -22,7 +22,7 @@ from gancomp.training.searching import find_shape
 from gancomp.training.steps import describe_run
 
 SUFFIX = "-search"  # of the folder beside the file
-SECTIONS = ("data", "discriminator", "adversarial", "optimizer")  # that a run hands on
+SECTIONS = ("data", "discriminator", "optimizer")  # that a run hands on
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,11 @@ def _settings(wanted: ShrinkWanted, size: Size) -> Json:
     run: dict[str, Any] = {"seed": wanted.seed, "device": wanted.device}
     if wanted.resume:
         return {"run": {"device": wanted.device}}
-    settings: Json = {"teacher": {"source": str(wanted.model), "freeze": True}, "run": run}
+    settings: Json = {"teacher": {"source": str(wanted.model)}, "run": run}
     if (wanted.model / CONFIG).exists():
         saved = read_config(wanted.model).get("settings", dict)
         settings |= {name: saved[name] for name in SECTIONS if saved.get(name)}
+        settings["adversarial"] = {"gan": saved["adversarial"]["gan"]}
         run["workers"] = saved.get("run", {}).get("workers", 2)
     data = dict(settings.get("data", {}))
     if wanted.dataset is not None:

@@ -43,7 +43,8 @@ class Candidates:
 
     Args:
         file: where they are kept; what is there is gone on from.
-        say: is told each new best one.
+        say: is told each new best one, or each where scores say nothing of how good it is.
+        scored: whether scores come from images.
         pause: called before each score; may raise to stop the search.
 
     Raises:
@@ -55,8 +56,10 @@ class Candidates:
         file: Path,
         say: Callable[[str], None] = print,
         pause: Callable[[], None] = lambda: None,
+        *,
+        scored: bool = True,
     ) -> None:
-        self.file, self.say, self.pause = file, say, pause
+        self.file, self.say, self.pause, self.scored = file, say, pause, scored
         self._known = {item.shape: item for item in self._read()}
         self.seen: dict[tuple[int, ...], Candidate] = {}
 
@@ -74,7 +77,9 @@ class Candidates:
             found = Candidate(key, measures, compute())
             self._append(found)
         self.seen[key] = found
-        if found.score < best:
+        if not self.scored:
+            self.say(f"search: {_worded(found.shape)}: cost {found.cost:.4g}")
+        elif found.score < best:
             self.say(
                 f"search: candidate {len(self.seen)}, {_worded(found.shape)}: score "
                 f"{found.score:.4g} (the best so far), cost {found.cost:.4g}"

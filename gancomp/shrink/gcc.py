@@ -100,7 +100,7 @@ class SparseSearch:
         if self.options.released_shape:
             return self._released(limit)
         channels = Channels(self.network)
-        scores = channels.scores("mean")
+        scores = channels.scores("mean", summed=self.options.summed_norms)
 
         def cost(widths: list[int]) -> float:
             return self.meter.of_widths(channels.widths.built, widths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -25,14 +26,18 @@ class Maker:
     convolution: nn.Conv2d | nn.ConvTranspose2d
     norm: nn.Module | None
 
-    def scores(self) -> Tensor:
-        """`(C,)`: absolute scales of the norm, else the L1 norms of the filters."""
+    def scores(self, *, summed: bool = False) -> Tensor:
+        """`(C,)`: absolute scales of the norm, else the filters' mean absolute weights.
+
+        Args:
+            summed: of filters the L1 norms instead, which grow with the number of inputs.
+        """
         if self.norm is not None:
             return self.norm.get_parameter("weight").detach().abs()
         weight = self.convolution.weight.detach().abs()
         along = 1 if isinstance(self.convolution, nn.ConvTranspose2d) else 0
-        norms: Tensor = weight.transpose(0, along).flatten(1).sum(1)
-        return norms
+        filters: Tensor = weight.transpose(0, along).flatten(1)
+        return filters.sum(1) if summed else filters.mean(1)
 
 
 class Channels:
@@ -56,11 +61,12 @@ class Channels:
             for mark in marks
         ]
 
-    def scores(self, shared: Shared = "mean") -> list[Tensor]:
+    def scores(self, shared: Shared = "mean", *, summed: bool = False) -> list[Tensor]:
         """Of each width's channels `(C,)`, on the CPU in float64.
 
         Args:
             shared: how the makers of shared channels agree: their `mean`, or the `first` decides.
+            summed: see `Maker.scores`.
 
         Returns: what stays whatever the threshold has infinite ones: in a network whose norms have
             scales, the channels of layers without such a norm.
@@ -68,13 +74,65 @@ class Channels:
         found, by_scales = [], any(maker.norm for makers in self.makers for maker in makers)
         for makers, width in zip(self.makers, self.widths.widths, strict=True):
             each = [
-                maker.scores().double().cpu() for maker in makers if maker.norm or not by_scales
+                maker.scores(summed=summed).double().cpu()
+                for maker in makers
+                if maker.norm or not by_scales
             ]
             if not each:
                 found.append(torch.full((width,), float("inf"), dtype=torch.float64))
             else:
                 found.append(each[0] if shared == "first" else torch.stack(each).mean(0))
         return found
+
+
+def of_channels(channels: Channels, kept: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """The state of a network without all but those channels of each width.
+
+    Which of a tensor's sides is of which width is known by the marks; a branch of CAT's generator
+    that loses all channels is left out.
+    """
+    counts = [FIRST_MARK + k if w else 0 for k, w in enumerate(channels.widths.widths)]
+    marked = channels.widths.built(counts).state_dict()
+    names = _names_left(channels.network, [len(each) for each in kept])
+    state: dict[str, Tensor] = {}
+    for name, value in channels.network.state_dict().items():
+        new = names(name)
+        if new is None:
+            continue
+        for side, length in enumerate(marked[name].shape):
+            if length >= FIRST_MARK:
+                index = torch.tensor(kept[length - FIRST_MARK], device=value.device)
+                value = value.index_select(side, index.long())
+        state[new] = value.detach().clone()
+    return state
+
+
+BRANCH = re.compile(r"blocks\.(\d+)\.(res_ops|dw_ops)\.(\d+)\.(.*)")
+NUM_KERNELS, NUM_OUTSIDE = 3, 5  # of CAT's branches of a kind; widths outside of its blocks
+
+
+def _names_left(network: TappedNetwork, widths: list[int]) -> Callable[[str], str | None]:
+    """What a tensor is called in the narrower network; None where its branch is gone."""
+    if "branches" not in network.layer_widths:
+        return lambda name: name
+    before = list(network.layer_widths["branches"])
+    flat = iter(widths[NUM_OUTSIDE:])
+    after = [[next(flat) for _ in block] for block in before]
+
+    def renamed(name: str) -> str | None:
+        match = BRANCH.fullmatch(name)
+        if match is None:
+            norm = re.match(r"blocks\.(\d+)\.pw_bn", name)
+            return None if norm and not any(after[int(norm[1])]) else name
+        block, start = int(match[1]), NUM_KERNELS * (match[2] == "dw_ops")
+        places = [k for k in range(start, start + NUM_KERNELS) if before[block][k]]
+        place = places[int(match[3])]
+        if not after[block][place]:
+            return None
+        index = sum(bool(after[block][k]) for k in range(start, place))
+        return f"blocks.{block}.{match[2]}.{index}.{match[4]}"
+
+    return renamed
 
 
 def _made(module: nn.Module) -> int:

@@ -90,6 +90,7 @@ class GccOptions(SearchOptions):
 
     Attributes:
         sparsity: weight of the L1 penalty.
+        summed_norms: filters are compared by their L1 norms, as released; else by the means.
         start_width: of the network that is pruned.
         released_shape: the widths that the released code has for horse2zebra, without a search.
     """
@@ -100,6 +101,11 @@ class GccOptions(SearchOptions):
         "Weight of the L1 penalty.",
         shown="0.001 on filters, 0.01 on the scales of norms",
         least=0.0,
+    )
+    summed_norms: bool = setting(
+        False,
+        "--summed-norms",
+        "Compare filters by sums of weights, as GCC's code does, not by means.",
     )
     start_width: int | None = setting(
         None,

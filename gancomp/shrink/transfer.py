@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-
 import torch
 from torch import Tensor, nn
 
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.resnet import ResidualBlock
 
-Choose = Callable[[str, Tensor, int], Tensor]  # layer, its filters' norms, how many: which stay
 
-
-def largest(layer: str, norms: Tensor, number: int) -> Tensor:
-    """The channels of the largest norms, the largest first."""
-    return torch.topk(norms, number).indices
-
-
-def chosen(kept: Mapping[str, Sequence[int]]) -> Choose:
-    """The channels that were chosen before, by layer; all of a layer that is not named."""
-
-    def choose(layer: str, norms: Tensor, number: int) -> Tensor:
-        return torch.tensor(kept.get(layer, range(len(norms))), dtype=torch.long)
-
-    return choose
-
-
-def carried_over(
-    wide: TappedNetwork, narrow: TappedNetwork, choose: Choose = largest
-) -> dict[str, Tensor]:
+def carried_over(wide: TappedNetwork, narrow: TappedNetwork) -> dict[str, Tensor]:
     """The weights of `wide` that the narrower ResNet `narrow` begins with.
 
     From layer to layer: a layer's inputs are the outputs chosen before, and its own outputs are
@@ -39,18 +19,17 @@ def carried_over(
     Args:
         wide: a ResNet, dense or mobile.
         narrow: of the same kind and number of blocks, not wider; on any device, even meta.
-        choose: the outputs.
 
     Returns: a state dict for `narrow`.
 
     Source: Li et al. 2020 (GAN Compression), `weight_transfer.py` of the released code.
     """
-    return _Transfer(wide, narrow, choose).state
+    return _Transfer(wide, narrow).state
 
 
 class _Transfer:
-    def __init__(self, wide: TappedNetwork, narrow: TappedNetwork, choose: Choose) -> None:
-        self.wide, self.narrow, self.choose = wide, narrow, choose
+    def __init__(self, wide: TappedNetwork, narrow: TappedNetwork) -> None:
+        self.wide, self.narrow = wide, narrow
         self.state: dict[str, Tensor] = {}
         modules: list[nn.Module] = list(wide.get_submodule("model").children())
         self.last = max(k for k, module in enumerate(modules) if isinstance(module, nn.Conv2d))
@@ -116,7 +95,7 @@ class _Transfer:
             wanted = self.narrow.get_submodule(name)
             assert isinstance(wanted, nn.Conv2d | nn.ConvTranspose2d)
             norms = weight.abs().sum(dim=(along, 2, 3))
-            outputs = self.choose(name, norms, wanted.out_channels)
+            outputs = torch.topk(norms, wanted.out_channels).indices  # the largest first
         self.state[f"{name}.weight"] = weight.index_select(1 - along, outputs).clone()
         if module.bias is not None:
             self.state[f"{name}.bias"] = module.bias.detach()[outputs].clone()

@@ -39,7 +39,7 @@ def make_judge(plan: Plan, device: torch.device, say: Callable[[str], None]) -> 
     assert searches(plan.search.shrinker)
     wanted = getattr(plan.search.shrinker.options, "search_score", None)
     if wanted is None:
-        return _no_score
+        return no_score
     if plan.settings.data.task not in ("unpaired", "paired"):
         raise ConfigError(
             f"{plan.search.asked}: searches for translation only, not {plan.settings.data.task}"
@@ -47,7 +47,8 @@ def make_judge(plan: Plan, device: torch.device, say: Callable[[str], None]) -> 
     return _fid(plan, device, say) if wanted == "fid" else _distance(plan, device, say)
 
 
-def _no_score(network: TappedNetwork) -> float:
+def no_score(network: TappedNetwork) -> float:
+    """Of a search that needs no images to choose."""
     raise AssertionError("this search scores nothing by images")
 
 

@@ -32,7 +32,7 @@ from gancomp.settings import Json, ScheduleSettings, SelectionSettings, Settings
 from gancomp.shrink.base import Search, Searcher, SearchSetup, Shrunk, searches
 from gancomp.shrink.candidates import FILE, Candidates
 from gancomp.tasks.base import Task
-from gancomp.training.judging import make_judge
+from gancomp.training.judging import make_judge, no_score
 from gancomp.training.steps import images_per_step, make_reader, make_task, make_teacher
 from gancomp.training.ways import PLAIN, use_way
 
@@ -87,8 +87,9 @@ def find_shape(
     if outcome.step < loop.total_steps():
         view.say(f"stage {NAME}: out of time; go on with `resume=True`")
         return Found(plan, None, outcome)
-    candidates = Candidates(folder.path / FILE, view.say, partial(_pause, stop))
     judge = make_judge(inner, device, view.say)
+    file, pause = folder.path / FILE, partial(_pause, stop)
+    candidates = Candidates(file, view.say, pause, scored=judge is not no_score)
     shrunk = search.choose(judge, candidates)
     tell_candidates(candidates, shrunk, folder, view.say)
     if seed_file and shrunk.weights is not None:
@@ -213,7 +214,7 @@ def tell_candidates(
 ) -> None:
     """The front of what was looked at, in words and as a picture."""
     front = candidates.front()
-    if not front:
+    if not front or not candidates.scored:
         return
     for item in front[-8:]:
         widths = "_".join(map(str, item.shape))
