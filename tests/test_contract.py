@@ -57,7 +57,7 @@ from gancomp.registry import (
 from gancomp.scoring.measuring import own_protocols
 from gancomp.settings import NetworkSettings
 from gancomp.shrink import latency
-from gancomp.shrink.base import ShrinkRequest
+from gancomp.shrink.base import ShrinkRequest, searches
 from gancomp.tasks.base import Task
 
 pytestmark = pytest.mark.usefixtures("plug_ins")
@@ -258,6 +258,11 @@ def test_a_shrinker_keeps_to_its_budget_and_refuses_what_is_none(
         shrinker.read("`shrink` it `budget` none", "none")
     budget = shrinker.read("", kind.example)
     assert budget == shrinker.read("", kind.example)
+    if searches(shrinker):
+        assert callable(shrinker.begin)
+        assert shrinker.length > 0
+        assert shrinker.options.search_steps is None
+        return  # what these find, from images, is in tests/training/test_searching.py
     teacher = NetworkSettings("mobile-resnet6", 8)
     said: list[str] = []
     request = ShrinkRequest(
