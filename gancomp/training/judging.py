@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gancomp.data.loader import evaluation_batches
+from gancomp.data.in_order import evaluation_batches
 from gancomp.domains.translation.contest import translated
 from gancomp.errors import ConfigError
 from gancomp.inference.pixels import format_of

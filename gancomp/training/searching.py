@@ -20,7 +20,6 @@ from gancomp.engine.checkpoint import load_newest, remove_leftovers
 from gancomp.engine.device import choose_device
 from gancomp.engine.fit import Loop, Outcome, View, fit
 from gancomp.engine.run import RunFolder
-from gancomp.engine.schedule import total_steps
 from gancomp.engine.stopping import InterruptedRunError, StopWish
 from gancomp.errors import ConfigError
 from gancomp.files import reporting_disk_errors
@@ -186,7 +185,7 @@ def search_steps(settings: Settings, shrinker: Searcher, epoch: int) -> int:
         return int(shrinker.options.search_steps)
     whole = settings.schedule
     epochs = whole.epochs + whole.decay_epochs
-    of_run = total_steps(whole, num_epochs=epochs, steps_per_epoch=epoch)
+    of_run = whole.total_steps(num_epochs=epochs, steps_per_epoch=epoch)
     return max(1, round(shrinker.length * of_run))
 
 
