@@ -180,6 +180,7 @@ SHRINKERS = {  # where a student comes from
     "magnitude": "gancomp.shrink.magnitude:Magnitude",
     "once-for-all": "gancomp.shrink.once_for_all:OnceForAll",
     "gcc": "gancomp.shrink.gcc:Gcc",
+    "dmad": "gancomp.shrink.dmad:Dmad",
     "cat": "gancomp.shrink.cat:Cat",
 }
 SHRINKER_OPTIONS = {
@@ -189,6 +190,7 @@ SHRINKER_OPTIONS = {
     "magnitude": "gancomp.shrink.options:MagnitudeOptions",
     "once-for-all": "gancomp.shrink.search_options:OnceForAllOptions",
     "gcc": "gancomp.shrink.search_options:GccOptions",
+    "dmad": "gancomp.shrink.search_options:DmadSearchOptions",
     "cat": "gancomp.shrink.search_options:CatOptions",
 }
 TABLES = {  # what plug-ins may add lines to

@@ -94,7 +94,8 @@ class SearchSetup:
 
     Attributes:
         request: the student that is wanted, and the teacher.
-        teacher_task: makes the objective around the given teacher, which is frozen.
+        teacher_task: makes the objective around the given teacher, which is frozen; with
+            `whole=True`, with all that was trained beside it.
         fresh_task: makes the objective around a generator that is trained from scratch.
         optimizer: Adam's settings.
         seed: of the run.
@@ -103,7 +104,7 @@ class SearchSetup:
     """
 
     request: ShrinkRequest
-    teacher_task: Callable[[], Task]
+    teacher_task: Callable[..., Task]
     fresh_task: Callable[[TappedNetwork], Task]
     optimizer: OptimizerSettings
     seed: int

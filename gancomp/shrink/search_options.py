@@ -110,7 +110,7 @@ class GccOptions(SearchOptions):
     start_width: int | None = setting(
         None,
         "--start-width",
-        "Width of the network that is pruned; GCC's own is 48, U-Nets 32.",
+        "Width of the network that is pruned; GCC's is 48, DMAD's 32 or 64.",
         shown="the teacher's",
         least=1,
         most=4096,
@@ -136,4 +136,32 @@ class CatOptions(BudgetOptions):
     )
     discard_weights: bool = setting(
         False, "--discard-weights", "Begin with new weights, as CAT's released code does."
+    )
+
+
+@dataclass(frozen=True)
+class DmadSearchOptions(SearchOptions):
+    """How masks close; the defaults are those of the mobile ResNet on horse2zebra.
+
+    Attributes:
+        start_width: of the network that is masked.
+        mask_decay: weight of all sparsity terms.
+        shared_weight: of channels along the residual path, within them (lambda_update).
+        costly_weight: of the stem and the transposed convolutions, within them (upconv_coeff).
+    """
+
+    start_width: int | None = setting(
+        None,
+        "--start-width",
+        "Width of the network that is pruned; GCC's is 48, DMAD's 32 or 64.",
+        shown="the teacher's",
+        least=1,
+        most=4096,
+    )
+    mask_decay: float = setting(2e-3, "--mask-decay", "Weight of what closes masks.", least=0.0)
+    shared_weight: float = setting(
+        5.0, "--shared-weight", "Within that: of channels along the residual path.", least=0.0
+    )
+    costly_weight: float = setting(
+        200.0, "--costly-weight", "Within that: of the stem and the up-convolutions.", least=0.0
     )

@@ -27,6 +27,7 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.planning import shrinking
 from gancomp.planning.checks import check
 from gancomp.planning.plan import Plan
+from gancomp.planning.teachers import refuse_lone_generator
 from gancomp.settings import Json, ScheduleSettings, SelectionSettings, Settings
 from gancomp.shrink.base import Search, Searcher, SearchSetup, Shrunk, searches
 from gancomp.shrink.candidates import FILE, Candidates
@@ -144,7 +145,7 @@ def make_search(
     request = shrinking.request_of(settings, way, shrinking.opener(settings), view.say)
     setup = SearchSetup(
         request,
-        teacher_task=lambda: _teacher_task(settings),
+        teacher_task=partial(_teacher_task, settings),
         fresh_task=lambda generator: _fresh_task(settings, generator),
         optimizer=settings.optimizer,
         seed=settings.run.seed,
@@ -197,9 +198,11 @@ def search_schedule(whole: ScheduleSettings, steps: int, epoch: int) -> Schedule
     return replace(whole, epochs=epochs - decay, decay_epochs=decay, max_steps=steps)
 
 
-def _teacher_task(settings: Settings) -> Task:
-    """Around the given teacher, which stays as it is, with what was trained beside it."""
-    frozen = replace(settings, teacher=replace(settings.teacher, freeze=True))
+def _teacher_task(settings: Settings, *, whole: bool = False) -> Task:
+    """Around the given teacher, which stays as it is."""
+    method = replace(settings.method, name="dmad" if whole else "gan-compression")
+    frozen = replace(settings, teacher=replace(settings.teacher, freeze=True), method=method)
+    refuse_lone_generator(frozen)
     return make_task(frozen, make_teacher(frozen, resume=False), resume=False)
 
 

@@ -20,6 +20,7 @@ SIZES = (
 )
 SEARCHES = {
     "gcc": "--budget 60%",
+    "dmad": "--budget 60%",
     "once-for-all": "--budget 60% --channel-choices 4,3,2 --search-score l1 --search-held-out 2 "
     "--population 4 --generations 2 --slack 0.5",
 }
