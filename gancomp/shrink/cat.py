@@ -73,13 +73,18 @@ class Cat:
         return Shrunk(settings, weights, _found(settings, cut, request))
 
     def floors(self, network: TappedNetwork) -> list[int]:
-        """What each width keeps at least: the blocks of CAT's own generator may lose all."""
+        """What each width keeps at least: the blocks of CAT's own generator may lose all.
+
+        `min_channels` is meant for 64 channels and more; of narrower layers a quarter stays.
+        """
         whole = Channels(network).widths.widths
         is_cat = network.arch == INCEPTION
         outside = {*range(NUM_OUTSIDE)} if is_cat else {0, 1, 2, len(whole) - 2, len(whole) - 1}
         inside = 0 if is_cat else 1
         return [
-            min(width, self.options.min_channels) if place in outside else min(width, inside)
+            min(self.options.min_channels, -(-width // 4))
+            if place in outside
+            else min(width, inside)
             for place, width in enumerate(whole)
         ]
 

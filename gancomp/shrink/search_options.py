@@ -132,7 +132,7 @@ class CatOptions(BudgetOptions):
     """
 
     min_channels: int = setting(
-        16, "--min-channels", "Channels that the layers outside the blocks keep.", least=1
+        16, "--min-channels", "Channels that layers outside the blocks keep, or a quarter.", least=1
     )
     discard_weights: bool = setting(
         False, "--discard-weights", "Begin with new weights, as CAT's released code does."
