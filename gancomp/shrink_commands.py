@@ -38,7 +38,7 @@ def shrink(
         str,
         typer.Option(
             "--by",
-            help="How: ratio, latency, width, magnitude, once-for-all, gcc, dmad, cat, a plug-in's.",
+            help="ratio, latency, width, magnitude, once-for-all, gcc, dmad, cat or a plug-in.",
             autocompletion=complete_shrinker,
         ),
     ],
