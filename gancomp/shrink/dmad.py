@@ -184,7 +184,7 @@ class MaskTraining(Distillation):
             return
         bound = bound_at(index + 1, search.setup.steps, updates=NUM_UPDATES)
         masks = search.masked.all()
-        if index and bound == float(masks[0].bound):
+        if index and bound == masks[0].bound:
             return
         for mask in masks:
             mask.narrow_to(bound)

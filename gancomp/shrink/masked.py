@@ -25,12 +25,11 @@ class Mask(nn.Module):
     Attributes:
         weights: one for each channel, `(C,)`.
         settled: which are out of the band for good; their weights stay as they are in `kept`.
-        bound: of the band, a number as a buffer, so that a checkpoint holds it.
+        bound: of the band.
     """
 
     settled: Tensor
     kept: Tensor
-    bound: Tensor
 
     def __init__(self, channels: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -38,16 +37,24 @@ class Mask(nn.Module):
         self.weights = nn.Parameter(values)
         self.register_buffer("settled", torch.zeros(channels, dtype=torch.bool))
         self.register_buffer("kept", values.clone())
-        self.register_buffer("bound", torch.ones((), dtype=torch.float64))
+        self.bound = 1.0
+
+    def get_extra_state(self) -> dict[str, float]:
+        """What a checkpoint holds beside the tensors."""
+        return {"bound": self.bound}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        """Puts it back."""
+        self.bound = float(state["bound"])
 
     def forward(self, features: Tensor) -> Tensor:
         """`(N, C, H, W)` to the same shape."""
-        return features * mask_of(self.weights, float(self.bound)).view(1, -1, 1, 1)
+        return features * mask_of(self.weights, self.bound).view(1, -1, 1, 1)
 
     @torch.no_grad()
     def narrow_to(self, bound: float) -> None:
         """Narrows the band; what is outside of it now is settled."""
-        self.bound.fill_(bound)
+        self.bound = bound
         outside = (self.weights.abs() >= bound) & ~self.settled
         self.kept[outside] = self.weights[outside]
         self.settled |= outside
@@ -64,7 +71,7 @@ class Mask(nn.Module):
         self.kept[torch.tensor(list(kept), dtype=torch.long, device=self.kept.device)] = 1.0
         self.weights.copy_(self.kept)
         self.settled.fill_(True)
-        self.bound.fill_(0.0)
+        self.bound = 0.0
 
 
 class MaskedChannels:
@@ -106,7 +113,7 @@ class MaskedChannels:
 
         Source: Li et al. 2022 (DMAD), eq. 5 to 7.
         """
-        bound = float(self.all()[0].bound)
+        bound = self.all()[0].bound
         last = self.num_widths - 1
         costly = {0, 1, last - 1, last}
         terms = []
