@@ -109,6 +109,7 @@ def test_removing_channels_of_scale_zero_changes_nothing() -> None:
     assert torch.allclose(network(images), teacher(images), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arch", "budget"), [("mobile-resnet9", "5G"), ("resnet9", "10G")])
 def test_the_budget_is_reached_to_within_a_hundredth(arch: str, budget: str) -> None:
     """Scores drawn at random; the layers outside the blocks keep 16 channels."""

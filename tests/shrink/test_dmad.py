@@ -120,6 +120,7 @@ def test_without_enough_training_the_best_are_taken(tmp_path: Path) -> None:
     assert search.meter.of(built_on_meta(shrunk.student)) <= search.limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arch", "budget"), [("mobile-resnet9", "2.5G"), ("resnet9", "4G")])
 def test_the_budget_is_reached_to_within_a_hundredth(arch: str, budget: str) -> None:
     """Mask weights as they are drawn; nothing is trained."""

