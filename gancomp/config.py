@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from gancomp.declare import Declared
+from gancomp.declare import PRUNED, Declared
 from gancomp.errors import ConfigError
 from gancomp.records import shown
 from gancomp.registry import NETWORK_OPTIONS, NETWORKS, network_options
@@ -73,6 +73,8 @@ def _read_own(arch: Any, values: Json, where: str, problems: list[str]) -> Json:
     An unknown network's are left as they are: its name is refused later on.
     """
     given = {name: value for name, value in values.items() if value is not None}
+    if isinstance(given.get(PRUNED), Mapping):  # checked against the network when that is built
+        return _read_own(arch, given | {PRUNED: None}, where, problems) | {PRUNED: given[PRUNED]}
     if not isinstance(arch, str) or arch not in NETWORKS:
         return {name: _as_tuple(value) for name, value in given.items()}
     kind = network_options(arch)

@@ -16,6 +16,7 @@ from gancomp.errors import ConfigError
 When = Callable[[Any, Any], bool]
 Help = str | Callable[[], str]
 LIMITS = ("above", "least", "most")
+PRUNED = "pruned"  # a setting that every network has: the shapes of tensors that were cut
 
 
 @dataclass(frozen=True)

@@ -335,15 +335,22 @@ def network_parameters(arch: str) -> list[str]:
 def build_network(arch: str, **settings: Any) -> TappedNetwork:
     """The network called `arch`, with fixed initial weights; draw others with `initialize`.
 
+    Args:
+        arch: its name.
+        settings: its own; beside them `pruned`, the shapes of tensors that were cut.
+
     Raises:
         ConfigError: for an unknown name, a setting this network does not have, or a bad value.
     """
     factory = resolve(NETWORKS, "arch", arch)
     known = network_parameters(arch)
+    cut = settings.pop("pruned", None) if "pruned" not in known else None
     for setting in settings:
         if setting not in known:
             raise ConfigError(
                 f"`arch` {arch} has no setting {setting!r}; it has {', '.join(known)}"
             )
     network: TappedNetwork = factory(**settings)
+    if cut is not None:
+        importlib.import_module("gancomp.networks.pruned").prune(network, cut)
     return network

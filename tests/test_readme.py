@@ -134,7 +134,8 @@ def plan_of(line: str, datasets: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.setenv("GANCOMP_DATA", str(datasets))
     monkeypatch.chdir(ROOT)
     # not measured: --latency-budget must not depend on what else the machine does
-    monkeypatch.setattr("gancomp.shrink.latency.student_latency_ms", lambda *_: 1.0)
+    monkeypatch.setattr("gancomp.shrink.budget.Clock.ms", lambda *_: 1.0)
+    monkeypatch.setattr("gancomp.shrink.budget.Clock.teacher_ms", 1.0)
     load_plugins(shlex.split(line, comments=True)[1:])
     command, values = parse(words(line))
     values.pop("json")

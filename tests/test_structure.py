@@ -76,7 +76,7 @@ MAY_IMPORT = {
     "networks": {"declare", "errors", "networks", "own_code", "settings.rules"},
     "losses": {"errors", "losses", "networks.winograd", "paths"},
     "data": EDGES | {"data"},
-    "metrics": EDGES | {"metrics", "networks.winograd"},
+    "metrics": EDGES | {"metrics", "networks.winograd", "networks.shapes"},
     "export": EDGES
     | {"export", "networks", "data.transforms", "metrics.latency", "pages"}
     | {"data.download", "data.registered", "namesakes"},

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gancomp.errors import ConfigError
+from gancomp.networks.shapes import without_data
 
 aten = torch.ops.aten
 MATMULS = {  # operator -> which of its arguments is the left factor, and the part it belongs to
@@ -113,7 +114,7 @@ def measure_cost(network: nn.Module, input_shape: Sequence[int] = (1, 3, 256, 25
     counter = _Counter()
     needs_values = bool(getattr(network, "needs_values", False))
     with torch.no_grad(), torch.device("cpu" if needs_values else "meta"):
-        copied = copy.deepcopy(network).cpu() if needs_values else _without_data(network)
+        copied = copy.deepcopy(network).cpu() if needs_values else without_data(network)
         ghost = copied.eval().float()
         _activate_in_place(ghost)
         counter.heed_modules(ghost)
@@ -201,18 +202,6 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lef
         part = self._counted_as[-1] if self._counted_as else part
         self.macs[part] += macs
         self.macs_torchprofile += macs_torchprofile
-
-
-def _without_data(network: nn.Module) -> nn.Module:
-    """A copy of `network` whose tensors have shapes only; the data is never copied."""
-    ghosts: dict[int, Any] = {}
-    for parameter in network.parameters():
-        ghosts[id(parameter)] = nn.Parameter(
-            torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad
-        )
-    for buffer in network.buffers():
-        ghosts[id(buffer)] = torch.empty_like(buffer, device="meta")
-    return copy.deepcopy(network, ghosts)
 
 
 def _activate_in_place(network: nn.Module) -> None:

@@ -90,6 +90,15 @@ class TappedNetwork(nn.Module, ABC):
         """An input without meaning, to count or time a pass on: zeros of that shape."""
         return torch.zeros(tuple(shape))
 
+    @property
+    def body(self) -> nn.Module:
+        """What tensors are named by, in a state dict: the network itself, or one that it wraps."""
+        return self
+
+    def traced_input(self, shape: Sequence[int]) -> Any:
+        """An input without meaning that all of the network takes part in."""
+        return self.example_input(shape)
+
     def expect(self, names: Container[str]) -> None:
         """Makes room for what a state dict of the keys `names` may or may not bring along."""
 

@@ -51,6 +51,8 @@ class EqualLinear(nn.Module):
     Source: Karras et al. 2018 (progressive GAN), section 4.1; lr_mul: Karras et al. 2019.
     """
 
+    fan_in_axis = 1  # of the weight, by whose length it is scaled
+
     def __init__(
         self,
         in_channels: int,

@@ -41,6 +41,8 @@ class ModulatedConv2d(nn.Module):
     Source: Karras et al. 2020 (StyleGAN2), eq. 1-3.
     """
 
+    fan_in_axis = 2  # of the weight, by whose length it is scaled
+
     def __init__(
         self,
         in_channels: int,

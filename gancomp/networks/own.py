@@ -6,6 +6,7 @@ see `own_code`; what it takes and gives is found out by trial passes, see `own_t
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from gancomp.declare import PRUNED
 from gancomp.errors import CheckpointError, ConfigError, GancompError, explain_memory
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.own_taps import check_taps, evenly_spaced
@@ -27,6 +29,7 @@ from gancomp.networks.own_trial import (
     output_range,
     try_out,
 )
+from gancomp.networks.pruned import Shapes, cut
 from gancomp.networks.settings import check_count
 from gancomp.own_code import factory_of, said
 
@@ -57,6 +60,7 @@ def factory_for(spec: str) -> Callable[..., OwnGenerator]:
         out_channels: int | None = None,
         width_argument: str | None = None,
         taps: Sequence[str] | None = None,
+        pruned: Mapping[str, Any] | None = None,
     ) -> OwnGenerator:
         for name, value in (("`in_channels`", in_channels), ("`out_channels`", out_channels)):
             if value is not None:
@@ -66,7 +70,8 @@ def factory_for(spec: str) -> Callable[..., OwnGenerator]:
         arguments = _arguments(spec, width, width_argument, in_channels, out_channels)
         return OwnGenerator(
             spec,
-            functools.partial(_made, spec, arguments),
+            functools.partial(_made, spec, arguments, pruned),
+            pruned=pruned,
             width=width,
             width_argument=width_argument,
             channels=(in_channels, out_channels),
@@ -137,8 +142,18 @@ def _arguments(
     return given
 
 
-def _made(spec: str, arguments: Mapping[str, Any]) -> nn.Module:
+def _made(spec: str, arguments: Mapping[str, Any], pruned: Shapes | None) -> nn.Module:
     """The module itself, on the CPU whatever the default device: its code may look at values."""
+    module = _whole(spec, arguments)
+    if pruned is not None:
+        try:
+            cut(module, pruned)
+        except ConfigError as error:
+            raise ConfigError(f"{said(spec)}: {error}") from error
+    return module
+
+
+def _whole(spec: str, arguments: Mapping[str, Any]) -> nn.Module:
     factory = factory_of(spec)
     try:
         with torch.device("cpu"):
@@ -188,6 +203,7 @@ class OwnGenerator(TappedNetwork):
         width_argument: the factory's parameter that is its width.
         channels: of its input and output; None is as the module has them.
         taps: paths of the modules whose maps are distilled; by default a few evenly spaced ones.
+        pruned: the shapes of tensors that `make` cuts.
 
     Raises:
         ConfigError: if the code fails or makes no module with weights.
@@ -207,9 +223,11 @@ class OwnGenerator(TappedNetwork):
         width_argument: str | None,
         channels: tuple[int | None, int | None],
         taps: Sequence[str] | None,
+        pruned: Shapes | None = None,
     ) -> None:
         super().__init__(spec, {})
         self._make, self.width_argument = make, width_argument
+        self._pruned = None if pruned is None else dict(pruned)
         self._given_taps = None if taps is None else tuple(taps)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -279,6 +297,11 @@ class OwnGenerator(TappedNetwork):
             return self._given_taps
         return tuple(item.name for item in evenly_spaced(self.maps(), self.trial.size))
 
+    @property
+    def body(self) -> nn.Module:
+        """The module itself, whose names are those of the state dict."""
+        return self.module
+
     def settings(self) -> dict[str, Any]:
         """The keyword arguments that rebuild this network through the registry, fit for JSON."""
         known: dict[str, Any] = {
@@ -290,6 +313,8 @@ class OwnGenerator(TappedNetwork):
             known["width_argument"] = self.width_argument
         if self._given_taps is not None:
             known["taps"] = list(self._given_taps)
+        if self._pruned is not None:
+            known[PRUNED] = copy.deepcopy(self._pruned)
         return known
 
     def check_values(self) -> str | None:

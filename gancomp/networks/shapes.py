@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from gancomp.networks.base import TappedNetwork
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def tap_sizes(
@@ -37,3 +41,15 @@ def tap_sizes(
     inputs = torch.zeros(1, twin.settings()["in_channels"], *size, device=device)
     with torch.no_grad():
         return [(item.shape[2], item.shape[3]) for item in twin.features(inputs, taps).values()]
+
+
+def without_data(network: Module) -> Module:
+    """A copy of `network` whose tensors have shapes only; the data is never copied."""
+    ghosts: dict[int, Any] = {}
+    for parameter in network.parameters():
+        ghosts[id(parameter)] = nn.Parameter(
+            torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad
+        )
+    for buffer in network.buffers():
+        ghosts[id(buffer)] = torch.empty_like(buffer, device="meta")
+    return copy.deepcopy(network, ghosts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -308,12 +308,18 @@ class StyleGAN2(SynthesisGenerator):
         crossover = torch.where(mixes, layer, self.num_styles)
         return Latents(z, mixed=mixed, crossover=crossover, noise=noise)
 
+    def traced_input(self, shape: Sequence[int]) -> Latents:
+        """As any input; an average style, where there is one, takes part."""
+        truncation = None if self.latent_avg is None else 0.5
+        return replace(self.example_input(shape), truncation=truncation)
+
     def expect(self, names: Container[str]) -> None:
         """Makes room for an average style if it is among `names`, the keys of a state dict."""
         if LATENT_AVG not in names:
             self.latent_avg = None
         elif self.latent_avg is None:
-            self.latent_avg = self.input.input.new_zeros(self.style_channels)
+            length = self.conv1.conv.modulation.weight.shape[1]  # shorter where it was pruned
+            self.latent_avg = self.input.input.new_zeros(length)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False

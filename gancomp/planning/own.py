@@ -158,7 +158,7 @@ def complete_student(
         student = {key: value for key, value in student.items() if key in (*known, "arch")}
     elif student["arch"] != teacher["arch"]:
         student = _of_other_code(teacher, student, given)
-    elif teacher.get("width_argument") is None:
+    elif teacher.get("width_argument") is None and student != teacher:
         raise ConfigError(
             f"`ratio`: {teacher['arch']} has no width to narrow; name the parameter of it with "
             "`width_argument`, or give another generator with `student_arch`"

@@ -305,6 +305,8 @@ def _student(teacher: NetworkSettings, given: Overrides, typed: Json, preset: Pr
     shrinking.refuse_two_widths(given, way, typed.get("student") or {})
     if source := typed.get("stages", {}).get("student_source"):
         return _student_from(source, given, typed.get("student") or {})
+    if way is not None and way.prunes and given.student_arch in (None, teacher.arch):
+        return merge({"arch": teacher.arch, **teacher.arguments()}, typed.get("student") or {})
     arch = given.student_arch or _student_arch(teacher.arch, given, preset)
     resolve(NETWORKS, "arch" if given.student_arch is None else "student_arch", arch)
     width = given.student_width

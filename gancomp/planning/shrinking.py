@@ -45,6 +45,11 @@ class Way:
     budget: Any
     asked: str
 
+    @property
+    def prunes(self) -> bool:
+        """Whether it makes the teacher itself smaller."""
+        return bool(getattr(self.shrinker, "prunes", False))
+
 
 def way_of(given: Overrides) -> Way | None:
     """What was asked for, by `--shrink`, `--ratio` or `--latency-budget`; None if nothing was.

@@ -67,6 +67,8 @@ class Shrinker(Protocol):
         from_settings: whether the student follows from settings alone, at once. If not, it is
             sought after all other options were checked.
         Options: dataclass of its own options.
+
+    One with `prunes = True` makes the teacher itself smaller, so that it needs no width.
     """
 
     example: ClassVar[str]

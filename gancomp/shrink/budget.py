@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -70,11 +71,30 @@ class Meter:
         options: how MACs are counted.
         size: of the images.
         device: on which milliseconds are measured, see `choose_device`.
+        teacher: what milliseconds are measured in turns with.
     """
 
-    def __init__(self, budget: Budget, options: BudgetOptions, size: Size, device: str) -> None:
+    def __init__(
+        self,
+        budget: Budget,
+        options: BudgetOptions,
+        size: Size,
+        device: str,
+        teacher: NetworkSettings | None = None,
+    ) -> None:
         self.budget, self.rule, self.size, self.device = budget, options.budget_rule, size, device
         self._counted: dict[tuple[int, ...], Json] = {}
+        self._teacher = teacher
+        self._clock: Clock | None = None
+
+    @property
+    def clock(self) -> Clock:
+        """That of this machine, started when it is first asked for."""
+        if self._clock is None:
+            assert self._teacher is not None, "a budget of time needs one"
+            teacher = build_network(self._teacher.arch, **self._teacher.arguments())
+            self._clock = Clock(teacher, self.size, choose_device(self.device))
+        return self._clock
 
     def limit(self, teacher: TappedNetwork) -> float:
         """The most that is allowed, in the units of `of`."""
@@ -84,7 +104,7 @@ class Meter:
     def of(self, network: TappedNetwork) -> float:
         """MACs, parameters, bytes or milliseconds of one pass."""
         if self.budget.measure == "ms":
-            return latency_ms(network, self.size, choose_device(self.device))
+            return self.clock.ms(network)
         cost = self.cost(network)
         counts: dict[str, float] = {"params": cost.params, "bytes": cost.size_bytes}
         return counts.get(self.budget.measure, self._macs(cost))
@@ -92,7 +112,7 @@ class Meter:
     def of_settings(self, network: NetworkSettings) -> float:
         """The same of a network with new weights, which cost as much as any."""
         if self.budget.measure == "ms":
-            return self.of(build_network(network.arch, **network.arguments()))
+            return self.clock.of_settings(network)
         return self.of(built_on_meta(network))
 
     def of_widths(self, built: Callable[[list[int]], TappedNetwork], widths: list[int]) -> float:
@@ -158,10 +178,59 @@ def input_shape(network: TappedNetwork, size: Size) -> tuple[int, ...]:
     return 1, settings.get("in_channels") or 3, *sides(size)
 
 
-def latency_ms(network: TappedNetwork, size: Size, device: torch.device) -> float:
-    """Median milliseconds that gancomp takes for one image with `network`, in eval mode."""
-    fast: Callable[[Any], Any] = accelerate(network.eval().to(device))
-    with device:
-        inputs = network.example_input(input_shape(network, size))
-    timed = time_in_turns({"student": lambda: fast(inputs)}, num_runs=NUM_RUNS, device=device)
-    return timed["student"].median_ms
+class Clock:
+    """Milliseconds of networks, each timed in turns with the teacher.
+
+    The teacher stays the same, so that the load of a busy machine, which slows both down, cancels
+    out: what is compared with a budget is the student's share of the teacher's time, times the
+    teacher's median.
+
+    Args:
+        teacher: the network to measure by; its weights do not matter.
+        size: of the images.
+        device: where they are timed.
+        num_runs: passes of each, for one figure.
+    """
+
+    def __init__(
+        self,
+        teacher: TappedNetwork,
+        size: Size,
+        device: torch.device,
+        *,
+        num_runs: int = NUM_RUNS,
+    ) -> None:
+        self.size, self.device, self.num_runs = size, device, num_runs
+        self._teacher = self._pass(teacher)
+        self._medians: list[float] = []
+
+    def ms(self, network: TappedNetwork) -> float:
+        """The median of one image with `network`, in eval mode, as gancomp runs it."""
+        runs = {"teacher": self._teacher, "student": self._pass(network)}
+        timed = time_in_turns(runs, num_runs=self.num_runs, device=self.device)
+        self._medians.append(timed["teacher"].median_ms)
+        return timed["student"].median_ms / timed["teacher"].median_ms * self.teacher_ms
+
+    def of_settings(self, network: NetworkSettings) -> float:
+        """The same of a network with new weights, which take as long as any."""
+        return self.ms(build_network(network.arch, **network.arguments()))
+
+    @property
+    def teacher_ms(self) -> float:
+        """The teacher's median so far."""
+        return statistics.median(self._medians)
+
+    def facts(self, measured: float) -> Json:
+        """What was measured, as a run keeps it."""
+        return {
+            "measured_ms": round(measured, 3),
+            "teacher_ms": round(self.teacher_ms, 3),
+            "device": self.device.type,
+            "threads": torch.get_num_threads(),
+        }
+
+    def _pass(self, network: TappedNetwork) -> Callable[[], Any]:
+        fast: Callable[[Any], Any] = accelerate(network.eval().to(self.device))
+        with self.device:
+            inputs = network.example_input(input_shape(network, self.size))
+        return lambda: fast(inputs)

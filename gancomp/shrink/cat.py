@@ -52,7 +52,7 @@ class Cat:
         teacher = _teacher_of(request)
         channels = Channels(teacher)
         scores = channels.scores("first")
-        meter = Meter(request.budget, self.options, request.size, request.device)
+        meter = Meter(request.budget, self.options, request.size, request.device, request.teacher)
         limit, floors = meter.limit(teacher), self.floors(teacher)
 
         def cost(widths: list[int]) -> float:

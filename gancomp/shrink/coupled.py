@@ -7,34 +7,19 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gancomp.errors import ConfigError
 from gancomp.networks.base import TappedNetwork
+from gancomp.settings import NetworkSettings
+from gancomp.shrink.explicit import LayerWidths
+from gancomp.shrink.prunable import NORMS, Group, Removed
 
 ROOTS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm)
-Removed = Mapping[str, Sequence[int]]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Channels that several layers share, each of which is kept or removed in all of them.
-
-    Attributes:
-        layer: path of the layer by which they are counted.
-        makers: paths of all layers that make them.
-        scores: how much each of them matters, about 1 on average.
-    """
-
-    layer: str
-    makers: frozenset[str]
-    scores: Tensor
 
 
 def library(asked: str) -> Any:
@@ -53,7 +38,7 @@ def library(asked: str) -> Any:
 
 
 class Coupled:
-    """The prunable channels of a network.
+    """The prunable channels of a network with settings for the width of each layer.
 
     Attributes:
         groups: that each go or stay as one.
@@ -70,6 +55,7 @@ class Coupled:
 
     def __init__(self, network: TappedNetwork, shape: Sequence[int], asked: str) -> None:
         self.network, self.shape, self.asked = network, tuple(shape), asked
+        self._widths = LayerWidths(network)
         self.groups: list[Group] = []
         self.skipped: list[str] = []
         graph = self._graph(network)
@@ -95,8 +81,26 @@ class Coupled:
                 "followed; choose width instead"
             )
 
+    def settings(self, removed: Removed) -> NetworkSettings:
+        """Of the network without those channels, given by the layer of their group."""
+        return self._widths.settings(self._left(removed))
+
+    def ghost(self, removed: Removed) -> TappedNetwork:
+        """The network without those channels and without values, to be counted."""
+        return self._widths.built(self._left(removed))
+
+    def _left(self, removed: Removed) -> list[int]:
+        """The width of each layer once channels were removed."""
+        gone = {
+            maker: len(removed.get(group.layer, ()))
+            for group in self.groups
+            for maker in group.makers
+        }
+        pairs = zip(self._widths.layers, self._widths.widths, strict=True)
+        return [width - gone.get(layer, 0) for layer, width in pairs]
+
     def without(self, removed: Removed) -> TappedNetwork:
-        """A copy without those channels, given by the layer of their group."""
+        """A copy without those channels."""
         pruned = copy.deepcopy(self.network)
         for group in self._groups(pruned, removed):
             group.prune()

@@ -91,7 +91,7 @@ class SparseSearch:
         task = setup.fresh_task(self.network)
         components = Components(task, None, None, setup.optimizer, setup.seed)
         self.method = SparseTraining(components, options.sparsity)
-        self.meter = Meter(request.budget, options, request.size, request.device)
+        self.meter = Meter(request.budget, options, request.size, request.device, request.teacher)
 
     def choose(self, judge: Judge, candidates: Candidates) -> Shrunk:
         """The shape of what is left, without weights."""

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import torch
+from dataclasses import replace
 
 from gancomp.declare import NoOptions
-from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError
-from gancomp.registry import build_network
-from gancomp.settings import NetworkSettings
 from gancomp.shrink.base import ShrinkRequest, Shrunk
-from gancomp.shrink.budget import latency_ms as latency_of
-from gancomp.sizes import Size, in_pixels
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The widest network within a budget, and what it takes of it."""
-
-    width: int
-    measured: float
+from gancomp.shrink.budget import Budget, Meter
+from gancomp.shrink.options import BudgetOptions
+from gancomp.shrink.width import widest
 
 
 class Latency:
@@ -55,64 +42,13 @@ class Latency:
         Raises:
             ConfigError: if none does, naming what the smallest takes.
         """
-        student, size, asked = request.student, request.size, request.asked
-        device, threads = choose_device(request.device), torch.get_num_threads()
-
-        def latency_ms(width: int) -> float:
-            return student_latency_ms(student.changed(width=width), size, device)
-
-        where = f"one {in_pixels(size)} image on {device.type}, {threads} threads"
-        choice = widest_within(request.budget, most=request.teacher.width, cost_of=latency_ms)
-        if choice is None:
-            raise ConfigError(
-                f"{asked}: {student.arch} of width 1 takes {latency_ms(1):.3g} ms for {where}; "
-                "give more, or a smaller `size`"
-            )
-        request.say(
-            f"{asked}: {student.arch} of width {choice.width} takes {choice.measured:.3g} ms "
-            f"for {where}"
+        meter = Meter(
+            Budget("ms", request.budget),
+            BudgetOptions(),
+            request.size,
+            request.device,
+            request.teacher,
         )
-        found = {
-            "asked_ms": request.budget,
-            "width": choice.width,
-            "measured_ms": round(choice.measured, 3),
-            "size": size,
-            "device": device.type,
-            "threads": threads,
-        }
-        return Shrunk(student.changed(width=choice.width), found=found)
-
-
-def student_latency_ms(network: NetworkSettings, size: Size, device: torch.device) -> float:
-    """Median milliseconds that gancomp takes for one image with such a network.
-
-    Weights do not matter for it, so they are those that a new network has.
-    """
-    return latency_of(build_network(network.arch, **network.arguments()), size, device)
-
-
-def widest_within(budget: float, *, most: int, cost_of: Callable[[int], float]) -> Choice | None:
-    """The largest width found by bisection whose cost meets the budget twice.
-
-    Latency rises with the width but for small bumps, and no two measurements are equal: what
-    bisection finds is measured again and, if it fails then, the next smaller width is tried.
-
-    Args:
-        budget: that is to be met.
-        most: the largest width to consider.
-        cost_of: measures a width.
-
-    Returns: None if not even width 1 meets it.
-    """
-    meets, fails = 0, most + 1
-    while fails - meets > 1:
-        width = (meets + fails) // 2
-        if cost_of(width) <= budget:
-            meets = width
-        else:
-            fails = width
-    for width in range(meets, 0, -1):
-        measured = cost_of(width)
-        if measured <= budget:
-            return Choice(width, measured)
-    return None
+        shrunk = widest(request, meter)
+        found = {"asked_ms": request.budget, "size": request.size, **shrunk.found}
+        return replace(shrunk, found=found)

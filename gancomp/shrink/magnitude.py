@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,13 +16,15 @@ from gancomp.registry import build_network
 from gancomp.settings import Json
 from gancomp.shrink.base import ShrinkRequest, Shrunk
 from gancomp.shrink.budget import Budget, Meter, costs, input_shape, read_budget
-from gancomp.shrink.coupled import Coupled, Group, Removed
-from gancomp.shrink.explicit import LayerWidths
+from gancomp.shrink.coupled import Coupled
 from gancomp.shrink.options import MagnitudeOptions
+from gancomp.shrink.prunable import Group, Prunable, Removed
+from gancomp.shrink.traced import Traced
 
 CLOSE = 0.995  # of the budget: near enough
 MOST_REFILLS = 32  # channels that are tried again once the budget is met
 Channel = tuple[str, int]  # the layer of its group, and its index
+MOST_NAMES = 5  # of layers that are kept whole
 TRACED_SIZE = 64  # of the image that dependencies are found with, where the network takes it
 
 
@@ -32,11 +35,14 @@ class Magnitude:
     the whole network, each relative to the mean of its group. What is left keeps its weights.
 
     Source: Li et al. 2017 (Pruning Filters for Efficient ConvNets); groups of layers: Fang et al.
-    2023 (DepGraph), by the library Torch-Pruning.
+    2023 (DepGraph), by the library Torch-Pruning where a network has settings for the width of each
+    layer. Others (pixel shuffles, modulated convolutions, code of one's own) are followed operator
+    by operator, see `Traced`.
     """
 
     example = "50%"
     from_settings = False
+    prunes = True
     Options = MagnitudeOptions
 
     def __init__(self, options: MagnitudeOptions) -> None:
@@ -60,54 +66,52 @@ class Magnitude:
                 f"`student_arch` {request.student.arch}"
             )
         teacher = request.open_teacher()
-        if not teacher.layer_widths:
-            raise ConfigError(
-                f"{request.asked}: {teacher.arch} has no settings for the width of each layer; "
-                "choose width instead"
-            )
-        meter = Meter(request.budget, self.options, request.size, request.device)
-        coupled, widths = (
-            Coupled(teacher, _traced_shape(teacher), request.asked),
-            LayerWidths(teacher),
+        meter = Meter(request.budget, self.options, request.size, request.device, request.teacher)
+        shape = _traced_shape(teacher)
+        prunable: Prunable = (
+            Coupled(teacher, shape, request.asked)
+            if teacher.layer_widths
+            else Traced(teacher, shape, request.asked)
         )
-        removed = removed_within(coupled, widths, meter, self.options.min_share, request.asked)
-        return _shrunk(coupled, removed, widths, meter, request)
+        if prunable.skipped:
+            request.say(f"{request.asked}: {_kept_whole(prunable.skipped)}")
+        removed = removed_within(prunable, meter, self.options.min_share, request.asked)
+        return _shrunk(prunable, removed, meter, request)
 
 
-def removed_within(
-    coupled: Coupled, widths: LayerWidths, meter: Meter, min_share: float, asked: str
-) -> Removed:
+def _kept_whole(layers: list[str]) -> str:
+    shown = ", ".join(layers[:MOST_NAMES]) + (", ..." if len(layers) > MOST_NAMES else "")
+    return f"keeps {shown} whole: what these layers' channels are coupled to cannot be followed"
+
+
+def removed_within(prunable: Prunable, meter: Meter, min_share: float, asked: str) -> Removed:
     """The lowest channels whose removal meets the budget, fewer where some would not have to go.
 
     Raises:
         ConfigError: beginning with `asked`, if the budget is too small.
     """
-    limit, order = meter.limit(coupled.network), _ranked(coupled.groups, min_share)
+    limit, order = meter.limit(prunable.network), _ranked(prunable.groups, min_share)
 
     def cost(channels: list[Channel]) -> float:
-        return meter.of_settings(widths.settings(_left(coupled, widths, _by_layer(channels))))
+        removed = _by_layer(channels)
+        if meter.budget.measure == "ms":
+            return meter.of_settings(prunable.settings(removed))
+        return meter.of(prunable.ghost(removed))
 
     if cost([]) <= limit:
         return {}
     if (least := cost(order)) > limit:
         raise ConfigError(
-            f"{asked}: with every layer at its least share {coupled.network.arch} still takes "
+            f"{asked}: with every layer at its least share {prunable.network.arch} still takes "
             f"{meter.worded(least)}; give more, or a smaller `min_share`"
         )
-    gone = order[: _fewest(len(order), lambda num: cost(order[:num]) <= limit)]
-    # a clock is too coarse to tell single channels apart
-    return _by_layer(gone if meter.budget.measure == "ms" else _refilled(gone, cost, limit))
-
-
-def _left(coupled: Coupled, widths: LayerWidths, removed: Removed) -> list[int]:
-    """The width of each layer once channels were removed."""
-    gone = {
-        maker: len(removed.get(group.layer, ()))
-        for group in coupled.groups
-        for maker in group.makers
-    }
-    pairs = zip(widths.layers, widths.widths, strict=True)
-    return [width - gone.get(layer, 0) for layer, width in pairs]
+    num = _fewest(len(order), lambda num: cost(order[:num]) <= limit)
+    if meter.budget.measure != "ms":
+        return _by_layer(_refilled(order[:num], cost, limit))
+    # a clock is too coarse to tell single channels apart, and no two measurements are equal
+    while num < len(order) and cost(order[:num]) > limit:
+        num = min(len(order), num + math.ceil(len(order) / 100))
+    return _by_layer(order[:num])
 
 
 def _ranked(groups: list[Group], min_share: float) -> list[Channel]:
@@ -153,28 +157,21 @@ def _refilled(
     return gone
 
 
-def _shrunk(
-    coupled: Coupled,
-    removed: Removed,
-    widths: LayerWidths,
-    meter: Meter,
-    request: ShrinkRequest,
-) -> Shrunk:
-    teacher, pruned = coupled.network, coupled.without(removed)
+def _shrunk(prunable: Prunable, removed: Removed, meter: Meter, request: ShrinkRequest) -> Shrunk:
+    teacher, pruned = prunable.network, prunable.without(removed)
     weights = {name: value.detach() for name, value in pruned.state_dict().items()}
-    student = widths.settings(_left(coupled, widths, removed))
+    student = prunable.settings(removed)
     built = build_network(student.arch, **student.arguments())
     built.load_state_dict(weights)
     found: Json = {
         "teacher": costs(teacher, request.size),
         **costs(built, request.size),
         "removed": {layer: len(channels) for layer, channels in removed.items()},
-        "kept_whole": coupled.skipped,
-        "difference_from_masked": difference(coupled, removed, built),
+        "kept_whole": prunable.skipped,
+        "difference_from_masked": difference(prunable, removed, built),
     }
     if meter.budget.measure == "ms":
-        found["measured_ms"] = round(meter.of(built), 3)
-        found["threads"] = torch.get_num_threads()
+        found |= meter.clock.facts(meter.of(built))
     share = found["macs"] / found["teacher"]["macs"]
     request.say(
         f"{request.asked}: {sum(map(len, removed.values()))} channels go; "
@@ -184,17 +181,19 @@ def _shrunk(
 
 
 @torch.no_grad()
-def difference(coupled: Coupled, removed: Removed, pruned: TappedNetwork) -> float:
+def difference(prunable: Prunable, removed: Removed, pruned: TappedNetwork) -> float:
     """The largest difference of the pruned network's output from that of the masked one.
 
     On noise with the values of images. 0 but for rounding where nothing but the removed channels
     changed.
     """
     generator = torch.Generator().manual_seed(0)
-    inputs: Any = coupled.network.example_input(coupled.shape)
+    inputs: Any = prunable.network.example_input(prunable.shape)
     if isinstance(inputs, Tensor):
         inputs = torch.rand(inputs.shape, generator=generator) * 2 - 1
-    outputs = [net.eval()(inputs) for net in (coupled.masked(removed), pruned)]
+    else:
+        inputs = replace(inputs, z=torch.randn(inputs.z.shape, generator=generator))
+    outputs = [net.eval()(inputs) for net in (prunable.masked(removed), pruned)]
     return float((outputs[0] - outputs[1]).abs().max())
 
 

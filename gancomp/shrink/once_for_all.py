@@ -192,7 +192,7 @@ class Affordable:
     ) -> None:
         self.supernet, self.space, self.request = supernet, space, request
         self.options, self.seed = options, seed
-        self.meter = Meter(request.budget, options, request.size, request.device)
+        self.meter = Meter(request.budget, options, request.size, request.device, request.teacher)
         self.costs = stage_costs(supernet, request.size)
         self._measured: dict[Shape, float] = {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gancomp.declare import NoOptions
+from gancomp.declare import PRUNED, NoOptions
 from gancomp.errors import ConfigError
 from gancomp.registry import NETWORKS
 from gancomp.settings import Json, NetworkSettings
@@ -52,7 +52,7 @@ def narrowed(network: NetworkSettings, ratio: float) -> NetworkSettings:
         network: as wide as the teacher.
         ratio: channels of the student over channels of the teacher, in (0, 1].
     """
-    changes: Json = {"width": max(1, round(network.width * ratio))}
+    changes: Json = {"width": max(1, round(network.width * ratio)), PRUNED: None}
     for name, declared in declared_of(network.arch) if network.arch in NETWORKS else ():
         value = network.own.get(name)
         if declared.on_shrink == "drop":

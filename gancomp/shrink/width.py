@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import torch
-
 from gancomp.errors import ConfigError
 from gancomp.settings import NetworkSettings
 from gancomp.shrink.base import ShrinkRequest, Shrunk
 from gancomp.shrink.budget import Budget, Meter, built_on_meta, costs, read_budget
-from gancomp.shrink.latency import widest_within
+from gancomp.shrink.explicit import LayerWidths
+from gancomp.shrink.filling import CLOSE, filled
 from gancomp.shrink.options import BudgetOptions
 from gancomp.shrink.ratio import narrowed
+from gancomp.shrink.search import widest_within
+from gancomp.sizes import in_pixels
+
+CLOSE_IN_TIME = 0.97  # of a budget: as near as a clock tells
 
 
 class Width:
-    """The same kind of network, as wide as the budget allows: steps of one unit of the width.
+    """The same kind of network, as wide as the budget allows.
+
+    The width goes in whole steps; what the last one leaves of the budget widens single layers,
+    where the network has settings for them.
 
     A share is of the teacher's MACs, where `ratio` has one of its channels.
     """
@@ -40,25 +46,76 @@ class Width:
         Raises:
             ConfigError: if there is none, naming what the smallest takes.
         """
-        meter = Meter(request.budget, self.options, request.size, request.device)
-        teacher, most = request.teacher, request.teacher.width
+        meter = Meter(request.budget, self.options, request.size, request.device, request.teacher)
+        return widest(request, meter)
 
-        def student(width: int) -> NetworkSettings:
-            return narrowed(request.student.changed(width=width), 1.0)
 
-        limit = meter.limit(built_on_meta(teacher))
-        choice = widest_within(limit, most=most, cost_of=lambda k: meter.of_settings(student(k)))
-        if choice is None:
-            raise ConfigError(
-                f"{request.asked}: {request.student.arch} of width 1 takes "
-                f"{meter.worded(meter.of_settings(student(1)))}; give more"
-            )
-        chosen = student(choice.width)
-        found = {"width": choice.width, **costs(built_on_meta(chosen), request.size)}
-        if meter.budget.measure == "ms":
-            found |= {"measured_ms": round(choice.measured, 3), "threads": torch.get_num_threads()}
-        request.say(
-            f"{request.asked}: {chosen.arch} of width {choice.width} takes "
-            f"{meter.worded(choice.measured)}"
+def widest(request: ShrinkRequest, meter: Meter) -> Shrunk:
+    """The widest student that `meter` allows; what a whole step leaves goes to single layers.
+
+    Raises:
+        ConfigError: if there is none, naming what the smallest takes.
+    """
+    most = request.teacher.width
+
+    def student(width: int) -> NetworkSettings:
+        return narrowed(request.student.changed(width=width), 1.0)
+
+    limit = meter.limit(built_on_meta(request.teacher))
+    choice = widest_within(limit, most=most, cost_of=lambda k: meter.of_settings(student(k)))
+    if choice is None:
+        raise ConfigError(
+            f"{request.asked}: {request.student.arch} of width 1 takes "
+            f"{meter.worded(meter.of_settings(student(1)))}{_where(request, meter)}; give more"
         )
-        return Shrunk(chosen, found=found)
+    chosen, measured = student(choice.width), choice.measured
+    if choice.width < most:
+        chosen, measured = _filled(
+            chosen, [student(choice.width + more) for more in (1, 2)], measured, limit, meter
+        )
+    built = built_on_meta(chosen)
+    found = {"width": choice.width, **costs(built, request.size)}
+    if meter.budget.measure == "ms":
+        found |= meter.clock.facts(measured)
+    more = " and more in some layers" if chosen != student(choice.width) else ""
+    request.say(
+        f"{request.asked}: {chosen.arch} of width {choice.width}{more} takes "
+        f"{meter.worded(measured)}{_where(request, meter)}"
+    )
+    return Shrunk(chosen, found=found)
+
+
+def _filled(
+    narrow: NetworkSettings,
+    wider: list[NetworkSettings],
+    measured: float,
+    limit: float,
+    meter: Meter,
+) -> tuple[NetworkSettings, float]:
+    start = built_on_meta(narrow)
+    if not start.layer_widths:
+        return narrow, measured
+    layers = LayerWidths(start)
+    uppers = [LayerWidths(built_on_meta(wide)).widths for wide in wider]
+    in_time = meter.budget.measure == "ms"
+
+    def cost(widths: list[int]) -> float:
+        if in_time:
+            return meter.of_settings(layers.settings(widths))
+        return meter.of(layers.built(widths))
+
+    widths, reached = filled(
+        layers.widths,
+        uppers,
+        cost,
+        limit=limit,
+        reached=measured,
+        close=CLOSE_IN_TIME if in_time else CLOSE,
+    )
+    return (narrow if widths == layers.widths else layers.settings(widths)), reached
+
+
+def _where(request: ShrinkRequest, meter: Meter) -> str:
+    if meter.budget.measure != "ms":
+        return ""
+    return f" for one {in_pixels(request.size)} image on {meter.clock.device.type}"

@@ -161,12 +161,6 @@ def test_a_teacher_that_was_not_trained_is_refused() -> None:
         shrinker.shrink(ShrinkRequest(settings, settings, shrinker.read("", "50%"), "`shrink`", 64))
 
 
-def test_a_network_without_widths_of_its_layers_is_refused_in_one_line() -> None:
-    teacher = build_network("srresnet", width=4, blocks=1)
-    with pytest.raises(ConfigError, match="srresnet has no settings for the width of each layer"):
-        pruned(teacher, "50%")
-
-
 def test_layers_that_cannot_be_followed_are_kept_whole_and_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

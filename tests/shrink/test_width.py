@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from commands import run_command, write_model
@@ -49,9 +50,13 @@ def test_a_budget_of_nothing_or_more_than_the_whole_is_refused(text: str) -> Non
         read_budget("`budget`", text)
 
 
-@pytest.mark.parametrize("rule", ["true", "torchprofile"])
-@pytest.mark.parametrize("budget", ["1.4077G", "0.14M", "550KB", "8%"])
-def test_the_student_is_as_wide_as_the_budget_allows(budget: str, rule: str) -> None:
+@pytest.mark.parametrize(
+    ("budget", "rule"),
+    [("1.4077G", "true"), ("1.4077G", "torchprofile"), ("0.14M", "true"), ("8%", "true")],
+)
+def test_the_student_is_as_wide_as_the_budget_allows(
+    budget: str, rule: Literal["true", "torchprofile"]
+) -> None:
     options = BudgetOptions(budget_rule=rule)
     shrinker = Width(options)
     read = shrinker.read("", budget)
@@ -61,8 +66,8 @@ def test_the_student_is_as_wide_as_the_budget_allows(budget: str, rule: str) -> 
     )
     meter = Meter(read, options, 256, "cpu")
     limit = meter.limit(built_on_meta(TEACHER))
-    assert meter.of(built_on_meta(shrunk.student)) <= limit
-    wider = shrunk.student.changed(width=shrunk.student.width + 1)
+    assert 0.99 * limit <= meter.of(built_on_meta(shrunk.student)) <= limit
+    wider = TEACHER.changed(width=shrunk.found["width"] + 1)
     assert meter.of(built_on_meta(wider)) > limit
     assert shrunk.found["macs"] == costs(built_on_meta(shrunk.student), 256)["macs"]
     assert len(said) == 1
