@@ -56,7 +56,7 @@ from gancomp.registry import (
 )
 from gancomp.scoring.measuring import own_protocols
 from gancomp.settings import NetworkSettings
-from gancomp.shrink import budget
+from gancomp.shrink.budget import Clock
 from gancomp.shrink.base import ShrinkRequest, searches
 from gancomp.tasks.base import Task
 
@@ -250,8 +250,8 @@ def test_an_exporter_writes_a_file_of_its_suffix_and_checks_it(name: str, tmp_pa
 def test_a_shrinker_keeps_to_its_budget_and_refuses_what_is_none(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(budget.Clock, "ms", lambda clock, network: float(network.width))
-    monkeypatch.setattr(budget.Clock, "teacher_ms", 64.0)
+    monkeypatch.setattr(Clock, "ms", lambda clock, network: float(network.width))
+    monkeypatch.setattr(Clock, "teacher_ms", 64.0)
     kind = resolve(SHRINKERS, "shrink", name)
     assert kind.__doc__
     shrinker = kind(kind.Options())
