@@ -56,8 +56,8 @@ from gancomp.registry import (
 )
 from gancomp.scoring.measuring import own_protocols
 from gancomp.settings import NetworkSettings
-from gancomp.shrink.budget import Clock
 from gancomp.shrink.base import ShrinkRequest, searches
+from gancomp.shrink.budget import Clock
 from gancomp.tasks.base import Task
 
 pytestmark = pytest.mark.usefixtures("plug_ins")
