@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from gancomp.console import guarded_streams, open_closed_streams
 from gancomp.errors import (
     DEFECTS,
+    ConfigError,
     GancompError,
     explain_lack_of_device,
     explain_memory,
@@ -16,7 +20,9 @@ from gancomp.errors import (
     printable,
 )
 from gancomp.flags import as_typed
+from gancomp.launch import num_ranks, own_rank
 
+SHARED = ("distill", "pretrain")  # what several processes do together
 OBJECTS_BETWEEN_COLLECTIONS = 10_000  # Python 3.11's own choice is 700
 
 
@@ -34,7 +40,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs one command and returns its exit status."""
-    with guarded_streams():
+    with guarded_streams(), one_voice():
         return _run(arguments)
 
 
@@ -69,6 +75,7 @@ def _command(arguments: list[str]) -> int:
     from gancomp.plugins import load_plugins
 
     arguments = load_plugins(arguments)
+    refuse_ranks(arguments)
     from gancomp.cli import app
     from gancomp.commands import refresh
 
@@ -88,6 +95,37 @@ def _command(arguments: list[str]) -> int:
             print(error.code, file=sys.stderr)
             return 1
         return error.code or 0
+
+
+def refuse_ranks(arguments: list[str]) -> None:
+    """Raises ConfigError if torchrun started several processes of a command for one."""
+    command = next((word for word in arguments if not word.startswith("-")), None)
+    if num_ranks() == 1 or command in SHARED or {"--help", "--version"} & set(arguments):
+        return
+    raise ConfigError(
+        f"torchrun: {num_ranks()} processes were started, but gancomp {command or ''} is the work "
+        f"of one; start it without torchrun, which is for {' and '.join(SHARED)}"
+    )
+
+
+@contextlib.contextmanager
+def one_voice() -> Iterator[None]:
+    """Of several processes that torchrun started, only the first one is heard in the block.
+
+    What it prints, it prints for all; a traceback, which is a defect of ours, comes after the
+    block and is anyone's.
+    """
+    if num_ranks() > 1:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # lost connections are told by us
+    if own_rank() == 0:
+        yield
+        return
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
 
 
 def explain_usage(error: Any) -> str:

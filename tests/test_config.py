@@ -307,6 +307,7 @@ def test_only_conduct_and_length_are_free_to_change_on_resume() -> None:
         "run.log_every",
         "run.tensorboard",
         "run.device",
+        "run.rank_timeout",
         "schedule.max_steps",
         "schedule.max_seconds",
         "data.strict",

@@ -103,7 +103,9 @@ def own_options(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_each_option_named_in_running_text_exists(page: str) -> None:
     typers = {"--version", "--help", "--install-completion"}
-    known = typers | {"--plugin", "--cov", "--dist", "--rootdir"}
+    torchruns = {"--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"}
+    known = typers | torchruns | {"--max-restarts", "--ranks"}
+    known |= {"--plugin", "--cov", "--dist", "--rootdir"}
     groups = [getattr(command, "commands", {}) for command in COMMANDS.commands.values()]
     for command in [
         *COMMANDS.commands.values(),

@@ -34,7 +34,9 @@ EDGES = {
     "files",
     "locks",
     "memory",
+    "launch",
     "own_code",
+    "ranks",
     "paths",
     "config",
     "declare",
@@ -62,10 +64,12 @@ MAY_IMPORT = {
     "locks": {"files"},
     "memory": set(),
     "namesakes": set(),
+    "launch": set(),
+    "ranks": {"errors"},
     "paths": {"errors"},
     "config": {"declare", "errors", "records", "registry", "settings"},
     "declare": {"errors"},
-    "settings": {"declare", "registry", "settings", "sizes"},
+    "settings": {"declare", "launch", "registry", "settings", "sizes"},
     "records": {"errors"},
     "sizes": {"errors"},
     "pages": set(),
@@ -73,8 +77,8 @@ MAY_IMPORT = {
     "options": {"declare", "errors", "registry", "settings"},
     "code_files": {"errors"},
     "own_code": {"code_files", "errors", "paths", "registry"},
-    "networks": {"declare", "errors", "networks", "own_code", "settings.rules"},
-    "losses": {"errors", "losses", "networks.winograd", "paths"},
+    "networks": {"declare", "errors", "networks", "own_code", "ranks", "settings.rules"},
+    "losses": {"errors", "losses", "networks.winograd", "paths", "ranks"},
     "data": EDGES | {"data"},
     "metrics": EDGES | {"metrics", "networks.winograd", "networks.shapes"},
     "export": EDGES
@@ -177,7 +181,7 @@ MAY_IMPORT = {
     | {"network_options", "own_code", "paths", "recipes", "registry", "score_commands", "settings"}
     | {"page_commands", "shrink_commands", "sweep_commands"},
     "plugins": {"code_files", "errors", "options", "paths", "registry"},
-    "__main__": {"cli", "commands", "console", "errors", "flags", "plugins"},
+    "__main__": {"cli", "commands", "console", "errors", "flags", "launch", "plugins"},
 }
 
 

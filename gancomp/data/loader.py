@@ -69,6 +69,7 @@ def batches(
     workers: int = 0,
     device: torch.device | None = None,
     say: Say = warn_on_stderr,
+    places: Sequence[int] | None = None,
 ) -> Generator[dict[str, Tensor], None, None]:
     """Endless batches `{role: (N, ...)}`; the k-th is the same for any `workers` and any start.
 
@@ -87,6 +88,7 @@ def batches(
             SIGTERM from anyone but this process, which is to save first and then end them.
         device: where batches are sent, by a copy that nothing waits for; default: the CPU.
         say: is told once about each unreadable file.
+        places: those of each batch that are wanted, where others read the rest; default: all.
 
     Raises:
         ConfigError: if `batch_size` is below 1 `workers` below 0 or far above the
@@ -105,7 +107,7 @@ def batches(
     reader = dataset if isinstance(dataset, Reader) and dataset.cache is not None else None
     loader = DataLoader[_Batch](
         _Samples(dataset),  # type: ignore[arg-type]  # _collate makes batches of its samples
-        batch_sampler=_Order(len(dataset), batch_size, seed, start_step),
+        batch_sampler=_Order(len(dataset), batch_size, seed, start_step, places),
         num_workers=workers,
         collate_fn=_collate,
         worker_init_fn=start_worker,
@@ -207,7 +209,15 @@ class _Sender:
 class _Order:
     """Endless lists of (epoch, position), from `start_step` on."""
 
-    def __init__(self, length: int, batch_size: int, seed: int, start_step: int) -> None:
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        seed: int,
+        start_step: int,
+        places: Sequence[int] | None = None,
+    ) -> None:
+        self.places = range(batch_size) if places is None else places
         self.length = length
         self.batch_size = batch_size
         self.seed = seed
@@ -223,7 +233,7 @@ class _Order:
                 yield [
                     # the k-th time round a small dataset has positions of its own: new crops
                     (epoch, order[i % self.length] + i // self.length * self.length)
-                    for i in range(first, first + self.batch_size)
+                    for i in (first + place for place in self.places)
                 ]
             epoch, step = epoch + 1, 0
 

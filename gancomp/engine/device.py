@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gancomp.errors import ConfigError
+from gancomp.launch import local_rank, num_ranks
 from gancomp.memory import peak_memory
 
 
@@ -17,6 +18,11 @@ def choose_device(name: str) -> torch.device:
     Raises:
         ConfigError: if the name is unknown or the machine has no such device.
     """
+    if num_ranks() > 1 and name.startswith("cuda:"):
+        raise ConfigError(
+            f"`device` {name}: each of {num_ranks()} processes has a GPU of its own; use "
+            "`device` cuda"
+        )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if has_mps() else "cpu"
     if name == "mps" and not has_mps():
@@ -29,11 +35,16 @@ def choose_device(name: str) -> torch.device:
     if kind != "cuda" or not re.fullmatch("[0-9]{0,4}", number) or name.endswith(":"):
         raise ConfigError(f"`device` {name}: not one of auto, cpu, cuda, cuda:N, mps")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if local_rank() >= count > 0:
+        raise ConfigError(
+            f"`device` {name}: this machine has {count} CUDA devices; start no more processes on "
+            "it, or use `device` cpu"
+        )
     if int(number or 0) >= count:
         raise ConfigError(
             f"`device` {name}: this machine has {count} CUDA devices; try `device` cpu"
         )
-    return torch.device(name)
+    return torch.device(f"cuda:{local_rank()}" if num_ranks() > 1 else name)
 
 
 def has_mps() -> bool:

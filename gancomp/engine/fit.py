@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -15,12 +16,14 @@ from torch.optim import Adam, Optimizer
 from gancomp.engine.checkpoint import Checkpoint, save_checkpoint
 from gancomp.engine.device import peak_memory_mb, random_state, restore_random_state
 from gancomp.engine.graphs import Graphs
+from gancomp.engine.meeting import all_or_none, refuse_different
 from gancomp.engine.phases import Progress, Step, Trainable, optimizers
 from gancomp.engine.run import RunFolder
 from gancomp.engine.step import FiniteWatch, decay_factor, take_step
 from gancomp.engine.stopping import CutShortError, InterruptedRunError, StopWish
 from gancomp.engine.waits import WaitWatch
 from gancomp.errors import CheckpointError, TrainingError
+from gancomp.ranks import apart, current
 from gancomp.records import Record
 from gancomp.seeding import derive_seed
 from gancomp.settings import RunSettings, ScheduleSettings
@@ -166,10 +169,9 @@ def _fit(loop: Loop, checkpoint: Checkpoint | None, stop: StopWish) -> Outcome:
     finally:
         loop.view.finish()
     if stop:
-        assert stop.signal is not None
         saved = f"saved in {loop.run.path}" if outcome.step else "there was nothing to save yet"
         raise InterruptedRunError(
-            f"stopped by {stop.signal.name} after step {outcome.step}; {saved}"
+            f"stopped by {stop.describe()} after step {outcome.step}; {saved}"
         )
     return outcome
 
@@ -177,6 +179,8 @@ def _fit(loop: Loop, checkpoint: Checkpoint | None, stop: StopWish) -> Outcome:
 def _train(loop: Loop, outcome: Outcome, total: int, stop: StopWish) -> None:
     sitting = Sitting(loop, outcome)
     try:
+        if current().size > 1:
+            refuse_unequal(loop, outcome.step)
         if outcome.step < total and not stop:
             _take_steps(sitting, total, stop)
         sitting.save()
@@ -194,7 +198,7 @@ def _take_steps(sitting: Sitting, total: int, stop: StopWish) -> None:
     for batch in clock.timed(loop.batches(outcome.step), stop):
         with sitting.step():
             losses = run_step(loop, outcome.step, batch)
-            clock.count(len(next(iter(batch.values()))))
+            clock.count(current().size * len(next(iter(batch.values()))))
         recent |= losses
         if outcome.step % settings.log_every == 0 or outcome.step == 1:
             loop.watch.settle()
@@ -207,8 +211,9 @@ def _take_steps(sitting: Sitting, total: int, stop: StopWish) -> None:
         due = [item for item in loop.periodic if _is_due(item, outcome.step, ends and not stop)]
         if due:
             refuse_non_finite_networks(loop, outcome.step)
-        for item in due:
-            item.action(outcome.step)
+        for item in due if current().leads else ():
+            with apart():
+                item.action(outcome.step)
         if ends:
             break
         if outcome.step % settings.checkpoint_every == 0:
@@ -240,7 +245,7 @@ class Sitting:
         if not self.is_whole or self.outcome.step == self.saved_at:
             return
         with contextlib.suppress(Exception):
-            self.save()
+            save(self.loop, self.outcome, compare=False)  # others may not come to compare theirs
             self.loop.view.say(
                 f"saved after step {self.outcome.step}; `resume=True` goes on from there"
             )
@@ -290,11 +295,7 @@ class Clock:
         """The batches until somebody wishes to stop; how long each was waited for is added up."""
         while True:
             began = time.perf_counter()
-            try:
-                with stop.waiting():
-                    batch = next(batches, None)
-            except CutShortError:
-                return
+            batch = all_or_none(partial(_next, batches, stop), stop)
             self.waits.waited += time.perf_counter() - began
             if batch is None:
                 return
@@ -313,7 +314,9 @@ class Clock:
     def is_over(self) -> bool:
         """Whether this sitting's time limit has passed."""
         limit = self.loop.schedule.max_seconds
-        return limit is not None and self.last - self.started >= limit
+        if limit is None:
+            return False
+        return bool(current().agree(self.last - self.started >= limit)[0])
 
     def log(self, losses: dict[str, Tensor]) -> None:
         """Writes one line of metrics and shows it."""
@@ -340,6 +343,15 @@ class Clock:
         self.loop.view.advance(record)
 
 
+def _next(batches: Iterator[Batch], stop: StopWish) -> Batch | None:
+    """The next batch, unless somebody wishes to stop."""
+    try:
+        with stop.waiting():
+            return next(batches, None)
+    except CutShortError:
+        return None
+
+
 def _to_floats(losses: dict[str, Tensor]) -> dict[str, float]:
     if not losses:
         return {}
@@ -347,13 +359,23 @@ def _to_floats(losses: dict[str, Tensor]) -> dict[str, float]:
     return dict(zip(losses, values, strict=True))
 
 
-def save(loop: Loop, outcome: Outcome) -> None:
-    """Writes a checkpoint of `outcome.step`.
+def save(loop: Loop, outcome: Outcome, *, compare: bool = True) -> None:
+    """Writes a checkpoint of `outcome.step`; of several ranks, the first one does.
+
+    Args:
+        loop: whose state is saved.
+        outcome: how far it came.
+        compare: whether the ranks first see that all have the same.
 
     Raises:
-        TrainingError: if a network holds non-finite numbers; the last good checkpoint stays.
+        TrainingError: if a network holds non-finite numbers, or ranks have different ones; the last
+            good checkpoint stays.
     """
     refuse_non_finite_networks(loop, outcome.step)
+    if compare:
+        refuse_unequal(loop, outcome.step)
+    if not current().leads:
+        return
     phases = loop.method.phases()
     state = {
         "networks": {
@@ -381,6 +403,13 @@ def refuse_non_finite_networks(loop: Loop, step: int) -> None:
                     f"step {step}: {name}.{key} became non-finite; stopped without saving, the "
                     "last good checkpoint stays. Try a lower `lr` or `precision` fp32"
                 )
+
+
+def refuse_unequal(loop: Loop, step: int) -> None:
+    """Raises TrainingError if ranks have other weights, pools or random numbers than the first."""
+    if current().size > 1:
+        states = [network.state_dict() for network in loop.method.networks().values()]
+        refuse_different([*states, random_state(loop.device)], step)
 
 
 def restore(method: Trainable, checkpoint: Checkpoint, device: torch.device) -> Outcome:

@@ -15,6 +15,7 @@ from gancomp.engine.checkpoint import remove_leftovers
 from gancomp.errors import ConfigError, RunError
 from gancomp.files import ASIDE, FULL_DISK, replacing, reporting_disk_errors, write_text
 from gancomp.locks import OWNER, HeldError, locked
+from gancomp.ranks import current
 from gancomp.records import Record, check_schema, parse_json, read_record, versioned
 from gancomp.settings import Settings
 
@@ -70,6 +71,19 @@ class RunFolder:
                 f"it was is kept as {path}.damaged"
             )
         write_text(path, "".join(f"{line}\n" for line in kept))
+
+
+class WatchedRun(RunFolder):
+    """The run folder of ranks that do not write: what they would write, the first one writes."""
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def forget_metrics_after(self, step: int, say: Callable[[str], None]) -> None:
+        """Nothing."""
 
 
 def _step_of(line: str, path: Path) -> int:
@@ -138,12 +152,16 @@ def settings_in(config: Record) -> Settings:
 def writing_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
     """Opens (or creates) the run at `path` for writing, alone, until the block ends.
 
-    The lock belongs to the process: it is gone however the process ends.
+    The lock belongs to the process: it is gone however the process ends. Of several ranks the first
+    one writes.
 
     Raises:
         RunError: if the folder is used by another process, cannot be created, or holds a run that
             was not asked to be continued.
     """
+    if not current().leads:
+        yield WatchedRun(path)
+        return
     check_place(path, resume=resume)
     with _alone(path):
         check_place(path, resume=resume)  # another may have been here meanwhile

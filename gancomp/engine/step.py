@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gancomp.engine.phases import Phase, Progress, Step, Trainable
 from gancomp.errors import TrainingError
+from gancomp.ranks import Ranks, current
 
 
 def take_step(
@@ -87,16 +88,19 @@ def run_phases(
     Returns: weighted terms, detached, and the notes.
     """
     logged: dict[str, Tensor] = {}
+    ranks = current()
     step.minimize = partial(_minimize, device=device)
     for phase in phases:
         only_these_require_grad(phase, method.phases())
         phase.optimizer.zero_grad(set_to_none=True)
         with autocast(device, precision):
             losses = method.losses(phase.name, step)
-        if see is not None:
+        if see is not None and ranks.size == 1:
             names = [f"{phase.name}/{name}" for name in losses]
             see(names, [term.detach().float() for term in losses.values()])
         losses = step.minimize(losses)
+        if ranks.size > 1:
+            losses = _averaged(ranks, phase, step, losses, see)
         phase.optimizer.step()
         if phase.after is not None:
             phase.after(step.index)
@@ -109,6 +113,34 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def _averaged(
+    ranks: Ranks,
+    phase: Phase,
+    step: Step,
+    losses: dict[str, Tensor],
+    see: Callable[[list[str], list[Tensor]], None] | None,
+) -> dict[str, Tensor]:
+    """Gives all ranks the mean of their gradients of `phase`, its terms and its notes.
+
+    Nothing that is frozen takes part: a phase's gradients are those of its module. `see` is shown
+    the mean terms and whose were not finite, the same on all ranks, before anything is changed.
+    """
+    notes = [name for name in step.notes if name.startswith(f"{phase.name}/")]
+    values = [*losses.values(), *(step.notes[name] for name in notes)]
+    means, troubles = ranks.average(
+        list(dict.fromkeys(phase.module.parameters())),
+        torch.stack([value.detach().float() for value in values]),
+    )
+    step.notes |= dict(zip(notes, means[len(losses) :].unbind(), strict=True))
+    losses = dict(zip(losses, means.unbind(), strict=False))
+    if see is not None and troubles is not None:
+        names = [f"{phase.name}/{name}" for name in losses]
+        names += [f"terms of rank {rank}" for rank in range(ranks.size)]
+        names.append(f"{phase.name}: gradients of other weights on some ranks")
+        see(names, [*losses.values(), *troubles.unbind()])
+    return losses
 
 
 def _minimize(terms: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from gancomp.launch import num_ranks
+from gancomp.ranks import current
 from gancomp.signals import STOPPING
 
 
@@ -17,10 +19,20 @@ class CutShortError(BaseException):
 
 
 class StopWish:
-    """Whether somebody asked the run to stop; a second SIGINT does not wait any longer."""
+    """Whether somebody asked the run to stop; a second SIGINT does not wait any longer.
+
+    Where several ranks train, a wish holds from `settle` on, for all of them: they stop after the
+    same step. torchrun passes a Ctrl-C on to ranks that had it already: there, once is enough.
+
+    Attributes:
+        signal: by which all were asked to stop, if they were.
+        rank: who was, where there are several.
+    """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
+        self.rank: int | None = None
+        self._asked: signal.Signals | None = None
         self._waiting = False
 
     def __bool__(self) -> bool:
@@ -28,12 +40,15 @@ class StopWish:
 
     def note(self, number: int, frame: FrameType | None) -> None:
         """The signal handler."""
-        if self.signal is not None and number == signal.SIGINT:
+        alone = num_ranks() == 1
+        if self._asked is not None and number == signal.SIGINT and alone:
             raise KeyboardInterrupt
-        self.signal = signal.Signals(number)
-        # no buffered writer here: the handler may have interrupted one
-        with contextlib.suppress(OSError):
-            os.write(2, b"stopping after this step; Ctrl-C again stops at once\n")
+        self._asked = signal.Signals(number)
+        if alone:
+            self.signal = self._asked
+            # no buffered writer here: the handler may have interrupted one
+            with contextlib.suppress(OSError):
+                os.write(2, b"stopping after this step; Ctrl-C again stops at once\n")
         if self._waiting:
             self._waiting = False
             raise CutShortError
@@ -47,11 +62,27 @@ class StopWish:
         """
         self._waiting = True
         try:
-            if self:
+            if self._asked is not None:
                 raise CutShortError
             yield
         finally:
             self._waiting = False
+
+    def settle(self) -> None:
+        """Makes the wish of any rank everyone's. All ranks come to this point, or none does."""
+        ranks = current()
+        if ranks.size == 1:
+            return
+        asked = ranks.agree(0 if self._asked is None else int(self._asked))
+        if self.signal is None and any(asked):
+            self.rank = next(rank for rank, number in enumerate(asked) if number)
+            self.signal = signal.Signals(asked[self.rank])
+            self._asked = self.signal
+
+    def describe(self) -> str:
+        """`SIGTERM`, and who got it where there are several ranks."""
+        assert self.signal is not None
+        return self.signal.name + (f" (rank {self.rank})" if self.rank is not None else "")
 
 
 @contextlib.contextmanager

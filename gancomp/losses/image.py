@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gancomp.losses.precision import at_least_float32
+from gancomp.ranks import current
 
 SSIM_RADIUS, SSIM_SIGMA = 5, 1.5  # a window of 11 x 11
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # for a range of 1, though OMGD's images span 2
@@ -69,4 +70,5 @@ def total_variation(images: Tensor) -> Tensor:
     """
     images = at_least_float32(images)
     down = (images[:, :, 1:] - images[:, :, :-1]).abs().sum()
-    return down + (images[:, :, :, 1:] - images[:, :, :, :-1]).abs().sum()
+    across = (images[:, :, :, 1:] - images[:, :, :, :-1]).abs().sum()
+    return (down + across) * current().size  # the ranks' mean is then the sum over all images

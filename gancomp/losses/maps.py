@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gancomp.losses.feature import gram_matrix
 from gancomp.losses.precision import at_least_float32
+from gancomp.ranks import current
 
 PYRAMID = (4, 2, 1)  # rows and columns of the pooled maps
 Distance = Literal["mse", "rmse"]
@@ -160,9 +161,18 @@ def _distance(distance: Distance) -> Callable[[Tensor, Tensor], Tensor]:
 
 def _root_mean_square(student: Tensor, teacher: Tensor) -> Tensor:
     # the norm's gradient at 0 is 0, the square root's infinite
-    length: Tensor = torch.linalg.vector_norm(student - teacher)
-    root: float = student.numel() ** 0.5
-    return length / root
+    root: float = (current().size * student.numel()) ** 0.5
+    return _length(student - teacher) / root
+
+
+def _length(difference: Tensor) -> Tensor:
+    """The Euclidean length over all ranks' images."""
+    own: Tensor = torch.linalg.vector_norm(difference)
+    ranks = current()
+    if ranks.size == 1:
+        return own
+    whole: Tensor = torch.linalg.vector_norm(ranks.gathered(own[None]))
+    return whole
 
 
 def co_attention_loss(
@@ -216,7 +226,8 @@ def _resized(attention: Tensor, size: torch.Size, eight_bits: bool) -> Tensor:
         return attention
     if not eight_bits:
         return F.interpolate(attention, size, mode="area")
-    levels = ((attention[:1].detach() + 1) / 2 * 255).to(torch.int64) % 256  # it wraps
+    first = current().gathered(attention.detach())[:1]
+    levels = ((first + 1) / 2 * 255).to(torch.int64) % 256  # it wraps
     return F.interpolate(levels.to(attention), size, mode="area").round() / 255 * 2 - 1
 
 
@@ -239,7 +250,7 @@ def map_distance(teacher: Tensor, student: Tensor) -> Tensor:
 
     Source: DMAD, eq. 12; its released weight is 1e-4.
     """
-    return _summed([teacher], [student], lambda s, t: torch.linalg.vector_norm(s - t))
+    return _summed([teacher], [student], lambda s, t: _length(s - t))
 
 
 def kernel_alignment(teacher: Tensor, student: Tensor) -> Tensor:
@@ -289,9 +300,11 @@ def alignment_loss(
     _check_numbers(teacher_maps, student_maps)
     total = []
     for maps in zip(teacher_maps, student_maps, strict=True):
-        parts = [features.tensor_split(replicas) for features in maps]
+        whole = map(current().gathered, maps)
+        parts = [features.tensor_split(replicas) for features in whole]
         if any(len(part) == 0 for part in parts[1]):
-            raise ValueError(f"{len(maps[1])} images cannot be shared by {replicas} replicas")
+            count = current().size * len(maps[1])
+            raise ValueError(f"{count} images cannot be shared by {replicas} replicas")
         total += [kernel_alignment(*pair) for pair in zip(*parts, strict=True)]
     return -torch.stack(total).sum()
 

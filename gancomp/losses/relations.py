@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gancomp.ranks import current
+
 LEAST_SQUARE = 1e-12  # of a distance: equal pieces count as 1e-6 apart
 SAME = 1e-6  # pieces nearer than this, absolutely or by the mean distance, have no direction
 # cosines at a time: on a CPU what stays in its caches, else enough to be worth a launch
@@ -96,7 +98,9 @@ def relation_loss(
             total = total + distance * _distance_terms(squares_T, squares_S)
         if angle:
             total = total + angle * _angle_terms(squares_T, squares_S, dtype)
-    return (total.mean() if reduction == "mean" else total.sum()).to(dtype)
+    # the mean over ranks of a sum over their images is to be that over all images
+    of_all = total.mean() if reduction == "mean" else total.sum() * current().size
+    return of_all.to(dtype)
 
 
 def distance_loss(teacher: Tensor, student: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ from gancomp.methods.base import adam
 from gancomp.methods.ema import MovingAverage, beta_of_half_life
 from gancomp.methods.synthesis_options import GanOptions
 from gancomp.networks.synthesis import Latents, SynthesisDiscriminator, SynthesisGenerator
+from gancomp.ranks import current
 from gancomp.settings import OptimizerSettings
 from gancomp.tasks.synthesis import (
     Judged,
@@ -190,12 +191,13 @@ class AdversarialPair(nn.Module):
     def _path_losses(self, step: Step, part: int) -> Terms:
         generator, rules = self.generator, self.rules
         assert isinstance(generator, Styled)
-        count = max(1, self._part_size(step) // 2)
+        ranks, count = current(), max(1, self._part_size(step) // 2)
         latents = self._draw(step, "path", part, count)
         styles = generator.styles(latents)
         images = generator.synthesize(styles, latents.noise)
-        noise = self._path_noise(step, part, images.shape)
-        lengths = path_lengths(images, styles, noise)
+        noise = self._path_noise(step, part, torch.Size((count, *images.shape[1:])))
+        # ranks that cannot share them evenly have some twice, behind all others
+        lengths = ranks.gathered(path_lengths(images, styles, noise))[:count]
         penalty, mean = path_length_penalty(lengths, self.standing.path_mean)
         self.standing.path_mean.copy_(mean)
         return {"length": rules.path_weight * rules.path_every * penalty}
@@ -203,7 +205,8 @@ class AdversarialPair(nn.Module):
     def _path_noise(self, step: Step, part: int, shape: torch.Size) -> Tensor:
         def compute(index: int) -> dict[str, Tensor]:
             source = source_of(self.generator, self.seed, "path noise", index, part)
-            return {"noise": torch.randn(shape, generator=source, device=source.device)}
+            noise = torch.randn(shape, generator=source, device=source.device)
+            return {"noise": current().own(noise)}
 
         return step.drawn(f"path noise {id(self)} {part}", compute)["noise"]
 
@@ -234,7 +237,8 @@ class AdversarialPair(nn.Module):
         reals = reals_of(step, judge).part(turn, rules.d_steps)
         gamma = rules.r1_gamma
         if gamma == "auto":
-            gamma = automatic_r1_gamma(reals.images.shape[-1], len(reals.images))
+            count = current().size * len(reals.images)
+            gamma = automatic_r1_gamma(reals.images.shape[-1], count)
         weight = gamma / 2 * rules.r1_every
 
         def terms_of(part: int) -> Terms:
@@ -248,7 +252,9 @@ class AdversarialPair(nn.Module):
         return self._in_parts(step, terms_of)
 
     def _part_size(self, step: Step) -> int:
-        return len(step.batch["image"]) // (self.rules.d_steps * self.rules.accumulation)
+        """Images of all ranks that are gone through at once."""
+        count = current().size * len(step.batch["image"])
+        return count // (self.rules.d_steps * self.rules.accumulation)
 
     def _draw(self, step: Step, phase: str, part: int, count: int | None = None) -> Latents:
         count = self._part_size(step) if count is None else count
@@ -277,12 +283,14 @@ class AdversarialPair(nn.Module):
         assert latents is not None
         beta = rules.ema_beta
         if beta is None:
-            beta = beta_of_half_life(len(latents) * rules.accumulation, rules.ema_kimg)
+            count = current().size * len(latents) * rules.accumulation
+            beta = beta_of_half_life(count, rules.ema_kimg)
         self.average.follow(self.generator, 0.0 if index < self.standing.average_start else beta)
         average = self.average.network
         if isinstance(self.generator, Styled) and isinstance(average, Styled):
             with torch.no_grad():
-                mean, known = self.generator.map(latents.z).mean(0), average.latent_avg
+                styles = current().gathered(self.generator.map(latents.z))
+                mean, known = styles.mean(0), average.latent_avg
                 if known is None:
                     average.latent_avg = mean
                 else:  # in place: a replayed step knows no other

@@ -50,6 +50,10 @@ class Method(nn.Module, ABC):
             no value, and take what is random or depends on the step's index from `Step.drawn`.
         finished_teacher: whether the paper's teacher was trained before: one that is given is
             frozen unless asked otherwise; without one, it is trained beside the student.
+        shared_by_ranks: whether several processes may train it, each on its share of a batch: the
+            mean of their gradients must be that of the whole batch. So it is where every term is a
+            mean over images, and what is not takes in all ranks' by `gancomp.ranks`. A subclass,
+            which has terms of its own, does not inherit it.
         whole_teacher: the kinds of data on which a frozen teacher needs its discriminators and
             backward generator.
     """
@@ -62,6 +66,7 @@ class Method(nn.Module, ABC):
     replayable: ClassVar[bool] = False
     finished_teacher: ClassVar[bool] = False
     whole_teacher: ClassVar[tuple[str, ...]] = ()
+    shared_by_ranks: ClassVar[bool] = False
     Options: ClassVar[type]
 
     @staticmethod
@@ -79,6 +84,12 @@ class Method(nn.Module, ABC):
     def check_size(self, size: Size) -> None:
         """Raises ConfigError if the networks cannot work together on images of `size`."""
         self.task.check_size(size)
+
+    def why_one_process(self) -> str | None:
+        """What keeps several processes from training it, in a line; None: nothing does."""
+        if vars(type(self)).get("shared_by_ranks"):
+            return None
+        return f"`method` {self.name}: is trained by one process; start it without torchrun"
 
     @abstractmethod
     def generators(self) -> dict[str, TappedNetwork]:

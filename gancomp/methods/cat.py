@@ -13,6 +13,7 @@ from gancomp.losses.maps import alignment_loss
 from gancomp.methods.apprentice import Apprentice
 from gancomp.methods.cat_options import CatOptions
 from gancomp.methods.gan_compression import GanCompression
+from gancomp.ranks import current
 from gancomp.settings import Settings
 from gancomp.sizes import Size
 
@@ -24,6 +25,7 @@ class Cat(GanCompression):
     """
 
     name = "cat"
+    shared_by_ranks = True
     paper = "Teachers Do More Than Teach: Compressing Image-to-Image Models, CVPR 2021"
     Options = CatOptions
     options: CatOptions
@@ -51,5 +53,5 @@ class Cat(GanCompression):
     def map_distance(self, teacher_maps: list[Tensor], adapted_maps: list[Tensor]) -> Tensor:
         """Minus the kernel alignment, summed over taps and parts of the batch."""
         # a batch tried out in advance may have fewer images than there are parts
-        parts = min(self.options.ka_parts, len(teacher_maps[0]))
+        parts = min(self.options.ka_parts, current().size * len(teacher_maps[0]))
         return alignment_loss(teacher_maps, adapted_maps, replicas=parts)

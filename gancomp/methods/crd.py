@@ -31,6 +31,7 @@ class Crd(Distillation):
     """
 
     name = "crd"
+    shared_by_ranks = True
     paper = "Exploring Content Relationships for Distilling Efficient GANs, arXiv 2212.11091"
     Options = CrdOptions
     replayable = True
@@ -56,6 +57,12 @@ class Crd(Distillation):
                 f"`patch_size` {self.options.patch_size}: images of `size` {shown_size(size)} have "
                 "fewer than 2 patches, which cannot relate; use a smaller one, or `lambda_patch` 0"
             )
+
+    def why_one_process(self) -> str | None:
+        """The released patches are those of the batch's first image, whatever its share."""
+        if self.options.released_patches:
+            return "`released_patches`: is for one process; start it without torchrun"
+        return super().why_one_process()
 
     def own_losses(
         self, step: Step, teacher: Translation, student: Translation

@@ -37,6 +37,7 @@ class Dcd(Distillation):
     """
 
     name = "dcd"
+    shared_by_ranks = True
     paper = "Discriminator-Cooperated Feature Map Distillation for GAN Compression, CVPR 2023"
     Options = DcdOptions
     replayable = True

@@ -29,6 +29,7 @@ class Dgl(SynthesisMethod):
     """
 
     name = "dgl"
+    shared_by_ranks = True
     paper = "DGL-GAN: Discriminator Guided Learning for GAN Compression, arXiv 2112.06502"
     Options = DglOptions
 

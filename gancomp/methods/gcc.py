@@ -27,6 +27,7 @@ from gancomp.methods.own_task import (
 )
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.gated_patchgan import GatedPatchGAN
+from gancomp.ranks import current
 from gancomp.sizes import Size
 from gancomp.tasks.base import Direction, Task, Translation
 
@@ -60,6 +61,7 @@ class Gcc(Apprentice):
     """
 
     name = "gcc"
+    shared_by_ranks = True
     paper = "Revisiting Discriminator in GAN Compression: A Generator-discriminator Cooperative Compression Scheme, NeurIPS 2021"  # noqa: E501  one title
     has_features = False
     finished_teacher = False
@@ -205,10 +207,16 @@ class Gcc(Apprentice):
         """Eq. 5 of an image, and the discriminator's term in it."""
         kind = self.task.settings.gan
         logits = judge(_claimed(self.task, step, direction, fake))
-        fake_term = discriminator_fake_loss(kind, logits)
-        return adversarial_gap(generator_loss(kind, logits), fake_term), fake_term
+        fake_term = _of_all(discriminator_fake_loss(kind, logits))
+        return adversarial_gap(_of_all(generator_loss(kind, logits)), fake_term), fake_term
 
 
 def _claimed(task: Task, step: Step, direction: Direction, images: Tensor) -> Tensor:
     """What a discriminator looks at to judge images that claim to be of the direction's target."""
     return task.discriminator_input(step, images) if direction == "forward" else images
+
+
+def _of_all(term: Tensor) -> Tensor:
+    """The mean of a term over all ranks: what a gap of it is not linear in."""
+    ranks = current()
+    return term if ranks.size == 1 else ranks.gathered(term[None]).mean()

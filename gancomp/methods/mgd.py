@@ -11,6 +11,7 @@ from gancomp.losses.maps import generated_map_loss
 from gancomp.methods.adaptors import GenerationBlock
 from gancomp.methods.map_distillation import MapDistillation
 from gancomp.methods.mgd_options import MgdOptions
+from gancomp.ranks import current
 from gancomp.seeding import derive_generator
 
 
@@ -21,6 +22,7 @@ class Mgd(MapDistillation):
     """
 
     name = "mgd"
+    shared_by_ranks = True
     paper = "Masked Generative Distillation, ECCV 2022; within DCD, table 2"
     Options = MgdOptions
     weight = "lambda_mgd"
@@ -59,7 +61,9 @@ class Mgd(MapDistillation):
         for index, (wanted, features) in enumerate(zip(teacher, student, strict=True)):
             block = self.adaptors[index]
             assert isinstance(block, GenerationBlock)
-            uniform = self._uniform(step, index, block.uniform_shape(features), features)
+            num, *others = block.uniform_shape(features)
+            shape = (current().size * num, *others)
+            uniform = current().own(self._uniform(step, index, shape, features))
             losses.append(generated_map_loss(wanted, block(features, uniform)))
         return torch.stack(losses).sum()
 

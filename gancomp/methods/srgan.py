@@ -185,12 +185,14 @@ class Gan2G(SrganDistillation):
     """Transfer alone, from a teacher trained as SRGAN."""
 
     name = "gan2g"
+    shared_by_ranks = True
 
 
 class Gan2GAl(SrganDistillation):
     """Transfer and adversarial learning, from a teacher trained as SRGAN."""
 
     name = "gan2g-al"
+    shared_by_ranks = True
     Options: ClassVar[type] = GanTeacherOptions
     options: AdversarialOptions
 
@@ -218,6 +220,7 @@ class G2GAl(Gan2GAl):
     """Transfer and adversarial learning, from a teacher that never saw a discriminator."""
 
     name = "g2g-al"
+    shared_by_ranks = True
     teacher_objective = "content"
     Options = AdversarialOptions
 
@@ -226,6 +229,7 @@ class Gan2Gan(Gan2GAl):
     """A second discriminator tells the teacher's images from the student's, who learns to pass."""
 
     name = "gan2gan"
+    shared_by_ranks = True
     Options = Gan2GanOptions
     options: Gan2GanOptions
 

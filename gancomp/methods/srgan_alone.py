@@ -84,6 +84,7 @@ class Srgan(TrainedAlone):
     """The teacher: first as SRResNet, then as SRGAN or by its content loss alone."""
 
     name = "srgan"
+    shared_by_ranks = True
     distils = False
 
     def choose_network(self, components: Components) -> tuple[str, TappedNetwork]:
@@ -95,6 +96,7 @@ class NoKd(TrainedAlone):
     """The student without any teacher, as SRGAN: what the techniques are compared with."""
 
     name = "no-kd"
+    shared_by_ranks = True
     paper = f"{PAPER}: its undistilled student"
 
     def choose_network(self, components: Components) -> tuple[str, TappedNetwork]:

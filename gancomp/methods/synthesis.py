@@ -51,6 +51,7 @@ class Gan(SynthesisMethod):
     """The teacher: a generator with path lengths regularized, its discriminator with R1."""
 
     name = "gan"
+    shared_by_ranks = True
     paper = "StyleGAN2 (Karras et al., CVPR 2020); BigGAN (Brock et al., ICLR 2019)"
     distils = False
     Options = GanOptions

@@ -14,6 +14,7 @@ class TeacherOnly(Method):
     """CycleGAN or pix2pix as published: teacher, then discriminator, on one batch."""
 
     name = "teacher-only"
+    shared_by_ranks = True
     paper = "CycleGAN (Zhu et al. 2017), pix2pix (Isola et al. 2017)"
     distils = False
     has_features = False

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gancomp.networks.spectral import SpectralLinear
+from gancomp.networks.whole_batch import normalized
+from gancomp.ranks import current
 
 EPS, MOMENTUM = 1e-5, 0.1
 
@@ -31,7 +33,9 @@ class StoredBatchNorm(nn.Module, ABC):
 
     def normalize(self, features: Tensor) -> Tensor:
         """`(N, C, H, W)` with mean 0 and variance 1; the same shape, layout and type."""
-        mean, variance = self.stored_mean, self.stored_var
+        mean, variance, ranks = self.stored_mean, self.stored_var, current()
+        if self.training and ranks.size > 1:
+            return normalized(features, mean, variance, momentum=MOMENTUM, eps=EPS, ranks=ranks)
         return F.batch_norm(features, mean, variance, None, None, self.training, MOMENTUM, EPS)
 
     @abstractmethod

@@ -14,6 +14,7 @@ from gancomp.networks.equalized import EqualConv, EqualLinear, full_precision
 from gancomp.networks.resample import Blur
 from gancomp.networks.stylegan2 import channels_at, check_size, draw_parts
 from gancomp.networks.synthesis import SynthesisDiscriminator
+from gancomp.ranks import current
 
 GROUP = 4  # images whose features are compared with each other
 EPS = 1e-8
@@ -128,20 +129,24 @@ def with_group_deviation(features: Tensor) -> Tensor:
     """`(N, C + 1, H, W)`: the features `(N, C, H, W)` and how much they differ within the group.
 
     Image i is in group i mod N / 4, of 4 images, or all in one if there are fewer. The deviation is
-    that over the images of a group, averaged over channels, rows and columns.
+    that over the images of a group, averaged over channels, rows and columns. Ranks that share a
+    batch have its groups: there, N and i count the images of all.
 
     Raises:
         ValueError: if the groups would not be whole.
 
     Source: Karras et al. 2018 (progressive GAN), section 3; groups: StyleGAN2's release.
     """
-    count, _, height, width = features.shape
+    ranks = current()
+    whole, (height, width) = ranks.gathered(features), features.shape[2:]
+    count = len(whole)
     group = group_size(count)
-    grouped = features.float() if features.dtype in (torch.bfloat16, torch.float16) else features
+    grouped = whole.float() if whole.dtype in (torch.bfloat16, torch.float16) else whole
     grouped = grouped.reshape(group, count // group, *features.shape[1:])
     variance = grouped.var(0, correction=0)
     deviation = (variance + EPS).sqrt().mean((1, 2, 3)).to(features.dtype)
-    maps = deviation.repeat(group).view(count, 1, 1, 1).expand(-1, 1, height, width)
+    of_own = ranks.own(deviation.repeat(group))
+    maps = of_own.view(-1, 1, 1, 1).expand(-1, 1, height, width)
     return torch.cat([features, maps], 1)
 
 

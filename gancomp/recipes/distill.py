@@ -8,14 +8,17 @@ import torch
 
 from gancomp.engine.device import choose_device, refuse_precision
 from gancomp.engine.fit import View, fit
+from gancomp.engine.group import joined
 from gancomp.engine.run import check_place, writing_run
 from gancomp.engine.stopping import listening_for_stop
 from gancomp.losses.perceptual import PerceptualFeatures
 from gancomp.methods.base import Method
 from gancomp.planning.own import naming_code
 from gancomp.planning.plan import Plan, make_plan
+from gancomp.ranks import current
 from gancomp.settings import Overrides
 from gancomp.training.forecast import tell_plan
+from gancomp.training.ranks import begun_again, patience, refuse_ranks, share_batches
 from gancomp.training.searching import find_shape
 from gancomp.training.selection import Selection
 from gancomp.training.stages import Beginning, hand_on, run_stages, stages_of
@@ -35,7 +38,7 @@ from gancomp.training.steps import (
     make_teacher,
     save_generators,
 )
-from gancomp.training.ways import choose_way, use_way
+from gancomp.training.ways import Silent, choose_way, use_way
 
 
 def distill(given: Overrides, view: View) -> Result:
@@ -45,8 +48,20 @@ def distill(given: Overrides, view: View) -> Result:
         GancompError: for whatever the user can fix; what was already saved stays.
         InterruptedRunError: after SIGINT or SIGTERM, when the state was saved.
     """
-    with naming_code(given):
-        return train(make_plan("distill", given, view.say), view)
+    return train_as("distill", given, view)
+
+
+def train_as(command: str, given: Overrides, view: View) -> Result:
+    """What `distill` and `pretrain` have in common; under torchrun, the ranks together.
+
+    Raises:
+        GancompError: for whatever the user can fix; what was already saved stays.
+        InterruptedRunError: after SIGINT or SIGTERM, when the state was saved.
+    """
+    with joined(patience(given)) as ranks, naming_code(given):
+        view = view if ranks.leads else Silent()
+        plan = ranks.from_lead(lambda: make_plan(command, begun_again(given, ranks), view.say))
+        return train(plan, view)
 
 
 def train(plan: Plan, view: View) -> Result:
@@ -55,7 +70,9 @@ def train(plan: Plan, view: View) -> Result:
     with listening_for_stop() as stop:
         device = choose_device(settings.run.device)
         refuse_precision(device, settings.run.precision)
-        check_place(plan.out, resume=plan.resume)
+        ranks = current()
+        if ranks.leads:
+            check_place(plan.out, resume=plan.resume)
         built = build(plan, view, device)  # what is impossible is refused before a run is begun
         reader = make_reader(plan, view)
         with writing_run(plan.out, resume=plan.resume) as run:
@@ -72,7 +89,7 @@ def train(plan: Plan, view: View) -> Result:
             way = choose_way(plan, reader, device, say=view.say, stopped=stop.__bool__)
             config = describe_run(plan, built.perceptual) | {"speed": way.to_json()}
             checkpoint = begin_or_continue(plan, run, config, view)
-            if not plan.is_stage:
+            if not plan.is_stage and ranks.size == 1:
                 tell_plan(plan, built.method, reader, view)
             if checkpoint is None:
                 beginning = Beginning(made={})
@@ -84,6 +101,7 @@ def train(plan: Plan, view: View) -> Result:
                     plan = with_time(plan, beginning.seconds_left)
                     built = build(plan, view, device)
                 hand_on(plan, built.method, beginning.made)
+            share_batches(built.method, ranks)
             precision, method = settings.run.precision, built.method
             graphs = use_way(method, device, way.way, precision=precision, say=view.say)
             loop = make_loop(
@@ -92,8 +110,9 @@ def train(plan: Plan, view: View) -> Result:
             loop.graphs = graphs
             outcome = fit(loop, checkpoint=checkpoint, stop=stop)
             files = save_generators(plan, method, run, outcome.step)
-            if built.selection is not None:
+            if built.selection is not None and ranks.leads:
                 built.selection.hand_out(files["student"])
+            ranks.barrier()  # others may read what the first has written
             grid = max(run.samples.glob("*.png"), default=None)
     return Result(
         run=plan.out,
@@ -121,6 +140,7 @@ def build(plan: Plan, view: View, device: torch.device) -> Built:
     task = make_task(settings, teacher, resume=resume)
     student = make_student(settings, resume=resume, initial=plan.initial)
     method = make_method(plan, task, student, perceptual).to(device)
+    refuse_ranks(plan, method, current())
     return Built(perceptual, method, make_selection(plan, method, view, device=device))
 
 

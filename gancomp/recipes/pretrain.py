@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from gancomp.engine.fit import View
-from gancomp.planning.own import naming_code
-from gancomp.planning.plan import make_plan
-from gancomp.recipes.distill import train
+from gancomp.recipes.distill import train_as
 from gancomp.settings import Overrides
 from gancomp.training.steps import Result
 
@@ -17,5 +15,4 @@ def pretrain(given: Overrides, view: View) -> Result:
         GancompError: for whatever the user can fix; what was already saved stays.
         InterruptedRunError: after SIGINT or SIGTERM, when the state was saved.
     """
-    with naming_code(given):
-        return train(make_plan("pretrain", given, view.say), view)
+    return train_as("pretrain", given, view)

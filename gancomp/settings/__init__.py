@@ -148,6 +148,7 @@ FREE_ON_RESUME = {
         "tensorboard",
         "device",
         "compile",
+        "rank_timeout",
     },
     "schedule": {"max_steps", "max_seconds"},
     "data": {"strict", "cache"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gancomp.declare import Unused, task_is
+from gancomp.launch import num_ranks
 
 UNPAIRED, PAIRED = "--task unpaired", "--task paired"
 SR, SYNTHESIS = "--task super-resolution", "--task synthesis"
@@ -20,6 +21,7 @@ free_cycle = Unused(
     lambda settings, options: settings.adversarial.lambda_cycle == 0,
     "`lambda_cycle` 0, which multiplies it",
 )
+one_process = Unused(lambda settings, options: num_ranks() == 1, "one process")
 last = Unused(lambda settings, options: settings.selection.select == "last", "`select` last")
 not_held_out = Unused(
     lambda settings, options: settings.selection.select != "held-out",

@@ -23,6 +23,7 @@ from gancomp.settings.rules import (
     no_features_weighted,
     not_held_out,
     objective_is,
+    one_process,
 )
 from gancomp.sizes import Size, as_size, read_size, sides
 
@@ -299,6 +300,13 @@ class RunSettings:
     keep_checkpoints: int = _run(2, "--keep-checkpoints", "How many are kept.", least=1, most=1000)
     sample_every: int = _run(500, "--sample-every", "Steps between sample grids.", least=1)
     log_every: int = _run(10, "--log-every", "Steps between lines of metrics.", least=1)
+    rank_timeout: float = _run(
+        1800.0,
+        "--rank-timeout",
+        "With torchrun: seconds that a process waits for the others.",
+        least=1.0,
+        unused=(one_process,),
+    )
     tensorboard: bool = _run(False, "--tensorboard", "Write TensorBoard files too.")
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gancomp.engine.phases import Step
+from gancomp.ranks import current
 from gancomp.seeding import derive_generator
 
 CHOICES = "choices"
@@ -48,6 +49,8 @@ class FakePool(nn.Module):
         """
         if self.size == 0:
             return fakes
+        ranks = current()
+        fakes = ranks.gathered(fakes)  # every rank has the same pool, of all ranks' images
         num, device = len(fakes), fakes.device
 
         def compute(index: int) -> dict[str, Tensor]:
@@ -56,7 +59,7 @@ class FakePool(nn.Module):
 
         # two games in one step may have pools of one name
         choices = step.drawn(f"pool {self.name} {id(self)}", compute)[CHOICES]
-        return self._swap(fakes, choices)
+        return ranks.own(self._swap(fakes, choices))
 
     def exchange(self, fakes: Tensor, step: int) -> Tensor:
         """As `show`, in the step of that index."""

@@ -15,6 +15,7 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.networks.batching import pays_off
 from gancomp.networks.stylegan2_discriminator import GROUP, apart, together
 from gancomp.networks.synthesis import Latents, SynthesisDiscriminator, SynthesisGenerator
+from gancomp.ranks import current
 from gancomp.seeding import derive_seed
 from gancomp.settings import NetworkSettings
 from gancomp.sizes import Size, shown_size
@@ -138,7 +139,7 @@ class SynthesisTask(Task):
 
     def plain_fakes(self, step: Step, generator: SynthesisGenerator) -> Judged:
         """As many images as the batch has."""
-        count = len(step.batch["image"])
+        count = current().size * len(step.batch["image"])
         return fakes_of(generator, draw_in(step, generator, count, self.seed, "plain"))
 
 
@@ -174,13 +175,16 @@ def draw_in(
 ) -> Latents:
     """The latents that `draw` gives for `keys` with the step's index put behind the first of them.
 
-    Whether styles are mixed is a tensor, see `SynthesisGenerator.draw_mixed`.
+    They are drawn for `count` images of all ranks together, of which this one has its rows. Whether
+    styles are mixed is a tensor, see `SynthesisGenerator.draw_mixed`.
     """
     first, *others = keys
+    ranks = current()
 
     def compute(index: int) -> dict[str, Tensor]:
         source = source_of(generator, seed, "latents", first, index, *others)
-        return generator.draw_mixed(count, source, mixing).tensors()
+        drawn = generator.draw_mixed(count, source, mixing).tensors()
+        return {name: ranks.own(item) if item.dim() else item for name, item in drawn.items()}
 
     name = " ".join(map(str, ("latents", id(generator), *keys)))
     return Latents.of(step.drawn(name, compute))
@@ -225,6 +229,7 @@ def verdicts(
         classes = torch.cat([reals.classes, fakes.classes])
         real, fake = discriminator.judge(torch.cat(images), classes).chunk(2)
         return real, fake
-    if pays_off(reals.images.device) and len(reals.images) % GROUP == 0:
+    whole = current().size == 1  # else groups are of several ranks' images
+    if whole and pays_off(reals.images.device) and len(reals.images) % GROUP == 0:
         return apart(discriminator.judge(together(*images)))
     return reals.by(discriminator), fakes.by(discriminator)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from gancomp.engine.stopping import InterruptedRunError, StopWish
 from gancomp.export.model import open_model
 from gancomp.methods.base import Method
 from gancomp.planning.plan import Plan
+from gancomp.ranks import current
 from gancomp.settings import Settings
 from gancomp.training.stage import plan_with
 from gancomp.training.steps import Result
@@ -67,23 +69,33 @@ def run_stages(plan: Plan, view: View, *, train: Train, stop: StopWish) -> Begin
     def seconds_left() -> float | None:
         return None if deadline is None else deadline - (time.perf_counter() - started)
 
+    ranks = current()
     for stage in stages_of(plan.settings, plan.options):
+        stop.settle()
         if stop:
             raise InterruptedRunError(
                 f"stopped before stage {stage.name}; go on with `resume=True`"
             )
-        inner = plan_of(stage, plan, made, seconds_left())
-        file = inner.out / f"{stage.role}.safetensors"
-        if is_finished(file, stage):
-            tidy(RunFolder(inner.out))  # it may have been killed after all else was done
-        else:
+        inner, is_over = ranks.from_lead(partial(_next, stage, plan, made, seconds_left()))
+        if not is_over:
             view.say(f"stage {stage.name}: {stage.steps} steps in {inner.out}")
             result = train(inner, view)
             if result.outcome.step < stage.steps:
                 view.say(f"stage {stage.name}: out of time; go on with `resume=True`")
                 return Beginning(made, replace(result, run=plan.out))
-        made[stage.role] = file
+        made[stage.role] = inner.out / f"{stage.role}.safetensors"
     return Beginning(made, seconds_left=seconds_left())
+
+
+def _next(
+    stage: Stage, plan: Plan, made: dict[str, Path], seconds_left: float | None
+) -> tuple[Plan, bool]:
+    """The stage as a run, and whether that is finished already."""
+    inner = plan_of(stage, plan, made, seconds_left)
+    is_over = is_finished(inner.out / f"{stage.role}.safetensors", stage)
+    if is_over:
+        tidy(RunFolder(inner.out))  # it may have been killed after all else was done
+    return inner, is_over
 
 
 def hand_on(plan: Plan, method: Method, made: dict[str, Path]) -> None:

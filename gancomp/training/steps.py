@@ -17,7 +17,7 @@ from gancomp.data.cache import is_kept, num_bytes
 from gancomp.data.indexed import Reader, kind_of
 from gancomp.data.loader import IndexedDataset, batches, steps_per_epoch
 from gancomp.domains.choice import domain_of
-from gancomp.engine.checkpoint import Checkpoint, list_checkpoints, load_newest
+from gancomp.engine.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, load_newest
 from gancomp.engine.fit import Loop, Outcome, Periodic, View
 from gancomp.engine.logging import tensorboard_logger
 from gancomp.engine.run import RunFolder, name_latest, read_config
@@ -26,6 +26,7 @@ from gancomp.export.model import open_model
 from gancomp.export.native import save_model
 from gancomp.inference import pixels
 from gancomp.inference.models import student_file, teacher_file
+from gancomp.launch import job_id
 from gancomp.losses.perceptual import PerceptualFeatures, load_perceptual
 from gancomp.methods.also import join
 from gancomp.methods.base import Components, Method
@@ -33,6 +34,7 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.paths import expanded
 from gancomp.planning import shrinking
 from gancomp.planning.plan import Plan
+from gancomp.ranks import current
 from gancomp.registry import METHODS, ORIGINS, READERS, TASKS, resolve
 from gancomp.settings import Json, Settings
 from gancomp.sizes import sides
@@ -177,6 +179,7 @@ def describe_run(plan: Plan, perceptual: PerceptualFeatures | None) -> Json:
         },
         "perceptual": perceptual.describe if perceptual else {"source": "none"},
         "plugins": plugins_of(plan.settings),
+        **({"torchrun": job} if (job := job_id()) is not None else {}),
         "versions": {
             "gancomp": gancomp.__version__,
             "torch": torch.__version__,
@@ -202,6 +205,16 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
         ConfigError: if the perceptual weights are not those that the run was started with.
         CheckpointError: if there are checkpoints but none is whole.
     """
+    ranks = current()
+    if not ranks.leads:
+        path = ranks.from_lead(lambda: None)
+        return None if path is None else load_checkpoint(path)
+    found = _begin_or_continue(plan, run, config, view)
+    ranks.from_lead(lambda: None if found is None else found.path)
+    return found
+
+
+def _begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> Checkpoint | None:
     if not plan.is_stage and (warning := name_latest(run.path)):
         view.say(warning)
     if not plan.resume:
@@ -221,6 +234,12 @@ def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> C
     fresh = {name: config[name] for name in known if config.get(name) is not None}
     run.write_config(saved.values | fresh)
     return load_newest(run.checkpoints, view.say)
+
+
+def parts_of_step(plan: Plan) -> int:
+    """How many equal parts of a step's images are gone through one after the other."""
+    accumulation: int = getattr(plan.options, "accumulation", 1)
+    return accumulation * images_per_step(plan) // plan.settings.data.batch_size
 
 
 def images_per_step(plan: Plan) -> int:
@@ -293,6 +312,9 @@ def make_loop(
         make_reader(plan, view, set_aside=True) if aside.share_of(plan.options) > 0 else None
     )
 
+    ranks = current()
+    places = ranks.positions(images_per_step(plan), parts_of_step(plan))
+
     def batches_of(dataset: IndexedDataset, step: int, workers: int) -> aside.Batches:
         return batches(
             dataset,
@@ -302,6 +324,7 @@ def make_loop(
             workers=workers,
             device=device,
             say=view.say,
+            places=None if ranks.size == 1 else places,
         )
 
     def batches_from(step: int) -> Iterator[dict[str, Tensor]]:
@@ -322,7 +345,7 @@ def make_loop(
         periodic=periodic,
         saved=partial(save_generators, plan, method, run),
         view=view,
-        loggers=[tensorboard_logger(run.path)] if settings.run.tensorboard else [],
+        loggers=[tensorboard_logger(run.path)] if settings.run.tensorboard and ranks.leads else [],
     )
 
 
@@ -331,7 +354,8 @@ def save_generators(plan: Plan, method: Method, run: RunFolder, step: int) -> di
     paths = {}
     for role, network in method.generators().items():
         paths[role] = run.path / f"{role}.safetensors"
-        save_generator(paths[role], network, plan, role=role, step=step, selection="last")
+        if current().leads:
+            save_generator(paths[role], network, plan, role=role, step=step, selection="last")
     return paths
 
 

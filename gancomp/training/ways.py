@@ -38,6 +38,7 @@ from gancomp.methods.base import Method
 from gancomp.networks.fused import fuse
 from gancomp.networks.fused import why_not as why_not_fused
 from gancomp.planning.plan import Plan
+from gancomp.ranks import current
 from gancomp.registry import METHODS, NETWORKS, TASKS
 from gancomp.seeding import derive_generator
 from gancomp.settings import Json
@@ -127,6 +128,8 @@ def choose_way(
     wanted = plan.settings.run.compile
     if device.type != "cuda":
         return Chosen(without_a_gpu(wanted, say))
+    if current().size > 1 and wanted == AUTO:
+        return Chosen(PLAIN)
     if wanted != AUTO:
         return Chosen(wanted)
     if before := chosen_before(plan, torch.cuda.get_device_name(device)):
