@@ -31,7 +31,6 @@ class Crd(Distillation):
     """
 
     name = "crd"
-    shared_by_ranks = True
     paper = "Exploring Content Relationships for Distilling Efficient GANs, arXiv 2212.11091"
     Options = CrdOptions
     replayable = True

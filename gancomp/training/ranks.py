@@ -11,7 +11,7 @@ from gancomp.methods.base import Method
 from gancomp.networks.whole_batch import look_at_whole_batches
 from gancomp.planning.plan import Plan
 from gancomp.ranks import Ranks, refuse_uneven
-from gancomp.registry import ORIGINS, is_code
+from gancomp.registry import METHODS, ORIGINS, is_code, resolve
 from gancomp.settings import Overrides, RunSettings
 from gancomp.training.steps import images_per_step, parts_of_step
 
@@ -61,6 +61,9 @@ def refuse_ranks(plan: Plan, method: Method, ranks: Ranks) -> None:
         raise ConfigError("`shrink`: this search is for one process; start it without torchrun")
     if reason := method.why_one_process():
         raise ConfigError(reason)
+    for name in settings.method.also:
+        if not vars(resolve(METHODS, "method", name)).get("shared_by_ranks"):
+            raise ConfigError(f"`also` {name}: is for one process; start it without torchrun")
     networks = [settings.teacher.network.arch, settings.discriminator.arch]
     networks += [settings.student.arch] if settings.student is not None else []
     for arch in networks:
@@ -69,6 +72,8 @@ def refuse_ranks(plan: Plan, method: Method, ranks: Ranks) -> None:
                 f"`arch` {arch}: several processes train networks of gancomp's own, whose layers "
                 "are known not to mix a batch's images unnoticed; start it without torchrun"
             )
+        if arch == "biggan":
+            raise ConfigError("`arch` biggan: is for one process; start it without torchrun")
     if settings.run.compile not in ("auto", "off", "fused"):
         raise ConfigError(
             f"`compile` {settings.run.compile}: is for one process; use off, fused or auto"
