@@ -8,6 +8,9 @@ import runpy
 import sys
 from pathlib import Path
 
+# read once, when torch is imported; gancomp sets it before that where it is one of several ranks
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
 # importing takes seconds; the server does it once and forks each run from there
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(
