@@ -109,7 +109,7 @@ def run_phases(
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
-    """The autocast context of `precision`: bf16 for `bf16`, none for `fp32` and `auto`."""
+    """The autocast context of `precision`: bf16 for `bf16`, none for `fp32`."""
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()

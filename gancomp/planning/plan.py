@@ -372,7 +372,9 @@ def default_out(
 def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], None]) -> Plan:
     out = given.out or _guess_out(command, given, typed, say)
     config = read_config(out)
-    saved = settings_in(config)
+    saved = _as_it_was(settings_in(config))
+    if typed.get("run", {}).get("precision") == "auto":  # the trial was made at the start
+        typed = merge(typed, {"run": {"precision": saved.run.precision}})
     own.stand_for_recorded(saved, given)
     if saved.command != command:
         raise ConfigError(f"`resume`: {out} is a run of gancomp {saved.command}, not {command}")
@@ -417,6 +419,13 @@ def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], N
         initial=initial,
         search=shrinking.search_to_go_on(config),
     )
+
+
+def _as_it_was(saved: Settings) -> Settings:
+    """The settings of a run; `auto` is of a time when it was another word for fp32."""
+    if saved.run.precision != "auto":
+        return saved
+    return replace(saved, run=replace(saved.run, precision="fp32"))
 
 
 def _without_dataset(typed: Json) -> Json:

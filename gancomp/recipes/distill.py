@@ -18,6 +18,7 @@ from gancomp.planning.plan import Plan, make_plan
 from gancomp.ranks import current
 from gancomp.settings import Overrides
 from gancomp.training.forecast import tell_plan
+from gancomp.training.precision import settle_precision
 from gancomp.training.ranks import begun_again, patience, refuse_ranks, share_batches
 from gancomp.training.searching import find_shape
 from gancomp.training.selection import Selection
@@ -76,8 +77,9 @@ def train(plan: Plan, view: View) -> Result:
         built = build(plan, view, device)  # what is impossible is refused before a run is begun
         reader = make_reader(plan, view)
         with writing_run(plan.out, resume=plan.resume) as run:
+            plan, tried = settle_precision(plan, built.method, device, say=view.say)
             if plan.search is not None:
-                config = describe_run(plan, built.perceptual)
+                config = describe_run(plan, built.perceptual) | tried
                 del built  # the search has the memory to itself
                 found = find_shape(plan, run, config, view, stop=stop)
                 if found.shrunk is None:
@@ -87,7 +89,7 @@ def train(plan: Plan, view: View) -> Result:
             if not plan.is_stage:
                 view.say(describe_preset(plan))
             way = choose_way(plan, reader, device, say=view.say, stopped=stop.__bool__)
-            config = describe_run(plan, built.perceptual) | {"speed": way.to_json()}
+            config = describe_run(plan, built.perceptual) | {"speed": way.to_json()} | tried
             checkpoint = begin_or_continue(plan, run, config, view)
             if not plan.is_stage and ranks.size == 1:
                 tell_plan(plan, built.method, reader, view)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,9 +114,14 @@ def _steps_done(plan: Plan) -> int:
 
 
 def seconds_of(
-    part: Part, reader: IndexedDataset, view: View, *, device: torch.device
+    part: Part,
+    reader: IndexedDataset,
+    view: View,
+    *,
+    device: torch.device,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float | None:
-    """About how long a part takes; None where a trial would take nearly as long."""
+    """About how long a part takes by `clock`; None where a trial would take nearly as long."""
     if part.images < WORTH_TIMING:
         return None
     trial = smaller(part.plan, device)
@@ -133,7 +139,8 @@ def seconds_of(
         batch = {name: tensor.to(device) for name, tensor in next(source).items()}
     shares = [share_of_turns(phase, part, method) for phase in method.phases()]
     try:
-        taken = seconds_of_phases(method.train(), batch, device, trial.settings.run.precision)
+        precision = trial.settings.run.precision
+        taken = seconds_of_phases(method.train(), batch, device, precision, clock=clock)
     except (TrainingError, torch.OutOfMemoryError):
         return None
     one = sum(share * value for share, value in zip(shares, taken, strict=True))
@@ -173,7 +180,12 @@ def share_of_turns(phase: Phase, part: Part, method: Method) -> float:
 
 
 def seconds_of_phases(
-    method: Method, batch: dict[str, Tensor], device: torch.device, precision: str
+    method: Method,
+    batch: dict[str, Tensor],
+    device: torch.device,
+    precision: str,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[float]:
     """How long each phase's turn takes, in a step in which all have theirs."""
     phases, marks = method.phases(), [0.0]
@@ -181,14 +193,14 @@ def seconds_of_phases(
     def mark(*_: Any) -> None:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        marks.append(time.perf_counter())
+        marks.append(clock())
 
     for phase in phases:
         phase.active = always
     for optimizer in optimizers(phases).values():
         optimizer.register_step_post_hook(mark)
     for _ in range(2):
-        marks[:] = [time.perf_counter()]
+        marks[:] = [clock()]
         take_step(
             method,
             Step(0, batch),
