@@ -131,7 +131,7 @@ def _with_one_name(param: Any) -> Any:
     if not param.secondary_opts:
         return param
     shown = copy.copy(param)
-    shown.secondary_opts = []
+    shown.opts, shown.secondary_opts = param.opts[:1], []
     return shown
 
 
@@ -240,6 +240,7 @@ def parameter_of(option: Option) -> inspect.Parameter:
     """The parameter of a command's function that stands for `option`."""
     declared = typer.Option(
         option.flag,
+        *([option.also] if option.also else []),
         help=described(option),
         metavar=METAVARS.get(option.kind, "PATH"),
         show_default=False,

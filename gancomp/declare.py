@@ -44,6 +44,7 @@ class Declared:
             for what every run has.
         panel: group in the help, for what every run has.
         off: of a switch, the name that switches it off.
+        also: another spelling, which the help leaves out.
         distil_only: whether `pretrain` lacks it.
         pretrain: the `help` and `shown` that `pretrain` has instead, where they differ.
         kind: type on the command line, where it is not the field's.
@@ -63,6 +64,7 @@ class Declared:
     owners: tuple[str, ...] = ()
     panel: str | None = None
     off: str | None = None
+    also: str | None = None
     distil_only: bool = False
     pretrain: Mapping[str, Help] = field(default_factory=dict)
     kind: type | None = None
@@ -133,7 +135,7 @@ class Option:
         setting: dotted path of the setting, or the bare name of a field of `Overrides`.
         sets: dotted paths of what it sets, `setting` alone but for a `Switch`.
         choices: all its values, where they are a few words.
-        help, default, owners, panel, distil_only, pretrain, reads, unused: see `Declared`.
+        also, help, default, owners, panel, distil_only, pretrain, reads, unused: see `Declared`.
     """
 
     flag: str
@@ -151,6 +153,7 @@ class Option:
     reads: Callable[[str], Any] | None = None
     sets: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
+    also: str | None = None
 
     def of(self, command: str) -> Option:
         """The option as `command` shows it."""
@@ -263,6 +266,7 @@ def _option(
         reads=declared.reads,
         sets=(where,),
         choices=typing.get_args(hint) if typing.get_origin(hint) is Literal else (),
+        also=declared.also,
     )
 
 

@@ -97,6 +97,7 @@ class Loop:
         view: shows the progress.
         loggers: told each metrics record.
         graphs: takes the steps, where they are replayed.
+        prepare: told the index of a step, from 0, before it is taken.
     """
 
     method: Trainable
@@ -111,6 +112,7 @@ class Loop:
     view: View
     loggers: list[Callable[[dict[str, Any]], None]] = field(default_factory=list)
     graphs: Graphs | None = None
+    prepare: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
         """On a GPU, looking at a loss at once would make the CPU wait for it."""
@@ -261,6 +263,8 @@ def run_step(loop: Loop, index: int, batch: Batch) -> dict[str, Tensor]:
     Raises:
         TrainingError: if a term is not finite; see `FiniteWatch`.
     """
+    if loop.prepare is not None:
+        loop.prepare(index)
     progress = loop.progress(index)
     last = loop.schedule.epochs + loop.schedule.decay_epochs - 1
     epoch = min(loop.method.schedule_epoch(progress.epoch), last)

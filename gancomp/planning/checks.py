@@ -45,6 +45,11 @@ def check(settings: Settings) -> Any:
             f"`load_size` {shown_size(data.load_size)}: must be at least `size` "
             f"{shown_size(data.size)}"
         )
+    if settings.method.quantization_aware and settings.run.compile not in ("auto", "off"):
+        problems.append(
+            f"`compile` {settings.run.compile} `quantization_aware`: rounding is for plain steps; "
+            "use `compile` off"
+        )
     domain = domain_of(data.task)
     domain.refuse_unlike_networks(settings)
     source = settings.teacher.source

@@ -19,6 +19,7 @@ from gancomp.ranks import current
 from gancomp.settings import Overrides
 from gancomp.training.forecast import tell_plan
 from gancomp.training.precision import settle_precision
+from gancomp.training.quantized import finish_quantized
 from gancomp.training.ranks import begun_again, patience, refuse_ranks, share_batches
 from gancomp.training.searching import find_shape
 from gancomp.training.selection import Selection
@@ -110,7 +111,9 @@ def train(plan: Plan, view: View) -> Result:
                 plan, method, reader, run, view, device=device, selection=built.selection
             )
             loop.graphs = graphs
+            finishing = finish_quantized(plan, method, loop)
             outcome = fit(loop, checkpoint=checkpoint, stop=stop)
+            finishing.tell(outcome.step)
             files = save_generators(plan, method, run, outcome.step)
             if built.selection is not None and ranks.leads:
                 built.selection.hand_out(files["student"])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-from gancomp.declare import setting, weights
+from gancomp.declare import setting, task_is, weights
 from gancomp.settings.networks import (
     DISCRIMINATOR_OPTIONS,
     OWN,
@@ -17,7 +17,7 @@ from gancomp.settings.networks import (
     network_field,
 )
 from gancomp.settings.overrides import Overrides
-from gancomp.settings.rules import TRANSLATION, no_kd
+from gancomp.settings.rules import SR, TRANSLATION, no_kd, not_quantized
 from gancomp.settings.stages import StageSettings
 from gancomp.settings.training import (
     PIXEL_FIELDS,
@@ -74,6 +74,25 @@ class MethodSettings:
         pretrain={"shown": "standard"},
     )
     options: Json = field(default_factory=dict)
+    quantization_aware: bool = setting(
+        False,
+        "--quantization-aware",
+        "Take the last steps with the student's convolutions rounded as in 8 bits.",
+        also="--quantisation-aware",
+        owners=(*TRANSLATION, SR),
+        distil_only=True,
+        unused=(task_is("synthesis"),),
+    )
+    quantized_steps: int | None = setting(
+        None,
+        "--quantized-steps",
+        "How many.",
+        shown="a tenth of all",
+        least=1,
+        owners=(*TRANSLATION, SR),
+        distil_only=True,
+        unused=(task_is("synthesis"), not_quantized),
+    )
     also: Json = setting(
         dict,
         "--also",
@@ -151,6 +170,7 @@ FREE_ON_RESUME = {
         "rank_timeout",
     },
     "schedule": {"max_steps", "max_seconds"},
+    "method": {"quantization_aware", "quantized_steps"},  # which may finish an older run, too
     "data": {"strict", "cache"},
     "perceptual": {"file"},  # it may have moved: its checksum must be the same
 }

@@ -51,6 +51,10 @@ def objective_is(*names: str, reason: str = "`objective` pixel") -> Unused:
     return Unused(lambda settings, options: getattr(options, "objective", "gan") in names, reason)
 
 
+not_quantized = Unused(
+    lambda settings, options: not settings.method.quantization_aware,
+    "`quantization_aware` off",
+)
 no_kd = Unused(lambda settings, options: settings.method.name == "no-kd", "`method` no-kd")
 no_features_weighted = Unused(
     lambda settings, options: all(

@@ -73,7 +73,7 @@ def _seconds(plan: Plan, method: Method) -> dict[str, float]:
             check(smaller.settings)
             reader = make_reader(smaller, Silent())
             *_, part = parts_of(smaller, method, reader)
-            seconds = {}
+            seconds: dict[str, float] = {}
             precisions: tuple[Precision, ...] = ("fp32", "bf16")
             for name in precisions:
                 tried = replace(part, plan=_with(smaller, name))

@@ -126,6 +126,8 @@ def choose_way(
         stopped: whether somebody asks to stop.
     """
     wanted = plan.settings.run.compile
+    if plan.settings.method.quantization_aware:  # some of its steps run other operations
+        return Chosen(PLAIN)
     if device.type != "cuda":
         return Chosen(without_a_gpu(wanted, say))
     if current().size > 1 and wanted == AUTO:
