@@ -77,8 +77,8 @@ def quantize(
 
     All of them; else all but the first and the last; else all but those that do most harm. Prints
     the pictures' PSNR against fp32, how far their FID moves, and milliseconds beside fp32 and bf16.
-    Below --min-psnr, or where it is not faster than bf16 (fp32 on processors without), nothing is
-    written. Needs the extra openvino.
+    Below --min-psnr, or where it is not faster than both (fp32 on processors without bf16), nothing
+    is written. Needs the extra openvino.
 
     Example: gancomp quantize runs/latest --calibrate photos -o student-int8.xml
     """

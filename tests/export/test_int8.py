@@ -14,6 +14,7 @@ from PIL import Image
 
 from gancomp.export import int8, openvino_file
 from gancomp.export.deployed import open_deployed
+from gancomp.export.faster import check_faster
 from gancomp.export.model import open_model
 from gancomp.export.openvino_file import without_header
 from gancomp.export.openvino_model import converted
@@ -27,8 +28,8 @@ pytest.importorskip("onnxscript", reason="needs the extra openvino")
 pytest.importorskip("nncf", reason="needs the extra openvino")
 
 
-def times(int8_ms: float) -> list[dict[str, Any]]:
-    given = {"fp32": 3.0, "int8": int8_ms, "bf16": 2.0}
+def times(int8_ms: float, fp32_ms: float = 3.0) -> list[dict[str, Any]]:
+    given = {"fp32": fp32_ms, "int8": int8_ms, "bf16": 2.0}
     return [
         {"precision": name, "threads": count, "ms": ms, "range_ms": [ms, ms]}
         for name, ms in given.items()
@@ -200,3 +201,9 @@ def test_the_layer_that_does_most_harm_stays_in_floating_point(
     assert len(said) == 3
     with pytest.raises(ExportError, match="nothing was written"):
         quantizer.search(99.0)
+
+
+def test_bf16_that_is_slow_on_a_processor_is_not_what_8_bits_must_beat() -> None:
+    check_faster(Path("a.xml"), times(1.9))
+    with pytest.raises(ExportError, match="and fp32 1.5: not faster; nothing was written"):
+        check_faster(Path("a.xml"), times(1.9, fp32_ms=1.5))
