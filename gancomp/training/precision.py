@@ -17,6 +17,7 @@ from gancomp.errors import ConfigError
 from gancomp.methods.base import Method
 from gancomp.planning.checks import check
 from gancomp.planning.plan import Plan
+from gancomp.ranks import current
 from gancomp.settings import Json
 from gancomp.sizes import sides
 from gancomp.training.forecast import parts_of, seconds_of
@@ -42,15 +43,16 @@ def settle_precision(
     Args:
         plan: of the run.
         method: its own, for the length of its schedule.
-        device: where it will be trained; there are trials on CPUs only.
+        device: where it will be trained; there are trials on CPUs only, and by one process.
         say: is told the outcome.
 
     Returns: the plan, and for `config.json` the entry `precision`, if there was a choice.
     """
     if plan.settings.run.precision != AUTO:
         return plan, {}
-    if device.type != "cpu":
-        say(f"`precision` auto takes fp32: its trials are for CPUs, this is {device.type}")
+    if device.type != "cpu" or current().size > 1:
+        there = f"this is {device.type}" if device.type != "cpu" else "these are several processes"
+        say(f"`precision` auto takes fp32: its trials are for one process on a CPU, {there}")
         return _with(plan, "fp32"), {"precision": {"asked": AUTO, "took": "fp32"}}
     with torch.random.fork_rng(devices=[]):
         seconds = _seconds(plan, method)

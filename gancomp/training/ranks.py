@@ -59,6 +59,11 @@ def refuse_ranks(plan: Plan, method: Method, ranks: Ranks) -> None:
     settings = plan.settings
     if plan.search is not None:
         raise ConfigError("`shrink`: this search is for one process; start it without torchrun")
+    if settings.method.quantization_aware:
+        raise ConfigError(
+            "`quantization_aware`: each process would round by its own share of a batch; start "
+            "it without torchrun"
+        )
     if reason := method.why_one_process():
         raise ConfigError(reason)
     for name in settings.method.also:

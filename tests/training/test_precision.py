@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from gancomp import ranks
 from gancomp.config import merge
 from gancomp.console import ConsoleView
 from gancomp.data.demo_set import write_demo_set
@@ -117,7 +118,9 @@ def test_large_images_are_tried_smaller_where_the_networks_work_so(
         assert sizes[-2:] == [tried_at, tried_at]
 
 
-@pytest.mark.parametrize(("device", "why"), [("cuda", "trials are for CPUs"), ("cpu", "too short")])
+@pytest.mark.parametrize(
+    ("device", "why"), [("cuda", "for one process on a CPU, this is cuda"), ("cpu", "too short")]
+)
 def test_without_a_trial_it_is_fp32_and_says_why(device: str, why: str, root: Path) -> None:
     said: list[str] = []
     plan = make_plan("distill", given(root, None), pytest.fail)
@@ -126,3 +129,14 @@ def test_without_a_trial_it_is_fp32_and_says_why(device: str, why: str, root: Pa
     assert plan.settings.run.precision == found["precision"]["took"] == "fp32"
     assert why in said[0]
     assert settle_precision(plan, method, CPU, say=pytest.fail) == (plan, {})
+
+
+def test_several_processes_do_not_try(root: Path) -> None:
+    said: list[str] = []
+    plan = make_plan("distill", given(root, None), said.append)
+    several = ranks.Ranks()
+    several.size = 2
+    with ranks.working_with(several):
+        settled, found = settle_precision(plan, None, CPU, say=said.append)  # type: ignore[arg-type]  # not looked at
+    assert settled.settings.run.precision == found["precision"]["took"] == "fp32"
+    assert "several processes" in said[-1]
