@@ -62,7 +62,7 @@ class MethodSettings:
     name: str = setting(
         "dcd",
         "--method",
-        "What is distilled, and how (gancomp methods).",
+        "What is distilled (gancomp methods).",
         shown="dcd; super-resolution g2g-al, synthesis dgl",
         distil_only=True,
     )

@@ -66,7 +66,7 @@ class Overrides:
         "--latency-budget", "Widest student within e.g. 25ms per image."
     )
     shrink: str | None = _shape(
-        "--shrink", lambda: f"How the student is found: {', '.join(SHRINKERS)}."
+        "--shrink", lambda: f"How its shape is found: {', '.join(SHRINKERS)}."
     )
     budget: str | None = _shape("--budget", "What it may cost: ratio 25%, latency 25ms.")
     shrink_options: dict[str, Any] = field(default_factory=dict)

@@ -286,7 +286,7 @@ class RunSettings:
     seed: int = _run(0, "--seed", "Seed of all that is random.", least=0, most=2**63 - 1)
     device: str = _run("auto", "--device", "auto, cpu, cuda:N or mps.")
     precision: Literal["auto", "fp32", "bf16"] = _run(
-        "fp32", "--precision", "fp32, bf16, or auto: on a CPU, the faster one of a trial."
+        "fp32", "--precision", "fp32, bf16 or auto (tried)."
     )
     compile: Literal["auto", "off", "on", "graphs", "fused", "fused+graphs", "on+graphs"] = _run(
         "auto",
@@ -303,7 +303,7 @@ class RunSettings:
     rank_timeout: float = _run(
         1800.0,
         "--rank-timeout",
-        "With torchrun: seconds that a process waits for the others.",
+        "Seconds that ranks wait.",
         least=1.0,
         unused=(one_process,),
     )
