@@ -375,7 +375,7 @@ def test_a_large_picture_is_told_what_it_takes_and_refused_where_that_is_not_fre
     given = [model, source, small, "-o", "newer", "--device", "cpu", "--json"]
     document = run_command(capsys, "translate", *given).document
     assert document["written"] == ["newer/small.png"]
-    assert "use `size`, or cut the picture" in document["failed"][0]["error"]
+    assert "use --size, or cut the picture" in document["failed"][0]["error"]
 
 
 def test_what_a_gray_picture_takes_is_told_for_a_network_of_one_channel(
