@@ -255,7 +255,7 @@ def test_a_run_of_before_schemas_opens_and_one_of_a_later_gancomp_does_not(
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(gancomp.GancompError, match="is no gancomp run"):
+    with pytest.raises(gancomp.GancompError, match=r"is no gancomp run .*; check the path$"):
         gancomp.Run.open(tmp_path)
 
 

@@ -119,8 +119,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def read_config(path: Path) -> Record:
+def read_config(path: Path, *, way_out: str = "check the path") -> Record:
     """The `config.json` of the run at `path`.
+
+    Args:
+        path: the run's folder.
+        way_out: for the message if it is none.
 
     Raises:
         RunError: if there is none or it is damaged.
@@ -128,10 +132,7 @@ def read_config(path: Path) -> Record:
     try:
         config = read_record(path / CONFIG, way_out="choose another `out` for a new run")
     except OSError as error:
-        raise RunError(
-            f"{path}: is no gancomp run (no readable {CONFIG}); check the path, or remove "
-            "`resume=True` to start one"
-        ) from error
+        raise RunError(f"{path}: is no gancomp run (no readable {CONFIG}); {way_out}") from error
     config.get("settings", dict)
     return config
 

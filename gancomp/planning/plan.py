@@ -371,7 +371,7 @@ def default_out(
 
 def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], None]) -> Plan:
     out = given.out or _guess_out(command, given, typed, say)
-    config = read_config(out)
+    config = read_config(out, way_out="check the path, or remove `resume=True` to start one")
     saved = _as_it_was(settings_in(config))
     if typed.get("run", {}).get("precision") == "auto":  # the trial was made at the start
         typed = merge(typed, {"run": {"precision": saved.run.precision}})

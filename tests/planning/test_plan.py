@@ -232,7 +232,7 @@ def test_resume_takes_perceptual_weights_from_another_place_but_no_other_weights
 
 
 def test_resume_of_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="is no gancomp run"):
+    with pytest.raises(RunError, match="is no gancomp run .*or remove `resume=True`"):
         resume(tmp_path)
     with pytest.raises(RunError, match="is no gancomp run"):
         resume(tmp_path / "nothing")
