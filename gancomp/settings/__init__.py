@@ -74,6 +74,16 @@ class MethodSettings:
         pretrain={"shown": "standard"},
     )
     options: Json = field(default_factory=dict)
+    also: Json = setting(
+        dict,
+        "--also",
+        "NAME:WEIGHT,…: further methods whose own terms the student learns by.",
+        shown="none",
+        kind=str,
+        reads=partial(weights, "also"),
+        owners=TRANSLATION,
+        distil_only=True,
+    )
     quantization_aware: bool = setting(
         False,
         "--quantization-aware",
@@ -92,16 +102,6 @@ class MethodSettings:
         owners=(*TRANSLATION, SR),
         distil_only=True,
         unused=(task_is("synthesis"), not_quantized),
-    )
-    also: Json = setting(
-        dict,
-        "--also",
-        "NAME:WEIGHT,…: further methods whose own terms the student learns by.",
-        shown="none",
-        kind=str,
-        reads=partial(weights, "also"),
-        owners=TRANSLATION,
-        distil_only=True,
     )
 
 
