@@ -85,13 +85,30 @@ class OnceForAllOptions(SearchOptions):
 
 
 @dataclass(frozen=True)
-class GccOptions(SearchOptions):
+class StartOptions(SearchOptions):
+    """Of searches that begin with a network of another width than the teacher's.
+
+    Attributes:
+        start_width: of the network that channels are taken from.
+    """
+
+    start_width: int | None = setting(
+        None,
+        "--start-width",
+        "Width of the network that is pruned; GCC's is 48, DMAD's 32 or 64.",
+        shown="the teacher's",
+        least=1,
+        most=4096,
+    )
+
+
+@dataclass(frozen=True)
+class GccOptions(StartOptions):
     """Sparse training before the threshold.
 
     Attributes:
         sparsity: weight of the L1 penalty.
         summed_norms: filters are compared by their L1 norms, as released; else by the means.
-        start_width: of the network that is pruned.
         released_shape: the widths that the released code has for horse2zebra, without a search.
     """
 
@@ -106,14 +123,6 @@ class GccOptions(SearchOptions):
         False,
         "--summed-norms",
         "Compare filters by sums of weights, as GCC's code does, not by means.",
-    )
-    start_width: int | None = setting(
-        None,
-        "--start-width",
-        "Width of the network that is pruned; GCC's is 48, DMAD's 32 or 64.",
-        shown="the teacher's",
-        least=1,
-        most=4096,
     )
     released_shape: bool = setting(
         False,
@@ -140,24 +149,15 @@ class CatOptions(BudgetOptions):
 
 
 @dataclass(frozen=True)
-class DmadSearchOptions(SearchOptions):
+class DmadSearchOptions(StartOptions):
     """How masks close; the defaults are those of the mobile ResNet on horse2zebra.
 
     Attributes:
-        start_width: of the network that is masked.
         mask_decay: weight of all sparsity terms.
         shared_weight: of channels along the residual path, within them (lambda_update).
         costly_weight: of the stem and the transposed convolutions, within them (upconv_coeff).
     """
 
-    start_width: int | None = setting(
-        None,
-        "--start-width",
-        "Width of the network that is pruned; GCC's is 48, DMAD's 32 or 64.",
-        shown="the teacher's",
-        least=1,
-        most=4096,
-    )
     mask_decay: float = setting(2e-3, "--mask-decay", "Weight of what closes masks.", least=0.0)
     shared_weight: float = setting(
         5.0, "--shared-weight", "Within that: of channels along the residual path.", least=0.0
