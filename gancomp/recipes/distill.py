@@ -68,10 +68,9 @@ def train_as(command: str, given: Overrides, view: View) -> Result:
 
 def train(plan: Plan, view: View) -> Result:
     """The whole line, as planned; it serves `gancomp pretrain` too, whose plan has no student."""
-    settings = plan.settings
     with listening_for_stop() as stop:
-        device = choose_device(settings.run.device)
-        refuse_precision(device, settings.run.precision)
+        device = choose_device(plan.settings.run.device)
+        refuse_precision(device, plan.settings.run.precision)
         ranks = current()
         if ranks.leads:
             check_place(plan.out, resume=plan.resume)
@@ -96,7 +95,7 @@ def train(plan: Plan, view: View) -> Result:
                 tell_plan(plan, built.method, reader, view)
             if checkpoint is None:
                 beginning = Beginning(made={})
-                if stages_of(settings, plan.options):
+                if stages_of(plan.settings, plan.options):
                     del built  # the stages have the memory to themselves
                     beginning = run_stages(plan, view, train=train, stop=stop)
                     if beginning.unfinished is not None:
@@ -105,7 +104,7 @@ def train(plan: Plan, view: View) -> Result:
                     built = build(plan, view, device)
                 hand_on(plan, built.method, beginning.made)
             share_batches(built.method, ranks)
-            precision, method = settings.run.precision, built.method
+            precision, method = plan.settings.run.precision, built.method
             graphs = use_way(method, device, way.way, precision=precision, say=view.say)
             loop = make_loop(
                 plan, method, reader, run, view, device=device, selection=built.selection
