@@ -453,7 +453,7 @@ def demo(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Do the whole job on an embedded dataset, without any download, in two to three minutes.
+    """Do the whole job on an embedded dataset, without any download, in three to four minutes.
 
     Example: gancomp demo
     """
