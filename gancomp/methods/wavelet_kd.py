@@ -73,5 +73,6 @@ class WaveletKd(Apprentice):
             translation.fake,
             levels=options.wavelet_levels,
             distance=options.wavelet_distance,
+            wavelet=options.wavelet,
         )
         return {term_name(self.task, "wavelet", direction): options.lambda_wavelet * distance}

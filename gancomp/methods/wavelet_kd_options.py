@@ -18,6 +18,7 @@ class WaveletKdOptions:
         lambda_wavelet: weight of the high bands' distance.
         wavelet_levels: how often the low band is transformed again.
         wavelet_distance: `l1` as in the paper, `mse` as in the released training code.
+        wavelet: `haar` as in the paper, `db3` as the released code has it where none is named.
         student_d_width: of the student's discriminator.
     """
 
@@ -31,7 +32,7 @@ class WaveletKdOptions:
     wavelet_levels: int = setting(
         4,
         "--wavelet-levels",
-        "Levels of the Haar transform.",
+        "Levels of the wavelet transform.",
         least=1,
         most=16,
         unused=(zero("lambda_wavelet"),),
@@ -40,6 +41,12 @@ class WaveletKdOptions:
         "l1",
         "--wavelet-distance",
         "Distance of the bands: l1, or mse as released.",
+        unused=(zero("lambda_wavelet"),),
+    )
+    wavelet: Literal["haar", "db3"] = setting(
+        "haar",
+        "--wavelet",
+        "Wavelet of the transform: haar, or db3.",
         unused=(zero("lambda_wavelet"),),
     )
     student_d_width: int | None = student_d_width_setting()

@@ -1,13 +1,15 @@
-"""Haar bands against pytorch_wavelets' numbers, and Wavelet KD's loss against the released one."""
+"""Bands against pytorch_wavelets' numbers, and Wavelet KD's loss against the released one."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
 from golden_values import assert_golden, assert_value_and_gradient, golden, image_pair, img
 from torch import Tensor
 
-from gancomp.losses.wavelet import haar_transform, wavelet_loss
+from gancomp.losses.wavelet import DB3, TRANSFORMS, db3_transform, haar_transform, wavelet_loss
 
 FLOAT32_FILTERS = 1e-6  # the released transform rounds them
 
@@ -19,7 +21,8 @@ def odd_pair() -> tuple[Tensor, Tensor]:
 
 
 PAIRS = {"64x64": image_pair, "50x37": odd_pair}
-each_size = pytest.mark.parametrize("size", PAIRS)
+KINDS = [("haar", 4, "64x64"), ("haar", 4, "50x37"), ("db3", 3, "64x64")]
+each_kind = pytest.mark.parametrize(("wavelet", "levels", "size"), KINDS)
 
 
 def literal_level(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,13 +33,13 @@ def literal_level(images: Tensor) -> tuple[Tensor, Tensor]:
     return (a + b + c + d) / 2, torch.stack(high, 2) / 2
 
 
-@each_size
-def test_bands_are_those_of_the_released_transform(size: str) -> None:
-    entry = golden(f"wkd/DWT haar 4 levels, {size}")["value"]
-    low, bands = haar_transform(PAIRS[size]()[0])
+@each_kind
+def test_bands_are_those_of_the_released_transform(wavelet: Any, levels: int, size: str) -> None:
+    entry = golden(f"wkd/DWT {wavelet} {levels} levels, {size}")["value"]
+    low, bands = TRANSFORMS[wavelet](PAIRS[size]()[0], levels)
     assert list(low.shape) == entry["low_shape"]
     assert_golden(low, entry["low"], rel=FLOAT32_FILTERS)
-    assert len(bands) == len(entry["high"]) == 4
+    assert len(bands) == len(entry["high"]) == levels
     for band, expected in zip(bands, entry["high"], strict=True):
         assert list(band.shape) == expected["shape"]
         for k, name in enumerate(("LH_or_0", "HL_or_1", "HH_or_2")):
@@ -59,18 +62,32 @@ def test_a_ramps_bands_are_those_of_the_released_transform_and_of_the_plain_form
         torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
 
 
-@each_size
-def test_loss_and_gradient_are_those_of_the_paper_and_of_the_released_code(size: str) -> None:
+@each_kind
+def test_loss_and_gradient_are_those_of_the_paper_and_of_the_released_code(
+    wavelet: Any, levels: int, size: str
+) -> None:
     teacher, student = PAIRS[size]()
-    value = wavelet_loss(teacher, student)
-    name = f"wkd/L1 high-band loss haar 4 levels {size}"
+    value = wavelet_loss(teacher, student, levels=levels, wavelet=wavelet)
+    name = f"wkd/L1 high-band loss {wavelet} {levels} levels {size}"
     assert_value_and_gradient(value, name, student, rel=FLOAT32_FILTERS)
-    value = 2 * 0.4 * wavelet_loss(teacher, student, distance="mse")
+    value = wavelet_loss(teacher, student, levels=levels, wavelet=wavelet, distance="mse")
+    value = 2 * 0.4 * value
     name = (
         "wkd/training term (MSE, weight 0.4, both directions given the same pair) "
-        f"haar 4 levels {size}"
+        f"{wavelet} {levels} levels {size}"
     )
     assert_value_and_gradient(value, name, student, rel=FLOAT32_FILTERS)
+
+
+def test_db3_is_orthogonal_and_takes_nothing_from_a_parabola() -> None:
+    taps = torch.tensor(DB3, dtype=torch.float64)
+    for shift in (0, 2, 4):
+        overlap = (taps[shift:] * taps[: len(taps) - shift]).sum().item()
+        assert overlap == pytest.approx(float(shift == 0), abs=1e-12)
+    side = torch.arange(24, dtype=torch.float64)
+    parabola = (side.view(-1, 1) ** 2 - 3 * side).view(1, 1, 24, 24)
+    inner = db3_transform(parabola, 1)[1][0][..., 3:-3, 3:-3]  # where no zeros reach
+    assert inner.abs().max().item() < 1e-9
 
 
 def test_squares_keep_their_sum() -> None:
@@ -103,6 +120,10 @@ def test_what_makes_no_sense_is_refused() -> None:
     images = torch.zeros(1, 3, 8, 8)
     with pytest.raises(ValueError, match="0 levels"):
         haar_transform(images, 0)
+    with pytest.raises(ValueError, match="0 levels"):
+        db3_transform(images, 0)
+    with pytest.raises(ValueError, match="'db2'.*haar or db3"):
+        wavelet_loss(images, images, wavelet="db2")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'huber'.*l1 or mse"):
         wavelet_loss(images, images, distance="huber")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"\(1, 3, 8, 8\) and student \(1, 3, 8, 4\)"):

@@ -26,8 +26,10 @@ def stored(step: Step) -> Tensor:
     return student
 
 
-def test_both_directions_together_are_the_released_training_term() -> None:
-    method, step = method_of(wavelet_distance="mse"), random_step()
+@pytest.mark.parametrize(("wavelet", "levels"), [("haar", 4), ("db3", 3)])
+def test_both_directions_together_are_the_released_training_term(wavelet: str, levels: int) -> None:
+    method = method_of(wavelet_distance="mse", wavelet=wavelet, wavelet_levels=levels)
+    step = random_step()
     student = stored(step)
     terms = {}
     for direction in ("forward", "backward"):
@@ -35,7 +37,7 @@ def test_both_directions_together_are_the_released_training_term() -> None:
     assert list(terms) == ["wavelet_forward", "wavelet_backward"]
     entry = golden(
         "wkd/training term (MSE, weight 0.4, both directions given the same pair) "
-        "haar 4 levels 64x64"
+        f"{wavelet} {levels} levels 64x64"
     )
     total = torch.stack(list(terms.values())).sum()
     assert total.item() == pytest.approx(entry["value"], rel=1e-6)  # filters in float32 there
