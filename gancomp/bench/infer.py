@@ -75,7 +75,7 @@ def bench_infer(
     contestants = _others(arch, images, place) | _student_steps(student, images)
     contestants |= _of_files(files, images, device)
     with torch.inference_mode():
-        timed = time_in_turns(contestants, num_runs=rounds, device=place)
+        timed = time_in_turns(contestants, num_runs=rounds, device=place, settled=True)
         profiles = {name: by_operator(contestants[name], place) for name in (PLAIN, FAST)}
         difference = (plain_copy(student)(images) - accelerate(student)(images)).abs().max().item()
     what = (

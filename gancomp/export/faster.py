@@ -29,7 +29,7 @@ def time_files(files: Mapping[str, Open], given: Array) -> list[dict[str, Any]]:
     contestants = {
         f"{name} {count}": partial(files[name](count).run, [given]) for name, count in keys
     }
-    timed = time_in_turns(contestants)
+    timed = time_in_turns(contestants, settled=True)
     return [
         {
             "precision": name,

@@ -52,7 +52,7 @@ def time_everywhere(
     before = torch.get_num_threads()
     try:
         with torch.inference_mode():
-            timed = time_in_turns(contestants, before=ready)
+            timed = time_in_turns(contestants, before=ready, settled=True)
     finally:
         torch.set_num_threads(before)
     found: list[list[Json]] = [[] for _ in networks]

@@ -152,7 +152,7 @@ def _time_pairs(
         contestants[f"{index} fast"] = partial(quick, inputs)
         contestants[f"{index} eager"] = partial(plain_copy(quick.network), inputs)
     with torch.inference_mode():
-        timed = time_in_turns(contestants, device=device)
+        timed = time_in_turns(contestants, device=device, settled=True)
     return [(timed[f"{index} fast"], timed[f"{index} eager"]) for index in range(len(fast))]
 
 

@@ -207,7 +207,7 @@ class Clock:
     def ms(self, network: TappedNetwork) -> float:
         """The median of one image with `network`, in eval mode, as gancomp runs it."""
         runs = {"teacher": self._teacher, "student": self._pass(network)}
-        timed = time_in_turns(runs, num_runs=self.num_runs, device=self.device)
+        timed = time_in_turns(runs, num_runs=self.num_runs, device=self.device, settled=True)
         self._medians.append(timed["teacher"].median_ms)
         return timed["student"].median_ms / timed["teacher"].median_ms * self.teacher_ms
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import time
+from typing import Any
+
+import pytest
 
 from gancomp.metrics.latency import time_in_turns
 
@@ -17,6 +20,29 @@ def test_contestants_take_turns_and_only_their_own_runs_are_framed_by_before_and
     turn = [f"{when} {name}" for name in "ab" for when in ("before", "run", "after")]
     assert seen == turn * 3
     assert {name: latency.num_runs for name, latency in timed.items()} == {"a": 2, "b": 2}
+
+
+def test_what_is_short_runs_once_untimed_before_each_timed_run(monkeypatch: Any) -> None:
+    seen: list[str] = []
+    clock = iter(range(100))
+
+    def run(name: str, seconds: int) -> None:
+        seen.append(name)
+        for _ in range(seconds):
+            next(clock)
+
+    monkeypatch.setattr("gancomp.metrics.latency.time.perf_counter", lambda: next(clock) / 11)
+    timed = time_in_turns(
+        {"short": lambda: run("short", 0), "long": lambda: run("long", 3)},
+        num_runs=2,
+        warm_up=1,
+        settled=True,
+    )
+    assert seen == ["short", "long"] + ["short", "short", "long"] * 2
+    assert {name: latency.median_ms for name, latency in timed.items()} == {
+        "short": pytest.approx(1000 / 11),
+        "long": pytest.approx(4000 / 11),
+    }
 
 
 def test_processor_time_is_the_median_of_what_each_contestant_says_it_used() -> None:

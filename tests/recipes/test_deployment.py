@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -34,6 +35,7 @@ def test_each_way_is_timed_on_each_number_of_threads(
 ) -> None:
     few = partial(deployment.time_in_turns, num_runs=2, warm_up=1)
     monkeypatch.setattr(deployment, "time_in_turns", few)
+    monkeypatch.setattr("gancomp.metrics.latency.SHORT_MS", math.inf)
     network = build_network("mobile-resnet6", width=2).eval()
     seen: list[int] = []
     deployed = DeployedGenerator(network, lambda threads: Standin(threads, seen)).eval()
@@ -53,7 +55,7 @@ def test_each_way_is_timed_on_each_number_of_threads(
         ("standin 1.0", 1),
         ("standin 1.0", 2),
     ]
-    assert seen[:4] == [1, 2, 1, 2]  # in turns
+    assert seen[:6] == [1, 2, 1, 1, 2, 2]  # in turns, once untimed before what is timed
     assert rows[0]["latency_ms"] == rows[0]["ways"][3]["ms"]
     assert rows[0]["latency_eager_ms"] == rows[0]["ways"][1]["ms"]
     assert "latency_eager_ms" not in rows[1]
