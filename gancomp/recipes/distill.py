@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from gancomp.engine.checkpoint import Checkpoint
 from gancomp.engine.device import choose_device, refuse_precision
-from gancomp.engine.fit import View, fit
+from gancomp.engine.fit import Loop, View, fit
 from gancomp.engine.group import joined
 from gancomp.engine.run import check_place, writing_run
-from gancomp.engine.stopping import listening_for_stop
+from gancomp.engine.stopping import StopWish, listening_for_stop
 from gancomp.losses.perceptual import PerceptualFeatures
 from gancomp.methods.base import Method
 from gancomp.planning.own import naming_code
@@ -104,27 +105,13 @@ def train(plan: Plan, view: View) -> Result:
                     built = build(plan, view, device)
                 hand_on(plan, built.method, beginning.made)
             share_batches(built.method, ranks)
-            precision, method = plan.settings.run.precision, built.method
-            graphs = use_way(method, device, way.way, precision=precision, say=view.say)
+            precision = plan.settings.run.precision
+            graphs = use_way(built.method, device, way.way, precision=precision, say=view.say)
             loop = make_loop(
-                plan, method, reader, run, view, device=device, selection=built.selection
+                plan, built.method, reader, run, view, device=device, selection=built.selection
             )
             loop.graphs = graphs
-            finishing = finish_quantized(plan, method, loop)
-            outcome = fit(loop, checkpoint=checkpoint, stop=stop)
-            finishing.tell(outcome.step)
-            files = save_generators(plan, method, run, outcome.step)
-            if built.selection is not None and ranks.leads:
-                built.selection.hand_out(files["student"])
-            ranks.barrier()  # others may read what the first has written
-            grid = max(run.samples.glob("*.png"), default=None)
-    return Result(
-        run=plan.out,
-        outcome=outcome,
-        teacher=files.get("teacher"),
-        student=files.get("student"),
-        grid=grid,
-    )
+            return take_steps(plan, built, loop, checkpoint=checkpoint, stop=stop)
 
 
 @dataclass(frozen=True)
@@ -146,6 +133,27 @@ def build(plan: Plan, view: View, device: torch.device) -> Built:
     method = make_method(plan, task, student, perceptual).to(device)
     refuse_ranks(plan, method, current())
     return Built(perceptual, method, make_selection(plan, method, view, device=device))
+
+
+def take_steps(
+    plan: Plan, built: Built, loop: Loop, *, checkpoint: Checkpoint | None, stop: StopWish
+) -> Result:
+    """The run's own steps, after its stages, and what comes of them: models and a picture."""
+    ranks = current()
+    finishing = finish_quantized(plan, built.method, loop)
+    outcome = fit(loop, checkpoint=checkpoint, stop=stop)
+    finishing.tell(outcome.step)
+    files = save_generators(plan, built.method, loop.run, outcome.step)
+    if built.selection is not None and ranks.leads:
+        built.selection.hand_out(files["student"])
+    ranks.barrier()  # others may read what the first has written
+    return Result(
+        run=plan.out,
+        outcome=outcome,
+        teacher=files.get("teacher"),
+        student=files.get("student"),
+        grid=max(loop.run.samples.glob("*.png"), default=None),
+    )
 
 
 def with_time(plan: Plan, seconds_left: float | None) -> Plan:
