@@ -20,7 +20,8 @@ from gancomp.errors import (
     printable,
 )
 from gancomp.flags import as_typed
-from gancomp.launch import num_ranks, own_rank
+from gancomp.launch import num_ranks, own_rank, under_torchrun
+from gancomp.signals import stop_with_parent
 
 SHARED = ("distill", "pretrain")  # what several processes do together
 OBJECTS_BETWEEN_COLLECTIONS = 10_000  # Python 3.11's own choice is 700
@@ -40,6 +41,8 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs one command and returns its exit status."""
+    if under_torchrun():
+        stop_with_parent()  # at once: torch takes seconds to import
     with guarded_streams(), one_voice():
         return _run(arguments)
 

@@ -34,10 +34,12 @@ class Ranks:
     Attributes:
         rank: of this process, from 0.
         size: how many there are.
+        place: number and phase of the step that is under way, from 1; None between two steps.
     """
 
     rank = 0
     size = 1
+    place: tuple[int, str] | None = None
 
     @property
     def leads(self) -> bool:

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import signal
+import sys
 from collections.abc import Iterator
 
 # a closed terminal, a scheduler's warning before its limit, processor time used up
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 STOPPING = frozenset(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
+
+
+def stop_with_parent() -> bool:
+    """Has this process asked to stop, by SIGTERM, once the one that started it is gone.
+
+    torchrun may be killed, and its processes would train on, unseen, beside those of the torchrun
+    that is started in its place.
+
+    Returns: whether that could be done; only Linux can.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        return bool(ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) == 0)
+    except (OSError, AttributeError):
+        return False
 
 
 @contextlib.contextmanager

@@ -154,3 +154,25 @@ def other_weights_in_step_3() -> None:
 
     Dcd.__init__ = init  # type: ignore[method-assign]  # only in a process made for it
     in_step(3, spoil, "teacher")
+
+
+def parent_that_waits(folder: Path) -> None:
+    """Starts a child as torchrun does, which leaves its number in the folder, and waits."""
+    from gancomp import signals
+
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        assert signals.stop_with_parent()
+        (folder / "child.new").write_text(str(os.getpid()))
+        (folder / "child.new").replace(folder / "child")
+    while True:
+        time.sleep(1)
+
+
+def alive(pid: int) -> bool:
+    """Whether there is such a process, and not only its exit status."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,11 @@ import rank_steps
 import tiny_runs
 import torch
 from lines import plug_ins_loaded
+from torch.distributed import HashStore
 
 from gancomp.data.demo_set import write_demo_set
 from gancomp.engine.checkpoint import list_checkpoints
+from gancomp.engine.group import Group
 from gancomp.errors import ConfigError
 from gancomp.methods.base import Method
 from gancomp.ranks import Ranks, refuse_uneven
@@ -157,3 +162,39 @@ def test_all_ranks_end_together_with_one_line_that_names_the_rank(
     assert told in lines[0]
     assert tiny_runs.newest_step(run) == step
     assert not list((run / "checkpoints").glob(".*"))
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells a process of its parent's end"
+)
+def test_a_rank_ends_with_the_torchrun_that_started_it(tmp_path: Path) -> None:
+    parent = rank_runs.context.Process(target=rank_runs.parent_that_waits, args=(tmp_path,))
+    parent.start()
+    wait_for((tmp_path / "child").exists)
+    child = int((tmp_path / "child").read_text())
+    assert rank_runs.alive(child)
+    parent.kill()
+    wait_for(lambda: not rank_runs.alive(child))
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + tiny_runs.PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_ranks_that_are_started_again_meet_each_other_not_what_was_left_of_others() -> None:
+    store = HashStore()
+    words = []
+    for _ in range(2):  # the second time, all that the first ones said is there
+        groups = []
+        for rank in range(3):
+            group = Group.__new__(Group)
+            group.rank, group.size, group.timeout_s = rank, 3, 60.0
+            groups.append(group)
+        with ThreadPoolExecutor(3) as pool:
+            met = list(pool.map(lambda group: group._met(store), reversed(groups)))
+        assert len(set(met)) == 1
+        words.append(met[0])
+    assert words[0] != words[1]

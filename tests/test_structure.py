@@ -181,7 +181,7 @@ MAY_IMPORT = {
     | {"network_options", "own_code", "paths", "recipes", "registry", "score_commands", "settings"}
     | {"page_commands", "shrink_commands", "sweep_commands"},
     "plugins": {"code_files", "errors", "options", "paths", "registry"},
-    "__main__": {"cli", "commands", "console", "errors", "flags", "launch", "plugins"},
+    "__main__": {"cli", "commands", "console", "errors", "flags", "launch", "plugins", "signals"},
 }
 
 

@@ -208,3 +208,48 @@ def bench_fid(
 
     document = bench(real, fake, rounds=rounds, threads=threads)
     console.print_json(document) if json else show(document)
+
+
+@bench_app.command("scale")
+def bench_scale(
+    ranks: Annotated[
+        str, typer.Option("--ranks", help="Numbers of processes that share the step.")
+    ] = "1,2,4,8",
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            help="Images per step, in all.",
+            show_default="one for each of the most processes",
+        ),
+    ] = None,
+    size: Annotated[int, typer.Option("--size", help="Height and width in pixels.")] = 256,
+    width: Annotated[int, typer.Option("--width", help="The teacher's width (ngf).")] = 64,
+    d_width: Annotated[int, typer.Option("--d-width", help="The discriminators' (ndf).")] = 64,
+    rounds: Annotated[int, typer.Option("--rounds", help="Timed steps of each number.")] = 5,
+    device: Device = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", help="CPU threads of each process.", show_default="1"),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Time the joint DCD step as 1, 2, 4, ... processes share it, which torchrun starts.
+
+    Example: gancomp bench scale --ranks 1,2 --size 128 --device cpu
+    """
+    from gancomp.bench.scale import ScaleRequest, counts_of, show_scale
+    from gancomp.bench.scale import bench_scale as bench
+
+    request = ScaleRequest(
+        ranks=counts_of(ranks),
+        batch_size=batch_size,
+        size=size,
+        width=width,
+        d_width=d_width,
+        rounds=rounds,
+        device=device,
+        threads=threads,
+    )
+    document = bench(request, console.say)
+    console.print_json(document) if json else show_scale(document)

@@ -7,6 +7,7 @@ import json
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from gancomp import launch
 from gancomp.errors import GancompError, RunError, explain_memory
 from gancomp.ranks import LostError, Ranks, working_with
+from gancomp.signals import stop_with_parent
 
 Value = TypeVar("Value")
 ANSWER_S = 10.0  # that ranks have to say how they ended
@@ -44,7 +46,8 @@ class Group(Ranks):
         if torch.cuda.is_available():
             torch.cuda.set_device(launch.local_rank() % torch.cuda.device_count())
         try:
-            self.store, _, _ = next(rendezvous("env://", timeout=timeout))
+            found, _, _ = next(rendezvous("env://", timeout=timeout))
+            self.store = PrefixStore(self._met(found), found)
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
                 store=PrefixStore("group", self.store),
@@ -57,6 +60,33 @@ class Group(Ranks):
                 f"the {self.size} processes did not come together within {timeout_s:g} s "
                 f"({_first_line(error)})"
             ) from error
+
+    def _met(self, store: Any) -> str:
+        """A word that only the ranks of this very start have, once all of them are here.
+
+        The store may be that of torchrun's agents, which they keep when they start the ranks again:
+        what earlier ranks have left there, addresses and last words, is not of this start.
+
+        Raises:
+            RuntimeError: if they did not come in time.
+        """
+        own, end = uuid.uuid4().hex, time.monotonic() + self.timeout_s
+        if self.leads:
+            store.set("lead", own)
+        while time.monotonic() < end:
+            lead = store.get("lead").decode()
+            if self.leads:
+                said = [_if_said(store, f"{own}/{rank}") for rank in range(1, self.size)]
+                if all(said):
+                    store.set(f"{own}/all", json.dumps(said))
+                    return own
+            else:
+                store.set(f"{lead}/{self.rank}", own)
+                said = json.loads(_if_said(store, f"{lead}/all") or "[]")
+                if own in said:  # else the lead may be an earlier one
+                    return str(lead)
+            time.sleep(PAUSE_S)
+        raise RuntimeError("not all of them met")
 
     @contextlib.contextmanager
     def _reaching(self) -> Iterator[None]:
@@ -171,10 +201,15 @@ class Group(Ranks):
             return RunError(f"rank {rank}: {found[rank]}")
         if silent:
             return RunError(
-                f"{_named(silent)} ended, or did not answer within {self.timeout_s:g} s; the last "
-                "checkpoint stays, `resume=True` goes on from there"
+                f"{_named(silent)} ended, or did not answer within {self.timeout_s:g} s "
+                f"{self._where()}; the last checkpoint stays, `resume=True` goes on from there"
             )
         return RunError(f"the processes lost each other: {error}")
+
+    def _where(self) -> str:
+        if self.place is None:
+            return "between two steps"
+        return f"in step {self.place[0]} ({self.place[1]})"
 
     def _last_words(self) -> dict[int, str | None]:
         """What each rank said at its end, as far as it says anything soon."""
@@ -196,6 +231,10 @@ class Group(Ranks):
                 self.store.set("spoken", "")
             else:
                 self.store.wait(["spoken"], timedelta(seconds=ANSWER_S))
+
+
+def _if_said(store: Any, name: str) -> str | None:
+    return store.get(name).decode() if store.check([name]) else None
 
 
 def _in_words(error: BaseException) -> str:
@@ -256,6 +295,8 @@ def joined(timeout_s: float) -> Iterator[Ranks]:
         RunError: if they did not come together, or one of the others failed; what one rank
             raises, it raises here with its rank named.
     """
+    if launch.under_torchrun():
+        stop_with_parent()
     if launch.num_ranks() == 1:
         yield Ranks()
         return

@@ -14,7 +14,7 @@ from gancomp.errors import TrainingError
 from gancomp.ranks import ElsewhereError, current
 
 Value = TypeVar("Value")
-READY, ENDED, FAILED = range(3)
+READY, ENDED, FAILED, STATES = range(4)
 
 
 def all_or_none(fetch: Callable[[], Value | None], stop: StopWish) -> Value | None:
@@ -31,10 +31,12 @@ def all_or_none(fetch: Callable[[], Value | None], stop: StopWish) -> Value | No
     except Exception:
         ranks.agree(FAILED)
         raise
-    words = ranks.agree(ENDED if value is None else READY)
+    # one collective says both: each costs more with every rank
+    said = ranks.agree((ENDED if value is None else READY) + STATES * stop.word())
+    words = [word % STATES for word in said]
     if FAILED in words:
         raise ElsewhereError(f"rank {words.index(FAILED)} failed")
-    stop.settle()
+    stop.hear([word // STATES for word in said])
     return None if ENDED in words or stop else value
 
 

@@ -91,6 +91,7 @@ def run_phases(
     ranks = current()
     step.minimize = partial(_minimize, device=device)
     for phase in phases:
+        ranks.place = (step.index + 1, phase.name)
         only_these_require_grad(phase, method.phases())
         phase.optimizer.zero_grad(set_to_none=True)
         with autocast(device, precision):
@@ -105,6 +106,7 @@ def run_phases(
         if phase.after is not None:
             phase.after(step.index)
         logged |= {f"{phase.name}/{name}": term for name, term in losses.items()}
+    ranks.place = None
     return logged | step.notes
 
 

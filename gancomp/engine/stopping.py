@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from gancomp.launch import num_ranks
@@ -71,9 +71,15 @@ class StopWish:
     def settle(self) -> None:
         """Makes the wish of any rank everyone's. All ranks come to this point, or none does."""
         ranks = current()
-        if ranks.size == 1:
-            return
-        asked = ranks.agree(0 if self._asked is None else int(self._asked))
+        if ranks.size > 1:
+            self.hear(ranks.agree(self.word()))
+
+    def word(self) -> int:
+        """What this rank has to tell the others: the number of the signal, 0 for none."""
+        return 0 if self._asked is None else int(self._asked)
+
+    def hear(self, asked: Sequence[int]) -> None:
+        """Makes the wish of any rank everyone's; the words of all ranks, by rank."""
         if self.signal is None and any(asked):
             self.rank = next(rank for rank, number in enumerate(asked) if number)
             self.signal = signal.Signals(asked[self.rank])
