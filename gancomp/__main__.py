@@ -23,7 +23,8 @@ from gancomp.flags import as_typed
 from gancomp.launch import num_ranks, own_rank, under_torchrun
 from gancomp.signals import stop_with_parent
 
-SHARED = ("distill", "pretrain")  # what several processes do together
+# what several processes do together
+SHARED = ("distill", "pretrain", "eval", "eval-fid", "eval-sr", "generate", "translate")
 OBJECTS_BETWEEN_COLLECTIONS = 10_000  # Python 3.11's own choice is 700
 
 
@@ -107,7 +108,7 @@ def refuse_ranks(arguments: list[str]) -> None:
         return
     raise ConfigError(
         f"torchrun: {num_ranks()} processes were started, but gancomp {command or ''} is the work "
-        f"of one; start it without torchrun, which is for {' and '.join(SHARED)}"
+        f"of one; start it without torchrun, which is for {', '.join(SHARED[:-1])} and {SHARED[-1]}"
     )
 
 

@@ -303,7 +303,8 @@ def eval_sr(
     """Score a super-resolution model by PSNR and SSIM against the originals, beside bicubic.
 
     The small images are made from the originals by MATLAB-style bicubic. Primary: luminance with a
-    border of SCALE pixels cut off; secondary: RGB, whole.
+    border of SCALE pixels cut off; secondary: RGB, whole. Processes started by torchrun share the
+    images.
 
     Example: gancomp eval-sr runs/latest --dataset Set5
     """
@@ -339,6 +340,8 @@ def translate(
     json: Json = False,
 ) -> None:
     """Run a generator on images of any size; one for super-resolution enlarges them.
+
+    Processes started by torchrun share the images.
 
     Example: gancomp translate runs/latest photos/ -o translated
     """
@@ -409,6 +412,7 @@ def generate(
     """Generate images from noise: seed0_00000.png and so on, the same with every batch size.
 
     Without --truncation they are as varied as in training, as FID expects; with it, cleaner.
+    Processes started by torchrun share the images.
 
     Example: gancomp generate runs/latest -n 64 --seed 0 -o samples
     """

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gancomp.errors import ConfigError
 
 Value = TypeVar("Value")
+Item = TypeVar("Item")
 
 
 class LostError(Exception):
@@ -74,6 +75,16 @@ class Ranks:
         width = count // parts
         return [part * width + row for part in range(parts) for row in self.rows(width)]
 
+    def share(self, items: Sequence[Item], unit: int = 1) -> Sequence[Item]:
+        """This rank's part of what is in an order; it begins at a multiple of `unit`.
+
+        Put one behind the other, the ranks' parts are all of it. Where there are no equal parts,
+        later ranks have more: the last unit may be an incomplete one.
+        """
+        units = -(-len(items) // unit)
+        begin, end = (units * rank // self.size * unit for rank in (self.rank, self.rank + 1))
+        return items[begin:end]
+
     def gathered(self, share: Tensor) -> Tensor:
         """`(size N, ...)`: the shares `(N, ...)` of all ranks; can be differentiated twice.
 
@@ -84,6 +95,21 @@ class Ranks:
     def agree(self, word: int) -> list[int]:
         """The number that each rank says, by rank. All ranks come to this point, or none does."""
         return [word]
+
+    def told(self, word: Value) -> list[Value]:
+        """As `agree`, for whatever is small; ends a `call`."""
+        return [word]
+
+    def at_lead(self, own: Value) -> list[Value]:
+        """What each rank brings, by rank, on the first of them; on the others nothing."""
+        return [own]
+
+    def call(self) -> None:
+        """Asks all ranks to leave their work and come to the next `told`."""
+
+    def called(self) -> bool:
+        """Whether a rank did so."""
+        return False
 
     def from_lead(self, make: Callable[[], Value]) -> Value:
         """What `make` returns on the first rank, which alone calls it."""

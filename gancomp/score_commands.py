@@ -85,6 +85,7 @@ def eval_fid(
     """Score a model, or a folder of images, by FID, with the protocol of the published tables.
 
     Images generated from noise are compared with the training images, prepared as in training.
+    Processes started by torchrun share the images.
 
     Example: gancomp eval-fid --real data/testB --fake translated
     """

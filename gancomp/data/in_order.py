@@ -183,8 +183,13 @@ def read_in_order(
         num_read += 1
         yield path, result
     if not num_read:
-        where = f"{paths[0].parent}: " if paths else ""
-        raise DataError(f"{where}none of {len(paths)} files is a readable image")
+        raise none_readable(paths)
+
+
+def none_readable(paths: Sequence[Path]) -> DataError:
+    """The error that not one of `paths` is a readable image."""
+    where = f"{paths[0].parent}: " if paths else ""
+    return DataError(f"{where}none of {len(paths)} files is a readable image")
 
 
 def _read_ahead(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -45,17 +47,12 @@ def super_resolution_pairs(
         )
     root = locate(dataset_name(chosen, request), say)
     files = scan(root, task="super-resolution", strict=request.strict, say=say)
-    skipped = list(files.skipped)
-    found = read_in_order(
-        (files.test or files.train).target,
-        lambda path: load_high_resolution(path, scale),
-        say,
-        request.strict,
-        skipped=skipped,
-    )
 
-    def made() -> Iterator[tuple[Pixels, Pixels]]:
-        for _, original in found:
+    def made(
+        paths: Sequence[Path], say: Say, skipped: list[Path]
+    ) -> Iterator[tuple[Pixels, Pixels]]:
+        read = partial(load_high_resolution, scale=scale)
+        for _, original in read_in_order(paths, read, say, request.strict, skipped=skipped):
             small = downscale(original, scale)
             image, *rest = (enlarge(network, small) for network in networks)
             yield image, rest[0] if rest else original
@@ -69,7 +66,9 @@ def super_resolution_pairs(
         "device": device.type,
     } | runtime_of(networks[0])
     reference = f"{files.root} (originals)" if other is None else str(other.model.path)
-    return Pairs(str(chosen.model.path), reference, made(), protocol, skipped)
+    originals = (files.test or files.train).target
+    skipped = list(files.skipped)
+    return Pairs(str(chosen.model.path), reference, originals, made, protocol, skipped)
 
 
 def _refuse_unused(request: FidRequest, chosen: Chosen) -> None:

@@ -71,7 +71,7 @@ def joined(parts: Sequence[Latents]) -> Latents:
 
 
 def sampled(
-    network: SynthesisGenerator, count: int, recipe: Recipe, *, batch_size: int
+    network: SynthesisGenerator, count: int, recipe: Recipe, *, batch_size: int, first: int = 0
 ) -> Iterator[Tensor]:
     """Images 0 to `count` - 1 in batches `(N, 3, H, W)` on the CPU, about in [-1, 1].
 
@@ -82,6 +82,7 @@ def sampled(
         count: images.
         recipe: of all of them.
         batch_size: images per pass; of no influence but rounding.
+        first: the number of the first image, if it is another.
 
     Raises:
         ConfigError: for classes that the network does not have, or too little memory.
@@ -89,15 +90,16 @@ def sampled(
     """
     device = device_of(network)
     with thread_pool(DRAWING_THREADS) as pool:
+        end = first + count
 
-        def draw(first: int) -> list[Future[Latents]]:
-            numbers = range(first, min(first + batch_size, count))
+        def draw(begin: int) -> list[Future[Latents]]:
+            numbers = range(begin, min(begin + batch_size, end))
             return [pool.submit(recipe.latents, network, number) for number in numbers]
 
-        pending = draw(0)
-        for first in range(0, count, batch_size):
+        pending = draw(first)
+        for begin in range(first, end, batch_size):
             latents = joined([item.result() for item in pending])
-            pending = draw(first + batch_size)
+            pending = draw(begin + batch_size)
             yield _run(network, latents.to(device), batch_size)
 
 

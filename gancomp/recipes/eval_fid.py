@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import torch
 
 from gancomp import console
 from gancomp.data.in_order import uint8_folder
+from gancomp.data.transforms import PixelFormat
 from gancomp.declare import NoOptions
 from gancomp.domains.choice import domain_for
 from gancomp.engine.device import choose_device
+from gancomp.engine.sharing import first_rank_first, working_together
 from gancomp.engine.speed import keep_freed_memory
 from gancomp.errors import ConfigError, RunError
 from gancomp.inference.models import Chosen, choose
@@ -21,6 +24,8 @@ from gancomp.metrics.base import ImageSet, Metric
 from gancomp.metrics.features import WEIGHTS_HASH_PREFIX, load_inception
 from gancomp.metrics.fid import Fid, Statistics
 from gancomp.metrics.statistics_files import load_statistics
+from gancomp.ranks import current
+from gancomp.scoring.images import Images, Pixels
 from gancomp.scoring.measuring import (
     Extractor,
     Number,
@@ -53,10 +58,15 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
         ConfigError: for options that do not go together.
         DataError, CheckpointError, WeightsError: for images, model or Inception weights.
     """
-    compared = compare(request, {"fid": Fid(NoOptions())}, say)
-    score = {"fid": compared.numbers["fid"].value, **compared.protocol}
-    compared.keep(score, say)
-    return score
+    with working_together(say) as say_alone:
+        compared = compare(request, {"fid": Fid(NoOptions())}, say_alone)
+
+        def kept() -> Json:
+            score = {"fid": compared.numbers["fid"].value, **compared.protocol}
+            compared.keep(score, say_alone)
+            return score
+
+        return current().from_lead(kept)
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,9 @@ class Compared:
             say(f"warning: the score is not kept: {error}")
 
 
+NOTHING = Compared({}, {"protocol": {}}, None)  # on a rank that only lent a hand
+
+
 def compare(
     request: FidRequest,
     metrics: Mapping[str, Metric],
@@ -98,6 +111,8 @@ def compare(
     within: Callable[[Contest], Contest] | None = None,
 ) -> Compared:
     """All metrics of one contest, from one pass of Inception over each side.
+
+    Of several ranks that share the images, the first one alone has the scores.
 
     Args:
         request: what is compared.
@@ -115,15 +130,15 @@ def compare(
     device = choose_device(request.device)
     if device.type == "cpu":  # maps of the same sizes, batch after batch
         keep_freed_memory()
-    chosen = (
-        choose(request.model, request.part, device=request.device) if request.fake is None else None
-    )
-    found = make_contest(request, chosen, say, device=device)
-    contest = found if within is None else within(found)
-    wanted = needed(contest, request, metrics, bootstrap)
-    if contest.num_fakes and contest.reals.num_images:
-        check_counts(metrics, contest.num_fakes, contest.reals.num_images)
-    inception = load_inception(say=say).to(device)
+    with first_rank_first():
+        asked = request.model, request.part
+        chosen = choose(*asked, device=request.device) if request.fake is None else None
+        found = make_contest(request, chosen, say, device=device)
+        contest = found if within is None else within(found)
+        wanted = needed(contest, request, metrics, bootstrap)
+        if contest.num_fakes and contest.reals.num_images:
+            check_counts(metrics, contest.num_fakes, contest.reals.num_images)
+        inception = load_inception(say=say).to(device)
     extractor = Extractor(inception, device, request.batch_size)
     fakes, reals, unreadable = both_sets(
         contest,
@@ -133,22 +148,28 @@ def compare(
         strict=request.strict,
         save_stats=request.save_stats,
     )
+    if not current().leads:
+        return NOTHING
     for warning in _warnings(inception.weights_id, metrics, fakes, reals):
         say(f"warning: {warning}")
     resamples = drawn(fakes, reals, bootstrap)
     numbers = numbers_of(metrics, fakes, reals, resamples=resamples)
-    protocol = {
+    how = describe_protocol(contest, device, generates=request.fake is None)
+    how |= own_protocols(metrics, fakes, reals)
+    how |= {"bootstrap": resamples.protocol()} if resamples is not None else {}
+    protocol = _sides(contest, fakes, reals, unreadable)
+    protocol |= {"weights": inception.weights_id, "protocol": how}
+    return Compared(numbers, protocol, chosen.run if chosen is not None else None)
+
+
+def _sides(contest: Contest, fakes: ImageSet, reals: ImageSet, unreadable: Sequence[Path]) -> Json:
+    return {
         "n_real": reals.num_images,
         "n_fake": fakes.num_images,
         "skipped": len({*contest.skipped, *contest.reals.skipped, *unreadable}),
         "real": contest.reals.label,
         "fake": contest.fake_label,
-        "weights": inception.weights_id,
-        "protocol": describe_protocol(contest, device, generates=request.fake is None)
-        | own_protocols(metrics, fakes, reals)
-        | ({"bootstrap": resamples.protocol()} if resamples is not None else {}),
     }
-    return Compared(numbers, protocol, chosen.run if chosen is not None else None)
 
 
 def _warnings(
@@ -219,10 +240,21 @@ def make_contest(
             return Contest(str(request.fake), computed, 0, reals, protocol, skipped)
         paths = listing("fake", request.fake, say, recursive=request.recursive)
         found = folder_format(paths, request.out_range, say)
-        fakes = uint8_folder(paths, say=say, strict=request.strict, skipped=skipped, pixels=found)
+        fakes = Images(paths, partial(_stored, strict=request.strict, pixels=found))
         protocol["fakes"] = f"files as stored{as_8_bits(found)}"
         return Contest(str(request.fake), fakes, len(paths), reals, protocol, skipped)
     return domain_for(chosen.model.network).contest(request, chosen, say, device=device)
+
+
+def _stored(
+    paths: Sequence[Path],
+    say: Say,
+    skipped: list[Path],
+    *,
+    strict: bool,
+    pixels: PixelFormat | None,
+) -> Iterator[Pixels]:
+    return uint8_folder(paths, say=say, strict=strict, skipped=skipped, pixels=pixels)
 
 
 def describe_protocol(contest: Contest, device: torch.device, *, generates: bool) -> Json:

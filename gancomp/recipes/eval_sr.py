@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import isfinite
 from pathlib import Path
 
@@ -17,12 +18,14 @@ from gancomp.data.layout import locate, scan
 from gancomp.data.splits import DatasetFiles
 from gancomp.data.super_resolution import load_high_resolution
 from gancomp.engine.device import choose_device
+from gancomp.engine.sharing import first_rank_first, one_by_one, working_together
 from gancomp.errors import ConfigError, DataError, RunError
 from gancomp.export.deployed import runtime_of
 from gancomp.inference.enlarge import enlarge
 from gancomp.inference.memory import is_lack_of_memory
 from gancomp.inference.models import Chosen, check_upscales, choose
 from gancomp.metrics.image_quality import Quality, image_quality
+from gancomp.ranks import current
 from gancomp.scoring.scores import remember
 from gancomp.settings import Json
 
@@ -61,18 +64,24 @@ def eval_sr(request: SrRequest, say: Say) -> Json:
         ConfigError: for options that do not fit the model.
         DataError, CheckpointError: for images or model.
     """
+    with working_together(say) as say_alone:
+        return _eval_sr(request, say_alone)
+
+
+def _eval_sr(request: SrRequest, say: Say) -> Json:
     if request.scale is not None:
         check_scale(request.scale)
     device = choose_device(request.device)
-    chosen = choose(request.model, request.part, device=request.device)
-    check_upscales(chosen.model, str(chosen.model.path))
-    network = chosen.model.network.to(device)
-    if request.scale not in (None, network.scale):
-        raise ConfigError(
-            f"`scale` {request.scale}: {chosen.model.path} enlarges by {network.scale}; remove the "
-            "option, or give a model for that scale"
-        )
-    files = benchmark(request.dataset, strict=request.strict, say=say)
+    with first_rank_first():
+        chosen = choose(request.model, request.part, device=request.device)
+        check_upscales(chosen.model, str(chosen.model.path))
+        network = chosen.model.network.to(device)
+        if request.scale not in (None, network.scale):
+            raise ConfigError(
+                f"`scale` {request.scale}: {chosen.model.path} enlarges by {network.scale}; remove "
+                "the option, or give a model for that scale"
+            )
+        files = benchmark(request.dataset, strict=request.strict, say=say)
     scores = score_images(
         originals(files),
         network.scale,
@@ -82,12 +91,17 @@ def eval_sr(request: SrRequest, say: Say) -> Json:
     )
     document = describe(scores, files, network.scale) | {"model": str(chosen.model.path)}
     document["protocol"] |= about_model(chosen, device.type)
-    if chosen.run is not None:
-        try:
-            remember(chosen.run, document, say)
-        except RunError as error:  # a run of somebody else's may be scored, too
-            say(f"warning: the score is not kept: {error}")
+    current().from_lead(partial(_keep, chosen.run, document, say))
     return document
+
+
+def _keep(run: Path | None, document: Json, say: Say) -> None:
+    if run is None:
+        return
+    try:
+        remember(run, document, say)
+    except RunError as error:  # a run of somebody else's may be scored, too
+        say(f"warning: the score is not kept: {error}")
 
 
 def benchmark(dataset: str, *, strict: bool, say: Say) -> DatasetFiles:
@@ -120,19 +134,26 @@ def score_images(
     progress = console.milestones(
         say, TOLD_EVERY, lambda done: f"scored {done} of {len(paths)} images"
     )
-    scores: list[ImageScore] = []
-    first_error: DataError | None = None
-    for path in paths:
+
+    def score(path: Path, say: Say) -> ImageScore | str:
         try:
-            scores.append(_score(path, scale, enlarge))
+            return _score(path, scale, enlarge)
         except DataError as error:
             if strict:
                 raise
-            first_error = first_error or error
             say(f"{error}; skipped")
+            return str(error)
+
+    scores: list[ImageScore] = []
+    errors: list[str] = []
+    for made in one_by_one(paths, score, say):
+        if isinstance(made, str):
+            errors.append(made)
+        else:
+            scores.append(made)
         progress(len(scores))
     if not scores:
-        raise DataError(f"none of {len(paths)} images can be scored; the first: {first_error}")
+        raise DataError(f"none of {len(paths)} images can be scored; the first: {errors[0]}")
     return scores
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 
 from gancomp import console
+from gancomp.engine.sharing import first_rank_first, working_together
 from gancomp.errors import ConfigError
-from gancomp.recipes.eval_fid import compare, protocol_rows
+from gancomp.ranks import current
+from gancomp.recipes.eval_fid import Compared, compare, protocol_rows
 from gancomp.recipes.pairs import begin_pairs
 from gancomp.registry import METRICS
 from gancomp.scoring.measuring import check_bootstrap, make_metrics, sorted_metrics
@@ -38,6 +41,19 @@ def evaluate(
         ConfigError: for options that do not go together, an unknown metric, or too few images.
         DataError, CheckpointError, WeightsError: for images, models or weights.
     """
+    with working_together(say) as say_alone:
+        return _evaluate(request, names, options, say_alone, bootstrap=bootstrap, pairs=pairs)
+
+
+def _evaluate(
+    request: FidRequest,
+    names: Sequence[str],
+    options: Json,
+    say: Say,
+    *,
+    bootstrap: int,
+    pairs: str | None,
+) -> Json:
     metrics = make_metrics(names, options)
     if unused := [name for name in options if name not in metrics]:
         raise ConfigError(
@@ -49,7 +65,8 @@ def evaluate(
         raise ConfigError(f"`metrics`: name some, as in `metrics` {next(iter(METRICS))}")
     check_bootstrap(bootstrap)
     # all that can be wrong with pairs is told before the first image is looked at
-    beside = begin_pairs(request, of_pairs, say, pairs=pairs, alone=not of_sets)
+    with first_rank_first():
+        beside = begin_pairs(request, of_pairs, say, pairs=pairs, alone=not of_sets)
     within = None if beside is None else beside.within
     compared = (
         compare(request, of_sets, say, bootstrap=bootstrap, within=within) if of_sets else None
@@ -58,6 +75,10 @@ def evaluate(
         of_each = beside.compare(bootstrap=bootstrap)
         compared = of_each if compared is None else compared.joined(of_each)
     assert compared is not None
+    return current().from_lead(partial(_kept, compared, say))
+
+
+def _kept(compared: Compared, say: Say) -> Json:
     numbers = {name: asdict(number) for name, number in compared.numbers.items()}
     score = {"metrics": numbers, **compared.protocol}
     compared.keep(score, say)

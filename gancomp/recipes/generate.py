@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,13 @@ from PIL import Image
 from gancomp import console
 from gancomp.data.transforms import to_nearest_uint8
 from gancomp.engine.device import choose_device
+from gancomp.engine.sharing import (
+    Watch,
+    first_rank_first,
+    in_blocks,
+    in_shares,
+    working_together,
+)
 from gancomp.errors import ConfigError
 from gancomp.files import replacing, reporting_disk_errors
 from gancomp.inference.models import check_generates, choose
@@ -26,6 +34,7 @@ from gancomp.inference.sampling import (
     sampled,
 )
 from gancomp.networks.synthesis import SynthesisGenerator
+from gancomp.ranks import current
 from gancomp.settings import Json
 
 GRID = "grid.png"
@@ -62,39 +71,61 @@ def generate(request: GenerateRequest, say: Callable[[str], None]) -> Json:
         CheckpointError, RunError: for the model or the folder.
     """
     check_request(request)
-    model = choose(request.model, request.part, device=request.device).model
-    network = check_generates(model, str(request.model))
-    classes = read_classes(request.classes, network)
-    device = choose_device(request.device)
-    batches = sampled(
-        network.to(device),
-        request.num,
-        Recipe(request.seed, request.truncation, classes),
-        batch_size=request.batch_size or fitting_batch(network.resolution),
-    )
-    progress = console.milestones(say, TOLD_EVERY, lambda done: f"{done} of {request.num} written")
-    written: list[Path] = []
-    first: list[NDArray[np.uint8]] = []
-    with reporting_disk_errors(request.out):
-        request.out.mkdir(parents=True, exist_ok=True)
-    for images in batches:
-        for pixels in to_nearest_uint8(images):
-            path = request.out / f"seed{request.seed}_{len(written):05d}.png"
-            save(Image.fromarray(pixels), path)
-            written.append(path)
-            if len(first) < MOST_IN_GRID:
-                first.append(pixels)
-        progress(len(written))
-    picture = request.out / GRID if request.grid else None
-    if picture is not None:
-        save(grid(first, math.ceil(math.sqrt(len(first)))), picture)
+    with working_together(say) as say_alone:
+        with first_rank_first():
+            model = choose(request.model, request.part, device=request.device).model
+            network = check_generates(model, str(request.model))
+            classes = read_classes(request.classes, network)
+            network.to(choose_device(request.device))
+            with reporting_disk_errors(request.out):
+                request.out.mkdir(parents=True, exist_ok=True)
+        _write_all(network, request, classes, say_alone)
+        picture = request.out / GRID if request.grid else None
+        if picture is not None and current().leads:
+            count = min(request.num, MOST_IN_GRID)
+            first = [_read(_path(request, number)) for number in range(count)]
+            save(grid(first, math.ceil(math.sqrt(count))), picture)
     return {
-        "written": [str(path) for path in written],
+        "written": [str(_path(request, number)) for number in range(request.num)],
         "grid": str(picture) if picture else None,
         "seed": request.seed,
         "truncation": request.truncation,
         "classes": list(classes) or None,
     }
+
+
+def _write_all(
+    network: SynthesisGenerator,
+    request: GenerateRequest,
+    classes: tuple[int, ...],
+    say: Callable[[str], None],
+) -> None:
+    """Writes all images; several ranks write their shares."""
+    recipe = Recipe(request.seed, request.truncation, classes)
+    batch_size = request.batch_size or fitting_batch(network.resolution)
+    ranks, before = current(), 0
+    progress = console.milestones(say, TOLD_EVERY, lambda done: f"{done} of {request.num} written")
+
+    def write(numbers: Sequence[int], watch: Watch) -> None:
+        count, first = len(numbers), numbers[0] if numbers else 0
+        images = sampled(network, count, recipe, batch_size=batch_size, first=first)
+        for done, pixels in enumerate(chain.from_iterable(map(to_nearest_uint8, images))):
+            save(Image.fromarray(pixels), _path(request, first + done))
+            progress(before + ranks.size * (done + 1))
+            watch()
+
+    for block in in_blocks(range(request.num), batch_size):
+        in_shares(block, write, unit=batch_size)
+        before += len(block)
+
+
+def _path(request: GenerateRequest, number: int) -> Path:
+    return request.out / f"seed{request.seed}_{number:05d}.png"
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:  # of any rank's
+        return np.array(image)
 
 
 def check_request(request: GenerateRequest) -> None:

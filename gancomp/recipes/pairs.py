@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from gancomp.errors import ConfigError
 from gancomp.inference.models import Chosen, choose
 from gancomp.metrics.base import PairMetric
 from gancomp.paths import expanded
-from gancomp.recipes.eval_fid import Compared
+from gancomp.ranks import current
+from gancomp.recipes.eval_fid import NOTHING, Compared
 from gancomp.registry import METRICS, resolve
 from gancomp.scoring.pairs import (
     FILES,
@@ -26,7 +27,7 @@ from gancomp.scoring.pairs import (
     pair_protocol,
     refuse_idle_options,
 )
-from gancomp.scoring.request import Contest, FidRequest, Pixels, Say, check_request
+from gancomp.scoring.request import Contest, FidRequest, Say, check_request
 
 
 @dataclass(frozen=True)
@@ -38,22 +39,18 @@ class PairsBegun:
 
     def within(self, contest: Contest) -> Contest:
         """The same contest, in which images of pairs are compared as they are made: once."""
-        found = self.pairs
-        if found.fakes is None:
+        if self.pairs.whole is None:
             return contest
-        made = found.fakes(self.scores.images(), contest.skipped)
-
-        def fakes() -> Iterator[Pixels]:
-            yield from made
-            contest.skipped.extend(found.skipped)
-
-        return replace(contest, fakes=fakes())
+        return replace(contest, fakes=self.scores.on_the_way(contest.skipped))
 
     def compare(self, *, bootstrap: int) -> Compared:
         """Their scores, as other scores are kept."""
+        self.scores.finish()
+        if not current().leads:
+            return NOTHING
         numbers = self.scores.numbers(bootstrap=bootstrap)
         count = self.scores.count
-        told = pair_protocol(self.pairs, self.scores.metrics, count)
+        told = pair_protocol(self.scores)
         protocol = {
             "n_real": count,
             "n_fake": count,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ from gancomp.data.transforms import (
 )
 from gancomp.data.writing import SUFFIXES, encoded, fitting_format
 from gancomp.engine.device import choose_device
+from gancomp.engine.sharing import first_rank_first, one_by_one, working_together
 from gancomp.errors import ConfigError, DataError, GancompError
 from gancomp.files import UnwritableError, replacing, reporting_disk_errors
 from gancomp.inference.enlarge import enlarge
@@ -107,7 +107,18 @@ def translate(request: TranslateRequest, say: Callable[[str], None]) -> Json:
         ConfigError, CheckpointError, RunError: for options, model or `out`.
     """
     check_size(request.size)
-    files = list(_expand(request.inputs, say))
+    with working_together(say) as say_alone:
+        with first_rank_first():
+            files = list(_expand(request.inputs, say_alone))
+            translator, mode = _translator(request)
+            suffix = SUFFIXES[_format(translator, files)]
+            targets = _targets(files, request.out, suffix)
+        done = _translate_all(translator, list(zip(files, targets, strict=True)), say_alone)
+    return done if mode is None else done | {"mode": mode.recorded()}
+
+
+def _translator(request: TranslateRequest) -> tuple[Translator, TrainMode | None]:
+    """The network on its device, and how it is run if that is not as usual."""
     chosen = choose(request.model, request.part, device=request.device).model
     check_translates(chosen, str(request.model))
     if request.dropout is not None and not request.train_mode:
@@ -120,31 +131,39 @@ def translate(request: TranslateRequest, say: Callable[[str], None]) -> Json:
         request,
     )
     _refuse_unused(translator)
-    suffix = SUFFIXES[_format(translator, files)]
-    written, failed = [], []
-    lost: set[str] = set()
-    for file, target in zip(files, _targets(files, request.out, suffix), strict=True):
+    return translator, mode
+
+
+def _translate_all(
+    translator: Translator, files: Sequence[tuple[Path, Path]], say: Callable[[str], None]
+) -> Json:
+    """Translates each of the first files into the second one; which were written, which failed."""
+
+    def one(pair: tuple[Path, Path], say: Callable[[str], None]) -> tuple[str, str | None]:
+        lost: list[str] = []
         try:
-            say_once = partial(_once, lost=lost, say=say)
-            _translate_file(translator, file, target, say_once=say_once, say=say)
-            written.append(str(target))
+            _translate_file(translator, *pair, say_once=lost.append, say=say)
+            return "".join(lost), None
         except UnwritableError:
             raise
         except (GancompError, OSError) as error:
-            if request.strict:
+            if translator.request.strict:
                 raise
-            reason = str(error) if str(error).startswith(str(file)) else f"{file}: {error}"
+            told, file = str(error), str(pair[0])
+            return "".join(lost), told if told.startswith(file) else f"{file}: {told}"
+
+    written, failed, any_lost = [], [], False
+    made = one_by_one(files, one, say)
+    for (file, target), (lost, reason) in zip(files, made, strict=True):
+        if lost and not any_lost:  # of the first such file; the others do alike
+            say(lost)
+            any_lost = True
+        if reason is None:
+            written.append(str(target))
+        else:
             failed.append({"file": str(file), "error": reason})
             say(f"skipped: {reason}")
-    done: Json = {"written": written, "failed": failed}
-    return done if mode is None else done | {"mode": mode.recorded()}
-
-
-def _once(text: str, lost: set[str], say: Callable[[str], None]) -> None:
-    """Tells about the first file that loses bits; the others do alike."""
-    if not lost:
-        say(text)
-    lost.add(text)
+    return {"written": written, "failed": failed}
 
 
 def _refuse_unused(translator: Translator) -> None:

@@ -18,19 +18,29 @@ import torch
 
 from gancomp import console
 from gancomp.config import read
+from gancomp.engine.sharing import help_if_needed, helped
 from gancomp.errors import ConfigError, DataError
 from gancomp.metrics.base import ImageSet, Metric, PairMetric
-from gancomp.metrics.features import Features, InceptionFeatures, inception_features
+from gancomp.metrics.features import (
+    NUM_FEATURES,
+    Features,
+    InceptionFeatures,
+    inception_features,
+    looked_at_together,
+)
 from gancomp.metrics.fid import Statistics, statistics_of, statistics_of_parts
 from gancomp.metrics.resampling import Resamples, intervals, resamples_of
 from gancomp.metrics.statistics_files import Found, cached_statistics, save_statistics
 from gancomp.paths import cache_folder
+from gancomp.ranks import current
 from gancomp.registry import METRICS, options_type, resolve
+from gancomp.scoring.images import Images, features_by_ranks
 from gancomp.scoring.request import Contest, Pixels, Reals, Say
 from gancomp.settings import Json
 
 TOLD_EVERY = 100  # images between two lines of progress
 MOST_TOLD = 50  # lines of progress, about
+NOT_KEPT = "the statistics of the reals are not kept; set XDG_CACHE_HOME for that"
 AT_ONCE = 4096  # images whose features are in memory together; more than features are enough
 
 
@@ -59,31 +69,60 @@ def features_of(
 
 
 def gathered(
-    images: Iterator[Pixels],
+    images: Images,
     extractor: Extractor,
+    say: Say,
     progress: Callable[[int], None],
     *,
+    skipped: list[Path],
     whole: bool = False,
 ) -> Features | Statistics:
-    """Features of all images; of very many, unless `whole`, their statistics alone."""
+    """Features of all images; of very many, unless `whole`, their statistics alone.
+
+    Where several ranks share the images, the first one alone has them.
+    """
     size = extractor.batch_size * -(-AT_ONCE // extractor.batch_size)
-
-    def parts() -> Iterator[Features]:
-        done = 0
-        while True:
-            told = partial(_tell_after, progress, done)
-            part = features_of(islice(images, size), extractor, told)
-            yield part
-            done += len(part)
-            if len(part) < size:
-                return
-
-    several = parts()
-    if whole:
+    several = _parts(images, extractor, say, progress, size=size, skipped=skipped)
+    if whole or not current().leads:
         rows = list(several)
         return np.concatenate([part for part in rows if len(part)] or rows)
     first = next(several)
-    return first if len(first) < size else statistics_of_parts(chain([first], several))
+    if len(first) < size:
+        for _ in several:  # all ranks come to their end
+            pass
+        return first
+    return statistics_of_parts(chain([first], several))
+
+
+def _parts(
+    images: Images,
+    extractor: Extractor,
+    say: Say,
+    progress: Callable[[int], None],
+    *,
+    size: int,
+    skipped: list[Path],
+) -> Iterator[Features]:
+    """Features of the images, `size` at once."""
+    if current().size > 1:
+        yield from features_by_ranks(
+            images,
+            lambda made, told: features_of(made, extractor, told),
+            say,
+            size=size,
+            unit=looked_at_together(extractor.batch_size, extractor.device),
+            skipped=skipped,
+            progress=progress,
+        )
+        return
+    made, done = images.make(images.items, say, skipped), 0
+    while True:
+        told = partial(_tell_after, progress, done)
+        part = features_of(islice(made, size), extractor, told)
+        yield part
+        done += len(part)
+        if len(part) < size:
+            return
 
 
 def _tell_after(progress: Callable[[int], None], before: int, done: int) -> None:
@@ -116,7 +155,7 @@ def both_sets(
         save_stats: where the reals' statistics are written, too.
     """
     told = progress("generated", say, contest.num_fakes)
-    fakes = fake_set(contest.fakes, extractor, told, with_features=wanted[0])
+    fakes = fake_set(contest, extractor, say, told, with_features=wanted[0])
     reals, unreadable = real_set(
         contest.reals,
         extractor,
@@ -129,8 +168,9 @@ def both_sets(
 
 
 def fake_set(
-    fakes: Iterator[Pixels] | Statistics,
+    contest: Contest,
     extractor: Extractor,
+    say: Say,
     progress: Callable[[int], None],
     *,
     with_features: bool = False,
@@ -138,17 +178,16 @@ def fake_set(
     """The generated images as Inception sees them.
 
     Args:
-        fakes: read once; or their statistics, where these are given.
+        contest: which; or their statistics, where these are given.
         extractor: looks at them.
+        say: told about each file that cannot be read.
         progress: called with the number of images done so far.
         with_features: whether features of all images are needed, however many there are.
     """
+    fakes = contest.fakes
     if isinstance(fakes, Statistics):
         return ImageSet(given=fakes)
-    return _set_of(gathered(fakes, extractor, progress, whole=with_features))
-
-
-def _set_of(found: Features | Statistics) -> ImageSet:
+    found = gathered(fakes, extractor, say, progress, skipped=contest.skipped, whole=with_features)
     if isinstance(found, Statistics):
         return ImageSet(given=found)
     return ImageSet(features=found)
@@ -167,22 +206,26 @@ def real_set(
     if reals.statistics is not None:
         return ImageSet(given=reals.statistics), ()
 
-    def compute() -> Found:
-        skipped: list[Path] = []
-        images = reals.images(say, strict=strict, skipped=skipped)
+    skipped: list[Path] = []
+
+    def features() -> Features | Statistics:
+        images = reals.all_images(strict=strict)
         told = progress("real", say, reals.num_images or 0)
-        found = gathered(images, extractor, told, whole=with_features)
+        return gathered(images, extractor, say, told, skipped=skipped, whole=with_features)
+
+    def compute() -> Found:
+        found = features()
         if isinstance(found, Statistics):
             return Found(found, tuple(skipped))
         kept = found if with_features else None
         return Found(statistics_of(found), tuple(skipped), kept)
 
-    cache = cache_folder()
-    if cache is None:
-        say("no home folder: the statistics of the reals are not kept; set XDG_CACHE_HOME for that")
-        found = compute()
-    else:
-        found = cached_statistics(
+    def remembered(compute: Callable[[], Found]) -> Found:
+        cache = cache_folder()
+        if cache is None:
+            say(f"no home folder: {NOT_KEPT}")
+            return compute()
+        return cached_statistics(
             reals.files,
             compute,
             cache / "fid",
@@ -191,6 +234,11 @@ def real_set(
             protocol=reals.preparation(),
             with_features=with_features,
         )
+
+    if not current().leads:
+        help_if_needed(features)
+        return ImageSet(features=np.empty((0, NUM_FEATURES), np.float32)), ()
+    found = helped(compute, remembered)
     if save_stats is not None:
         save_statistics(save_stats, found.statistics)
     return ImageSet(found.features, found.statistics), found.skipped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -12,9 +12,13 @@ import numpy as np
 
 from gancomp import console
 from gancomp.data.in_order import read_as_pytorch_fid, read_in_order
+from gancomp.engine.sharing import AT_ONCE
 from gancomp.errors import ConfigError, DataError
 from gancomp.metrics.base import PairMetric
+from gancomp.metrics.features import NUM_FEATURES, Features
 from gancomp.metrics.resampling import LEVEL, SEED
+from gancomp.ranks import current
+from gancomp.scoring.images import Images, features_by_ranks
 from gancomp.scoring.measuring import TOLD_EVERY, Number
 from gancomp.scoring.request import (
     FidRequest,
@@ -37,82 +41,149 @@ class Pairs:
     Attributes:
         label: what the images are called in a score.
         reference: what the others are called.
-        images: both of each pair, `(H, W, 3)`, made while they are read; the image alone where its
-            reference cannot be read.
+        items: what the pairs are made of, in their order.
+        make: both of each pair, `(H, W, 3)`, given some neighboring items; the image alone where
+            its reference cannot be read, or it has none; says which files cannot be read, and adds
+            them to the list.
         protocol: how they come about.
-        skipped: files left out as unreadable; those met on the way are added.
+        skipped: files that were left out before.
         run: whose model it is, if it is one's.
-        fakes: the generated images of FID's protocol, in their order, given those of the pairs as
-            they are made, and a list for files that are left out; None if these have no part in it.
+        unit: items that are made together.
+        whole: what all generated images of FID's protocol are made of, the pairs' among them; None
+            if these have no part in it.
     """
 
     label: str
     reference: str
-    images: Iterator[tuple[Pixels, Pixels | None]]
+    items: Sequence[Any]
+    make: Callable[[Sequence[Any], Say, list[Path]], Iterator[tuple[Pixels, Pixels | None]]]
     protocol: Json
     skipped: list[Path] = field(default_factory=list)
     run: Path | None = None
-    fakes: Callable[[Iterator[Pixels], list[Path]], Iterator[Pixels]] | None = None
+    unit: int = 1
+    whole: Sequence[Any] | None = None
 
 
 class PairScores:
-    """What metrics, prepared before, say of each pair; filled while the images are read.
+    """What metrics, prepared before, say of each pair; filled while the images are made.
+
+    Of several ranks that share the pairs, the first one has all values in the end.
 
     Args:
-        pairs: read once.
+        pairs: which.
         metrics: by their names.
-        say: told how far it is.
+        say: told how far it is, and which files cannot be read.
     """
 
     def __init__(self, pairs: Pairs, metrics: Mapping[str, PairMetric], say: Say) -> None:
-        self.pairs, self.metrics = pairs, metrics
-        self.count = 0
-        self._values: dict[str, list[float]] = {name: [] for name in metrics}
+        self.pairs, self.metrics, self.say = pairs, metrics, say
+        self._met: list[Path] = []
+        self._comes_along = False
+        self._settled: list[list[float]] = []
+        self._fresh: list[list[float]] = []
         self._told = console.milestones(say, TOLD_EVERY, lambda done: f"compared {done} pairs")
 
-    def images(self) -> Iterator[Pixels]:
-        """The image of each pair, after it was compared.
+    @property
+    def count(self) -> int:
+        """Pairs that were compared so far."""
+        return len(self._settled) + len(self._fresh)
+
+    @property
+    def skipped(self) -> set[Path]:
+        """Files of pairs that were left out."""
+        unpaired = set(self.pairs.whole or ()) - set(self.pairs.items)
+        return {*self.pairs.skipped, *self._met} - unpaired
+
+    def on_the_way(self, skipped: list[Path]) -> Images:
+        """FID's images, which are compared as they are made; files left out are in `skipped`."""
+        assert self.pairs.whole is not None
+        self._met, self._comes_along = skipped, True
+        return self._images(self.pairs.whole)
+
+    def finish(self) -> None:
+        """Compares all pairs, unless that was done on the way.
 
         Raises:
             DataError: if two images differ in size, or are too small.
         """
-        for image, reference in self.pairs.images:
+        if self._comes_along:
+            return
+        images = self._images(self.pairs.items)
+        if current().size == 1:
+            _none_of(images.make(images.items, self.say, self._met))
+            return
+        for _ in features_by_ranks(
+            images,
+            lambda made, progress: _none_of(made),
+            self.say,
+            size=AT_ONCE,
+            unit=1,
+            skipped=self._met,
+            progress=lambda done: None,
+        ):
+            pass
+
+    def take(self) -> list[list[float]]:
+        """As `Beside.take`: values of pairs."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
+    def put(self, found: list[list[float]]) -> None:
+        """As `Beside.put`."""
+        self._settled += found
+
+    def _images(self, items: Sequence[Any]) -> Images:
+        return Images(items, self._made, unit=self.pairs.unit, beside=self)
+
+    def _made(self, items: Sequence[Any], say: Say, skipped: list[Path]) -> Iterator[Pixels]:
+        """The image of each item, after it was compared."""
+        own = set(self.pairs.items)
+        first = next((item for item in items if item in own), None)
+        number = 0 if first is None else self.pairs.items.index(first)
+        for image, reference in self.pairs.make(items, say, skipped):
             if reference is not None:
-                self._compare(image, reference)
+                self._compare(image, reference, number + len(self._fresh))
             yield image
 
-    def _compare(self, image: Pixels, reference: Pixels) -> None:
+    def _compare(self, image: Pixels, reference: Pixels, number: int) -> None:
         if image.shape != reference.shape:
             sizes = [f"{item.shape[1]}x{item.shape[0]}" for item in (image, reference)]
             raise DataError(
-                f"pair {self.count} of {self.pairs.label} and {self.pairs.reference}: {sizes[0]} "
+                f"pair {number} of {self.pairs.label} and {self.pairs.reference}: {sizes[0]} "
                 f"against {sizes[1]} pixels; bring them to one size first"
             )
-        for name, metric in self.metrics.items():
-            self._values[name].append(metric.of_pair(image, reference))
-        self.count += 1
+        self._fresh.append([item.of_pair(image, reference) for item in self.metrics.values()])
         self._told(self.count)
 
     def numbers(self, *, bootstrap: int) -> dict[str, Number]:
-        """The mean of each metric over all pairs, those that are not read yet among them.
+        """The mean of each metric over all pairs, once these are compared.
 
         Infinite values, of equal images, are in no mean; a score of none but such is None.
 
         Raises:
-            DataError: as `images` does, or if there are no pairs.
+            DataError: if there are no pairs.
         """
-        for _ in self.images():
-            pass
         if not self.count:
             raise DataError(f"{self.pairs.reference}: none of its images can be read")
-        return {name: _mean(several, bootstrap) for name, several in self._values.items()}
+        columns = zip(*(self._settled + self._fresh), strict=True)
+        return {
+            name: _mean(list(values), bootstrap)
+            for name, values in zip(self.metrics, columns, strict=True)
+        }
 
 
-def pair_protocol(pairs: Pairs, metrics: Mapping[str, PairMetric], count: int) -> Json:
+def _none_of(made: Iterator[Pixels]) -> Features:
+    """Makes all images, and no features of them."""
+    for _ in made:
+        pass
+    return np.empty((0, NUM_FEATURES), np.float32)
+
+
+def pair_protocol(scores: PairScores) -> Json:
     """What a reader must know to repeat the scores."""
-    own = {name: metric.protocol() for name, metric in metrics.items()}
-    skipped = len(set(pairs.skipped))
-    counts = {"reference": pairs.reference, "num": count, "skipped": skipped}
+    own = {name: metric.protocol() for name, metric in scores.metrics.items()}
+    pairs, skipped = scores.pairs, len(scores.skipped)
+    counts = {"reference": pairs.reference, "num": scores.count, "skipped": skipped}
     return counts | pairs.protocol | {"options": own}
 
 
@@ -156,7 +227,6 @@ def folder_pairs(request: FidRequest, say: Say) -> Pairs:
     if alone:
         say(f"warning: `pairs` files: {alone} files have no counterpart of their name; left out")
     pixels = [folder_format(files, request.out_range, say) for files in sides]
-    skipped: list[Path] = []
 
     def read(path: Path) -> tuple[Pixels, Pixels]:
         return (
@@ -164,13 +234,17 @@ def folder_pairs(request: FidRequest, say: Say) -> Pairs:
             read_as_pytorch_fid(matched[path], pixels=pixels[1]),
         )
 
-    found = read_in_order(list(matched), read, say, request.strict, skipped=skipped)
+    def made(
+        files: Sequence[Path], say: Say, skipped: list[Path]
+    ) -> Iterator[tuple[Pixels, Pixels]]:
+        for _, both in read_in_order(files, read, say, request.strict, skipped=skipped):
+            yield both
+
     protocol: dict[str, Any] = {"of": "files of equal names, as stored", "unmatched": alone}
     for side, item in zip(("fakes", "reals"), pixels, strict=True):
         if item is not None:
             protocol[side] = as_8_bits(item).removeprefix("; ")
-    images = (both for _, both in found)
-    return Pairs(str(request.fake), str(request.real[0]), images, protocol, skipped)
+    return Pairs(str(request.fake), str(request.real[0]), list(matched), made, protocol)
 
 
 def _name(path: Path, root: Path) -> Path:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from gancomp.data.class_folders import folders, image_folders
 from gancomp.data.deep import stored_format
@@ -27,12 +24,13 @@ from gancomp.inference.sampling import check_seed, check_truncation
 from gancomp.metrics.fid import LEAST_IMAGES, Statistics
 from gancomp.metrics.statistics_files import load_statistics
 from gancomp.paths import expanded
+from gancomp.scoring.images import Images
+from gancomp.scoring.images import Pixels as Pixels
+from gancomp.scoring.images import Say as Say
 from gancomp.settings import Json, PixelSettings
 from gancomp.sizes import Size, check_size
 
 GRAY = ", gray repeated to 3 channels"
-Say = Callable[[str], None]
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -135,6 +133,15 @@ class Reals:
             skipped=skipped,
         )
 
+    def all_images(self, *, strict: bool) -> Images:
+        """The same as `images`, in parts."""
+
+        def make(items: Sequence[Path], say: Say, skipped: list[Path]) -> Iterator[Pixels]:
+            some = replace(self, files=tuple(items))
+            return some.images(say, strict=strict, skipped=skipped)
+
+        return Images(self.files, make, each=2 if self.size is not None and self.mirrored else 1)
+
     def unreadable(self, files: Sequence[Path], say: Say, *, strict: bool) -> list[Path]:
         """Which of `files` cannot be read; `say` is told about each.
 
@@ -157,7 +164,7 @@ class Contest:
 
     Attributes:
         fake_label: what the generated images are called in a score.
-        fakes: their pixels, made while they are read; or statistics of them.
+        fakes: their pixels; or statistics of them.
         num_fakes: about how many there are.
         reals: to compare them with.
         protocol: all that a reader needs to repeat it, beside the two sets themselves.
@@ -165,7 +172,7 @@ class Contest:
     """
 
     fake_label: str
-    fakes: Iterator[Pixels] | Statistics
+    fakes: Images | Statistics
     num_fakes: int
     reals: Reals
     protocol: Json

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 
 import torch
 
@@ -16,6 +17,7 @@ from gancomp.inference.models import Chosen, check_generates
 from gancomp.inference.pixels import shown
 from gancomp.inference.sampling import Recipe, fitting_batch, sampled
 from gancomp.networks.synthesis import SynthesisGenerator
+from gancomp.scoring.images import Images
 from gancomp.scoring.request import (
     Contest,
     FidRequest,
@@ -48,9 +50,14 @@ def synthesis_contest(
     refuse_unused(request, chosen)
     reals = prepared_reals(request, chosen, network.resolution, say)
     num = request.num or NUM_FAKES
+    network.to(device)
     return Contest(
         str(chosen.model.path),
-        generated(network.to(device), request, num),
+        Images(
+            range(num),
+            lambda numbers, say, skipped: generated(network, request, numbers, of=num),
+            unit=batch_size(network, request),
+        ),
         num,
         reals,
         describe(request, chosen, reals, num),
@@ -124,16 +131,33 @@ def is_mirrored(request: FidRequest, chosen: Chosen) -> bool:
     return read_config(chosen.run).find("settings.data.flip", bool) or False
 
 
-def generated(network: SynthesisGenerator, request: FidRequest, num: int) -> Iterator[Pixels]:
-    """`num` random images, made while they are read, rounded to 8 bits."""
+def batch_size(network: SynthesisGenerator, request: FidRequest) -> int:
+    """How many images are made at once."""
+    return min(request.batch_size, fitting_batch(network.resolution))
+
+
+def generated(
+    network: SynthesisGenerator, request: FidRequest, numbers: Sequence[int], *, of: int
+) -> Iterator[Pixels]:
+    """Random images, made while they are read, rounded to 8 bits.
+
+    Args:
+        network: in eval mode, on the device to compute on.
+        request: with seed, truncation and batch size.
+        numbers: those of the images, one after the other; the first is a multiple of the batch.
+        of: how many there are in all: the last batch of these alone is a smaller one.
+    """
+    size = batch_size(network, request)
+    first, end = numbers[0], numbers[-1] + 1
     batches = sampled(
         network,
-        num,
+        min(-(-end // size) * size, of) - first,
         Recipe(request.seed or 0, request.truncation),
-        batch_size=min(request.batch_size, fitting_batch(network.resolution)),
+        batch_size=size,
+        first=first,
     )
-    for images in batches:
-        yield from to_nearest_uint8(images)
+    images = chain.from_iterable(map(to_nearest_uint8, batches))
+    return islice(images, end - first)
 
 
 def describe(request: FidRequest, chosen: Chosen, reals: Reals, num: int) -> Json:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
 
-from gancomp.domains.synthesis.contest import NUM_FAKES, generated, refuse_unused
+from gancomp.domains.synthesis.contest import NUM_FAKES, batch_size, generated, refuse_unused
 from gancomp.errors import ConfigError
 from gancomp.export.deployed import runtime_of
 from gancomp.inference.models import Chosen, check_generates
@@ -41,10 +41,10 @@ def synthesis_pairs(
             f"`pairs` {other.model.path}: takes other noise than {model}; give two models of the "
             "same latents, classes and resolution"
         )
-    num = request.num or NUM_PAIRS
-    # as many as FID looks at, made while they are read: the first of them have a reference
-    made = generated(networks[0].to(device), request, request.num or NUM_FAKES)
-    references = generated(networks[1].to(device), request, num)
+    # of as many as FID looks at, the first have a reference
+    num, whole = request.num or NUM_PAIRS, request.num or NUM_FAKES
+    for network in networks:
+        network.to(device)
     protocol = {
         "of": "images of the same latents, output rounded to 8 bits",
         "seed": request.seed or 0,
@@ -56,14 +56,22 @@ def synthesis_pairs(
         "device": device.type,
     } | runtime_of(networks[0])
 
-    def images() -> Iterator[tuple[Pixels, Pixels]]:
-        for reference in references:
-            yield next(made), reference
+    def made(
+        numbers: Sequence[int], say: Say, skipped: list[Path]
+    ) -> Iterator[tuple[Pixels, Pixels | None]]:
+        paired = [number for number in numbers if number < num]
+        references = generated(networks[1], request, paired, of=num) if paired else ()
+        return zip_longest(generated(networks[0], request, numbers, of=whole), references)
 
-    def fakes(compared: Iterator[Pixels], skipped: list[Path]) -> Iterator[Pixels]:
-        return chain(compared, made)
-
-    return Pairs(str(model), str(other.model.path), images(), protocol, fakes=fakes)
+    return Pairs(
+        str(model),
+        str(other.model.path),
+        range(num),
+        made,
+        protocol,
+        unit=batch_size(networks[0], request),
+        whole=range(whole),
+    )
 
 
 def _shapes(network: SynthesisGenerator) -> list[object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from gancomp.inference.pixels import opened_format, pixels_in, refuse_odd_channe
 from gancomp.networks.accelerate import accelerate
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.inference import run_generator
+from gancomp.scoring.images import Images
 from gancomp.scoring.request import (
     GRAY,
     Contest,
@@ -47,15 +48,18 @@ def translation_contest(
     reals = replace(reals, pixels=target)
     size = request.size or as_size(*chosen.model.header["input"]["size"])
     skipped = list(files.skipped)
-    fakes = translated(
-        network,
-        sources,
-        size=size,
-        say=say,
-        strict=request.strict,
-        skipped=skipped,
-        pixels=source,
-    )
+
+    def made(files: Sequence[Path], say: Say, skipped: list[Path]) -> Iterator[Pixels]:
+        return translated(
+            network,
+            replace(sources, source=tuple(files)),
+            size=size,
+            say=say,
+            strict=request.strict,
+            skipped=skipped,
+            pixels=source,
+        )
+
     gray = GRAY if network.settings()["out_channels"] == 1 else ""
     resized, translated_split = f"bicubic to {in_pixels(size)}", TRANSLATED[request.fake_split]
     protocol = {
@@ -66,6 +70,7 @@ def translation_contest(
         "step": chosen.model.header["step"],
         "selection": chosen.model.header.get("selection", "last"),
     } | runtime_of(network)
+    fakes = Images(sources.source, made)
     num_fakes = len(sources.source)
     return Contest(str(chosen.model.path), fakes, num_fakes, reals, protocol, skipped)
 

@@ -19,7 +19,6 @@ from gancomp.domains.translation.contest import (
     direction_of,
     formats,
     sources_before,
-    translated,
 )
 from gancomp.errors import ConfigError, DataError
 from gancomp.export.deployed import runtime_of
@@ -46,28 +45,17 @@ def translation_pairs(
     truths = _truths(files, other, request)
     source, target = formats(request, chosen, files.test, truths)
     size = request.size or as_size(*chosen.model.header["input"]["size"])
-    skipped = list(files.skipped)
     networks = [item.model.network.to(device) for item in (chosen, other) if item is not None]
     if other is not None:
         _refuse_other_channels(chosen, other)
     read = _Reader(files.test, size, source, target, with_target=other is None)
-    found = read_in_order(files.test.source, read, say, request.strict, skipped=skipped)
     fast = [accelerate(network) for network in networks]
-    made = _made(found, fast, read, say, strict=request.strict, skipped=skipped)
 
-    def fakes(compared: Iterator[Pixels], left_out: list[Path]) -> Iterator[Pixels]:
-        before = sources_before(request, files)
-        if before.source:
-            yield from translated(
-                networks[0],
-                before,
-                size=size,
-                say=say,
-                strict=request.strict,
-                skipped=left_out,
-                pixels=source,
-            )
-        yield from compared
+    def made(
+        paths: Sequence[Path], say: Say, skipped: list[Path]
+    ) -> Iterator[tuple[Pixels, Pixels | None]]:
+        found = read_in_order(paths, read, say, request.strict, skipped=skipped)
+        return _made(found, fast, read, say, strict=request.strict, skipped=skipped)
 
     reference = truths.label[0] if other is None else str(other.model.path)
     protocol = {
@@ -82,7 +70,10 @@ def translation_pairs(
         protocol["truth"] = f"test targets, bicubic to {in_pixels(size)}"
     else:
         protocol["reference_step"] = other.model.header["step"]
-    return Pairs(str(chosen.model.path), reference, made, protocol, skipped, fakes=fakes)
+    own, sources = str(chosen.model.path), files.test.source
+    whole = sources_before(request, files).source + sources
+    skipped = list(files.skipped)
+    return Pairs(own, reference, sources, made, protocol, skipped, whole=whole)
 
 
 def _made(
@@ -96,14 +87,18 @@ def _made(
 ) -> Iterator[tuple[Pixels, Pixels | None]]:
     """What the first network makes of each source, with its target or what the second makes.
 
+    Sources of no pair have neither.
+
     Raises:
         DataError: at an unreadable target if `strict`; else its image stands alone.
     """
     for path, (picture, truth) in found:
         inputs = picture_tensor(picture)[None]
-        image, *rest = (as_rgb(to_uint8(run_generator(item, inputs)))[0] for item in networks)
+        compared = networks if path in reader.paired else networks[:1]
+        image, *rest = (as_rgb(to_uint8(run_generator(item, inputs)))[0] for item in compared)
         if not isinstance(truth, DataError):
-            yield image, rest[0] if truth is None else _in_8_bits(picture_tensor(truth))
+            given = _in_8_bits(picture_tensor(truth)) if truth is not None else None
+            yield image, rest[0] if rest else given
             continue
         if strict:
             raise truth
@@ -125,6 +120,7 @@ class _Reader:
         with_target: bool,
     ) -> None:
         self.test, self.size, self.source, self.target = test, size, source, target
+        self.paired = frozenset(test.source)
         pairs = zip(test.source, test.target, strict=True) if with_target else ()
         self.target_of = dict(pairs)
 
@@ -132,7 +128,7 @@ class _Reader:
         """Source and target; why the target cannot be read; None where there is none."""
         half, other = self.test.side_by_side, self.test.target_half
         picture = read_resized(path, self.size, half=half, pixels=self.source)
-        if not self.target_of:
+        if path not in self.target_of:
             return picture, None
         try:
             file = self.target_of[path]
