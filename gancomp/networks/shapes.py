@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from torch import nn
 from gancomp.networks.base import TappedNetwork
 
 Module = TypeVar("Module", bound=nn.Module)
+_KNOWN: dict[tuple[Any, ...], list[tuple[int, int]]] = {}
 
 
 def tap_sizes(
@@ -21,7 +23,7 @@ def tap_sizes(
     *,
     running_statistics: bool = False,
 ) -> list[tuple[int, int]]:
-    """Height and width of each tap, in training mode.
+    """Height and width of each tap, in training mode; found once for networks of equal settings.
 
     Args:
         network: on any device; it is not touched.
@@ -32,6 +34,22 @@ def tap_sizes(
     Raises:
         ValueError, RuntimeError: as torch does, if a map becomes too small for a layer.
     """
+    if network.is_own or network.needs_values:
+        return _tap_sizes(network, taps, size, running_statistics=running_statistics)
+    settings = json.dumps(network.settings(), default=str)
+    key = type(network), network.arch, settings, tuple(taps), size, running_statistics
+    if key not in _KNOWN:
+        _KNOWN[key] = _tap_sizes(network, taps, size, running_statistics=running_statistics)
+    return list(_KNOWN[key])
+
+
+def _tap_sizes(
+    network: TappedNetwork,
+    taps: Sequence[str],
+    size: tuple[int, int],
+    *,
+    running_statistics: bool,
+) -> list[tuple[int, int]]:
     device = "cpu" if network.needs_values else "meta"
     twin = copy.deepcopy(network).to(device).train()
     if running_statistics:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gancomp.config import read
+from gancomp.declare import NoOptions
 from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.model import open_model
 from gancomp.files import replacing
@@ -22,6 +23,7 @@ from gancomp.registry import NETWORKS, SHRINKERS, options_type, resolve
 from gancomp.settings import Json, NetworkSettings, Overrides, Settings
 from gancomp.settings.networks import declared_of, has_width
 from gancomp.shrink.base import Shrinker, ShrinkRequest, Shrunk, searches
+from gancomp.shrink.ratio import Ratio
 
 REACHED = "reached"  # in a run's `shrink`: the search is over
 INITIAL = "initial.safetensors"  # weights that a student begins with, in a run's folder
@@ -70,13 +72,14 @@ def way_of(given: Overrides) -> Way | None:
         text = given.latency_budget
         return make_way("latency", text, f"`latency_budget` {text}", {})
     if given.ratio is not None:
-        return make_way("ratio", repr(given.ratio), f"`ratio` {given.ratio:g}", {})
+        return ratio_way(given.ratio)
     return None
 
 
 def ratio_way(ratio: float) -> Way:
-    """Of a preset's ratio."""
-    return make_way("ratio", repr(ratio), f"`ratio` {ratio:g}", {})
+    """Of `--ratio`, or a preset's: the nearest width, which may be above it."""
+    way = make_way("ratio", repr(ratio), f"`ratio` {ratio:g}", {})
+    return replace(way, shrinker=Ratio(NoOptions(), nearest=True))
 
 
 def make_way(

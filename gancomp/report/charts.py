@@ -64,7 +64,7 @@ class Point:
     """A point of a chart.
 
     Attributes:
-        name: written beside it.
+        name: written beside it, if there is one.
         x: as the axis has it.
         y: likewise.
         low: lower end of its interval, if there is one.
@@ -191,13 +191,14 @@ def scatter_chart(
 
 def _name_points(axes: Any, points: Sequence[Point]) -> None:
     """Writes each name beside its point, toward the middle of the chart, above others there."""
-    if len(points) > NUM_COLORS:
+    named = [item for item in points if item.name]
+    if len(named) > NUM_COLORS:
         return  # they would cover each other; the table beside the chart has them
     low, high = axes.get_xlim()
     bottom, top = axes.get_ylim()
     line = (top - bottom) * NAME_HEIGHT
     taken: list[tuple[float, bool, float]] = []  # of each name: x, its side, y
-    for item in sorted(points, key=lambda item: item.y):
+    for item in sorted(named, key=lambda item: item.y):
         place = _position(axes, item.x, low, high)
         left = place > 0.55
         above = [y for x, side, y in taken if side == left and abs(x - place) < NEAR]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -20,6 +22,8 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.registry import build_network
 from gancomp.settings import Json, NetworkSettings
+from gancomp.shrink.counted import WidthCosts, width_costs
+from gancomp.shrink.kept import keep, read_kept
 from gancomp.shrink.options import BudgetOptions
 from gancomp.sizes import Size, sides
 
@@ -37,6 +41,8 @@ UNITS: dict[str, tuple[Measure, float]] = {
     "%": ("share", 1e-2),
 }
 NUM_RUNS = 15
+TIMES = "times.jsonl"  # beside what else a search keeps
+CLOSE_IN_TIME = 0.97  # of a budget: as near as a clock tells
 
 
 @dataclass(frozen=True)
@@ -83,9 +89,10 @@ class Meter:
         teacher: NetworkSettings | None = None,
     ) -> None:
         self.budget, self.rule, self.size, self.device = budget, options.budget_rule, size, device
-        self._counted: dict[tuple[int, ...], Json] = {}
+        self._counts: WidthCosts | None = None
         self._teacher = teacher
         self._clock: Clock | None = None
+        self._times: Path | None = None
 
     @property
     def clock(self) -> Clock:
@@ -94,7 +101,18 @@ class Meter:
             assert self._teacher is not None, "a budget of time needs one"
             teacher = build_network(self._teacher.arch, **self._teacher.arguments())
             self._clock = Clock(teacher, self.size, choose_device(self.device))
+            if self._times is not None:
+                self._clock.keep_in(self._times)
         return self._clock
+
+    @property
+    def in_time(self) -> bool:
+        """Whether the budget is of milliseconds, of which no two measurements are equal."""
+        return self.budget.measure == "ms"
+
+    def keep_times_beside(self, file: Path) -> None:
+        """A search's times are kept beside what it keeps; see `Clock.keep_in`."""
+        self._times = file.with_name(TIMES)
 
     def limit(self, teacher: TappedNetwork) -> float:
         """The most that is allowed, in the units of `of`."""
@@ -109,25 +127,38 @@ class Meter:
         counts: dict[str, float] = {"params": cost.params, "bytes": cost.size_bytes}
         return counts.get(self.budget.measure, self._macs(cost))
 
-    def of_settings(self, network: NetworkSettings) -> float:
-        """The same of a network with new weights, which cost as much as any."""
-        if self.budget.measure == "ms":
-            return self.clock.of_settings(network)
+    def of_settings(self, network: NetworkSettings, *, again: bool = False) -> float:
+        """The same of a network with new weights, which cost as much as any.
+
+        Args:
+            network: its settings.
+            again: measure it once more, where that says more than what is known.
+        """
+        if self.in_time:
+            return self.clock.of_settings(network, again=again)
         return self.of(built_on_meta(network))
 
-    def of_widths(self, built: Callable[[list[int]], TappedNetwork], widths: list[int]) -> float:
+    def of_widths(
+        self,
+        built: Callable[[list[int]], TappedNetwork],
+        widths: list[int],
+        *,
+        again: bool = False,
+    ) -> float:
         """The same of the network that `built` makes of widths, on the meta device."""
-        if self.budget.measure == "ms":
+        if self.in_time:
             network = built(widths)
-            return self.of_settings(NetworkSettings(network.arch, **network.settings()))
+            settings = NetworkSettings(network.arch, **network.settings())
+            return self.of_settings(settings, again=again)
         return self.of_counts(self.counts(built, widths))
 
     def counts(self, built: Callable[[list[int]], TappedNetwork], widths: list[int]) -> Json:
-        """Its `costs`, counted once; all are widths of one network."""
-        key = tuple(widths)
-        if key not in self._counted:
-            self._counted[key] = costs(built(widths), self.size)
-        return self._counted[key]
+        """Its `costs`; all are widths of one network."""
+        if self._counts is None:
+            self._counts = width_costs(
+                built, len(widths), self.size, lambda network: costs(network, self.size)
+            )
+        return dict(self._counts.of(widths))
 
     def of_counts(self, counts: Mapping[str, int]) -> float:
         """The same of a network whose `costs` are known; not for milliseconds."""
@@ -203,6 +234,21 @@ class Clock:
         self.size, self.device, self.num_runs = size, device, num_runs
         self._teacher = self._pass(teacher)
         self._medians: list[float] = []
+        self._file: Path | None = None
+        self._known: dict[str, float] = {}
+
+    def keep_in(self, file: Path) -> None:
+        """Measures a network's settings once, and keeps what that took in `file`.
+
+        A search that goes on measures nothing anew, so that it ends as it would have.
+
+        Raises:
+            RunError: if the file cannot be read.
+        """
+        self._file = file
+        for record in read_kept(file):
+            self._known[record.get("network", str)] = record.get("ms", float)
+            self._medians.append(record.get("teacher_ms", float))
 
     def ms(self, network: TappedNetwork) -> float:
         """The median of one image with `network`, in eval mode, as gancomp runs it."""
@@ -211,9 +257,16 @@ class Clock:
         self._medians.append(timed["teacher"].median_ms)
         return timed["student"].median_ms / timed["teacher"].median_ms * self.teacher_ms
 
-    def of_settings(self, network: NetworkSettings) -> float:
+    def of_settings(self, network: NetworkSettings, *, again: bool = False) -> float:
         """The same of a network with new weights, which take as long as any."""
-        return self.ms(build_network(network.arch, **network.arguments()))
+        key = json.dumps([network.arch, network.arguments()] + ["again"] * again)
+        if key not in self._known:
+            ms = self.ms(build_network(network.arch, **network.arguments()))
+            if self._file is None:
+                return ms
+            keep(self._file, {"network": key, "ms": ms, "teacher_ms": self._medians[-1]})
+            self._known[key] = ms
+        return self._known[key]
 
     @property
     def teacher_ms(self) -> float:

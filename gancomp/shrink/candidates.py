@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gancomp.errors import RunError
-from gancomp.files import reporting_disk_errors, write_text
-from gancomp.records import Record, parse_json, versioned
+from gancomp.records import Record
 from gancomp.settings import Json
+from gancomp.shrink.kept import keep, read_kept
 
 FILE = "search.jsonl"
 
@@ -100,28 +98,16 @@ class Candidates:
             "measures": candidate.measures,
             "score": candidate.score,
         }
-        with reporting_disk_errors(self.file), self.file.open("a") as file:
-            file.write(json.dumps(versioned(line)) + "\n")
+        keep(self.file, line)
 
     def _read(self) -> list[Candidate]:
-        if not self.file.exists():
-            return []
-        lines = self.file.read_bytes().splitlines(keepends=True)
-        if lines and not lines[-1].endswith(b"\n"):  # cut short when the process was killed
-            lines.pop()
-            write_text(self.file, b"".join(lines).decode())
-        return [self._parsed(line, number) for number, line in enumerate(lines, 1)]
+        return [_candidate(record) for record in read_kept(self.file)]
 
-    def _parsed(self, line: bytes, number: int) -> Candidate:
-        way_out = f"remove line {number}"
-        try:
-            values = parse_json(line)
-        except ValueError as error:
-            raise RunError(f"{self.file}: line {number} is no JSON ({error}); {way_out}") from error
-        record = Record(values, self.file, way_out=way_out)
-        record.get("measures.cost", float)
-        shape = tuple(int(width) for width in record.get("shape", list))
-        return Candidate(shape, record.get("measures", dict), record.get("score", float))
+
+def _candidate(record: Record) -> Candidate:
+    record.get("measures.cost", float)
+    shape = tuple(int(width) for width in record.get("shape", list))
+    return Candidate(shape, record.get("measures", dict), record.get("score", float))
 
 
 def _worded(shape: Sequence[int]) -> str:

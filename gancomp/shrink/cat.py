@@ -13,7 +13,7 @@ from gancomp.registry import build_network
 from gancomp.settings import Json, NetworkSettings
 from gancomp.shrink.base import ShrinkRequest, Shrunk
 from gancomp.shrink.budget import Budget, Meter, costs, read_budget
-from gancomp.shrink.ranked import Channels, Cut, cut_to, filled_up, of_channels
+from gancomp.shrink.ranked import Channels, Cut, cut_within, of_channels
 from gancomp.shrink.search_options import CatOptions
 
 NUM_OUTSIDE = 5  # stem, down1, down2, up1, up2: widths that are never 0
@@ -58,19 +58,19 @@ class Cat:
         def cost(widths: list[int]) -> float:
             return meter.of_widths(channels.widths.built, widths)
 
-        cut = cut_to(scores, floors, cost=cost, limit=limit)
+        again = cost if meter.in_time else None
+        cut = cut_within(scores, floors, cost=cost, again=again, limit=limit)
         if cut is None:
             raise ConfigError(
                 f"{request.asked}: with the least that each layer keeps {teacher.arch} takes "
                 f"{meter.worded(cost(floors))}; give more, or fewer `min_channels`"
             )
-        cut = filled_up(cut, scores, cost=cost, limit=limit)
         settings = channels.widths.settings(cut.widths)
         weights = None
         if not self.options.discard_weights:
             weights = kept_weights(channels, scores, cut.widths)
         request.say(f"{request.asked}: over {cut.threshold:.4g}, {meter.worded(cut.cost)} are left")
-        return Shrunk(settings, weights, _found(settings, cut, request))
+        return Shrunk(settings, weights, _found(settings, cut, request, meter))
 
     def floors(self, network: TappedNetwork) -> list[int]:
         """What each width keeps at least: the blocks of CAT's own generator may lose all.
@@ -106,12 +106,13 @@ def _teacher_of(request: ShrinkRequest) -> TappedNetwork:
     return teacher
 
 
-def _found(settings: NetworkSettings, cut: Cut, request: ShrinkRequest) -> Json:
+def _found(settings: NetworkSettings, cut: Cut, request: ShrinkRequest, meter: Meter) -> Json:
     built = build_network(settings.arch, **settings.arguments())
     return {
         "shape": cut.widths,
         "threshold": cut.threshold,
         **costs(built, request.size),
+        **(meter.clock.facts(cut.cost) if meter.in_time else {}),
     }
 
 

@@ -12,10 +12,11 @@ from gancomp.methods.base import Components
 from gancomp.methods.dmad import Dmad as Distillation
 from gancomp.methods.dmad_options import DmadOptions
 from gancomp.settings import Json
-from gancomp.shrink.base import Judge, SearchSetup, ShrinkRequest, Shrunk
-from gancomp.shrink.budget import Budget, Meter, built_on_meta, costs, read_budget
+from gancomp.shrink.base import Judge, SearchSetup, Shrunk
+from gancomp.shrink.budget import Budget, Meter, built_on_meta, costs
 from gancomp.shrink.candidates import Candidates
 from gancomp.shrink.masked import MaskedChannels
+from gancomp.shrink.on_images import OnImages
 from gancomp.shrink.ranked import Cut, cut_to, filled_up
 from gancomp.shrink.search_options import DmadSearchOptions
 from gancomp.shrink.supernet import STAGED
@@ -24,7 +25,7 @@ from gancomp.tasks.base import new_network
 ATTENTION_PAIRED = 10.0  # lambda_attention of the paired tasks
 
 
-class Dmad:
+class Dmad(OnImages):
     """Trains a network with a mask on every channel, until what is open is within the budget.
 
     A channel's mask is a smooth step, whose width, the bound, falls to 0 in three quarters of the
@@ -35,30 +36,27 @@ class Dmad:
     Source: Li et al. 2022 (DMAD), sections 3.1 to 3.3, with the method `dmad`'s distillation.
     """
 
-    example = "50%"
-    from_settings = False
-    searches = True
     length = 1.0
     Options = DmadSearchOptions
-
-    def __init__(self, options: DmadSearchOptions) -> None:
-        self.options = options
+    options: DmadSearchOptions
 
     def read(self, asked: str, budget: str) -> Budget:
-        """The budget; a share is of the teacher's MACs."""
-        return read_budget(asked, budget)
+        """The budget, of what can be counted: masks close by it in the middle of the training.
+
+        Raises:
+            ConfigError: if it is none, or a time.
+        """
+        found = super().read(asked, budget)
+        if found.measure == "ms":
+            raise ConfigError(
+                f"{asked}: masks close by what is counted; give MACs (2.4G), parameters (0.3M), "
+                "bytes or a share, or choose once-for-all, gcc, magnitude or width"
+            )
+        return found
 
     def begin(self, setup: SearchSetup) -> MaskSearch:
         """The search with the masked network, before training."""
         return MaskSearch(setup, self.options)
-
-    def shrink(self, request: ShrinkRequest) -> Shrunk:
-        """Refuses: it needs images.
-
-        Raises:
-            ConfigError: saying so.
-        """
-        raise ConfigError(f"{request.asked}: needs images to search on; give `dataset`")
 
 
 class MaskSearch:

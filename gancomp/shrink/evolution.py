@@ -177,13 +177,14 @@ def near_budget(
     most: float,
     numbers: random.Random,
     weighted: float,
+    draws: int = MOST_DRAWS,
 ) -> Shape | None:
     """A random shape that costs from `least` to `most`; None if walks do not get there.
 
     From a random shape, single widths are changed toward the range, at random, until it is met.
     """
     steps = sum(len(widths) for widths in space.choices)
-    for _ in range(MOST_DRAWS):
+    for _ in range(draws):
         shape = space.sample(numbers, weighted)
         for _ in range(steps):
             now = cost(shape)

@@ -11,13 +11,15 @@ from gancomp.declare import NoOptions
 from gancomp.engine.phases import Step
 from gancomp.errors import ConfigError
 from gancomp.methods.base import Components
+from gancomp.methods.gcc_options import PRUNED
 from gancomp.methods.teacher_only import TeacherOnly
 from gancomp.networks.base import TappedNetwork
 from gancomp.settings import Json
-from gancomp.shrink.base import Judge, SearchSetup, ShrinkRequest, Shrunk
-from gancomp.shrink.budget import Budget, Meter, built_on_meta, costs, read_budget
+from gancomp.shrink.base import Judge, SearchSetup, Shrunk
+from gancomp.shrink.budget import Meter, built_on_meta, costs
 from gancomp.shrink.candidates import Candidates
-from gancomp.shrink.ranked import Channels, Cut, Maker, cut_to, filled_up
+from gancomp.shrink.on_images import OnImages
+from gancomp.shrink.ranked import Channels, Cut, Maker, cut_within
 from gancomp.shrink.search_options import GccOptions
 from gancomp.tasks.base import new_network
 
@@ -26,13 +28,13 @@ FACTORS = {"stem": 2.0, "down1": 2.0, "up1": 1000.0, "up2": 2.0}
 OF_WEIGHTS, OF_SCALES = 1e-3, 1e-2  # the paper's weights of the two penalties
 # the released code's for horse2zebra, whatever its search finds, by MACs as torchprofile counts
 RELEASED = {
-    2_383_638_528: (24, 48, 86, 72, 47, 44, 43, 43, 29, 30, 37, 36, 48, 24),
+    2_383_638_528: tuple(PRUNED),
     2_691_059_712: (24, 48, 96, 91, 73, 62, 61, 74, 54, 51, 58, 81, 48, 24),
 }
 RELEASED_ARCH = "mobile-resnet9"
 
 
-class Gcc:
+class Gcc(OnImages):
     """Trains the start network with an L1 penalty; channels below one threshold go, then weights.
 
     What is penalized and compared are the scales of the norms, or, where these have none, the
@@ -43,30 +45,13 @@ class Gcc:
     (`--released-shape`).
     """
 
-    example = "50%"
-    from_settings = False
-    searches = True
     length = 0.1
     Options = GccOptions
-
-    def __init__(self, options: GccOptions) -> None:
-        self.options = options
-
-    def read(self, asked: str, budget: str) -> Budget:
-        """The budget; a share is of the teacher's MACs."""
-        return read_budget(asked, budget)
+    options: GccOptions
 
     def begin(self, setup: SearchSetup) -> SparseSearch:
         """The search with the start network, before training."""
         return SparseSearch(setup, self.options)
-
-    def shrink(self, request: ShrinkRequest) -> Shrunk:
-        """Refuses: it needs images.
-
-        Raises:
-            ConfigError: saying so.
-        """
-        raise ConfigError(f"{request.asked}: needs images to search on; give `dataset`")
 
 
 class SparseSearch:
@@ -96,6 +81,7 @@ class SparseSearch:
     def choose(self, judge: Judge, candidates: Candidates) -> Shrunk:
         """The shape of what is left, without weights."""
         request = self.setup.request
+        self.meter.keep_times_beside(candidates.file)
         limit = self.meter.limit(built_on_meta(request.teacher))
         if self.options.released_shape:
             return self._released(limit)
@@ -105,19 +91,28 @@ class SparseSearch:
         def cost(widths: list[int]) -> float:
             return self.meter.of_widths(channels.widths.built, widths)
 
+        def again(widths: list[int]) -> float:
+            return self.meter.of_widths(channels.widths.built, widths, again=True)
+
         def tried(cut: Cut) -> None:
             counts = self.meter.counts(channels.widths.built, cut.widths)
             measures: Json = {"cost": cut.cost, **counts}
             candidates.score(cut.widths, measures, lambda: cut.threshold)
 
         floors = [1] * len(scores)
-        cut = cut_to(scores, floors, cost=cost, limit=limit, tried=tried)
+        cut = cut_within(
+            scores,
+            floors,
+            cost=cost,
+            again=again if self.meter.in_time else None,
+            limit=limit,
+            tried=tried,
+        )
         if cut is None:
             raise ConfigError(
                 f"{request.asked}: {self.network.arch} with one channel in every layer takes "
                 f"{self.meter.worded(cost(floors))}; give more"
             )
-        cut = filled_up(cut, scores, cost=cost, limit=limit)
         return self._shrunk(channels, cut)
 
     def _shrunk(self, channels: Channels, cut: Cut) -> Shrunk:
@@ -131,6 +126,8 @@ class SparseSearch:
             "threshold": cut.threshold,
             **costs(built_on_meta(settings), request.size),
         }
+        if self.meter.in_time:
+            found |= self.meter.clock.facts(cut.cost)
         return Shrunk(settings, None, found)
 
     def _released(self, limit: float) -> Shrunk:

@@ -256,3 +256,33 @@ def filled_up(
             values = scores[place].sort(descending=True).values
             ranked = sorted([*ranked, (float(values[widths[place]]), place)], reverse=True)
     return cut
+
+
+def cut_within(
+    scores: Sequence[Tensor],
+    floors: Sequence[int],
+    *,
+    cost: Callable[[list[int]], float],
+    again: Callable[[list[int]], float] | None,
+    limit: float,
+    tried: Callable[[Cut], None] = lambda cut: None,
+) -> Cut | None:
+    """A cut that uses a limit up, whether costs are counted or measured; None if there is none.
+
+    Args:
+        scores: of each width's channels.
+        floors: what each keeps at least.
+        cost: of a network of given widths.
+        again: measures once more, as a single measurement may meet the limit by luck; None where
+            costs are counted. Single channels are then not tried: they are less than a clock tells.
+        limit: of the cost.
+        tried: is told each cut that was looked at.
+    """
+    if again is None:
+        cut = cut_to(scores, floors, cost=cost, limit=limit, tried=tried)
+        return None if cut is None else filled_up(cut, scores, cost=cost, limit=limit)
+    for percent in range(100, 0, -2):
+        cut = cut_to(scores, floors, cost=cost, limit=limit * percent / 100, tried=tried)
+        if cut is None or again(cut.widths) <= limit:
+            return cut
+    return None

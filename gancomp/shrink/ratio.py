@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import ClassVar
+
 from gancomp.declare import PRUNED, NoOptions
 from gancomp.errors import ConfigError
 from gancomp.registry import NETWORKS
@@ -9,19 +12,25 @@ from gancomp.settings import Json, NetworkSettings
 from gancomp.settings.networks import declared_of
 from gancomp.shrink.base import ShrinkRequest, Shrunk
 
+ROUNDING = 1e-9  # 29 % of 100 channels are 29, and 28.999999999999996 by the computer
+
 
 class Ratio:
     """A budget of channels: `25%` or `0.25` of the teacher's.
 
+    Args:
+        options: none.
+        nearest: the width nearest to the share, as `--ratio` has it, not the widest within it.
+
     Source: OMGD and DCD, whose students have 1/4 of the teacher's channels.
     """
 
-    example = "25%"
-    from_settings = True
-    Options = NoOptions
+    example: ClassVar[str] = "25%"
+    from_settings: ClassVar[bool] = True
+    Options: ClassVar[type] = NoOptions
 
-    def __init__(self, options: NoOptions) -> None:
-        self.options = options
+    def __init__(self, options: NoOptions, *, nearest: bool = False) -> None:
+        self.options, self.nearest = options, nearest
 
     def read(self, asked: str, budget: str) -> float:
         """The share.
@@ -39,11 +48,20 @@ class Ratio:
         return ratio
 
     def shrink(self, request: ShrinkRequest) -> Shrunk:
-        """The student with that share of the teacher's width."""
-        return Shrunk(narrowed(request.student, request.budget))
+        """The student with that share of the teacher's width.
+
+        Raises:
+            ConfigError: if that is less than one channel.
+        """
+        width = request.student.width
+        if not self.nearest and width * request.budget + ROUNDING < 1:
+            raise ConfigError(
+                f"{request.asked}: one channel of {width} is {1 / width:.2%}; give that or more"
+            )
+        return Shrunk(narrowed(request.student, request.budget, nearest=self.nearest))
 
 
-def narrowed(network: NetworkSettings, ratio: float) -> NetworkSettings:
+def narrowed(network: NetworkSettings, ratio: float, *, nearest: bool = True) -> NetworkSettings:
     """The settings with `ratio` times the width, and what the network says follows from it.
 
     Where the number of blocks is a setting, it shrinks alike: SRGAN's student has half of both.
@@ -51,12 +69,18 @@ def narrowed(network: NetworkSettings, ratio: float) -> NetworkSettings:
     Args:
         network: as wide as the teacher.
         ratio: channels of the student over channels of the teacher, in (0, 1].
+        nearest: round to the nearest number; else down, since a budget is never exceeded.
     """
-    changes: Json = {"width": max(1, round(network.width * ratio)), PRUNED: None}
+
+    def part(number: float) -> int:
+        share = number * ratio
+        return max(1, round(share) if nearest else math.floor(share + ROUNDING))
+
+    changes: Json = {"width": part(network.width), PRUNED: None}
     for name, declared in declared_of(network.arch) if network.arch in NETWORKS else ():
         value = network.own.get(name)
         if declared.on_shrink == "drop":
             changes[name] = None
         elif declared.on_shrink == "scale" and value is not None:
-            changes[name] = max(1, round(value * ratio))
+            changes[name] = part(value)
     return network.changed(**changes)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from gancomp.errors import ConfigError
 from gancomp.settings import NetworkSettings
 from gancomp.shrink.base import ShrinkRequest, Shrunk
-from gancomp.shrink.budget import Budget, Meter, built_on_meta, costs, read_budget
+from gancomp.shrink.budget import CLOSE_IN_TIME, Budget, Meter, built_on_meta, costs, read_budget
 from gancomp.shrink.explicit import LayerWidths
 from gancomp.shrink.filling import CLOSE, filled
 from gancomp.shrink.options import BudgetOptions
 from gancomp.shrink.ratio import narrowed
 from gancomp.shrink.search import widest_within
 from gancomp.sizes import in_pixels
-
-CLOSE_IN_TIME = 0.97  # of a budget: as near as a clock tells
 
 
 class Width:

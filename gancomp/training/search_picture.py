@@ -10,11 +10,28 @@ from gancomp.shrink.base import Shrunk
 from gancomp.shrink.candidates import Candidates
 
 FILE = "search.svg"
-COLORS = {INK: "#1c1c1c", MUTED: "#5a5a5a", LINE: "#c8c8c8"} | dict.fromkeys(SERIES, "#1f5fa8")
+OTHER, CHOSEN = 0, 1  # of the series: which color
+COLORS = {INK: "#1c1c1c", MUTED: "#5a5a5a", LINE: "#c8c8c8"}
+COLORS |= dict.fromkeys(SERIES, "#1f5fa8") | {SERIES[CHOSEN]: "#c2410c"}
+COSTS = {"params": "parameters", "bytes": "bytes", "ms": "milliseconds"}
+SCORES = {"fid": "FID", "l1": "distance to the teacher"}
+# as large as a page's chart, on white, since an image viewer may show it on black
+HEAD = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="662" height="418" '
+    'style="background: #ffffff" font-family="sans-serif"'
+)
 
 
-def draw_search(candidates: Candidates, shrunk: Shrunk, folder: Path) -> Path:
+def draw_search(
+    candidates: Candidates, shrunk: Shrunk, folder: Path, *, measure: str = "macs"
+) -> Path:
     """Draws all candidates, their front and the chosen one into `search.svg`.
+
+    Args:
+        candidates: one at least.
+        shrunk: what was chosen, with `shape` and `scored_by` in what was found.
+        folder: of the search.
+        measure: what the budget limits.
 
     Raises:
         ConfigError: with the install command, if Matplotlib is missing.
@@ -22,26 +39,22 @@ def draw_search(candidates: Candidates, shrunk: Shrunk, folder: Path) -> Path:
     """
     chosen = tuple(shrunk.found.get("shape", ()))
     points = [
-        Point(
-            "chosen" if item.shape == chosen else "",
-            item.cost,
-            item.score,
-            hollow=item.shape != chosen,
-        )
-        for item in candidates.seen.values()
+        Point("chosen", item.cost, item.score, series=CHOSEN)
+        if item.shape == chosen
+        else Point("", item.cost, item.score, series=OTHER, hollow=True)
+        for item in sorted(candidates.seen.values(), key=lambda item: item.shape == chosen)
     ]
     chart = scatter_chart(
         points,
         front=[(item.cost, item.score) for item in candidates.front()],
         name="search",
-        x="cost, in the budget's unit",
-        y="score, lower is better",
+        x=COSTS.get(measure, "MACs"),
+        y=f"{SCORES.get(str(shrunk.found.get('scored_by')), 'score')}, less is better",
         alternative=f"{len(points)} candidates of a search by cost and score",
     )
     svg = str(chart.svg)
     for color, name in CSS.items():
         svg = svg.replace(name, COLORS[color])
-    head = '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif"'
     path = folder / FILE
-    write_text(path, svg.replace("<svg", head, 1) + "\n")
+    write_text(path, svg.replace("<svg", HEAD, 1) + "\n")
     return path

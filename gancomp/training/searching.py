@@ -91,7 +91,7 @@ def find_shape(
     file, pause = folder.path / FILE, partial(_pause, stop)
     candidates = Candidates(file, view.say, pause, scored=judge is not no_score)
     shrunk = search.choose(judge, candidates)
-    tell_candidates(candidates, shrunk, folder, view.say)
+    tell_candidates(candidates, shrunk, folder, view.say, measure=_measure(plan))
     if seed_file and shrunk.weights is not None:
         shrinking.save_initial(run.path, shrunk.weights)
     return Found(with_student(plan, shrunk, time.perf_counter() - began), shrunk, outcome)
@@ -211,8 +211,18 @@ def _fresh_task(settings: Settings, generator: TappedNetwork) -> Task:
     return make_task(replace(settings, teacher=teacher), generator, resume=False)
 
 
+def _measure(plan: Plan) -> str:
+    """What the budget limits; a plug-in's may be of another kind."""
+    return str(getattr(plan.search and plan.search.budget, "measure", "macs"))
+
+
 def tell_candidates(
-    candidates: Candidates, shrunk: Shrunk, folder: RunFolder, say: Callable[[str], None]
+    candidates: Candidates,
+    shrunk: Shrunk,
+    folder: RunFolder,
+    say: Callable[[str], None],
+    *,
+    measure: str = "macs",
 ) -> None:
     """The front of what was looked at, in words and as a picture."""
     front = candidates.front()
@@ -225,6 +235,6 @@ def tell_candidates(
     try:
         from gancomp.training.search_picture import draw_search
 
-        say(f"picture: {draw_search(candidates, shrunk, folder.path)}")
+        say(f"picture: {draw_search(candidates, shrunk, folder.path, measure=measure)}")
     except ConfigError as error:
         say(f"no picture of the search: {error}")

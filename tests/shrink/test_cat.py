@@ -8,6 +8,7 @@ import pytest
 import torch
 from builders import small_generator
 from golden_values import fill, g, golden
+from shrink_builders import evenly, share_reached
 from torch import nn
 
 from gancomp.errors import ConfigError
@@ -15,9 +16,8 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.registry import build_network
 from gancomp.settings import NetworkSettings
 from gancomp.shrink.base import ShrinkRequest, Shrunk
-from gancomp.shrink.budget import Meter, built_on_meta
 from gancomp.shrink.cat import Cat
-from gancomp.shrink.ranked import Channels, cut_to, filled_up
+from gancomp.shrink.ranked import Channels
 from gancomp.shrink.search_options import CatOptions
 
 RELEASED = "cat/shrink then init_net (trainer.start)"
@@ -113,21 +113,9 @@ def test_removing_channels_of_scale_zero_changes_nothing() -> None:
 @pytest.mark.parametrize(("arch", "budget"), [("mobile-resnet9", "5G"), ("resnet9", "10G")])
 def test_the_budget_is_reached_to_within_a_hundredth(arch: str, budget: str) -> None:
     """Scores drawn at random; the layers outside the blocks keep 16 channels."""
-    network = built_on_meta(NetworkSettings(arch, 64))
-    channels, numbers = Channels(network), torch.Generator().manual_seed(0)
-    scores = [torch.rand(n, generator=numbers, dtype=torch.float64) for n in channels.widths.widths]
     shrinker = Cat(CatOptions())
-    meter = Meter(shrinker.read("", budget), shrinker.options, 256, "cpu")
-
-    def cost(widths: list[int]) -> float:
-        return meter.of_widths(channels.widths.built, widths)
-
-    limit, floors = meter.budget.most, shrinker.floors(network)
-    cut = cut_to(scores, floors, cost=cost, limit=limit)
-    assert cut is not None
-    cut = filled_up(cut, scores, cost=cost, limit=limit)
-    assert 0.99 * limit <= cut.cost <= limit
-    assert all(width >= floor for width, floor in zip(cut.widths, floors, strict=True))
+    share = share_reached(shrinker, arch, 64, budget, draw=evenly, floors=shrinker.floors)
+    assert 0.99 <= share <= 1
 
 
 def test_what_cannot_be_pruned_is_refused_in_one_line() -> None:

@@ -7,25 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from builders import random_step, small_generator, small_task
+from builders import random_step, small_generator
 from golden_values import golden
+from shrink_builders import evenly, kept_in, setup_of, share_reached, unscored
 from torch import nn
 
 from gancomp.errors import ConfigError
 from gancomp.metrics.cost import measure_cost
-from gancomp.networks.base import TappedNetwork
 from gancomp.registry import build_network
-from gancomp.settings import NetworkSettings, OptimizerSettings
-from gancomp.shrink.base import SearchSetup, ShrinkRequest
-from gancomp.shrink.budget import Meter, built_on_meta, costs
-from gancomp.shrink.candidates import Candidates
+from gancomp.settings import NetworkSettings
+from gancomp.shrink.budget import built_on_meta, costs
 from gancomp.shrink.gcc import FACTORS, RELEASED, Gcc, SparseSearch, penalized, penalty
 from gancomp.shrink.ranked import Channels, cut_to, filled_up, kept_above
 from gancomp.shrink.search_options import GccOptions
-
-
-def unscored(network: TappedNetwork) -> float:
-    raise AssertionError("nothing is scored by images")
 
 
 @pytest.mark.parametrize(("letter", "macs"), [("A", 2_383_638_528), ("B", 2_691_059_712)])
@@ -47,20 +41,7 @@ def begun(
 ) -> SparseSearch:
     settings = NetworkSettings(arch, width, norm=options.pop("norm", None))
     shrinker = Gcc(GccOptions(**options))
-    read = shrinker.read("", budget)
-    request = ShrinkRequest(
-        settings, settings, read, f"`budget` {budget}", 32, "cpu", say=lambda text: None
-    )
-    setup = SearchSetup(
-        request,
-        teacher_task=lambda: small_task(frozen=True),
-        fresh_task=lambda generator: small_task(generator=generator),
-        optimizer=OptimizerSettings(),
-        seed=0,
-        paired=False,
-        steps=1,
-    )
-    return shrinker.begin(setup)
+    return shrinker.begin(setup_of(shrinker, budget, settings=settings, size=32, steps=1))
 
 
 @pytest.mark.parametrize(("letter", "budget"), [("A", "2.4G"), ("B", "2.7G")])
@@ -69,7 +50,7 @@ def test_the_released_shapes_are_taken_when_asked_for(
 ) -> None:
     search = begun("mobile-resnet9", budget, released_shape=True, budget_rule="torchprofile")
     search.meter.size = 256
-    shrunk = search.choose(unscored, Candidates(tmp_path / "search.jsonl"))
+    shrunk = search.choose(unscored, kept_in(tmp_path))
     params = golden(f"gcc/h2z widths {letter}")["value"]["params"]
     assert sum(p.numel() for p in built_on_meta(shrunk.student).parameters()) == params
     assert shrunk.weights is None
@@ -78,7 +59,7 @@ def test_the_released_shapes_are_taken_when_asked_for(
 def test_the_released_shapes_are_of_one_network_only(tmp_path: Path) -> None:
     search = begun(budget="2.4G", released_shape=True)
     with pytest.raises(ConfigError, match="has widths for mobile-resnet9 of 2.4G and 2.7G"):
-        search.choose(unscored, Candidates(tmp_path / "search.jsonl"))
+        search.choose(unscored, kept_in(tmp_path))
 
 
 def test_the_penalty_is_the_released_one_in_value_and_gradient() -> None:
@@ -164,25 +145,13 @@ def test_the_budget_is_reached_to_within_a_hundredth(
     arch: str, width: int, budget: str, rule: Any
 ) -> None:
     """Scores drawn at random; nothing is trained."""
-    network = built_on_meta(NetworkSettings(arch, width))
-    channels, numbers = Channels(network), torch.Generator().manual_seed(0)
-    scores = [torch.rand(n, generator=numbers, dtype=torch.float64) for n in channels.widths.widths]
-    options = GccOptions(budget_rule=rule)
-    meter = Meter(Gcc(options).read("", budget), options, 256, "cpu")
-
-    def cost(widths: list[int]) -> float:
-        return meter.of_widths(channels.widths.built, widths)
-
-    limit = meter.budget.most
-    cut = cut_to(scores, [1] * len(scores), cost=cost, limit=limit)
-    assert cut is not None
-    cut = filled_up(cut, scores, cost=cost, limit=limit)
-    assert 0.99 * limit <= cut.cost <= limit
+    shrinker = Gcc(GccOptions(budget_rule=rule))
+    assert 0.99 <= share_reached(shrinker, arch, width, budget, draw=evenly) <= 1
 
 
 def test_the_shape_is_kept_and_the_weights_are_not(tmp_path: Path) -> None:
     search = begun(norm="batch", width=6)
-    candidates = Candidates(tmp_path / "search.jsonl", say=lambda text: None)
+    candidates = kept_in(tmp_path)
     shrunk = search.choose(unscored, candidates)
     assert shrunk.weights is None
     teacher = costs(built_on_meta(search.setup.request.teacher), 32)
@@ -196,4 +165,4 @@ def test_the_shape_is_kept_and_the_weights_are_not(tmp_path: Path) -> None:
 
 def test_a_budget_below_one_channel_each_says_what_that_takes(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="with one channel in every layer takes"):
-        begun(budget="0.01%").choose(unscored, Candidates(tmp_path / "search.jsonl"))
+        begun(budget="0.01%").choose(unscored, kept_in(tmp_path))

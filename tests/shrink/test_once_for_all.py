@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 import torch
-from builders import random_batch, small_generator, small_task
+from builders import random_batch, small_generator
 from golden_values import assert_golden, fill, golden, img
+from shrink_builders import KilledError, kept_in, setup_of, train
 
-from gancomp.engine.phases import Progress, Step
-from gancomp.engine.step import FiniteWatch, take_step
+from gancomp.engine.phases import Step
 from gancomp.errors import ConfigError
 from gancomp.metrics.cost import measure_cost
 from gancomp.networks.base import TappedNetwork
 from gancomp.registry import build_network
-from gancomp.settings import NetworkSettings, OptimizerSettings
-from gancomp.shrink.base import SearchSetup, ShrinkRequest, Shrunk
+from gancomp.settings import NetworkSettings
+from gancomp.shrink.base import ShrinkRequest, Shrunk
 from gancomp.shrink.budget import built_on_meta, costs
 from gancomp.shrink.candidates import Candidates
 from gancomp.shrink.evolution import SETS, Space, read_space
@@ -141,48 +141,14 @@ def test_a_sub_network_is_the_exported_one_bit_for_bit(arch: str) -> None:
 def searched(
     teacher: TappedNetwork | None = None, budget: str = "60%", **options: Any
 ) -> SupernetSearch:
-    teacher = teacher or small_generator(4)
-    settings = NetworkSettings(teacher.arch, **teacher.settings())
     shrinker = OnceForAll(OnceForAllOptions(**({"slack": 1.0} | options)))
-    request = ShrinkRequest(
-        settings,
-        settings,
-        shrinker.read("", budget),
-        f"`budget` {budget}",
-        16,
-        "cpu",
-        open_teacher=lambda: teacher,
-        say=lambda text: None,
-    )
-    setup = SearchSetup(
-        request,
-        teacher_task=lambda: small_task(frozen=True, generator=teacher),
-        fresh_task=lambda generator: small_task(generator=generator),
-        optimizer=OptimizerSettings(),
-        seed=0,
-        paired=False,
-        steps=3,
-    )
-    return shrinker.begin(setup)
-
-
-def train(search: SupernetSearch, num_steps: int) -> None:
-    for index in range(num_steps):
-        take_step(
-            search.method,
-            Step(index, random_batch(1, 16, seed=index)),
-            Progress(index, 0, 1),
-            rate=1.0,
-            precision="fp32",
-            device=torch.device("cpu"),
-            watch=FiniteWatch(late=False),
-        )
+    return shrinker.begin(setup_of(shrinker, budget, teacher=teacher or small_generator(4)))
 
 
 def test_a_step_trains_the_channels_of_its_sub_network_only() -> None:
     search = searched(channel_choices="4,2")
     before = {name: value.clone() for name, value in search.supernet.full.state_dict().items()}
-    train(search, 1)
+    train(search.method, 1)
     stages, moved = search.supernet.stages, 0
     for name, value in search.supernet.full.state_dict().items():
         inside = tuple(slice(n) for n in search.supernet.state_of(stages)[name].shape)
@@ -234,8 +200,7 @@ def enumerated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shrunk, Candid
         judge = distance_to(teacher.eval()(images), images)
     search = searched(teacher, search_all=True, channel_choices=PLACES)
     assert len(search.space) == 81
-    file = tmp_path_factory.mktemp("search") / "search.jsonl"
-    candidates = Candidates(file, say=lambda text: None)
+    candidates = kept_in(tmp_path_factory.mktemp("search"))
     return search.choose(judge, candidates), candidates, judge
 
 
@@ -256,7 +221,7 @@ def test_brute_force_looks_at_all_within_the_budget(enumerated: Any) -> None:
 def test_evolution_finds_what_brute_force_does(enumerated: Any, tmp_path: Path) -> None:
     wanted, everything, judge = enumerated
     search = searched(channel_choices=PLACES, population=12, generations=6)
-    candidates = Candidates(tmp_path / "search.jsonl", say=lambda text: None)
+    candidates = kept_in(tmp_path)
     shrunk = search.choose(judge, candidates)
     assert shrunk.found["shape"] == wanted.found["shape"]
     assert len(candidates.seen) < len(everything.seen)
@@ -265,16 +230,12 @@ def test_evolution_finds_what_brute_force_does(enumerated: Any, tmp_path: Path) 
     assert judge(network) == shrunk.found["score"]
 
 
-class KilledError(BaseException):
-    """What no handler of errors catches."""
-
-
 def test_a_search_that_was_killed_ends_as_the_undisturbed_one(
     enumerated: Any, tmp_path: Path
 ) -> None:
     _, _, judge = enumerated
     options = {"channel_choices": PLACES, "population": 6, "generations": 4}
-    whole = Candidates(tmp_path / "whole.jsonl", say=lambda text: None)
+    whole = kept_in(tmp_path, "whole.jsonl")
     wanted = searched(**options).choose(judge, whole)
     calls = itertools.count(1)
 
@@ -285,11 +246,11 @@ def test_a_search_that_was_killed_ends_as_the_undisturbed_one(
 
     file = tmp_path / "cut.jsonl"
     with pytest.raises(KilledError):
-        searched(**options).choose(dies, Candidates(file, say=lambda text: None))
+        searched(**options).choose(dies, kept_in(tmp_path, file.name))
     assert len(file.read_text().splitlines()) == 7
     with file.open("a") as open_file:
         open_file.write('{"shape": [4, 3')  # as a power cut leaves it
-    again = searched(**options).choose(judge, Candidates(file, say=lambda text: None))
+    again = searched(**options).choose(judge, kept_in(tmp_path, file.name))
     assert again.found == wanted.found
     assert file.read_text() == whole.file.read_text()
 

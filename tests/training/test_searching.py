@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from commands import contents, run_command
+from shrink_builders import KilledError
 
 from gancomp.data.demo_set import write_demo_set
 from gancomp.engine import fit
@@ -46,10 +47,6 @@ def teacher(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     typed = f"pretrain --arch mobile-resnet6 --width 4 --max-steps 1 {SIZES}"
     assert run([*typed.split(), "--dataset", str(data), "--out", str(out)]) == 0
     return out
-
-
-class KilledError(BaseException):
-    """What no handler of errors catches."""
 
 
 def typed(by: str, data: Path, teacher: Path, out: Path) -> list[str]:
