@@ -13,7 +13,7 @@ from gancomp.bench.report import by_operator, document, use_threads
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError
 from gancomp.export.deployed import runtime_of
-from gancomp.inference.models import check_translates, open_any
+from gancomp.inference.models import check_takes, check_translates, open_any
 from gancomp.metrics.latency import time_in_turns
 from gancomp.networks.accelerate import Rewrites, accelerate
 from gancomp.networks.base import TappedNetwork
@@ -22,6 +22,7 @@ from gancomp.networks.resnet import ResNetGenerator
 from gancomp.paths import expanded
 from gancomp.registry import build_network, is_code
 from gancomp.settings import Json
+from gancomp.sizes import as_size
 
 TEACHER_WIDTH = 64
 ORIGINAL = "ResNet-9, eager"
@@ -103,6 +104,7 @@ def _of_files(files: Sequence[Path], images: Tensor, device: str) -> Contestants
         check_translates(model, str(file))
         network = model.network.to(images.device)
         _check_size(f"{file}: `size`", network, images.shape[-1])
+        check_takes(network, as_size(*images.shape[2:]), str(file))
         if network.settings()["in_channels"] != images.shape[1]:
             raise ConfigError(f"{file}: takes other images than RGB; give another generator")
         how = runtime_of(network).get("runtime", "gancomp")

@@ -18,7 +18,7 @@ from gancomp.export.torch_files import OtherKindError, read_archive, read_row
 from gancomp.networks.base import TappedNetwork
 from gancomp.paths import utf8_name
 
-EXPORTED = (".onnx", ".xml", ".pt2", ".pte", ".mlpackage")  # they begin in many ways
+EXPORTED = (".onnx", ".xml", ".pt2", ".pte", ".mlpackage", ".html")  # they begin in many ways
 
 
 def sniff(path: Path) -> str:
@@ -49,6 +49,8 @@ def sniff(path: Path) -> str:
         raise _is_exported(path)
     if start.startswith((b"PK\x03\x04", b"\x80")):
         return "torch"
+    if path.suffix.lower() == ".bin" and (graph := path.with_suffix(".xml")).is_file():
+        raise CheckpointError(f"{path}: holds the weights of {graph.name}; give that")
     raise CheckpointError(
         f"{path}: is no model file (neither safetensors nor written by torch.save)"
     )

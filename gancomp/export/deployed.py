@@ -23,6 +23,7 @@ from gancomp.export.form import exported_form
 from gancomp.export.model import LoadedModel
 from gancomp.export.native import HEADER_KEY, network_without_weights, parse_header
 from gancomp.export.openvino_file import PRECISIONS, weights_beside, without_header
+from gancomp.export.parity import small_side
 from gancomp.export.program import ProgramSession, content_of, header_in, large_weights
 from gancomp.export.runtimes import (
     OnnxSession,
@@ -37,7 +38,6 @@ from gancomp.networks.synthesis import Latents, SynthesisGenerator
 
 Open = Callable[[int], Session]  # by the number of threads
 FILTER = 16  # numbers of StyleGAN2's fixed filter
-LEAST = 8  # pixels of a trial image's side, which every norm can do with
 
 
 class DeployedGenerator(TappedNetwork):
@@ -266,7 +266,7 @@ def _check(path: Path, network: DeployedGenerator) -> None:
         wanted = (1, 3, network.resolution, network.resolution)
         given: Any = network.example_input((1, network.latent_size))
     else:
-        size = network.fixed_size or [max(LEAST, network.size_multiple)] * 2
+        size = network.fixed_size or [small_side(network.size_multiple, network.scale)] * 2
         wanted = (1, settings.get("out_channels", 3), *(side * network.scale for side in size))
         given = torch.zeros(1, settings.get("in_channels", 3), *size)
     try:
@@ -291,17 +291,20 @@ def _check_weights(path: Path, network: DeployedGenerator) -> None:
     found = Counter(network.session().weights)
     if isinstance(described, StyleGAN2):  # runtimes add constants, and merge its equal filters
         wanted = Counter(large_weights(described.state_dict().values()))
-        missing = [number for number in wanted - found if number > FILTER]
+        wrong = [number for number in wanted - found if number > FILTER]
     else:
-        form = exported_form(described.to_empty(device="cpu"))
-        weights = form.module.state_dict().values()
+        module = exported_form(described.to_empty(device="cpu")).module
+        weights = [*module.parameters(), *module.buffers()]
         wanted = Counter(large_weights(weights))
         if network.session().has_vectors:  # theirs may be others, as norms are folded
-            vectors = max(item.numel() for item in weights if not is_large(item.shape))
+            small = (item.numel() for item in weights if not is_large(item.shape))
+            vectors = max(small, default=0)
             found = Counter({number: found[number] for number in found if number > vectors})
             wanted = Counter({number: wanted[number] for number in wanted if number > vectors})
-        missing = list((wanted - found) + (found - wanted))
-    if missing:
+        wrong = list(found - wanted)
+        if not described.is_own:  # whose images may not need all of them
+            wrong += list(wanted - found)
+    if wrong:
         raise damaged(
             path,
             f"a {described.arch} as it claims to be has {wanted.total()} weights of "

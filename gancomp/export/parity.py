@@ -118,10 +118,14 @@ def sizes_for(
     if not form.size_multiple:
         side = int(network.resolution)  # type: ignore[arg-type]  # of networks for synthesis
         return ((side, side),)
-    step = form.size_multiple
-    small = step * math.ceil(SMALL / form.scale / step)
+    step, small = form.size_multiple, small_side(form.size_multiple, form.scale)
     height, width = (step * max(1, min(length, LARGEST) // step) for length in own_size)
     return (small, 2 * small), (2 * small, small), (height, width)
+
+
+def small_side(step: int, scale: int) -> int:
+    """Pixels of a side that any network can do with whose sides are multiples of `step`."""
+    return step * math.ceil(SMALL / scale / step)
 
 
 def reference(network: TappedNetwork, inputs: Sequence[Tensor]) -> Tensor:

@@ -77,7 +77,7 @@ class OnnxSession(Session):
         assert precision == "fp32", "the exporter writes no other"
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # errors, which are raised as well
+        options.log_severity_level = 4  # errors are raised, and need not be printed as well
         # its threads would else stay busy for a while after a run, at the next one's cost
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:

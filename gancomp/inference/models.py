@@ -11,10 +11,12 @@ from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.deployed import is_deployed, open_deployed
 from gancomp.export.model import LoadedModel, open_model
+from gancomp.networks.base import TappedNetwork
 from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.own_code import refuse_idle_code
 from gancomp.paths import expanded
 from gancomp.registry import DISCRIMINATORS
+from gancomp.sizes import Size, as_size, in_pixels, shown_size, sides
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,20 @@ def check_translates(model: LoadedModel, named: str) -> None:
         raise ConfigError(
             f"{named}: takes {channels[0]} channels and gives {channels[1]}; images have at most "
             f"{MOST_CHANNELS}"
+        )
+
+
+def check_takes(network: TappedNetwork, size: Size, named: str) -> None:
+    """Refuses images of another size than the only one that an exported file takes.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    fixed = network.fixed_size
+    if fixed is not None and fixed != sides(size):
+        raise ConfigError(
+            f"`size` {shown_size(size)}: {named} takes images of {in_pixels(as_size(*fixed))} "
+            "alone; export the model for that `size`, too"
         )
 
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 NUM_RUNS = 20
+LEAST_RUNS = 5  # that are timed, however long they take
+WARM_UP_SHARE = 1 / 6  # of the time there is
 SHORT_MS = 100.0  # what is shorter feels what ran before it
 
 
@@ -50,6 +52,7 @@ def time_in_turns(
     after: Callable[[str], object] | None = None,
     processor: Callable[[str], float] | None = processor_seconds,
     settled: bool = False,
+    seconds: float | None = None,
 ) -> dict[str, Latency]:
     """Times each contestant, one after the other in every round (A B A B ...).
 
@@ -67,12 +70,16 @@ def time_in_turns(
         settled: a contestant that takes less than `SHORT_MS` runs untimed before each timed run.
             Else its run begins with the caches as the one before left them, and that one's threads,
             which wait for more work a while, count as its own processor time.
+        seconds: when so many have passed no further round begins, once 5 were timed (a sixth of
+            them for the warm-up, after its first round); None for all rounds.
 
     Returns: one latency per contestant, in their order.
     """
+    is_late = _watch(seconds)
     times_ms: dict[str, list[float]] = {name: [] for name in contestants}
     worked_ms: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(warm_up + num_runs):
+
+    def take_turns() -> None:
         for name, run in contestants.items():
             if before is not None:
                 before(name)
@@ -85,10 +92,24 @@ def time_in_turns(
                 after(name)
             times_ms[name].append(elapsed_ms)
             worked_ms[name].append(worked * 1e3)
+
+    warmed = timed = 0
+    while warmed < warm_up and not (warmed and is_late(WARM_UP_SHARE)):
+        take_turns()
+        warmed += 1
+    while timed < num_runs and not (timed >= LEAST_RUNS and is_late(1)):
+        take_turns()
+        timed += 1
     return {
-        name: _latency(all_ms[warm_up:], None if processor is None else worked_ms[name][warm_up:])
+        name: _latency(all_ms[warmed:], None if processor is None else worked_ms[name][warmed:])
         for name, all_ms in times_ms.items()
     }
+
+
+def _watch(seconds: float | None) -> Callable[[float], bool]:
+    """Tells whether a share of so many seconds has passed from now on."""
+    start = time.perf_counter()
+    return lambda share: seconds is not None and time.perf_counter() - start > share * seconds
 
 
 def _latency(times_ms: list[float], worked_ms: list[float] | None) -> Latency:

@@ -15,16 +15,16 @@ from gancomp.engine.run import latest_run
 from gancomp.errors import ConfigError, RunError
 from gancomp.export.deployed import is_deployed, runtime_of, size_on_disk
 from gancomp.export.model import open_model
-from gancomp.inference.models import generator_of, open_any
+from gancomp.inference.models import check_takes, generator_of, open_any
 from gancomp.metrics.cost import measure_cost
-from gancomp.metrics.latency import NUM_RUNS, Latency, time_in_turns
+from gancomp.metrics.latency import Latency, time_in_turns
 from gancomp.networks.accelerate import FastGenerator, accelerate
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.own import check_width
 from gancomp.networks.plain import plain_copy
 from gancomp.networks.synthesis import SynthesisDiscriminator, SynthesisGenerator
 from gancomp.paths import expanded
-from gancomp.recipes.deployment import add_ways, show_ways
+from gancomp.recipes.deployment import MOST_S, add_ways, show_ways
 from gancomp.registry import DISCRIMINATORS, build_network, is_code, network_parameters
 from gancomp.scoring.scores import latest_fid
 from gancomp.settings import Json
@@ -126,7 +126,8 @@ def _add_latency(rows: list[Json], subjects: list[Subject], request: LatencyRequ
         compute_on(request.threads)
     networks = [subject.network.eval().to(device) for subject in subjects]
     fast = [accelerate(network) for network in networks]
-    for row, (quick, eager) in zip(rows, _time_pairs(fast, rows, device), strict=True):
+    timed = _time_pairs(fast, rows, device)
+    for row, (quick, eager) in zip(rows, timed, strict=True):
         row["latency_ms"] = round(quick.median_ms, 3)
         row["latency_range_ms"] = [round(quick.min_ms, 3), round(quick.max_ms, 3)]
         row["latency_eager_ms"] = round(eager.median_ms, 3)
@@ -135,7 +136,7 @@ def _add_latency(rows: list[Json], subjects: list[Subject], request: LatencyRequ
         "latency": {
             "device": device.type,
             "threads": torch.get_num_threads(),
-            "runs": NUM_RUNS,
+            "runs": timed[0][0].num_runs,
             "backend": f"torch {torch.__version__}, float32, {ways}",
         }
     }
@@ -152,7 +153,7 @@ def _time_pairs(
         contestants[f"{index} fast"] = partial(quick, inputs)
         contestants[f"{index} eager"] = partial(plain_copy(quick.network), inputs)
     with torch.inference_mode():
-        timed = time_in_turns(contestants, device=device, settled=True)
+        timed = time_in_turns(contestants, device=device, settled=True, seconds=MOST_S)
     return [(timed[f"{index} fast"], timed[f"{index} eager"]) for index in range(len(fast))]
 
 
@@ -239,6 +240,8 @@ def _subject(
         ConfigError: if it is made for another size.
     """
     if not isinstance(network, SYNTHESIS):
+        if size is not None:
+            check_takes(network, size, str(file))
         return Subject(role, network, size or 256, file)
     if size is not None and size != network.resolution:
         raise ConfigError(
@@ -319,8 +322,8 @@ def show_profile(document: Json) -> None:
     console.print_table(titles, [line + [""] * (len(titles) - len(line)) for line in table])
     if latency:
         console.stdout.print(
-            f"timed on {latency['device']}, {latency['threads']} threads, {latency['backend']}; "
-            "MACs are not latency"
+            f"timed on {latency['device']}, {latency['threads']} threads, {latency['runs']} passes "
+            f"each, {latency['backend']}; MACs are not latency"
         )
     if latency and "ways" in rows[0]:
         show_ways(rows)

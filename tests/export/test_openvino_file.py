@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from PIL import Image
 from gancomp.export import openvino_file
 from gancomp.export.deployed import open_deployed
 from gancomp.export.model import open_model
-from gancomp.export.openvino_file import OpenVino, without_header
+from gancomp.export.openvino_file import OpenVino, with_header, without_header
 
 pytest.importorskip("openvino", reason="needs the extra openvino")
 pytest.importorskip("onnxscript", reason="needs the extra openvino")
@@ -73,6 +75,65 @@ def test_one_of_the_two_files_alone_is_one_line(
     outcome = run_command(capsys, "translate", tmp_path / "a.xml", folder, "-o", tmp_path / "out")
     assert outcome.status == 2
     assert outcome.err.count("\n") == 1
+
+
+def lying(change: Callable[[dict[str, Any]], None]) -> Callable[[bytes], bytes]:
+    def lie(content: bytes) -> bytes:
+        xml, text = without_header(content)
+        header = json.loads(text or "")
+        change(header)
+        return with_header(xml, json.dumps(header))
+
+    return lie
+
+
+def narrower(header: dict[str, Any]) -> None:
+    header["settings"]["channels"] = [4, 4, 4, 2, 0, 0, 0, 0, 0, 4, 4]
+
+
+def other(header: dict[str, Any]) -> None:
+    header.update(arch="srresnet", settings={"width": 4})
+
+
+def unknown(header: dict[str, Any]) -> None:
+    header["export"]["precision"] = "int3"
+
+
+DAMAGES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "torn xml": ("xml", lambda content: content[:5000]),
+    "torn bin": ("bin", lambda content: content[:5000]),
+    "empty xml": ("xml", lambda content: b""),
+    "flipped bin": ("bin", lambda content: bytes([content[0] ^ 255]) + content[1:]),
+    "no header": ("xml", lambda content: without_header(content)[0]),
+    "narrower": ("xml", lying(narrower)),
+    "another network": ("xml", lying(other)),
+    "unknown precision": ("xml", lying(unknown)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_or_one_that_lies_is_one_line(
+    damage: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    which, change = DAMAGES[damage]
+    for suffix in ("xml", "bin"):
+        content = (folder / f"a.{suffix}").read_bytes()
+        (tmp_path / f"bad.{suffix}").write_bytes(change(content) if suffix == which else content)
+    Image.new("RGB", (16, 16)).save(tmp_path / "picture.png")
+    words = tmp_path / "bad.xml", tmp_path / "picture.png", "-o", tmp_path / "out"
+    outcome = run_command(capsys, "translate", *words)
+    assert (outcome.status, outcome.out, outcome.err.count("\n")) == (2, "", 1)
+    assert outcome.err.startswith(f"error: {tmp_path / 'bad.xml'}: ")
+    assert "export it again" in outcome.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_weights_alone_name_the_file_they_belong_to(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = run_command(capsys, "profile", folder / "a.bin")
+    assert outcome.status == 2
+    assert outcome.err == f"error: {folder / 'a.bin'}: holds the weights of a.xml; give that\n"
 
 
 def test_importing_openvino_reports_to_nobody() -> None:

@@ -198,8 +198,15 @@ def test_a_pickle_of_nvidias_is_told_what_it_is(tmp_path: Path) -> None:
             read_foreign(tmp_path / "net.pkl")
 
 
-def test_an_exported_program_is_called_what_it_is(tmp_path: Path) -> None:
-    program = torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
-    torch.export.save(program, tmp_path / "net.pt2")
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("net.pt2", b"PK\x03\x04"),
+        ("net.onnx", b"\x08\n\x12\x07"),
+        ("page.html", b"<!doctype html>"),
+    ],
+)
+def test_an_exported_file_is_called_what_it_is(name: str, start: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(start + bytes(99))
     with pytest.raises(CheckpointError, match="is an exported file, .*give the .safetensors"):
-        read_foreign(tmp_path / "net.pt2")
+        read_foreign(tmp_path / name)

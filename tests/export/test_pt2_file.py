@@ -23,6 +23,7 @@ from gancomp.networks.inference import run_generator
 
 MODEL = "models/model.json"
 WEIGHTS = "data/weights/model_weights_config.json"
+HEADER = "extra/gancomp"
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def rewritten(good: Path, bad: Path, changes: dict[str, Callable[[Any], None]]) 
                 changes[name](document)
                 content = json.dumps(document).encode()
             target.writestr(item.filename, content)
-        for name in changes.keys() - {MODEL, WEIGHTS}:
+        for name in changes.keys() - {MODEL, WEIGHTS, HEADER}:
             target.writestr(f"{root}/{name}", b"cos\nsystem\n")
 
 
@@ -104,9 +105,29 @@ def pickled(document: Any) -> None:
     next(iter(document["config"].values()))["use_pickle"] = True
 
 
+def narrower(header: Any) -> None:
+    header["settings"]["width"] = 3
+
+
+def deeper(header: Any) -> None:
+    header["settings"]["blocks"] = 2
+
+
+def another(header: Any) -> None:
+    header.update(arch="mobile-resnet6", settings={"width": 4})
+
+
+def unknown(header: Any) -> None:
+    header["export"]["precision"] = "int3"
+
+
 @pytest.mark.parametrize(
     "changes",
     [
+        {HEADER: narrower},
+        {HEADER: deeper},
+        {HEADER: another},
+        {HEADER: unknown},
         {MODEL: conditions},
         {MODEL: sizes},
         {MODEL: nested_sizes},
@@ -117,7 +138,7 @@ def pickled(document: Any) -> None:
         {MODEL: dict.clear},
     ],
 )
-def test_what_could_run_code_or_is_damaged_is_one_line(
+def test_what_could_run_code_is_damaged_or_lies_is_one_line(
     changes: dict[str, Callable[[Any], None]],
     folder: Path,
     tmp_path: Path,

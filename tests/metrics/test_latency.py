@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+import pytest
+
 from gancomp.metrics.latency import time_in_turns
 
 
@@ -76,3 +78,26 @@ def test_work_counts_as_processor_time_and_waiting_does_not() -> None:
 def test_where_nobody_knows_the_processor_time_none_is_stated() -> None:
     timed = time_in_turns({"a": lambda: None}, num_runs=1, warm_up=0, processor=None)
     assert timed["a"].processor_ms is None
+
+
+@pytest.mark.parametrize(
+    ("pass_s", "seconds", "warm_up", "runs"),
+    [(1.0, 60, 3, 20), (2.0, 40, 3, 18), (8.0, 60, 2, 6), (90.0, 60, 1, 5), (90.0, None, 3, 20)],
+)
+def test_where_passes_take_long_there_are_fewer_of_them(
+    pass_s: float,
+    seconds: float | None,
+    warm_up: int,
+    runs: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, passes = [0.0], [0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def work() -> None:
+        passes[0] += 1
+        now[0] += pass_s
+
+    timed = time_in_turns({"a": work}, seconds=seconds)["a"]
+    assert (passes[0], timed.num_runs) == (warm_up + runs, runs)
+    assert timed.median_ms == pass_s * 1e3
