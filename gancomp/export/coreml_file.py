@@ -103,13 +103,19 @@ def _converted(coreml: Any, form: Form, network: TappedNetwork, named: str) -> d
 
 
 def _in_its_operations(traced: Any) -> Any:
-    """The program without what coremltools cannot read: addcmul, and poolings without a stride."""
+    """The program without what coremltools cannot read.
+
+    That is addcmul, aliases, and poolings without a stride.
+    """
 
     def addcmul(base: Tensor, first: Tensor, second: Tensor, *, value: float = 1) -> Tensor:
         return base + value * first * second
 
     program = traced.run_decompositions({torch.ops.aten.addcmul.default: addcmul})
-    for node in program.graph.nodes:
+    for node in list(program.graph.nodes):
+        if node.target is torch.ops.aten.alias.default:
+            node.replace_all_uses_with(node.args[0])
+            program.graph.erase_node(node)
         if node.target is torch.ops.aten.max_pool2d.default and len(node.args) == 2:
             node.args = (*node.args, node.args[1])
     return program

@@ -93,17 +93,21 @@ def time_in_turns(
             times_ms[name].append(elapsed_ms)
             worked_ms[name].append(worked * 1e3)
 
-    warmed = timed = 0
-    while warmed < warm_up and not (warmed and is_late(WARM_UP_SHARE)):
-        take_turns()
-        warmed += 1
-    while timed < num_runs and not (timed >= LEAST_RUNS and is_late(1)):
-        take_turns()
-        timed += 1
+    warmed = _repeat(take_turns, warm_up, 1, lambda: is_late(WARM_UP_SHARE))
+    _repeat(take_turns, num_runs, LEAST_RUNS, lambda: is_late(1))
     return {
         name: _latency(all_ms[warmed:], None if processor is None else worked_ms[name][warmed:])
         for name, all_ms in times_ms.items()
     }
+
+
+def _repeat(run: Callable[[], object], most: int, least: int, is_late: Callable[[], bool]) -> int:
+    """Runs it so often, less where it gets late; returns how often."""
+    done = 0
+    while done < most and not (done >= least and is_late()):
+        run()
+        done += 1
+    return done
 
 
 def _watch(seconds: float | None) -> Callable[[float], bool]:
