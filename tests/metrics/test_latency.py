@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 
-import pytest
-
 from gancomp.metrics.latency import time_in_turns
 
 
