@@ -14,7 +14,7 @@ OTHER, CHOSEN = 0, 1  # of the series: which color
 COLORS = {INK: "#1c1c1c", MUTED: "#5a5a5a", LINE: "#c8c8c8"}
 COLORS |= dict.fromkeys(SERIES, "#1f5fa8") | {SERIES[CHOSEN]: "#c2410c"}
 COSTS = {"params": "parameters", "bytes": "bytes", "ms": "milliseconds"}
-SCORES = {"fid": "FID", "l1": "distance to the teacher"}
+SCORES = {"fid": "FID", "l1": "distance"}  # longer ones would not fit
 # as large as a page's chart, on white, since an image viewer may show it on black
 HEAD = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="662" height="418" '
