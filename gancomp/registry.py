@@ -182,6 +182,7 @@ SHRINKERS = {  # where a student comes from
     "gcc": "gancomp.shrink.gcc:Gcc",
     "dmad": "gancomp.shrink.dmad:Dmad",
     "cat": "gancomp.shrink.cat:Cat",
+    "co-evolution": "gancomp.shrink.co_evolution:CoEvolution",
 }
 SHRINKER_OPTIONS = {
     "ratio": "gancomp.declare:NoOptions",
@@ -192,6 +193,7 @@ SHRINKER_OPTIONS = {
     "gcc": "gancomp.shrink.search_options:GccOptions",
     "dmad": "gancomp.shrink.search_options:DmadSearchOptions",
     "cat": "gancomp.shrink.search_options:CatOptions",
+    "co-evolution": "gancomp.shrink.search_options:CoEvolutionOptions",
 }
 TABLES = {  # what plug-ins may add lines to
     "methods": METHODS,

@@ -38,7 +38,7 @@ def shrink(
         str,
         typer.Option(
             "--by",
-            help="ratio, latency, width, magnitude, once-for-all, gcc, dmad, cat or a plug-in.",
+            help=f"{', '.join(SHRINKERS)} or a plug-in.",
             autocompletion=complete_shrinker,
         ),
     ],
@@ -65,8 +65,8 @@ def shrink(
 ) -> None:
     """Make a smaller generator out of a teacher, within a budget.
 
-    magnitude and cat prune a trained one; once-for-all, gcc and dmad train on images first,
-    in a folder beside the file. The others give a network to be trained.
+    magnitude and cat prune a trained one; once-for-all, gcc, dmad and co-evolution train on images
+    first, in a folder beside the file. The others give a network to be trained.
 
     Example: gancomp shrink runs/latest --by magnitude --budget 50% -o student.safetensors
     """

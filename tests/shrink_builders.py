@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from builders import random_batch, small_generator, small_task
+from golden_values import u
 from torch import Tensor
 
 from gancomp.engine.phases import Progress, Step
@@ -18,6 +19,7 @@ from gancomp.settings import NetworkSettings, OptimizerSettings
 from gancomp.shrink.base import SearchSetup, ShrinkRequest
 from gancomp.shrink.budget import Meter, built_on_meta
 from gancomp.shrink.candidates import Candidates
+from gancomp.shrink.genes import Mask
 from gancomp.shrink.ranked import Channels, cut_to, filled_up
 
 
@@ -62,17 +64,22 @@ def setup_of(
     )
 
 
-def train(method: Method, num_steps: int) -> None:
+def train(method: Method, num_steps: int, start: int = 0) -> None:
     for index in range(num_steps):
         take_step(
             method,
-            Step(index, random_batch(1, 16, seed=index)),
+            Step(index, random_batch(1, 16, seed=start + index)),
             Progress(index, 0, 1),
             rate=1.0,
             precision="fp32",
             device=torch.device("cpu"),
             watch=FiniteWatch(late=False),
         )
+
+
+def golden_mask(k: int) -> Mask:
+    """Of Co-Evolution's golden values."""
+    return tuple(int(bit) for bit in u((640,), k) > 0.4)
 
 
 def unscored(network: TappedNetwork) -> float:

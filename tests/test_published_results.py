@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from test_readme import datasets as datasets
-from test_readme import plan_of
+from test_readme import parse, plan_of, words
 
 from gancomp.methods.omgd_options import OmgdOptions
 from gancomp.presets import find_preset
+from gancomp.shrink.budget import read_budget
 
 PAGE = (Path(__file__).parents[1] / "examples" / "published_results.md").read_text()
 TABLES = dict(re.findall(r"^## (Table \d)\n(.*?)(?=^## )", PAGE, re.M | re.S))
@@ -24,6 +25,9 @@ ROWS = [
     *((dataset, name, figure, line) for dataset, name, figure, line in TABLE_1),
     *(("horse2zebra", name, figure, line) for name, figure, line in TABLE_2 if name != BASELINE),
 ]
+CO_EVOLUTION = re.findall(
+    r"^\| (\w+) \| Co-Evolution \| ([\d.]+G) \| ([\d.]+) \| `(gancomp .*?)` \|$", PAGE, re.M
+)
 PRINTED = {  # the paper's first two tables, but for Co-Evolution
     ("horse2zebra", "original"): "61.53",
     ("horse2zebra", "DMAD"): "62.96",
@@ -86,6 +90,19 @@ def test_the_command_of_a_row_takes_the_preset_with_its_figure(
     assert row.reported is not None
     assert figure in row.reported
     assert plan.preset["reported"] == row.reported
+
+
+def test_co_evolution_s_rows_search_for_as_many_macs_as_are_printed() -> None:
+    assert [row[:3] for row in CO_EVOLUTION] == [
+        ("horse2zebra", "13.40G", "96.15"),
+        ("summer2winter", "11.10G", "78.58"),
+    ]
+    for dataset, macs, _, line in CO_EVOLUTION:
+        command, typed = parse(words(line))
+        assert (command, typed["dataset"], typed["shrink"]) == ("distill", dataset, "co-evolution")
+        asked, printed = read_budget("", typed["budget"]), read_budget("", macs)
+        assert (asked, typed["budget_rule"]) == (printed, "torchprofile")
+        assert (typed["method"], typed["lambda_wavelet"]) == ("wavelet-kd", 0.0)
 
 
 def test_the_baseline_of_table_2_is_dcd_without_the_term_that_is_replaced(

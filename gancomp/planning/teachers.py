@@ -34,8 +34,12 @@ def remarks(settings: Settings) -> Iterator[str]:
         )
 
 
-def refuse_lone_generator(settings: Settings) -> None:
+def refuse_lone_generator(settings: Settings, needed_by: str | None = None) -> None:
     """Refuses a generator's file where its discriminators are needed too.
+
+    Args:
+        settings: of the run.
+        needed_by: what asks for them, where the method does not.
 
     Raises:
         ConfigError: naming the file and the way out.
@@ -45,7 +49,8 @@ def refuse_lone_generator(settings: Settings) -> None:
         return
     needed = settings.data.task in resolve(METHODS, "method", method).whole_teacher
     if needed and not expanded(source).is_dir():
+        way_out = "" if needed_by else ", or `freeze_teacher=False`"
         raise ConfigError(
-            f"`teacher` {source}: is a generator alone, and `method` {method} needs what was "
-            "trained with it too; give the run that trained them, or `freeze_teacher=False`"
+            f"`teacher` {source}: is a generator alone, and {needed_by or f'`method` {method}'} "
+            f"needs what was trained with it too; give the run that trained them{way_out}"
         )

@@ -52,11 +52,13 @@ class Shrunk:
         student: its settings.
         weights: that it begins with, by name; None for random ones.
         found: what `config.json` keeps of how it was found.
+        others: what was found beside it, by name, for files of their own.
     """
 
     student: NetworkSettings
     weights: Mapping[str, Tensor] | None = None
     found: Json = field(default_factory=dict)
+    others: Mapping[str, Shrunk] = field(default_factory=dict)
 
 
 class Shrinker(Protocol):
@@ -90,6 +92,16 @@ class Shrinker(Protocol):
         """
 
 
+def trains_nothing(method: Method, start: int, pause: Callable[[], None]) -> None:
+    """Of a search that takes all its steps before it chooses."""
+    raise AssertionError("this search trains nothing while it chooses")
+
+
+def none_held_out() -> tuple[list[Tensor], list[Tensor]]:
+    """Of a search that scores nothing itself."""
+    raise AssertionError("this search scores nothing itself")
+
+
 @dataclass(frozen=True)
 class SearchSetup:
     """What a search has to work with beside the request.
@@ -103,6 +115,10 @@ class SearchSetup:
         seed: of the run.
         paired: whether each source image has its target.
         steps: that the search's training takes.
+        train: takes `steps` steps of a method that is part of the choice, on the run's images from
+            that batch on; the last argument is called before each step, and may raise to stop.
+        held_out: sources and, unpaired, targets held out of training, each `(1, C, H, W)`, for a
+            search that scores its candidates itself.
     """
 
     request: ShrinkRequest
@@ -112,6 +128,8 @@ class SearchSetup:
     seed: int
     paired: bool
     steps: int
+    train: Callable[[Method, int, Callable[[], None]], None] = trains_nothing
+    held_out: Callable[[], tuple[list[Tensor], list[Tensor]]] = none_held_out
 
 
 Judge = Callable[["TappedNetwork"], float]
@@ -121,10 +139,13 @@ class Search(Protocol):
     """A search under way.
 
     Attributes:
-        method: what is trained on the run's images before the shape is chosen.
+        method: what is trained on the run's images before the shape is chosen; None where all
+            training is part of the choice.
     """
 
-    method: Method
+    @property
+    def method(self) -> Method | None:
+        """See above."""
 
     def choose(self, judge: Judge, candidates: Candidates) -> Shrunk:
         """The student, once `method` was trained.
@@ -145,6 +166,8 @@ class Searcher(Shrinker, Protocol):
         searches: tells it from the others.
         length: steps of its training, as a share of the run's.
         options: its own, with `search_steps`, and what scores need.
+
+    One with `judges_both_ways = True` has unpaired targets held out, too.
     """
 
     searches: ClassVar[bool]

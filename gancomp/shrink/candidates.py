@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gancomp.records import Record
@@ -21,11 +21,20 @@ class Candidate:
         shape: its widths.
         measures: what it costs: `cost`, in the budget's unit, and more.
         score: lower is better.
+        name: tells candidates of one shape apart, where there are several.
+        compared: whether its score is of one kind with the others'.
     """
 
     shape: tuple[int, ...]
     measures: Json
     score: float
+    name: str = ""
+    compared: bool = True
+
+    @property
+    def key(self) -> tuple[str | int, ...]:
+        """What no other candidate of a search has."""
+        return (self.name, *self.shape) if self.name else self.shape
 
     @property
     def cost(self) -> float:
@@ -58,46 +67,59 @@ class Candidates:
         scored: bool = True,
     ) -> None:
         self.file, self.say, self.pause, self.scored = file, say, pause, scored
-        self._known = {item.shape: item for item in self._read()}
-        self.seen: dict[tuple[int, ...], Candidate] = {}
+        self._known = {item.key: item for item in self._read()}
+        self.seen: dict[tuple[str | int, ...], Candidate] = {}
 
     def score(
-        self, shape: Sequence[int], measures: Json, compute: Callable[[], float]
+        self,
+        shape: Sequence[int],
+        measures: Json,
+        compute: Callable[[], float],
+        *,
+        name: str = "",
+        compared: bool = True,
     ) -> Candidate:
-        """The candidate of that shape, scored by `compute` unless it was before."""
-        key = tuple(shape)
-        if key in self.seen:
-            return self.seen[key]
-        best = min((item.score for item in self.seen.values()), default=float("inf"))
-        found = self._known.get(key)
+        """The candidate of that shape and name, scored by `compute` unless it was before."""
+        wanted = Candidate(tuple(shape), measures, float("inf"), name, compared)
+        if wanted.key in self.seen:
+            return self.seen[wanted.key]
+        best = min((item.score for item in self.compared), default=float("inf"))
+        found = self._known.get(wanted.key)
         if found is None:
             self.pause()
-            found = Candidate(key, measures, compute())
+            found = replace(wanted, score=compute())
             self._append(found)
-        self.seen[key] = found
+        self.seen[found.key] = found
         if not self.scored:
             self.say(f"search: {_worded(found.shape)}: cost {found.cost:.4g}")
-        elif found.score < best:
+        elif found.compared and found.score < best:
             self.say(
                 f"search: candidate {len(self.seen)}, {_worded(found.shape)}: score "
                 f"{found.score:.4g} (the best so far), cost {found.cost:.4g}"
             )
         return found
 
+    @property
+    def compared(self) -> list[Candidate]:
+        """Those whose scores are of one kind."""
+        return [item for item in self.seen.values() if item.compared]
+
     def front(self) -> list[Candidate]:
         """Those that no other beats in both cost and score, cheapest first."""
         front: list[Candidate] = []
-        for item in sorted(self.seen.values(), key=lambda item: (item.cost, item.score)):
+        for item in sorted(self.compared, key=lambda item: (item.cost, item.score)):
             if not front or item.score < front[-1].score:
                 front.append(item)
         return front
 
     def _append(self, candidate: Candidate) -> None:
-        line = {
+        line: Json = {
             "shape": list(candidate.shape),
             "measures": candidate.measures,
             "score": candidate.score,
         }
+        if candidate.name:
+            line |= {"name": candidate.name, "compared": candidate.compared}
         keep(self.file, line)
 
     def _read(self) -> list[Candidate]:
@@ -107,7 +129,13 @@ class Candidates:
 def _candidate(record: Record) -> Candidate:
     record.get("measures.cost", float)
     shape = tuple(int(width) for width in record.get("shape", list))
-    return Candidate(shape, record.get("measures", dict), record.get("score", float))
+    return Candidate(
+        shape,
+        record.get("measures", dict),
+        record.get("score", float),
+        record.find("name", str) or "",
+        record.find("compared", bool) is not False,
+    )
 
 
 def _worded(shape: Sequence[int]) -> str:

@@ -37,12 +37,12 @@ def filled(
             start = best[0]
             order = (*range(1, len(start)), 0)
             steps = [at for at in order for _ in range(upper[at] - start[at])]
-            found = _spent(start, steps, cost, limit=limit, enough=close * limit)
+            found = spent(start, steps, cost, limit=limit, enough=close * limit)
             best = max(best, found, key=lambda item: item[1])
     return best
 
 
-def _spent(
+def spent(
     widths: list[int],
     steps: list[int],
     cost: Callable[[list[int]], float],
@@ -50,7 +50,20 @@ def _spent(
     limit: float,
     enough: float,
 ) -> tuple[list[int], float]:
-    """By bisection over the single steps, so that few are measured; over those after, once more."""
+    """Widths with as many steps as the limit allows, one after the other.
+
+    By bisection over the steps, so that few are measured; what fails is left out from there on, and
+    those after are gone through once more.
+
+    Args:
+        widths: within the limit.
+        steps: the index of the width that each makes wider by one.
+        cost: of such widths.
+        limit: the most they may be.
+        enough: where to stop.
+
+    Returns: the widths, and their cost; 0 if no step was taken.
+    """
     reached = 0.0
     while steps and reached < enough:
         meets, fails = 0, len(steps) + 1

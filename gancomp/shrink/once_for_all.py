@@ -17,7 +17,7 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.seeding import derive_seed
 from gancomp.settings import Json
 from gancomp.shrink.base import Judge, SearchSetup, ShrinkRequest, Shrunk
-from gancomp.shrink.budget import Meter, built_on_meta, costs
+from gancomp.shrink.budget import SLACK_IN_TIME, Meter, built_on_meta, costs
 from gancomp.shrink.candidates import Candidate, Candidates
 from gancomp.shrink.evolution import (
     MOST_DRAWS,
@@ -36,7 +36,6 @@ from gancomp.sizes import Size
 from gancomp.tasks.base import Translation, new_network
 
 UNPAIRED, PAIRED = (10.0, 0.01), (100.0, 1.0)  # lambda_recon and lambda_distill of the scripts
-SLACK_IN_TIME = 0.05  # a narrower range than that is missed by chance too often
 DRAWS_IN_TIME = 5  # each of which measures some ten networks
 
 

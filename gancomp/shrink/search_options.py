@@ -17,19 +17,63 @@ class SearchOptions(BudgetOptions):
         None,
         "--search-steps",
         "Training steps of the search.",
-        shown="once-for-all 2, dmad 1, gcc 0.1 times the run's",
+        shown="once-for-all 2, dmad 1, gcc 0.1, a candidate of co-evolution 0.05 times the run's",
         least=1,
     )
 
 
+def population_setting(default: int) -> int:
+    """How many candidates there are at a time."""
+    size: int = setting(
+        default,
+        "--population",
+        "Candidates of a generation.",
+        shown="once-for-all 100, co-evolution 32",
+        least=2,
+    )
+    return size
+
+
+def generations_setting(default: int) -> int:
+    """How long a population lives."""
+    number: int = setting(
+        default,
+        "--generations",
+        "Generations of the evolution.",
+        shown="once-for-all 500, co-evolution 50",
+        least=1,
+    )
+    return number
+
+
 @dataclass(frozen=True)
-class OnceForAllOptions(SearchOptions):
+class EvolutionOptions(SearchOptions):
+    """Of searches whose candidates are within the budget from the first one on.
+
+    Attributes:
+        search_held_out: training images that candidates are scored on.
+        slack: the share of the budget that a candidate may leave unused.
+    """
+
+    search_held_out: int = setting(
+        120, "--search-held-out", "Training images held out for their scores.", least=2
+    )
+    slack: float = setting(
+        0.01,
+        "--slack",
+        "The share of the budget that may be left; 1, any, is the papers' own.",
+        above=0.0,
+        most=1.0,
+    )
+
+
+@dataclass(frozen=True)
+class OnceForAllOptions(EvolutionOptions):
     """Space, budget and evolution; the defaults are those of GAN-Compression's unpaired tasks.
 
     Attributes:
         channel_choices: the widths that each stage may have, at the image's size.
         search_score: what candidates are compared by, on images held out of training.
-        search_held_out: how many.
         search_all: score every candidate within the budget instead of evolving some.
         population: candidates of a generation.
         generations: how many.
@@ -37,7 +81,6 @@ class OnceForAllOptions(SearchOptions):
         mutation_share: of the children; the others are crossed.
         mutation_rate: of each width of a child that is mutated.
         weighted_sample: how much likelier the narrowest width is than the widest, at first.
-        slack: the share of the budget that a candidate may leave unused.
     """
 
     channel_choices: str = setting(
@@ -52,14 +95,11 @@ class OnceForAllOptions(SearchOptions):
         "--search-score",
         "Candidates are compared by fid, or l1 to the teacher's images.",
     )
-    search_held_out: int = setting(
-        120, "--search-held-out", "Training images held out for their scores.", least=2
-    )
     search_all: bool = setting(
         False, "--search-all", "Score all candidates, instead of evolving some."
     )
-    population: int = setting(100, "--population", "Candidates of a generation.", least=2)
-    generations: int = setting(500, "--generations", "Generations of the evolution.", least=1)
+    population: int = population_setting(100)
+    generations: int = generations_setting(500)
     parent_share: float = setting(
         0.25, "--parent-share", "The share that lives on.", above=0.0, most=1.0
     )
@@ -74,13 +114,6 @@ class OnceForAllOptions(SearchOptions):
         "--weighted-sample",
         "How much likelier the narrowest width is than the widest, at first.",
         least=1.0,
-    )
-    slack: float = setting(
-        0.01,
-        "--slack",
-        "The share of the budget that may be left; 1 is GAN-Compression's own.",
-        above=0.0,
-        most=1.0,
     )
 
 
@@ -164,4 +197,27 @@ class DmadSearchOptions(StartOptions):
     )
     costly_weight: float = setting(
         200.0, "--costly-weight", "Within that: of the stem and the up-convolutions.", least=0.0
+    )
+
+
+@dataclass(frozen=True)
+class CoEvolutionOptions(EvolutionOptions):
+    """Two populations of channel masks; the defaults are those of the released code.
+
+    Attributes:
+        population: masks of each of the two.
+        generations: after the first one, which is drawn and not tuned.
+        prune_weight: what a closed channel adds to the fitness.
+        released_masks: all but the first generation are scored with the stem's bits in every layer.
+    """
+
+    population: int = population_setting(32)
+    generations: int = generations_setting(50)
+    prune_weight: float = setting(
+        0.001, "--prune-weight", "What each closed channel adds to the fitness.", least=0.0
+    )
+    released_masks: bool = setting(
+        False,
+        "--released-masks",
+        "Score with the stem's mask in every layer, as Co-Evolution's code does from generation 1.",
     )

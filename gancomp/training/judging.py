@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from gancomp.data.in_order import evaluation_batches
+from gancomp.data.splits import Split
+from gancomp.data.transforms import PixelFormat
 from gancomp.domains.translation.contest import translated
 from gancomp.errors import ConfigError
 from gancomp.inference.pixels import format_of
@@ -50,6 +53,23 @@ def make_judge(plan: Plan, device: torch.device, say: Callable[[str], None]) -> 
 def no_score(network: TappedNetwork) -> float:
     """Of a search that needs no images to choose."""
     raise AssertionError("this search scores nothing by images")
+
+
+def held_out_images(
+    plan: Plan, targets: Sequence[Path], device: torch.device, say: Callable[[str], None]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The sources held out of a search's training, and those targets, each `(1, C, H, W)`."""
+    data = plan.settings.data
+
+    def read(files: Split | Sequence[Path], pixels: PixelFormat | None) -> list[Tensor]:
+        batches = evaluation_batches(files, size=data.size, batch_size=1, say=say, pixels=pixels)
+        return [images.to(device) for _, images in batches]
+
+    judging = divide(plan.files, plan.settings).judging
+    return (
+        read(judging, format_of(data.source)),
+        read(targets, format_of(data.target)) if targets else [],
+    )
 
 
 def _fid(plan: Plan, device: torch.device, say: Callable[[str], None]) -> Judge:

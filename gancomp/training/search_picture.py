@@ -14,7 +14,7 @@ OTHER, CHOSEN = 0, 1  # of the series: which color
 COLORS = {INK: "#1c1c1c", MUTED: "#5a5a5a", LINE: "#c8c8c8"}
 COLORS |= dict.fromkeys(SERIES, "#1f5fa8") | {SERIES[CHOSEN]: "#c2410c"}
 COSTS = {"params": "parameters", "bytes": "bytes", "ms": "milliseconds"}
-SCORES = {"fid": "FID", "l1": "distance"}  # longer ones would not fit
+SCORES = {"fid": "FID", "l1": "distance", "fitness": "-fitness"}  # longer ones would not fit
 # as large as a page's chart, on white, since an image viewer may show it on black
 HEAD = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="662" height="418" '
@@ -37,12 +37,13 @@ def draw_search(
         ConfigError: with the install command, if Matplotlib is missing.
         RunError: if it cannot be written.
     """
-    chosen = tuple(shrunk.found.get("shape", ()))
+    name, shape = shrunk.found.get("candidate"), shrunk.found.get("shape", ())
+    chosen = (*([name] if name else []), *shape)
     points = [
         Point("chosen", item.cost, item.score, series=CHOSEN)
-        if item.shape == chosen
+        if item.key == chosen
         else Point("", item.cost, item.score, series=OTHER, hollow=True)
-        for item in sorted(candidates.seen.values(), key=lambda item: item.shape == chosen)
+        for item in sorted(candidates.compared, key=lambda item: item.key == chosen)
     ]
     chart = scatter_chart(
         points,

@@ -7,13 +7,14 @@ What the search trains has checkpoints below the run's `stages/search`, and what
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 
-from gancomp.data.loader import batches, steps_per_epoch
+from gancomp.data.loader import IndexedDataset, batches, steps_per_epoch
 from gancomp.declare import NoOptions
 from gancomp.domains.stage import FOLDER
 from gancomp.engine.checkpoint import load_newest, remove_leftovers
@@ -22,18 +23,22 @@ from gancomp.engine.fit import Loop, Outcome, View, fit
 from gancomp.engine.run import RunFolder
 from gancomp.engine.stopping import InterruptedRunError, StopWish
 from gancomp.errors import ConfigError
+from gancomp.export.native import save_model
 from gancomp.files import reporting_disk_errors
 from gancomp.networks.base import TappedNetwork
 from gancomp.planning import shrinking
 from gancomp.planning.checks import check
 from gancomp.planning.plan import Plan
 from gancomp.planning.teachers import refuse_lone_generator
+from gancomp.seeding import derive_generator
 from gancomp.settings import Json, ScheduleSettings, SelectionSettings, Settings
 from gancomp.shrink.base import Search, Searcher, SearchSetup, Shrunk, searches
 from gancomp.shrink.candidates import FILE, Candidates
-from gancomp.tasks.base import Task
-from gancomp.training.judging import make_judge, no_score
+from gancomp.sizes import sides
+from gancomp.tasks.base import Task, new_network
+from gancomp.training.judging import held_out_images, make_judge, no_score
 from gancomp.training.steps import images_per_step, make_reader, make_task, make_teacher
+from gancomp.training.tuning import Batches, Tuning
 from gancomp.training.ways import PLAIN, use_way
 
 NAME = "search"
@@ -79,22 +84,45 @@ def find_shape(
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder.checkpoints)
     device = choose_device(plan.settings.run.device)
-    inner = searching_plan(plan)
-    search, loop = make_search(inner, folder, view, device=device)
-    view.say(f"stage {NAME}: {loop.total_steps()} steps in {folder.path}, then the choice")
-    checkpoint = load_newest(folder.checkpoints, view.say)
-    outcome = fit(loop, checkpoint=checkpoint, stop=stop)
-    if outcome.step < loop.total_steps():
-        view.say(f"stage {NAME}: out of time; go on with `resume=True`")
-        return Found(plan, None, outcome)
+    inner, targets = searching_plan(plan)
+    search, loop = make_search(inner, folder, view, device=device, targets=targets)
+    outcome = Outcome()
+    if loop is not None:
+        view.say(f"stage {NAME}: {loop.total_steps()} steps in {folder.path}, then the choice")
+        checkpoint = load_newest(folder.checkpoints, view.say)
+        outcome = fit(loop, checkpoint=checkpoint, stop=stop)
+        if outcome.step < loop.total_steps():
+            view.say(f"stage {NAME}: out of time; go on with `resume=True`")
+            return Found(plan, None, outcome)
     judge = make_judge(inner, device, view.say)
-    file, pause = folder.path / FILE, partial(_pause, stop)
-    candidates = Candidates(file, view.say, pause, scored=judge is not no_score)
+    scored = judge is not no_score or loop is None  # which tunes and scores each by itself
+    candidates = Candidates(folder.path / FILE, view.say, partial(_pause, stop), scored=scored)
     shrunk = search.choose(judge, candidates)
     tell_candidates(candidates, shrunk, folder, view.say, measure=_measure(plan))
+    save_others(plan, shrunk, folder.path, view.say)
     if seed_file and shrunk.weights is not None:
         shrinking.save_initial(run.path, shrunk.weights)
     return Found(with_student(plan, shrunk, time.perf_counter() - began), shrunk, outcome)
+
+
+def save_others(plan: Plan, shrunk: Shrunk, folder: Path, say: Callable[[str], None]) -> None:
+    """Writes what was found beside the student, `NAME.safetensors` each."""
+    height, width = sides(plan.settings.data.size)
+    for name, other in shrunk.others.items():
+        network = new_network(other.student, plan.settings.run.seed, name)
+        if other.weights is not None:
+            shrinking.fill(network, other.weights)
+        save_model(
+            folder / f"{name}.safetensors",
+            network,
+            role="student",
+            task=plan.settings.data.task,
+            step=0,
+            method=None,
+            dataset=plan.files.name,
+            input_size=(height, width),
+        )
+        say(f"found beside it: {folder / name}.safetensors")
 
 
 def _pause(stop: StopWish) -> None:
@@ -114,8 +142,11 @@ def with_student(plan: Plan, shrunk: Shrunk, seconds: float = 0.0) -> Plan:
     return replace(plan, settings=settings, shrink=found, initial=shrunk.weights, search=None)
 
 
-def searching_plan(plan: Plan) -> Plan:
-    """The plan of the search's training: some images held out, the length its own."""
+def searching_plan(plan: Plan) -> tuple[Plan, tuple[Path, ...]]:
+    """The plan of the search's training: some images held out, the length its own.
+
+    Returns: the plan, and the targets that are held out beside the sources.
+    """
     way, settings = plan.search, plan.settings
     assert way is not None
     assert searches(way.shrinker)
@@ -124,7 +155,10 @@ def searching_plan(plan: Plan) -> Plan:
     selection = SelectionSettings()
     if number:
         selection = replace(selection, select="held-out", held_out=_held_out(plan, number))
-    return replace(plan, settings=replace(settings, selection=selection), options=NoOptions())
+    inner = replace(plan, settings=replace(settings, selection=selection), options=NoOptions())
+    if plan.files.paired or not getattr(way.shrinker, "judges_both_ways", False):
+        return inner, ()
+    return _without_some_targets(inner, number)
 
 
 def _held_out(plan: Plan, number: int) -> int:
@@ -132,10 +166,36 @@ def _held_out(plan: Plan, number: int) -> int:
     return max(1, min(number, len(plan.files.train.source) // 2))
 
 
+def _without_some_targets(plan: Plan, number: int) -> tuple[Plan, tuple[Path, ...]]:
+    """The plan, and the targets that it lacks; half of them, if they are few."""
+    train = plan.files.train
+    generator = derive_generator(plan.settings.run.seed, "held-out", "targets")
+    order = torch.randperm(len(train.target), generator=generator).tolist()
+    aside = sorted(order[: max(1, min(number, len(order) // 2))])
+    kept = sorted({*order} - {*aside})
+    files = replace(
+        plan.files, train=replace(train, target=tuple(train.target[index] for index in kept))
+    )
+    return replace(plan, files=files), tuple(train.target[index] for index in aside)
+
+
 def make_search(
-    plan: Plan, folder: RunFolder, view: View, *, device: torch.device
-) -> tuple[Search, Loop]:
-    """The search with its networks, and the loop that trains them."""
+    plan: Plan,
+    folder: RunFolder,
+    view: View,
+    *,
+    device: torch.device,
+    targets: Sequence[Path] = (),
+) -> tuple[Search, Loop | None]:
+    """The search with its networks, and the loop that trains them, if there is one.
+
+    Args:
+        plan: of the search, with images held out.
+        folder: of the stage.
+        view: shows the progress.
+        device: where to compute.
+        targets: held out beside the sources.
+    """
     settings, way = plan.settings, plan.search
     assert way is not None
     assert searches(way.shrinker)
@@ -143,41 +203,51 @@ def make_search(
     epoch = steps_per_epoch(reader, images_per_step(plan))
     steps = search_steps(settings, way.shrinker, epoch)
     request = shrinking.request_of(settings, way, shrinking.opener(settings), view.say)
+    batches_from = partial(_batches_from, settings, reader, view, device)
     setup = SearchSetup(
         request,
-        teacher_task=partial(_teacher_task, settings),
+        teacher_task=partial(_teacher_task, settings, way.asked),
         fresh_task=lambda generator: _fresh_task(settings, generator),
         optimizer=settings.optimizer,
         seed=settings.run.seed,
         paired=plan.files.paired,
         steps=steps,
+        train=Tuning(batches_from, steps, settings.run, device, view.say).train,
+        held_out=partial(held_out_images, plan, targets, device, view.say),
     )
     search: Search = way.shrinker.begin(setup)
+    if search.method is None:
+        return search, None
     method = search.method.to(device)
     method.check_size(settings.data.size)
     use_way(method, device, PLAIN, precision=settings.run.precision, say=view.say)
-    data, run = settings.data, settings.run
     loop = Loop(
         method=method,
         run=folder,
-        settings=run,
+        settings=settings.run,
         schedule=search_schedule(settings.schedule, steps, epoch),
         device=device,
         steps_per_epoch=epoch,
-        batches=lambda step: batches(
-            reader,
-            batch_size=data.batch_size,
-            seed=run.seed,
-            start_step=step,
-            workers=run.workers,
-            device=device,
-            say=view.say,
-        ),
+        batches=batches_from,
         periodic=[],
         saved=lambda step: None,
         view=view,
     )
     return search, loop
+
+
+def _batches_from(
+    settings: Settings, reader: IndexedDataset, view: View, device: torch.device, step: int
+) -> Batches:
+    return batches(
+        reader,
+        batch_size=settings.data.batch_size,
+        seed=settings.run.seed,
+        start_step=step,
+        workers=settings.run.workers,
+        device=device,
+        say=view.say,
+    )
 
 
 def search_steps(settings: Settings, shrinker: Searcher, epoch: int) -> int:
@@ -198,11 +268,11 @@ def search_schedule(whole: ScheduleSettings, steps: int, epoch: int) -> Schedule
     return replace(whole, epochs=epochs - decay, decay_epochs=decay, max_steps=steps)
 
 
-def _teacher_task(settings: Settings, *, whole: bool = False) -> Task:
+def _teacher_task(settings: Settings, asked: str, *, whole: bool = False) -> Task:
     """Around the given teacher, which stays as it is."""
     method = replace(settings.method, name="dmad" if whole else "gan-compression")
     frozen = replace(settings, teacher=replace(settings.teacher, freeze=True), method=method)
-    refuse_lone_generator(frozen)
+    refuse_lone_generator(frozen, asked)
     return make_task(frozen, make_teacher(frozen, resume=False), resume=False)
 
 

@@ -118,7 +118,17 @@ def test_a_search_that_is_killed_twice_ends_as_the_undisturbed_one(
         assert "stage search" not in again.err
 
 
+@pytest.mark.parametrize(
+    ("by", "own"),
+    [
+        ("once-for-all", SEARCHES["once-for-all"]),
+        # which tunes and scores each candidate by itself, within the choice
+        ("co-evolution", "--budget 60% --search-held-out 2 --population 2 --generations 1"),
+    ],
+)
 def test_shrink_searches_beside_its_file_and_goes_on_with_resume(
+    by: str,
+    own: str,
     data: Path,
     teacher: Path,
     tmp_path: Path,
@@ -127,7 +137,7 @@ def test_shrink_searches_beside_its_file_and_goes_on_with_resume(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "student.safetensors"
-    command = ["shrink", teacher, "--by", "once-for-all", *SEARCHES["once-for-all"].split()]
+    command = ["shrink", teacher, "--by", by, *own.split()]
     command += ["--search-steps", 2, "-o", out, "--json", "--device", "cpu"]
     appended = Candidates._append
 
@@ -144,10 +154,14 @@ def test_shrink_searches_beside_its_file_and_goes_on_with_resume(
     outcome = run_command(capsys, *command, "--resume")
     assert outcome.status == 0, outcome.err
     found = open_model(out)
-    assert found.header["shrink"]["by"] == "once-for-all"
+    assert found.header["shrink"]["by"] == by
     assert outcome.document["trained"] is True
     assert outcome.document["student"]["macs"] <= 0.6 * outcome.document["teacher"]["macs"]
-    assert (tmp_path / "student-search" / "stages" / "search" / "search.jsonl").exists()
+    stage = tmp_path / "student-search" / "stages" / "search"
+    assert (stage / "search.jsonl").exists()
+    if by == "co-evolution":
+        other = open_model(stage / "backward.safetensors").network
+        assert other.layer_widths["channels"] == found.header["shrink"]["backward"]["shape"]
 
 
 @pytest.mark.parametrize(
