@@ -149,6 +149,10 @@ def out_of_memory() -> None:
     raise MemoryError("as if")
 
 
+def second_thoughts() -> None:
+    raise KeyboardInterrupt
+
+
 def sigterm() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
