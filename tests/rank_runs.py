@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -176,3 +177,25 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def machine(words: list[str], typed: list[str], log: Path) -> None:
+    """What `torchrun WORDS TYPED` does; its ranks are forked and need import nothing."""
+    from torch.distributed.launcher.api import elastic_launch
+    from torch.distributed.run import config_from_args, get_args_parser
+
+    os.chdir(log.parent)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    torch.set_num_threads(1)
+    config, _, _ = config_from_args(get_args_parser().parse_args(words))
+    config.start_method = "fork"
+    sys.exit(max(elastic_launch(config, command)(typed).values()))
+
+
+def command(typed: list[str]) -> int:
+    """The exit status of `gancomp TYPED`."""
+    from gancomp.__main__ import run
+
+    return run(typed)
