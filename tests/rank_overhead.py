@@ -44,6 +44,7 @@ def work(folder: Path, name: str) -> None:
     asked |= {
         "size": 64,
         "d_layers": 2,
+        "width": 32,
         "max_steps": STEPS,
         "log_every": 1,
         "workers": 0,
