@@ -204,6 +204,13 @@ class Quantizer:
         scope = self._nncf.IgnoredScope(
             types=self._floating, names=sorted(left_out), validate=False
         )
+        ranges = self._nncf.quantization.range_estimator.RangeEstimatorParametersSet
+        # NNCF's quick correction of biases guesses them from one constant map per layer, which
+        # does more harm to images than the rounding; its ranges by default are averages over the
+        # pictures, so that the brighter half of them would be clipped
+        advanced = self._nncf.AdvancedQuantizationParameters(
+            disable_bias_correction=True, activations_range_estimator_params=ranges.MINMAX
+        )
         with quiet():
             model = self._nncf.quantize(
                 self._model,
@@ -211,6 +218,7 @@ class Quantizer:
                 subset_size=len(given),
                 preset=self._nncf.QuantizationPreset.MIXED,
                 ignored_scope=scope,
+                advanced_parameters=advanced,
             )
         return serialized(model)
 

@@ -203,6 +203,40 @@ def test_the_layer_that_does_most_harm_stays_in_floating_point(
         quantizer.search(99.0)
 
 
+AVERAGE = """
+<ir_version: 10, opset_import: ["" : 20]>
+average (float[1, 1, 16, 16] image) => (float[1, 1, 16, 16] output)
+<float[1, 1, 5, 5] weight = {{{weight}}}, float[1] bias = {{0.1}}>
+{{
+  output = Conv <pads = [2, 2, 2, 2]> (image, weight, bias)
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("contrasts", "mean", "least_db"),
+    [
+        ((1.0, 0.05, 0.05, 0.05), 0.0, 60.0),  # the range is of all pictures, not their average
+        # rounding averages out, what a bias takes from one rounded number would not
+        ((1.0, 1.0, 1.0, 1.0), 0.4 * 2 / 255, 62.0),
+    ],
+)
+def test_neither_ranges_nor_biases_are_guessed_from_averages(
+    contrasts: tuple[float, ...], mean: float, least_db: float
+) -> None:
+    weight = ", ".join(["0.04"] * 25)
+    model = onnx.parser.parse_model(AVERAGE.format(weight=weight))
+    draws = torch.Generator().manual_seed(0)
+    noise = torch.rand((4, 1, 1, 16, 16), generator=draws) * 2 - 1
+    noise += mean - noise.mean((2, 3, 4), keepdim=True)
+    noise[..., 0, 0], noise[..., 0, 1] = 1, -1  # all of the same range
+    images = tuple(item * contrast for item, contrast in zip(noise, contrasts, strict=True))
+    pictures = Pictures("drawn", tuple("abcd"), images)
+    whole = converted(model.SerializeToString())
+    quantizer = Quantizer(whole, pictures, Path("a.xml"), inputs=torch.Tensor.numpy, say=print)
+    assert quantizer.search(least_db).left_out == ()
+
+
 def test_bf16_that_is_slow_on_a_processor_is_not_what_8_bits_must_beat() -> None:
     check_faster(Path("a.xml"), times(1.9))
     with pytest.raises(ExportError, match="and fp32 1.5: not faster; nothing was written"):
