@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -128,7 +129,7 @@ class Coupled:
     def _graph(self, network: TappedNetwork) -> Any:
         device = next(network.parameters()).device
         try:
-            with warnings.catch_warnings(), torch.enable_grad(), device:
+            with warnings.catch_warnings(), torch.enable_grad(), device, _with_gradients(network):
                 warnings.simplefilter("ignore")  # about parameters of unknown layers
                 inputs = network.example_input(self.shape)
                 return (
@@ -140,6 +141,19 @@ class Coupled:
                 f"{self.asked}: the layers of {network.arch} cannot be followed ({reason}); "
                 "choose width instead"
             ) from error
+
+
+@contextmanager
+def _with_gradients(network: nn.Module) -> Iterator[None]:
+    """The library follows gradients, and a frozen layer has none."""
+    frozen = [weight for weight in network.parameters() if not weight.requires_grad]
+    for weight in frozen:
+        weight.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for weight in frozen:
+            weight.requires_grad_(False)
 
 
 def _makes(item: Any) -> bool:

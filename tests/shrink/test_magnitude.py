@@ -94,6 +94,15 @@ def test_what_is_left_are_the_teachers_own_weights(half: Any) -> None:
         assert torch.isin(value, teacher.state_dict()[name]).all(), name
 
 
+def test_a_frozen_teacher_is_followed_as_any_and_stays_frozen() -> None:
+    teacher = teacher_of("mobile-resnet6")
+    wanted, _ = pruned(teacher, "50%")
+    teacher.requires_grad_(False)
+    found, _ = pruned(teacher, "50%")
+    assert found.found["removed"] == wanted.found["removed"]
+    assert not any(weight.requires_grad for weight in teacher.parameters())
+
+
 def test_the_masked_output_is_the_one_of_zeros_in_the_whole_network() -> None:
     """By hand: the stem's channels, whose weights alone make them."""
     teacher = teacher_of("mobile-resnet6")
