@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from gancomp.errors import ConfigError
 from gancomp.settings import NetworkSettings
 from gancomp.shrink.base import ShrinkRequest, Shrunk
@@ -73,7 +75,7 @@ def widest(request: ShrinkRequest, meter: Meter) -> Shrunk:
         )
     built = built_on_meta(chosen)
     found = {"width": choice.width, **costs(built, request.size)}
-    if meter.budget.measure == "ms":
+    if meter.in_time:
         found |= meter.clock.facts(measured)
     more = " and more in some layers" if chosen != student(choice.width) else ""
     request.say(
@@ -95,25 +97,18 @@ def _filled(
         return narrow, measured
     layers = LayerWidths(start)
     uppers = [LayerWidths(built_on_meta(wide)).widths for wide in wider]
-    in_time = meter.budget.measure == "ms"
-
-    def cost(widths: list[int]) -> float:
-        if in_time:
-            return meter.of_settings(layers.settings(widths))
-        return meter.of(layers.built(widths))
-
     widths, reached = filled(
         layers.widths,
         uppers,
-        cost,
+        partial(meter.of_widths, layers.built),
         limit=limit,
         reached=measured,
-        close=CLOSE_IN_TIME if in_time else CLOSE,
+        close=CLOSE_IN_TIME if meter.in_time else CLOSE,
     )
     return (narrow if widths == layers.widths else layers.settings(widths)), reached
 
 
 def _where(request: ShrinkRequest, meter: Meter) -> str:
-    if meter.budget.measure != "ms":
+    if not meter.in_time:
         return ""
     return f" for one {in_pixels(request.size)} image on {meter.clock.device.type}"
