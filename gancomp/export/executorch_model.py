@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -154,7 +155,11 @@ def _silenced() -> Iterator[None]:
     sys.stderr.flush()
     kept = os.dup(2)
     try:
-        with open(os.devnull, "wb") as nowhere, quiet():
+        with (
+            open(os.devnull, "wb") as nowhere,
+            quiet(),
+            contextlib.redirect_stderr(io.StringIO()),  # some of it goes there, in notebooks too
+        ):
             os.dup2(nowhere.fileno(), 2)
             yield
     finally:

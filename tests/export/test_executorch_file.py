@@ -93,6 +93,9 @@ def test_commands_open_it_and_say_its_one_size(
     document = run_command(capfd, "profile", folder / "a.pte", "--json").document
     assert document["models"][0]["runtime"].startswith("executorch ")
     assert document["models"][0]["input"] == [1, 3, 16, 32]
+    outcome = run_command(capfd, "profile", folder / "a.pte", "--size", 64)
+    assert outcome.status == 2
+    assert "takes images of 16x32" in outcome.err
     Image.new("RGB", (32, 32)).save(folder / "square.png")
     words = folder / "a.pte", folder / "square.png", "-o", folder / "none"
     outcome = run_command(capfd, "translate", *words)

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from gancomp.errors import ConfigError
 from gancomp.export.deployed import DeployedGenerator
 from gancomp.export.runtimes import Port, Session
+from gancomp.inference.models import check_takes
 from gancomp.recipes import deployment
 from gancomp.recipes.deployment import EAGER, OURS, add_ways, show_ways
 from gancomp.registry import build_network
@@ -28,6 +30,21 @@ class Standin(Session):
     def run(self, inputs: Sequence[Any]) -> Any:
         self._seen.append(self._threads)
         return inputs[0]
+
+
+class OneSize(Standin):
+    """A runtime whose file takes images of one size."""
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads, [])
+        self.inputs = (Port("image", (1, 3, 16, 32), False),)
+
+
+def test_a_file_of_one_size_is_measured_at_no_other() -> None:
+    deployed = DeployedGenerator(build_network("mobile-resnet6", width=2), OneSize).eval()
+    check_takes(deployed, (16, 32), "a.pte")
+    with pytest.raises(ConfigError, match=r"`size` 64: a.pte takes images of 16x32 .* alone"):
+        check_takes(deployed, 64, "a.pte")
 
 
 def test_each_way_is_timed_on_each_number_of_threads(
