@@ -36,11 +36,13 @@ class Ranks:
         rank: of this process, from 0.
         size: how many there are.
         place: number and phase of the step that is under way, from 1; None between two steps.
+        brief: whether gradients are summed in bfloat16, half the bytes, with 8 bits of each.
     """
 
     rank = 0
     size = 1
     place: tuple[int, str] | None = None
+    brief = False
 
     @property
     def leads(self) -> bool:

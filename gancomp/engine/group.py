@@ -121,8 +121,7 @@ class Group(Ranks):
         """The sum over all ranks, the same bits on each, in the layout of `values`."""
         total = values.clone()
         flat = total.permute(0, 2, 3, 1) if _in_channels_last(total) else total.contiguous()
-        with self._reaching():
-            self._dist.all_reduce(flat)
+        self._sum(flat)
         return flat.permute(0, 3, 1, 2) if _in_channels_last(total) else flat
 
     def agree(self, word: int) -> list[int]:
@@ -168,33 +167,42 @@ class Group(Ranks):
     def average(
         self, parameters: Sequence[nn.Parameter], values: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """As `Ranks.average`, in one collective, in the gradients' type, float32 at least."""
+        """As `Ranks.average`, in one collective; with `brief` gradients in a second one, in bf16.
+
+        Else they are summed in their own type, float32 at least.
+        """
         have = [item for item in parameters if item.grad is not None]
         dtype = torch.float32
         for item in parameters:
             dtype = torch.promote_types(dtype, item.dtype)
         sizes = [item.numel() for item in parameters]
-        total, num = sum(sizes), len(parameters)
-        flat = values.new_zeros(total + num + len(values) + self.size, dtype=dtype)
-        views = dict(zip(map(id, parameters), torch.split(flat[:total], sizes), strict=True))
+        total, num, end = sum(sizes), len(parameters), len(parameters) + len(values)
+        inside = 0 if self.brief else total  # of the gradients, those beside the notes
+        flat = values.new_zeros(inside + end + self.size, dtype=dtype)
+        apart = values.new_zeros(total - inside, dtype=torch.bfloat16)
+        whole, notes = apart if self.brief else flat[:total], flat[inside:]
+        views = dict(zip(map(id, parameters), torch.split(whole, sizes), strict=True))
         shares = [views[id(item)].view(item.shape) for item in have]
         gradients = [cast(Tensor, item.grad) for item in have]
         if have:
             torch._foreach_copy_(shares, gradients)
         owners = torch.tensor([float(item.grad is not None) for item in parameters], dtype=dtype)
-        flat[total : total + num].copy_(owners, non_blocking=True)
-        flat[total + num : total + num + len(values)].copy_(values)
-        flat[total + num + len(values) + self.rank] = ~torch.isfinite(values).all()
-        with self._reaching():
-            self._dist.all_reduce(flat)
+        notes[:num].copy_(owners, non_blocking=True)
+        notes[num:end].copy_(values)
+        notes[end + self.rank] = ~torch.isfinite(values).all()
+        for sent in (apart, flat) if self.brief else (flat,):
+            self._sum(sent)
         if have:
-            torch._foreach_div_(shares, self.size)
             torch._foreach_copy_(gradients, shares)
-        counts = flat[total : total + num]
-        unequal = ((counts != 0) & (counts != self.size)).any()
-        bad = torch.cat([flat[total + num + len(values) :] != 0, unequal[None]])
-        mean = flat[total + num : total + num + len(values)] / self.size
-        return mean.to(values.dtype), torch.where(bad, torch.nan, 0.0)
+            torch._foreach_div_(gradients, self.size)
+        unequal = ((notes[:num] != 0) & (notes[:num] != self.size)).any()
+        bad = torch.cat([notes[end:] != 0, unequal[None]])
+        return (notes[num:end] / self.size).to(values.dtype), torch.where(bad, torch.nan, 0.0)
+
+    def _sum(self, values: Tensor) -> None:
+        """Puts the sum over all ranks in their place."""
+        with self._reaching():
+            self._dist.all_reduce(values)
 
     def leave(self) -> None:
         """Ends the group for this rank; ranks that wait for it notice."""

@@ -31,6 +31,7 @@ class Agd(Apprentice):
     """
 
     name = "agd"
+    shared_by_ranks = True
     paper = "AutoGAN-Distiller: Searching to Compress Generative Adversarial Networks, ICML 2020"
     Options = AgdOptions
     replayable = False  # a graph reads its rates from the device, which torch's SGD does not

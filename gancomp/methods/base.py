@@ -89,7 +89,10 @@ class Method(nn.Module, ABC):
         """What keeps several processes from training it, in a line; None: nothing does."""
         if vars(type(self)).get("shared_by_ranks"):
             return None
-        return f"`method` {self.name}: is trained by one process; start it without torchrun"
+        return (
+            f"`method` {self.name}: does not say of itself that several processes may train it "
+            "(`shared_by_ranks`); start it without torchrun"
+        )
 
     @abstractmethod
     def generators(self) -> dict[str, TappedNetwork]:

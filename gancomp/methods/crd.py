@@ -19,6 +19,7 @@ from gancomp.losses.relations import columns, patches, relation_loss, released_p
 from gancomp.methods.base import Components
 from gancomp.methods.crd_options import CrdOptions
 from gancomp.methods.distillation import Distillation
+from gancomp.ranks import apart, current
 from gancomp.sizes import Size, shown_size, sides
 from gancomp.tasks.base import Translation
 
@@ -31,6 +32,7 @@ class Crd(Distillation):
     """
 
     name = "crd"
+    shared_by_ranks = True
     paper = "Exploring Content Relationships for Distilling Efficient GANs, arXiv 2212.11091"
     Options = CrdOptions
     replayable = True
@@ -57,30 +59,34 @@ class Crd(Distillation):
                 "fewer than 2 patches, which cannot relate; use a smaller one, or `lambda_patch` 0"
             )
 
-    def why_one_process(self) -> str | None:
-        """The released patches are those of the batch's first image, whatever its share."""
-        if self.options.released_patches:
-            return "`released_patches`: is for one process; start it without torchrun"
-        return super().why_one_process()
-
     def own_losses(
         self, step: Step, teacher: Translation, student: Translation
     ) -> dict[str, Tensor]:
         """The weighted relations of rows, columns and patches."""
         options = self.options
-        patch = released_patches if options.released_patches else patches
         cuts: dict[str, tuple[float, Callable[[Tensor], Tensor]]] = {
             "row": (options.lambda_row, rows),
             "column": (options.lambda_column, columns),
-            "patch": (options.lambda_patch, partial(patch, size=options.patch_size)),
+            "patch": (options.lambda_patch, partial(patches, size=options.patch_size)),
         }
-        return {
-            name: weight
-            * relation_loss(
-                cut(teacher.fake.detach()),
-                cut(student.fake),
-                reduction=options.relation_reduction,
-            )
+        losses = {
+            name: weight * self._distance(cut(teacher.fake.detach()), cut(student.fake))
             for name, (weight, cut) in cuts.items()
-            if weight > 0
+            if weight > 0 and not (name == "patch" and options.released_patches)
         }
+        if options.released_patches and options.lambda_patch > 0:
+            losses["patch"] = options.lambda_patch * self._released(teacher.fake, student.fake)
+        return losses
+
+    def _distance(self, teacher: Tensor, student: Tensor) -> Tensor:
+        return relation_loss(teacher, student, reduction=self.options.relation_reduction)
+
+    def _released(self, teacher_fake: Tensor, student_fake: Tensor) -> Tensor:
+        """The distance of the released patches, which are those of the whole batch's first image.
+
+        Every rank has all of them, so that there is nothing for the loss to share out.
+        """
+        images = current().gathered(teacher_fake.detach()), current().gathered(student_fake)
+        teacher, student = (released_patches(item, self.options.patch_size) for item in images)
+        with apart():
+            return self._distance(teacher, student)

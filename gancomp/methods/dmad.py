@@ -39,6 +39,7 @@ class Dmad(Apprentice):
     """
 
     name = "dmad"
+    shared_by_ranks = True
     paper = "Learning Efficient GANs for Image Translation via DMAD, AAAI 2022"
     has_features = False
     whole_teacher = ("unpaired", "paired")

@@ -17,6 +17,7 @@ class Fitnet(MapDistillation):
     """
 
     name = "fitnet"
+    shared_by_ranks = True
     paper = "FitNets: Hints for Thin Deep Nets, ICLR 2015; within DCD, table 2"
     Options = FitnetOptions
     weight = "lambda_fitnet"

@@ -27,6 +27,7 @@ class GanCompression(Apprentice):
     """
 
     name = "gan-compression"
+    shared_by_ranks = True
     paper = "GAN Compression: Efficient Architectures for Interactive Conditional GANs, CVPR 2020"
     has_features = False
     replayable = True

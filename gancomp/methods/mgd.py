@@ -22,6 +22,7 @@ class Mgd(MapDistillation):
     """
 
     name = "mgd"
+    shared_by_ranks = True
     paper = "Masked Generative Distillation, ECCV 2022; within DCD, table 2"
     Options = MgdOptions
     weight = "lambda_mgd"

@@ -41,6 +41,7 @@ class Omgd(Distillation):
     """
 
     name = "omgd"
+    shared_by_ranks = True
     paper = "Online Multi-Granularity Distillation for GAN Compression, ICCV 2021"
     Options = OmgdOptions
     replayable = True

@@ -19,6 +19,7 @@ class ReviewKd(MapDistillation):
     """
 
     name = "reviewkd"
+    shared_by_ranks = True
     paper = "Distilling Knowledge via Knowledge Review, CVPR 2021; within DCD, table 2 (KRD)"
     Options = ReviewKdOptions
     weight = "lambda_reviewkd"

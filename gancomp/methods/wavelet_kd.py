@@ -27,6 +27,7 @@ class WaveletKd(Apprentice):
     """
 
     name = "wavelet-kd"
+    shared_by_ranks = True
     paper = (
         "Wavelet Knowledge Distillation: Towards Efficient Image-to-Image Translation, CVPR 2022"
     )

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from gancomp.ranks import current
+
 LEVELS = 255
 LARGEST = 127  # of a weight, in levels
 SMALLEST_STEP = 1e-12  # for what is 0 everywhere
@@ -72,9 +74,19 @@ def rounded_weight(weight: Tensor, axis: int) -> Tensor:
 
 def rounded_input(features: Tensor) -> Tensor:
     """The maps that 8 bits can hold between their least and greatest value, one scale for all."""
-    wide = features.float()
-    least, most = torch.aminmax(wide.detach())
+    wide = features.to(torch.promote_types(features.dtype, torch.float32))
+    least, most = _ends(wide.detach())
     least, most = least.clamp(max=0), most.clamp(min=0)
     scale = ((most - least) / LEVELS).clamp(min=SMALLEST_STEP)
     zero = (-least / scale).round().to(torch.int32)
     return torch.fake_quantize_per_tensor_affine(wide, scale, zero, 0, LEVELS)
+
+
+def _ends(features: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and the greatest value, of all ranks' batches."""
+    least, most = torch.aminmax(features)
+    ranks = current()
+    if ranks.size == 1:
+        return least, most
+    of_all = ranks.gathered(torch.stack([least, most])[None])
+    return of_all[:, 0].amin(), of_all[:, 1].amax()

@@ -21,7 +21,7 @@ from gancomp.settings import Overrides
 from gancomp.training.forecast import tell_plan
 from gancomp.training.precision import settle_precision
 from gancomp.training.quantized import finish_quantized
-from gancomp.training.ranks import begun_again, patience, refuse_ranks, share_batches
+from gancomp.training.ranks import begun_again, patience, refuse_ranks, share_work
 from gancomp.training.searching import find_shape
 from gancomp.training.selection import Selection
 from gancomp.training.stages import Beginning, hand_on, run_stages, stages_of
@@ -104,7 +104,7 @@ def train(plan: Plan, view: View) -> Result:
                     plan = with_time(plan, beginning.seconds_left)
                     built = build(plan, view, device)
                 hand_on(plan, built.method, beginning.made)
-            share_batches(built.method, ranks)
+            share_work(plan, built.method, ranks)
             precision = plan.settings.run.precision
             graphs = use_way(built.method, device, way.way, precision=precision, say=view.say)
             loop = make_loop(

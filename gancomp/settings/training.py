@@ -281,7 +281,7 @@ _run = partial(setting, panel="Run")
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How the run is carried out; only seed and precision change what a step computes."""
+    """How the run is carried out; only seed and precisions change what a step computes."""
 
     seed: int = _run(0, "--seed", "Seed of all that is random.", least=0, most=2**63 - 1)
     device: str = _run("auto", "--device", "auto, cpu, cuda:N or mps.")
@@ -305,6 +305,12 @@ class RunSettings:
         "--rank-timeout",
         "Seconds that ranks wait.",
         least=1.0,
+        unused=(one_process,),
+    )
+    reduce_precision: Literal["fp32", "bf16"] = _run(
+        "fp32",
+        "--reduce-precision",
+        "How ranks sum gradients: fp32, or bf16 (half the bytes).",
         unused=(one_process,),
     )
     tensorboard: bool = _run(False, "--tensorboard", "Write TensorBoard files too.")

@@ -59,11 +59,6 @@ def refuse_ranks(plan: Plan, method: Method, ranks: Ranks) -> None:
     settings = plan.settings
     if plan.search is not None:
         raise ConfigError("`shrink`: this search is for one process; start it without torchrun")
-    if settings.method.quantization_aware:
-        raise ConfigError(
-            "`quantization_aware`: each process would round by its own share of a batch; start "
-            "it without torchrun"
-        )
     if reason := method.why_one_process():
         raise ConfigError(reason)
     for name in settings.method.also:
@@ -77,8 +72,6 @@ def refuse_ranks(plan: Plan, method: Method, ranks: Ranks) -> None:
                 f"`arch` {arch}: several processes train networks of gancomp's own, whose layers "
                 "are known not to mix a batch's images unnoticed; start it without torchrun"
             )
-        if arch == "biggan":
-            raise ConfigError("`arch` biggan: is for one process; start it without torchrun")
     if settings.run.compile not in ("auto", "off", "fused"):
         raise ConfigError(
             f"`compile` {settings.run.compile}: is for one process; use off, fused or auto"
@@ -86,7 +79,8 @@ def refuse_ranks(plan: Plan, method: Method, ranks: Ranks) -> None:
     refuse_uneven(images_per_step(plan), parts_of_step(plan), ranks)
 
 
-def share_batches(method: Method, ranks: Ranks) -> None:
-    """Has the layers of a method look at the batches of all ranks."""
+def share_work(plan: Plan, method: Method, ranks: Ranks) -> None:
+    """Has the ranks sum gradients as planned, and a method's layers look at all ranks' batches."""
     if ranks.size > 1:
+        ranks.brief = plan.settings.run.reduce_precision == "bf16"
         look_at_whole_batches(method)
