@@ -84,7 +84,8 @@ def find_shape(
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder.checkpoints)
     device = choose_device(plan.settings.run.device)
-    inner, targets = searching_plan(plan)
+    inner = searching_plan(plan)
+    targets = sorted({*plan.files.train.target} - {*inner.files.train.target})
     search, loop = make_search(inner, folder, view, device=device, targets=targets)
     outcome = Outcome()
     if loop is not None:
@@ -142,11 +143,8 @@ def with_student(plan: Plan, shrunk: Shrunk, seconds: float = 0.0) -> Plan:
     return replace(plan, settings=settings, shrink=found, initial=shrunk.weights, search=None)
 
 
-def searching_plan(plan: Plan) -> tuple[Plan, tuple[Path, ...]]:
-    """The plan of the search's training: some images held out, the length its own.
-
-    Returns: the plan, and the targets that are held out beside the sources.
-    """
+def searching_plan(plan: Plan) -> Plan:
+    """The plan of the search's training: some images held out, the length its own."""
     way, settings = plan.search, plan.settings
     assert way is not None
     assert searches(way.shrinker)
@@ -157,7 +155,7 @@ def searching_plan(plan: Plan) -> tuple[Plan, tuple[Path, ...]]:
         selection = replace(selection, select="held-out", held_out=_held_out(plan, number))
     inner = replace(plan, settings=replace(settings, selection=selection), options=NoOptions())
     if plan.files.paired or not getattr(way.shrinker, "judges_both_ways", False):
-        return inner, ()
+        return inner
     return _without_some_targets(inner, number)
 
 
@@ -166,17 +164,14 @@ def _held_out(plan: Plan, number: int) -> int:
     return max(1, min(number, len(plan.files.train.source) // 2))
 
 
-def _without_some_targets(plan: Plan, number: int) -> tuple[Plan, tuple[Path, ...]]:
-    """The plan, and the targets that it lacks; half of them, if they are few."""
+def _without_some_targets(plan: Plan, number: int) -> Plan:
+    """The plan without that many targets; without half of them, if they are few."""
     train = plan.files.train
     generator = derive_generator(plan.settings.run.seed, "held-out", "targets")
     order = torch.randperm(len(train.target), generator=generator).tolist()
-    aside = sorted(order[: max(1, min(number, len(order) // 2))])
-    kept = sorted({*order} - {*aside})
-    files = replace(
-        plan.files, train=replace(train, target=tuple(train.target[index] for index in kept))
-    )
-    return replace(plan, files=files), tuple(train.target[index] for index in aside)
+    kept = sorted(order[max(1, min(number, len(order) // 2)) :])
+    target = tuple(train.target[index] for index in kept)
+    return replace(plan, files=replace(plan.files, train=replace(train, target=target)))
 
 
 def make_search(
