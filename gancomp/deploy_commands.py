@@ -35,8 +35,8 @@ OneSize = Annotated[
     str | None,
     typer.Option(
         "--size",
-        help="executorch, coreml: the one size of images, N or HEIGHTxWIDTH.",
-        show_default="the model's own",
+        help="executorch, coreml, openvino: the one size of images, N or HEIGHTxWIDTH.",
+        show_default="the model's own; openvino: all",
     ),
 ]
 

@@ -14,10 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from gancomp.errors import ConfigError
 from gancomp.export.extras import needed, quiet
 from gancomp.export.native import HEADER_KEY
-from gancomp.export.runtimes import Array, Port, Session, damaged
+from gancomp.export.runtimes import Array, Port, Session, damaged, one_by_one
 
 # how a file ends: the header, its length, this; runtimes read what the program's own header counts
 END = f"\n{HEADER_KEY}\n".encode()
@@ -104,19 +103,7 @@ class ExecuTorchSession(Session):
             ConfigError: for images of another size than the file was made for.
         """
         self.prepare()
-        for port, values in zip(self.inputs, inputs, strict=True):
-            if tuple(values.shape[1:]) != port.shape[1:]:
-                raise ConfigError(self._other_size(values.shape, port.shape))
-        count = max(len(values) for values in inputs if values.ndim)
-        return np.concatenate([self._run(_image(inputs, k)) for k in range(count)])
-
-    def _other_size(self, given: Sequence[int], taken: Sequence[int | None]) -> str:
-        if len(taken) != 4:
-            return f"{self._path}: takes {tuple(taken)}, these are {tuple(given)}"
-        return (
-            f"{self._path}: takes images of {taken[2]}x{taken[3]} alone, this one has "
-            f"{given[2]}x{given[3]} (height x width); resize it, or export the model for its `size`"
-        )
+        return one_by_one(self._run, inputs, self.inputs, self._path)
 
     def _ports(self) -> Iterator[tuple[Port, Any]]:
         return zip(self.inputs, self._types, strict=True)
@@ -142,11 +129,6 @@ class ExecuTorchSession(Session):
         if self._method is None:
             raise ValueError("it has no method forward")
         self._loaded_for = ExecuTorchSession._replaced
-
-
-def _image(inputs: Sequence[Array], k: int) -> list[Array]:
-    """The inputs for one image of a batch; what has no batch is the same for each."""
-    return [values[k : k + 1] if values.ndim else values for values in inputs]
 
 
 @contextlib.contextmanager

@@ -36,6 +36,21 @@ def fixed_form(model: LoadedModel, size: Size | None) -> Form:
         raise ConfigError(f"{model.path}: is a discriminator; give a generator")
     form = exported_form(network)
     replace_norms_and_paddings(form.module)
+    return of_one_size(form, model, size)
+
+
+def of_one_size(form: Form, model: LoadedModel, size: Size | None) -> Form:
+    """The form with the one size of images that it is to be for.
+
+    Args:
+        form: of the model's network.
+        model: the generator.
+        size: of the images that it takes; by default the model's own.
+
+    Raises:
+        ConfigError: for a size that the generator cannot take.
+    """
+    network = model.network
     if isinstance(network, SynthesisGenerator):
         if size not in (None, network.resolution):
             raise ConfigError(

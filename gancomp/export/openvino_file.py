@@ -15,6 +15,7 @@ import torch
 from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.checked import CheckedExporter
 from gancomp.export.extras import needed, unheard
+from gancomp.export.fixed_form import of_one_size, one_input
 from gancomp.export.form import Form
 from gancomp.export.int8 import in_8_bits
 from gancomp.export.model import LoadedModel
@@ -26,6 +27,7 @@ from gancomp.export.pixels_graph import check_8_bit, with_pixels
 from gancomp.export.quantized import Pictures
 from gancomp.export.runtimes import OpenVinoSession
 from gancomp.files import replacing, reporting_disk_errors
+from gancomp.sizes import Size, shown_size
 
 PRECISIONS = ("fp32", "bf16", "int8")
 END = b"\t</rt_info>\n</net>"
@@ -42,6 +44,8 @@ class OpenVino(CheckedExporter):
             a little.
         calibrate: of int8: the pictures for a model.
         min_psnr: of int8: PSNR against full precision that no picture may fall below.
+        size: the only one of images that the file takes, one at a time; by default all sizes, in
+            any number. OpenVINO plans better for what it knows.
         say: told what takes long.
     """
 
@@ -49,6 +53,7 @@ class OpenVino(CheckedExporter):
     precision: str = "fp32"
     calibrate: Callable[[LoadedModel], Pictures] | None = None
     min_psnr: float | None = None
+    size: Size | None = None
     say: Callable[[str], None] = field(default=unheard, init=False)
 
     def write(self, model: LoadedModel, out: Path) -> None:
@@ -68,7 +73,12 @@ class OpenVino(CheckedExporter):
         pictures = self.calibrate(model) if self.calibrate is not None else None
         form, graph = onnx_graph(model, f"`out` {out}", extra="openvino")
         half = self.precision == "bf16"
-        xml, weights = serialized(converted(graph), half=half)
+        whole = converted(graph)
+        if self.size is not None:
+            form = of_one_size(form, model, self.size)
+            shapes = [list(value.shape) for value in one_input(form, model.network)]
+            whole.reshape(dict(enumerate(shapes)))
+        xml, weights = serialized(whole, half=half)
         least_db = LEAST_PSNR_DB if half else None
         self.check(model, form, self._opened(xml, weights, out), least_db=least_db)
         if pictures is not None:
@@ -93,6 +103,12 @@ class OpenVino(CheckedExporter):
     def _check_options(self, model: LoadedModel) -> None:
         if self.precision not in PRECISIONS:
             raise ConfigError(f"`precision` {self.precision}: known: {', '.join(PRECISIONS)}")
+        if self.size is not None and (self.pixels or self.precision == "int8"):
+            other = "`pixels`" if self.pixels else "`precision` int8"
+            raise ConfigError(
+                f"`size` {shown_size(self.size)}: files with {other} take all sizes; remove one "
+                "of the two"
+            )
         if self.precision != "int8":
             for flag, value in (("`calibrate`", self.calibrate), ("`min_psnr`", self.min_psnr)):
                 if value is not None:

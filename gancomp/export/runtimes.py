@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gancomp.errors import CheckpointError
+from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.containers import shortened
 from gancomp.export.extras import needed
 
@@ -133,15 +133,51 @@ class OpenVinoSession(Session):
             self._request = self._compiled.create_infer_request()
         except Exception as error:  # of many types of the runtime's
             raise damaged(path, error) from error
+        self._path = path
         self.how = f"openvino {openvino.__version__.partition('-')[0]}, {precision}"
         self.inputs = tuple(_openvino_port(item) for item in self._compiled.inputs)
         self.output = _openvino_port(self._compiled.outputs[0])
 
     def run(self, inputs: Sequence[Array]) -> Array:
         """See `Session`."""
+        if self.inputs[0].shape[0] == 1:
+            return one_by_one(self._run, inputs, self.inputs, self._path)
+        return self._run(inputs)
+
+    def _run(self, inputs: Sequence[Array]) -> Array:
         given = dict(enumerate(np.asarray(values, order="C") for values in inputs))
         output: Array = self._request.infer(given, share_inputs=True)[0]
         return output
+
+
+def one_by_one(
+    run: Callable[[Sequence[Array]], Array],
+    inputs: Sequence[Array],
+    ports: Sequence[Port],
+    path: Path,
+) -> Array:
+    """The output of a file that takes one image of one size; what has no batch is for each.
+
+    Raises:
+        ConfigError: for images of another size than the file was made for.
+    """
+    for port, values in zip(ports, inputs, strict=True):
+        if tuple(values.shape[1:]) != port.shape[1:]:
+            raise ConfigError(_other_size(path, values.shape, port.shape))
+    count = max(len(values) for values in inputs if values.ndim)
+    images = (
+        [values[k : k + 1] if values.ndim else values for values in inputs] for k in range(count)
+    )
+    return np.concatenate([run(image) for image in images])
+
+
+def _other_size(path: Path, given: Sequence[int], taken: Sequence[int | None]) -> str:
+    if len(taken) != 4:
+        return f"{path}: takes {tuple(taken)}, these are {tuple(given)}"
+    return (
+        f"{path}: takes images of {taken[2]}x{taken[3]} alone, this one has "
+        f"{given[2]}x{given[3]} (height x width); resize it, or export the model for its `size`"
+    )
 
 
 def _openvino_weights(model: Any) -> tuple[int, ...]:

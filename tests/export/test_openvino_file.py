@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from commands import run_command, write_model
 from PIL import Image
 
 from gancomp.export import openvino_file
 from gancomp.export.deployed import open_deployed
+from gancomp.export.form import exported_form
 from gancomp.export.model import open_model
 from gancomp.export.openvino_file import OpenVino, with_header, without_header
 
@@ -30,10 +32,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = {"channels": [4, 4, 4, 4, 0, 0, 0, 0, 0, 4, 4]}  # one block of the six
     model = open_model(write_model(place / "model.safetensors", settings=settings))
     traced = openvino_file.onnx_graph(model, "-o a.xml", extra="openvino")
+    (place / "a.onnx").write_bytes(traced[1])
     with pytest.MonkeyPatch.context() as patch:  # tracing takes seconds, and is the same each time
         patch.setattr(openvino_file, "onnx_graph", lambda *_, **__: traced)
         for name, precision in (("a", "fp32"), ("b", "fp32"), ("half", "bf16")):
             OpenVino(precision=precision).write(model, place / f"{name}.xml")
+        OpenVino(size=(16, 32)).write(model, place / "one.xml")
     return place
 
 
@@ -64,6 +68,45 @@ def test_translate_writes_what_the_model_itself_gives(
         found[name] = np.asarray(Image.open(tmp_path / name / "picture.png")).astype(int)
     assert np.abs(found["a.xml"] - found["model.safetensors"]).max() <= 1
     assert np.abs(found["half.xml"] - found["model.safetensors"]).max() <= 20
+
+
+def test_a_file_of_one_size_says_so_and_gives_the_same_images_of_it(folder: Path) -> None:
+    one, every = (open_deployed(folder / f"{name}.xml").network for name in ("one", "a"))
+    assert (one.fixed_size, every.fixed_size) == ((16, 32), None)
+    images = torch.rand((3, 3, 16, 32), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert torch.allclose(one(images), every(images), atol=1e-5)  # sums in another order
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("translate", "{one}", "{pictures}", "-o", "{out}"), "16x32"),
+        (("export", "{model}", "-o", "{out}.xml", "--size", "18"), "multiples of 4"),
+        (("export", "{model}", "-o", "{out}.xml", "--size", "16", "--pixels"), "--size 16"),
+    ],
+)
+def test_another_size_than_can_be_is_one_line(
+    words: tuple[str, ...],
+    named: str,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (20, 20)).save(tmp_path / "pictures/a.png")
+    places = {
+        "one": folder / "one.xml",
+        "model": folder / "model.safetensors",
+        "pictures": tmp_path / "pictures",
+        "out": tmp_path / "out",
+    }
+    form = exported_form(open_model(places["model"]).network)
+    traced = form, (folder / "a.onnx").read_bytes()
+    monkeypatch.setattr(openvino_file, "onnx_graph", lambda *_, **__: traced)
+    outcome = run_command(capsys, *(word.format(**places) for word in words))
+    assert outcome.status == 2
+    assert named in outcome.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("missing", ["bin", "xml"])
