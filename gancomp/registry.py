@@ -183,6 +183,7 @@ SHRINKERS = {  # where a student comes from
     "dmad": "gancomp.shrink.dmad:Dmad",
     "cat": "gancomp.shrink.cat:Cat",
     "co-evolution": "gancomp.shrink.co_evolution:CoEvolution",
+    "agd": "gancomp.shrink.agd:Agd",
 }
 SHRINKER_OPTIONS = {
     "ratio": "gancomp.declare:NoOptions",
@@ -194,6 +195,7 @@ SHRINKER_OPTIONS = {
     "dmad": "gancomp.shrink.search_options:DmadSearchOptions",
     "cat": "gancomp.shrink.search_options:CatOptions",
     "co-evolution": "gancomp.shrink.search_options:CoEvolutionOptions",
+    "agd": "gancomp.shrink.search_options:AgdSearchOptions",
 }
 TABLES = {  # what plug-ins may add lines to
     "methods": METHODS,

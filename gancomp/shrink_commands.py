@@ -22,6 +22,20 @@ from gancomp.paths import expanded
 from gancomp.registry import SHRINKERS
 
 OPTIONS = "shrink_options"
+By = Annotated[
+    str,
+    typer.Option(
+        "--by",
+        help=f"{', '.join(SHRINKERS)} or a plug-in.",
+        autocompletion=complete_shrinker,
+    ),
+]
+Perceptual = Annotated[
+    str | None, typer.Option("--perceptual", help="With --by agd: vgg16, random or none.")
+]
+Vgg = Annotated[
+    Path | None, typer.Option("--vgg", help="With --by agd: VGG16 weights.", parser=expanded)
+]
 
 
 def add_shrink_command(app: typer.Typer) -> None:
@@ -34,14 +48,7 @@ def shrink(
     model: Annotated[
         Path, typer.Argument(help="A model file, or a run (its teacher).", parser=expanded)
     ],
-    by: Annotated[
-        str,
-        typer.Option(
-            "--by",
-            help=f"{', '.join(SHRINKERS)} or a plug-in.",
-            autocompletion=complete_shrinker,
-        ),
-    ],
+    by: By,
     budget: Annotated[
         str, typer.Option("--budget", help="At most 2.4G (MACs), 0.3M (parameters), 25ms or 50%.")
     ],
@@ -58,6 +65,8 @@ def shrink(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the search that was begun for --out.")
     ] = False,
+    perceptual: Perceptual = None,
+    vgg: Vgg = None,
     part: Part = None,
     arch: OwnArch = None,
     json: Json = False,
@@ -65,8 +74,8 @@ def shrink(
 ) -> None:
     """Make a smaller generator out of a teacher, within a budget.
 
-    magnitude and cat prune a trained one; once-for-all, gcc, dmad and co-evolution train on images
-    first, in a folder beside the file. The others give a network to be trained.
+    magnitude and cat prune a trained one; once-for-all, gcc, dmad, agd and co-evolution train on
+    images first, in a folder beside the file. The others give a network to be trained.
 
     Example: gancomp shrink runs/latest --by magnitude --budget 50% -o student.safetensors
     """
@@ -86,6 +95,8 @@ def shrink(
         seed=seed,
         dataset=dataset,
         resume=resume,
+        perceptual=perceptual,
+        vgg=vgg,
     )
     with naming(arch, to_open=True):
         document = recipe(wanted, console.ConsoleView())

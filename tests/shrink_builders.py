@@ -11,7 +11,7 @@ from builders import random_batch, small_generator, small_task
 from golden_values import u
 from torch import Tensor
 
-from gancomp.engine.phases import Progress, Step
+from gancomp.engine.phases import HELD_OUT, Progress, Step
 from gancomp.engine.step import FiniteWatch, take_step
 from gancomp.methods.base import Method
 from gancomp.networks.base import TappedNetwork
@@ -64,17 +64,28 @@ def setup_of(
     )
 
 
-def train(method: Method, num_steps: int, start: int = 0) -> None:
-    for index in range(num_steps):
-        take_step(
+def train(
+    method: Method, num_steps: int, start: int = 0, *, first: int = 0
+) -> list[dict[str, Tensor]]:
+    """Takes steps from `first` on, on images that follow from their index and `start`.
+
+    Some images are set aside. Returns the terms of each step.
+    """
+    found = []
+    for index in range(first, first + num_steps):
+        batch = random_batch(1, 16, seed=start + index)
+        aside = random_batch(1, 16, seed=100 + start + index)
+        terms = take_step(
             method,
-            Step(index, random_batch(1, 16, seed=start + index)),
+            Step(index, batch | {f"{HELD_OUT}{name}": images for name, images in aside.items()}),
             Progress(index, 0, 1),
             rate=1.0,
             precision="fp32",
             device=torch.device("cpu"),
             watch=FiniteWatch(late=False),
         )
+        found.append(terms)
+    return found
 
 
 def golden_mask(k: int) -> Mask:

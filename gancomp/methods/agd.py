@@ -1,10 +1,13 @@
 """AutoGAN-Distiller (ICML 2020): the teacher's images are all that the student learns from.
 
-The search for cells and widths is not part of this: the student is a generator out of the search
-space, or any other.
+The search for cells and widths is `gancomp.shrink.agd`; the student is what it has found, or any
+other generator.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +67,11 @@ class Agd(Apprentice):
 
 
 def agd_losses(
-    options: AgdOptions, perceptual: PerceptualFeatures | None, teacher: Tensor, student: Tensor
+    options: AgdOptions,
+    perceptual: PerceptualFeatures | None,
+    teacher: Tensor,
+    student: Tensor,
+    wanted: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """The weighted terms `base`, `gram`, `content` and `tv`, as far as they have a weight.
 
@@ -73,6 +80,7 @@ def agd_losses(
         perceptual: VGG16 without ImageNet's normalization, or None: neither `gram` nor `content`.
         teacher: `(N, C, H, W)` in [-1, 1].
         student: of the same shape.
+        wanted: the maps of `teacher`, if they are known.
 
     Source: Fu et al. 2020 (AGD), eq. 4 and its released code.
     """
@@ -80,8 +88,9 @@ def agd_losses(
     if options.lambda_base > 0:
         losses["base"] = options.lambda_base * F.l1_loss(student, teacher)
     if perceptual is not None and options.lambda_gram + options.lambda_content > 0:
-        with torch.no_grad():
-            wanted = perceptual(teacher)
+        if wanted is None:
+            with torch.no_grad():
+                wanted = perceptual(teacher)
         found = perceptual(student)
         if options.lambda_gram > 0:
             maps = [wanted[tap] for tap in STYLE_TAPS], [found[tap] for tap in STYLE_TAPS]
@@ -102,10 +111,18 @@ def descent(module: nn.Module, options: AgdOptions) -> torch.optim.SGD:
         momentum=options.momentum,
         weight_decay=options.weight_decay,
     )
+    return clipped(optimizer, module, options.clip_norm)
+
+
+Descent = TypeVar("Descent", bound=torch.optim.Optimizer)
+
+
+def clipped(optimizer: Descent, module: nn.Module, norm: float) -> Descent:
+    """The optimizer, before whose steps the gradient of all of `module` is cut to `norm`."""
 
     def clip(*_: object) -> None:
-        nn.utils.clip_grad_norm_(module.parameters(), options.clip_norm)
+        nn.utils.clip_grad_norm_(module.parameters(), norm)
 
-    if options.clip_norm > 0:
+    if norm > 0:
         optimizer.register_step_pre_hook(clip)
     return optimizer

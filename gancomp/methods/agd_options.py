@@ -61,7 +61,10 @@ class AgdOptions:
 
 
 PAPER = "AutoGAN-Distiller (ICML 2020) and its released code"
-CELLS = "; cells and widths are searched there, here nine residual cells of `ratio`'s width"
+CELLS = (
+    "; cells and widths are searched there (`shrink` agd), here nine residual cells of `ratio`'s "
+    "width"
+)
 # 400 epochs of batches of 16, the rate falling from epoch 100 on; no resize, crop or flip
 SCHEDULE: Json = {"schedule": {"epochs": 100, "decay_epochs": 300}}
 DATA: Json = {"data": {"batch_size": 16, "load_size": 256, "flip": False}}

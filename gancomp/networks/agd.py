@@ -15,6 +15,8 @@ from gancomp.networks.settings import check_count
 NUM_CELLS = 9
 DEPTHWISE_TIMES = 4
 FULL_WIDTHS = (64, 128, 256, *[256] * NUM_CELLS, 128, 64)
+NUM_LAYERS = len(FULL_WIDTHS) + 1
+CELLS = range(3, 3 + NUM_CELLS)  # which of the layers they are
 FIRST_CELL = 9  # index in `model`: stem and two strided convolutions come before
 
 
@@ -25,10 +27,25 @@ class Cell(nn.Module):
     times the channels, a 3x3 by channel and a 1x1. The last two add their input, through a 1x1
     convolution where the channels change. Parameter names are those of the released code.
 
+    Args:
+        operation: one of `OPERATIONS`.
+        source: channels of the input.
+        target: channels of the output.
+        wide: channels inside a `dwsblock`; by default four times the input's.
+        widens: whether the sum has that 1x1 convolution; by default where the channels change.
+
     Source: Fu et al. 2020 (AutoGAN-Distiller), section 4.2; paddings as in its released code.
     """
 
-    def __init__(self, operation: str, source: int, target: int) -> None:
+    def __init__(
+        self,
+        operation: str,
+        source: int,
+        target: int,
+        *,
+        wide: int | None = None,
+        widens: bool | None = None,
+    ) -> None:
         super().__init__()
         self.operation = operation
         if operation == "skip":
@@ -43,14 +60,15 @@ class Cell(nn.Module):
             self.conv2 = nn.Conv2d(target, target, 3, padding=1, bias=False)
             self.bn2 = InstanceNorm2d(target)
         else:
-            wide = DEPTHWISE_TIMES * source
+            wide = wide or DEPTHWISE_TIMES * source
             self.conv1 = nn.Conv2d(source, wide, 1, bias=False)
             self.bn1 = InstanceNorm2d(wide)
             self.conv2 = nn.Conv2d(wide, wide, 3, padding=1, groups=wide, bias=False)
             self.bn2 = InstanceNorm2d(wide)
             self.conv3 = nn.Conv2d(wide, target, 1, bias=False)
             self.bn3 = InstanceNorm2d(target)
-        self.widens = operation in ("residual", "dwsblock") and source != target
+        widens = source != target if widens is None else widens
+        self.widens = operation in ("residual", "dwsblock") and widens
         if self.widens:
             self.skip = nn.Conv2d(source, target, 1, bias=False)
             self.bn_skip = InstanceNorm2d(target)
@@ -92,22 +110,16 @@ class AgdGenerator(SequentialNetwork):
         super().__init__("agd", settings)
         cells = settings["operations"]
         widths = settings.get("channels") or uniform_widths(settings["width"])
-        stem, down1, down2, *inner, up1, up2 = widths
+        stem, _, down2, *inner, _, _ = widths
         self.width = stem
-        layers: list[nn.Module] = [
-            *_normed(nn.Conv2d(settings["in_channels"], stem, 7, padding=3, bias=False)),
-            *_normed(nn.Conv2d(stem, down1, 3, 2, padding=1, bias=False)),
-            *_normed(nn.Conv2d(down1, down2, 3, 2, padding=1, bias=False)),
-        ]
-        channels = down2
-        for operation, width in zip(cells, inner, strict=True):
-            layers.append(Cell(operation, channels, width))
-            channels = width
-        for source, target in ((channels, up1), (up1, up2)):
-            conv = nn.ConvTranspose2d(source, target, 3, 2, 1, output_padding=1, bias=False)
-            layers += _normed(conv)
-        head = ImageConv2d(up2, settings["out_channels"], 7, bias=False)
-        layers += [nn.ZeroPad2d(3), head, nn.Tanh()]
+        around = (settings["in_channels"], *widths, settings["out_channels"])
+        layers: list[nn.Module] = []
+        for layer in range(NUM_LAYERS):
+            source, target = around[layer], around[layer + 1]
+            if layer in CELLS:
+                layers.append(Cell(cells[layer - CELLS[0]], source, target))
+            else:
+                layers += frame_layer(layer, source, target)
         self.model = nn.Sequential(*layers)
         ends = range(0, NUM_CELLS + 1, NUM_CELLS // 3)
         self.default_taps = tuple(f"model.{FIRST_CELL - 1 + end}" for end in ends)
@@ -116,7 +128,17 @@ class AgdGenerator(SequentialNetwork):
         }
 
 
-def _normed(conv: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
+def frame_layer(layer: int, source: int, target: int) -> list[nn.Module]:
+    """The modules of a layer around the cells: one of the first three or the last three."""
+    if layer == NUM_LAYERS - 1:
+        return [nn.ZeroPad2d(3), ImageConv2d(source, target, 7, bias=False), nn.Tanh()]
+    conv: nn.Conv2d | nn.ConvTranspose2d
+    if layer == 0:
+        conv = nn.Conv2d(source, target, 7, padding=3, bias=False)
+    elif layer < CELLS[0]:
+        conv = nn.Conv2d(source, target, 3, 2, padding=1, bias=False)
+    else:
+        conv = nn.ConvTranspose2d(source, target, 3, 2, 1, output_padding=1, bias=False)
     return [conv, InstanceNorm2d(conv.out_channels), ReLUAfterNorm()]
 
 

@@ -218,7 +218,8 @@ def _resolve(
     own.refuse_other_tasks(values["teacher"]["network"]["arch"], files.task)
     values = domain.complete(values, typed, files)
     values = own.complete_teacher(values, given, typed_teacher.get("network", {}))
-    if not resolve(METHODS, "", preset.method).has_features:
+    compares = resolve(METHODS, "", preset.method).has_features
+    if not compares and not shrinking.compares_features(given.shrink):
         if "perceptual" in typed:
             raise ConfigError(
                 f"`perceptual`, `vgg`: {command} has no perceptual loss for {files.task} data; "

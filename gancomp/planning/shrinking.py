@@ -103,6 +103,13 @@ def make_way(
     return Way(name, shrinker, text, shrinker.read(asked, text), asked)
 
 
+def compares_features(name: str | None) -> bool:
+    """Whether the way to shrink called `name` has a perceptual loss of its own."""
+    if name is None or name not in SHRINKERS:
+        return False
+    return bool(getattr(resolve(SHRINKERS, "shrink", name), "has_features", False))
+
+
 def refuse_two_widths(given: Overrides, way: Way | None, typed: Json) -> None:
     """Refuses two options that both say how wide the student is.
 

@@ -41,6 +41,8 @@ class ShrinkWanted:
         seed: of the weights, where the way to shrink gives none, and of a search.
         dataset: whose training images a search works on; by default the run's.
         resume: go on with the search that was begun for `out`.
+        perceptual: where a search that compares features has them from; see `load_perceptual`.
+        vgg: file of their weights.
     """
 
     model: Path
@@ -54,6 +56,14 @@ class ShrinkWanted:
     seed: int = 0
     dataset: str | None = None
     resume: bool = False
+    perceptual: str | None = None
+    vgg: Path | None = None
+
+    @property
+    def features(self) -> Json:
+        """The section `perceptual` of the settings, as far as it was asked for."""
+        given = {"source": self.perceptual, "file": None if self.vgg is None else str(self.vgg)}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def searched(wanted: ShrinkWanted, way: Way, size: Size, view: View) -> Shrunk:
@@ -105,6 +115,8 @@ def _settings(wanted: ShrinkWanted, size: Size) -> Json:
     if wanted.resume:
         return {"run": {"device": wanted.device}}
     settings: Json = {"teacher": {"source": str(wanted.model)}, "run": run}
+    if wanted.features:
+        settings["perceptual"] = wanted.features
     if (wanted.model / CONFIG).exists():
         saved = read_config(wanted.model).get("settings", dict)
         settings |= {name: saved[name] for name in SECTIONS if saved.get(name)}

@@ -15,7 +15,7 @@ from gancomp.export.model import LoadedModel, open_model
 from gancomp.export.native import save_model
 from gancomp.inference.models import teacher_file
 from gancomp.networks.base import TappedNetwork
-from gancomp.planning.shrinking import Way, fill, make_way, refuse_width
+from gancomp.planning.shrinking import Way, compares_features, fill, make_way, refuse_width
 from gancomp.recipes.search_alone import ShrinkWanted, searched
 from gancomp.registry import DISCRIMINATORS
 from gancomp.settings import Json, NetworkSettings
@@ -44,6 +44,9 @@ def shrink(wanted: ShrinkWanted, view: View) -> Json:
     asked = f"`by` {wanted.by} `budget` {wanted.budget}"
     say = view.say
     way = make_way(wanted.by, wanted.budget, asked, wanted.options, field="by")
+    if wanted.features and not compares_features(wanted.by):
+        given = "perceptual" if wanted.perceptual is not None else "vgg"
+        raise ConfigError(f"`{given}`: {asked} compares no features; remove it")
     path = teacher_file(str(wanted.model))
     if wanted.out.suffix.lower() != ".safetensors":
         raise ConfigError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeGuard
 
@@ -12,6 +12,7 @@ from gancomp.sizes import Size
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from gancomp.losses.perceptual import PerceptualFeatures
     from gancomp.methods.base import Method
     from gancomp.networks.base import TappedNetwork
     from gancomp.shrink.candidates import Candidates
@@ -119,6 +120,8 @@ class SearchSetup:
             that batch on; the last argument is called before each step, and may raise to stop.
         held_out: sources and, unpaired, targets held out of training, each `(1, C, H, W)`, for a
             search that scores its candidates itself.
+        features: opens the network of the perceptual losses with these taps; gives None if the
+            run does without.
     """
 
     request: ShrinkRequest
@@ -130,6 +133,7 @@ class SearchSetup:
     steps: int
     train: Callable[[Method, int, Callable[[], None]], None] = trains_nothing
     held_out: Callable[[], tuple[list[Tensor], list[Tensor]]] = none_held_out
+    features: Callable[[Sequence[str]], PerceptualFeatures | None] = lambda taps: None
 
 
 Judge = Callable[["TappedNetwork"], float]
@@ -168,6 +172,7 @@ class Searcher(Shrinker, Protocol):
         options: its own, with `search_steps`, and what scores need.
 
     One with `judges_both_ways = True` has unpaired targets held out, too.
+    One with `has_features = True` compares VGG's maps, which `SearchSetup.features` opens.
     """
 
     searches: ClassVar[bool]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from gancomp.declare import setting
 from gancomp.shrink.options import BudgetOptions
@@ -17,7 +17,8 @@ class SearchOptions(BudgetOptions):
         None,
         "--search-steps",
         "Training steps of the search.",
-        shown="once-for-all 2, dmad 1, gcc 0.1, a candidate of co-evolution 0.05 times the run's",
+        shown="once-for-all 2, dmad and agd 1, gcc 0.1, a candidate of co-evolution 0.05 times the "
+        "run's",
         least=1,
     )
 
@@ -47,17 +48,41 @@ def generations_setting(default: int) -> int:
 
 
 @dataclass(frozen=True)
-class EvolutionOptions(SearchOptions):
-    """Of searches whose candidates are within the budget from the first one on.
+class HeldOutOptions(SearchOptions):
+    """Of searches that compare candidates on images.
 
     Attributes:
         search_held_out: training images that candidates are scored on.
-        slack: the share of the budget that a candidate may leave unused.
     """
 
     search_held_out: int = setting(
         120, "--search-held-out", "Training images held out for their scores.", least=2
     )
+
+
+@dataclass(frozen=True)
+class ScoredOptions(HeldOutOptions):
+    """Of searches that have candidates scored.
+
+    Attributes:
+        search_score: what they are compared by, on images held out of training.
+    """
+
+    search_score: Literal["fid", "l1"] = setting(
+        "fid",
+        "--search-score",
+        "Candidates are compared by fid, or l1 to the teacher's images.",
+    )
+
+
+@dataclass(frozen=True)
+class EvolutionOptions(HeldOutOptions):
+    """Of searches whose candidates are within the budget from the first one on.
+
+    Attributes:
+        slack: the share of the budget that a candidate may leave unused.
+    """
+
     slack: float = setting(
         0.01,
         "--slack",
@@ -68,12 +93,11 @@ class EvolutionOptions(SearchOptions):
 
 
 @dataclass(frozen=True)
-class OnceForAllOptions(EvolutionOptions):
+class OnceForAllOptions(ScoredOptions, EvolutionOptions):
     """Space, budget and evolution; the defaults are those of GAN-Compression's unpaired tasks.
 
     Attributes:
         channel_choices: the widths that each stage may have, at the image's size.
-        search_score: what candidates are compared by, on images held out of training.
         search_all: score every candidate within the budget instead of evolving some.
         population: candidates of a generation.
         generations: how many.
@@ -89,11 +113,6 @@ class OnceForAllOptions(EvolutionOptions):
         "Widths to choose from, 64,48,32 for all stages or eight such lists with / between, or "
         "channels-32, channels-48, channels-64-cycleGAN, channels-64-pix2pix.",
         shown="1, 3/4, 1/2, 3/8 and 1/4 of the teacher's",
-    )
-    search_score: Literal["fid", "l1"] = setting(
-        "fid",
-        "--search-score",
-        "Candidates are compared by fid, or l1 to the teacher's images.",
     )
     search_all: bool = setting(
         False, "--search-all", "Score all candidates, instead of evolving some."
@@ -221,3 +240,76 @@ class CoEvolutionOptions(EvolutionOptions):
         "--released-masks",
         "Score with the stem's mask in every layer, as Co-Evolution's code does from generation 1.",
     )
+
+
+@dataclass(frozen=True)
+class AgdSearchOptions(ScoredOptions, StartOptions):
+    """How operations and widths are found; the defaults are those of AGD's released code.
+
+    Attributes:
+        pretrain_share: of the search's steps, in which the weights alone are trained.
+        arch_share: of the training images, which operations and widths learn on; 0 lets them learn
+            on those of the weights.
+        supernet_lr: Adam's rate for the weights.
+        arch_lr: Adam's rate for operations and widths.
+        cost_weight: of one MAC in their loss, at first.
+        least_of_budget: where the derived network takes less of the budget, the weight is halved;
+            doubled where it takes more than all. AGD's bounds are 3 and 8 GFLOPs.
+        cost_checks: how often that is looked at in a search.
+        operations_weight: within the cost, of that of the operations at full width; the rest is of
+            the widths with all operations alike.
+        released_cells: the supernet's cells have connections that derived ones have not.
+    """
+
+    pretrain_share: float = setting(
+        0.5,
+        "--pretrain-share",
+        "The share of a search's steps that trains weights alone.",
+        least=0.0,
+        most=0.99,
+    )
+    arch_share: float = setting(
+        0.5,
+        "--arch-share",
+        "The share of the images that operations and widths learn on.",
+        least=0.0,
+        most=0.5,
+    )
+    supernet_lr: float = setting(
+        1e-3, "--supernet-lr", "Learning rate of the supernet's weights.", above=0.0, most=10.0
+    )
+    arch_lr: float = setting(
+        3e-4, "--arch-lr", "Learning rate of operations and widths.", above=0.0, most=10.0
+    )
+    cost_weight: float = setting(
+        1e-17, "--cost-weight", "Weight of one MAC in their loss, at first.", least=0.0
+    )
+    least_of_budget: float = setting(
+        0.375,
+        "--least-of-budget",
+        "That weight is halved under this share of the budget, doubled over all of it.",
+        least=0.0,
+        most=0.99,
+    )
+    cost_checks: int = setting(
+        25, "--cost-checks", "How often that is looked at in a search.", least=1, most=10_000
+    )
+    operations_weight: float = setting(
+        0.25,
+        "--operations-weight",
+        "Share of the operations in that cost; the rest is of the widths.",
+        least=0.0,
+        most=1.0,
+    )
+    released_cells: bool = setting(
+        False,
+        "--released-cells",
+        "The supernet's cells are wider inside than derived ones, as in AGD's released code.",
+    )
+
+    held_out_option: ClassVar[str] = "arch_share"
+
+    @property
+    def held_out_share(self) -> float:
+        """What the recipe keeps out of the training images and shows beside them."""
+        return self.arch_share

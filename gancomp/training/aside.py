@@ -25,7 +25,15 @@ def share_of(options: Any) -> float:
     return share
 
 
-def part(train: Split, share: float, *, paired: bool, seed: int) -> tuple[Split, Split]:
+def option_of(options: Any) -> str:
+    """The option that asks for that share."""
+    name: str = getattr(options, "held_out_option", "gate_share")
+    return name
+
+
+def part(
+    train: Split, share: float, *, paired: bool, seed: int, option: str = "gate_share"
+) -> tuple[Split, Split]:
     """What all but one phase train on, and what that one does; pairs stay together.
 
     Which images these are follows from the seed.
@@ -35,6 +43,7 @@ def part(train: Split, share: float, *, paired: bool, seed: int) -> tuple[Split,
         share: of the sources, and of the targets, in (0, 0.5].
         paired: whether source i belongs to target i.
         seed: of the run.
+        option: that asks for it, for messages.
 
     Raises:
         ConfigError: if there is but one image to be divided.
@@ -43,7 +52,7 @@ def part(train: Split, share: float, *, paired: bool, seed: int) -> tuple[Split,
     def chosen(paths: Sequence[Path], role: str) -> set[int]:
         if len(paths) < 2:
             raise ConfigError(
-                f"`gate_share` {share:g}: {len(paths)} training image cannot be divided; use 0"
+                f"`{option}` {share:g}: {len(paths)} training image cannot be divided; use 0"
             )
         order = torch.randperm(len(paths), generator=derive_generator(seed, "aside", role))
         return set(order[: max(1, round(share * len(paths)))].tolist())

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import torch
 
-from gancomp.data.loader import IndexedDataset, batches, steps_per_epoch
-from gancomp.declare import NoOptions
+from gancomp.data.loader import steps_per_epoch
 from gancomp.domains.stage import FOLDER
 from gancomp.engine.checkpoint import load_newest, remove_leftovers
 from gancomp.engine.device import choose_device
@@ -37,8 +36,15 @@ from gancomp.shrink.candidates import FILE, Candidates
 from gancomp.sizes import sides
 from gancomp.tasks.base import Task, new_network
 from gancomp.training.judging import held_out_images, make_judge, no_score
-from gancomp.training.steps import images_per_step, make_reader, make_task, make_teacher
-from gancomp.training.tuning import Batches, Tuning
+from gancomp.training.steps import (
+    batches_from,
+    images_per_step,
+    make_reader,
+    make_task,
+    make_teacher,
+    open_features,
+)
+from gancomp.training.tuning import Tuning
 from gancomp.training.ways import PLAIN, use_way
 
 NAME = "search"
@@ -153,7 +159,10 @@ def searching_plan(plan: Plan) -> Plan:
     selection = SelectionSettings()
     if number:
         selection = replace(selection, select="held-out", held_out=_held_out(plan, number))
-    inner = replace(plan, settings=replace(settings, selection=selection), options=NoOptions())
+    # of the search's own some say what a phase has for itself
+    inner = replace(
+        plan, settings=replace(settings, selection=selection), options=way.shrinker.options
+    )
     if plan.files.paired or not getattr(way.shrinker, "judges_both_ways", False):
         return inner
     return _without_some_targets(inner, number)
@@ -198,7 +207,7 @@ def make_search(
     epoch = steps_per_epoch(reader, images_per_step(plan))
     steps = search_steps(settings, way.shrinker, epoch)
     request = shrinking.request_of(settings, way, shrinking.opener(settings), view.say)
-    batches_from = partial(_batches_from, settings, reader, view, device)
+    shown = batches_from(plan, reader, view, device)
     setup = SearchSetup(
         request,
         teacher_task=partial(_teacher_task, settings, way.asked),
@@ -207,8 +216,9 @@ def make_search(
         seed=settings.run.seed,
         paired=plan.files.paired,
         steps=steps,
-        train=Tuning(batches_from, steps, settings.run, device, view.say).train,
+        train=Tuning(shown, steps, settings.run, device, view.say).train,
         held_out=partial(held_out_images, plan, targets, device, view.say),
+        features=partial(open_features, settings, view),
     )
     search: Search = way.shrinker.begin(setup)
     if search.method is None:
@@ -223,26 +233,12 @@ def make_search(
         schedule=search_schedule(settings.schedule, steps, epoch),
         device=device,
         steps_per_epoch=epoch,
-        batches=batches_from,
+        batches=shown,
         periodic=[],
         saved=lambda step: None,
         view=view,
     )
     return search, loop
-
-
-def _batches_from(
-    settings: Settings, reader: IndexedDataset, view: View, device: torch.device, step: int
-) -> Batches:
-    return batches(
-        reader,
-        batch_size=settings.data.batch_size,
-        seed=settings.run.seed,
-        start_step=step,
-        workers=settings.run.workers,
-        device=device,
-        say=view.say,
-    )
 
 
 def search_steps(settings: Settings, shrinker: Searcher, epoch: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -82,15 +82,17 @@ def describe_preset(plan: Plan) -> str:
 
 def load_feature_network(plan: Plan, view: View) -> PerceptualFeatures | None:
     """The frozen network of the perceptual losses, if the method's options need one."""
-    settings = plan.settings.perceptual
     method = resolve(METHODS, "method", plan.settings.method.name)
-    taps = method.perceptual_taps(plan.options)
+    return open_features(plan.settings, view, method.perceptual_taps(plan.options))
+
+
+def open_features(settings: Settings, view: View, taps: Sequence[str]) -> PerceptualFeatures | None:
+    """The frozen network that a run's perceptual losses look through, if there are any taps."""
     if not taps:
         return None
-    file = expanded(settings.file) if settings.file else None
-    return load_perceptual(
-        settings.source, file, taps=taps, normalize=settings.normalize, say=view.say
-    )
+    chosen = settings.perceptual
+    file = expanded(chosen.file) if chosen.file else None
+    return load_perceptual(chosen.source, file, taps=taps, normalize=chosen.normalize, say=view.say)
 
 
 def goes_on(plan: Plan) -> bool:
@@ -263,7 +265,8 @@ def make_reader(plan: Plan, view: View, *, set_aside: bool = False) -> IndexedDa
     data, train = plan.settings.data, divide(plan.files, plan.settings).training.train
     if share := aside.share_of(plan.options):
         paired, seed = plan.files.paired, plan.settings.run.seed
-        train = aside.part(train, share, paired=paired, seed=seed)[set_aside]
+        option = aside.option_of(plan.options)
+        train = aside.part(train, share, paired=paired, seed=seed, option=option)[set_aside]
     kind = resolve(READERS, "task", data.task)
     own = domain_of(data.task).reader_options(plan.settings)
     if issubclass(kind, Reader):
@@ -308,10 +311,30 @@ def make_loop(
     if selection is not None:
         periodic.append(Periodic(settings.selection.every, selection.score))
 
+    ranks = current()
+    return Loop(
+        method=method,
+        run=run,
+        settings=settings.run,
+        schedule=settings.schedule,
+        device=device,
+        steps_per_epoch=steps_per_epoch(reader, images_per_step(plan)),
+        batches=batches_from(plan, reader, view, device),
+        periodic=periodic,
+        saved=partial(save_generators, plan, method, run),
+        view=view,
+        loggers=[tensorboard_logger(run.path)] if settings.run.tensorboard and ranks.leads else [],
+    )
+
+
+def batches_from(
+    plan: Plan, reader: IndexedDataset, view: View, device: torch.device
+) -> Callable[[int], aside.Batches]:
+    """What gives a run's batches from a step on, with what is set aside for a phase beside them."""
+    settings = plan.settings
     set_aside = (
         make_reader(plan, view, set_aside=True) if aside.share_of(plan.options) > 0 else None
     )
-
     ranks = current()
     places = ranks.positions(images_per_step(plan), parts_of_step(plan))
 
@@ -327,26 +350,14 @@ def make_loop(
             places=None if ranks.size == 1 else places,
         )
 
-    def batches_from(step: int) -> Iterator[dict[str, Tensor]]:
+    def begun(step: int) -> aside.Batches:
         workers = settings.run.workers
         found = batches_of(reader, step, workers)
         if set_aside is None:
             return found
         return aside.beside(found, batches_of(set_aside, step, min(workers, 1)))
 
-    return Loop(
-        method=method,
-        run=run,
-        settings=settings.run,
-        schedule=settings.schedule,
-        device=device,
-        steps_per_epoch=steps_per_epoch(reader, images_per_step(plan)),
-        batches=batches_from,
-        periodic=periodic,
-        saved=partial(save_generators, plan, method, run),
-        view=view,
-        loggers=[tensorboard_logger(run.path)] if settings.run.tensorboard and ranks.leads else [],
-    )
+    return begun
 
 
 def save_generators(plan: Plan, method: Method, run: RunFolder, step: int) -> dict[str, Path]:

@@ -14,16 +14,22 @@ from gancomp.errors import ConfigError
 from gancomp.methods.agd import agd_losses, descent
 from gancomp.methods.agd_options import AgdOptions
 
+NOTHING = {"lambda_base": 0.0, "lambda_gram": 0.0, "lambda_content": 0.0}
+
 
 @pytest.mark.parametrize(
     ("kind", "options", "names"),
     [
         ("train (1e-2,1e5,1,0)", AgdOptions(), {"base", "gram", "content"}),
         ("search (0,1e5,1,0)", AgdOptions(lambda_base=0.0), {"gram", "content"}),
-        (
-            "tv only",
-            AgdOptions(lambda_base=0.0, lambda_gram=0.0, lambda_content=0.0, lambda_tv=1.0),
-            {"tv"},
+        *(
+            (f"{kind} only", AgdOptions(**(NOTHING | {f"lambda_{name}": weight})), {name})
+            for kind, name, weight in (
+                ("base", "base", 1.0),
+                ("style", "gram", 1e5),
+                ("content", "content", 1.0),
+                ("tv", "tv", 1.0),
+            )
         ),
     ],
 )

@@ -22,6 +22,8 @@ SIZES = (
 SEARCHES = {
     "gcc": "--budget 60%",
     "dmad": "--budget 60%",
+    "agd": "--budget 0.002G --start-width 8 --pretrain-share 0.3 --search-score l1 "
+    "--search-held-out 2 --perceptual none",
     "once-for-all": "--budget 60% --channel-choices 4,3,2 --search-score l1 --search-held-out 2 "
     "--population 4 --generations 2 --slack 0.5",
 }
@@ -78,7 +80,7 @@ def test_a_search_that_is_killed_twice_ends_as_the_undisturbed_one(
     assert config["shrink"]["by"] == by
     assert config["shrink"]["reached"] is True
     student = open_model(whole / "student.safetensors").network
-    assert config["settings"]["student"]["channels"] == student.layer_widths["channels"]
+    assert config["settings"]["student"]["channels"] == student.settings()["channels"]
 
     taken, appended = fit.run_step, Candidates._append
 
