@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -82,10 +83,12 @@ class ExecuTorchSession(Session):
         """How many numbers each constant has, vectors among them: the file tells no shapes."""
         reader = needed("executorch.exir._serialize._program", "executorch", str(self._path))
         try:
-            buffers = reader.deserialize_pte_binary(self._program).named_data.buffers
+            file = reader.deserialize_pte_binary(self._program)
+            delegated = file.named_data.buffers if file.named_data is not None else []
+            others = constants_of(file.program)
         except Exception as error:  # of a damaged file
             raise damaged(self._path, error) from error
-        return tuple(sorted(len(item) // FLOAT_BYTES for item in buffers))
+        return tuple(sorted([*(len(item) // FLOAT_BYTES for item in delegated), *others]))
 
     def prepare(self) -> None:
         """See `Session`. A program keeps the threads that it was loaded with: it is loaded anew."""
@@ -129,6 +132,18 @@ class ExecuTorchSession(Session):
         if self._method is None:
             raise ValueError("it has no method forward")
         self._loaded_for = ExecuTorchSession._replaced
+
+
+def constants_of(program: Any) -> list[int]:
+    """How many numbers each constant has that is no delegate's: an embedding, for one."""
+    values = [item.val for plan in program.execution_plan for item in plan.values]
+    kept = {
+        value.data_buffer_idx: math.prod(value.sizes)
+        for value in values
+        if getattr(value, "data_buffer_idx", 0) and value.allocation_info is None
+        if TYPES.get(value.scalar_type) is np.float32
+    }
+    return list(kept.values())
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from commands import run_command, write_model
 from PIL import Image
 
 from gancomp.export.deployed import DeployedGenerator, open_deployed
-from gancomp.export.executorch_model import with_header, without_header
+from gancomp.export.executorch_model import constants_of, with_header, without_header
 from gancomp.export.model import open_model
 
 BLOCK = {"blocks": 1}  # a network of little to lower, which takes long
@@ -25,6 +26,21 @@ def test_the_header_stands_behind_the_program() -> None:
     assert without_header(with_header(b"program", '{"a": 1}')) == (b"program", '{"a": 1}')
     for content in (b"", b"program", b"\xff" * 8 + b"\ngancomp\n", b"\ngancomp\n"):
         assert without_header(content) == (content, None)
+
+
+def test_constants_that_are_no_delegate_s_count_as_weights() -> None:
+    """An embedding is one: ExecuTorch itself looks it up."""
+
+    def tensor(buffer: int, sizes: list[int], kind: int = 6, room: object = None) -> Any:
+        value = SimpleNamespace(data_buffer_idx=buffer, sizes=sizes, scalar_type=kind)
+        value.allocation_info = room
+        return SimpleNamespace(val=value)
+
+    number = SimpleNamespace(val=SimpleNamespace(int_val=1))
+    embedding, index, given = tensor(1, [5, 128]), tensor(2, [7], kind=4), tensor(0, [1, 80])
+    values = [number, embedding, embedding, index, given, tensor(3, [2, 2], room="planned")]
+    plan = SimpleNamespace(values=values)
+    assert constants_of(SimpleNamespace(execution_plan=[plan])) == [640]
 
 
 def test_a_missing_extra_is_one_line(
