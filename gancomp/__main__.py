@@ -7,9 +7,9 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO, cast
 
-from gancomp.console import guarded_streams, open_closed_streams
+from gancomp.console import Stream, guarded_streams, open_closed_streams
 from gancomp.errors import (
     DEFECTS,
     ConfigError,
@@ -20,7 +20,7 @@ from gancomp.errors import (
     printable,
 )
 from gancomp.flags import as_typed
-from gancomp.launch import num_ranks, own_rank, under_torchrun
+from gancomp.launch import has_agent, num_ranks, own_rank, voice
 from gancomp.signals import stop_with_parent
 
 # what several processes do together
@@ -42,7 +42,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs one command and returns its exit status."""
-    if under_torchrun():
+    if has_agent():
         stop_with_parent()  # at once: torch takes seconds to import
     with guarded_streams(), one_voice():
         return _run(arguments)
@@ -116,20 +116,26 @@ def refuse_ranks(arguments: list[str]) -> None:
 def one_voice() -> Iterator[None]:
     """Of several processes that torchrun started, only the first one is heard in the block.
 
-    What it prints, it prints for all; a traceback, which is a defect of ours, comes after the
-    block and is anyone's.
+    What it prints, it prints for all; where it is gone, the next one says so. A traceback, which is
+    a defect of ours, comes after the block and is anyone's.
     """
     if num_ranks() > 1:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # lost connections are told by us
-    if own_rank() == 0:
-        yield
-        return
-    with (
-        open(os.devnull, "w", encoding="utf-8") as nowhere,
-        contextlib.redirect_stdout(nowhere),
-        contextlib.redirect_stderr(nowhere),
-    ):
-        yield
+    voice.of_command, voice.speaks = True, own_rank() == 0
+    heard = sys.stderr
+    try:
+        if voice.speaks:
+            yield
+            return
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            told = Stream(lambda: heard if voice.speaks else nowhere, needed=False)
+            with (
+                contextlib.redirect_stdout(nowhere),
+                contextlib.redirect_stderr(cast(TextIO, told)),
+            ):
+                yield
+    finally:
+        voice.of_command = False
 
 
 def explain_usage(error: Any) -> str:

@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+RUN_ID = "TORCHELASTIC_RUN_ID"
 NO_ID = "none"  # torchrun's own, where no `--rdzv-id` was given
+PATIENCE_S = 1800.0  # that ranks wait for each other
+
+
+@dataclass
+class Voice:
+    """Who is heard where several processes run a command.
+
+    Attributes:
+        of_command: this process is there for one command, and over once it has told its error.
+        speaks: it tells that error for all, since the first one is gone.
+    """
+
+    of_command: bool = False
+    speaks: bool = False
+
+
+voice = Voice()
 
 
 def under_torchrun() -> bool:
     """Whether torchrun started this process, be it the only one."""
     return all(os.environ.get(name) for name in NEEDED)
+
+
+def has_agent() -> bool:
+    """Whether an agent of torchrun's looks after this process.
+
+    Kubernetes' operators and scripts set the variables of ranks, too, and may leave.
+    """
+    return under_torchrun() and RUN_ID in os.environ
 
 
 def num_ranks() -> int:
@@ -40,7 +67,7 @@ def may_restart() -> bool:
 
 def job_id() -> str | None:
     """The name of the job, `--rdzv-id`, which its processes keep when they are started again."""
-    given = os.environ.get("TORCHELASTIC_RUN_ID", NO_ID)
+    given = os.environ.get(RUN_ID, NO_ID)
     return None if given == NO_ID else given
 
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from ready import context
 from torch import Tensor, nn
+from torchruns import agreed_port
 
 PATIENCE_S = 300.0
 
@@ -59,10 +59,9 @@ def run_all(size: int, folder: Path, commands: Sequence[Typed]) -> list[list[Ran
         folder: where they run; `{size}` in a command line is their number.
         commands: after one that kills a process, none can follow.
     """
-    ports = [_free_port() for _ in commands]
     logs = Path(tempfile.mkdtemp(dir=folder))
     processes = [
-        context.Process(target=_serve, args=(rank, size, folder, logs, ports, commands))
+        context.Process(target=_serve, args=(rank, size, folder, logs, commands))
         for rank in range(size)
     ]
     for process in processes:
@@ -84,9 +83,7 @@ def _ran(log: Path) -> Ran:
     return Ran(int(status.read_text()) if status.exists() else None, *said)
 
 
-def _serve(
-    rank: int, size: int, folder: Path, logs: Path, ports: list[int], commands: Sequence[Typed]
-) -> None:
+def _serve(rank: int, size: int, folder: Path, logs: Path, commands: Sequence[Typed]) -> None:
     from gancomp.__main__ import run
     from gancomp.engine import group
     from gancomp.recipes import eval_fid
@@ -95,8 +92,9 @@ def _serve(
     os.environ["XDG_CACHE_HOME"] = f"cache-{size}"
     torch.set_num_threads(1)
     eval_fid.load_inception = lambda say: Means()  # type: ignore[assignment]  # stands in for it
-    for number, (typed, port) in enumerate(zip(commands, ports, strict=True)):
+    for number, typed in enumerate(commands):
         if size > 1:
+            port = agreed_port(logs / f"{number}.port", leads=rank == 0)
             os.environ |= {
                 "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size),
                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
@@ -118,13 +116,6 @@ def _led_to(log: Path) -> Iterator[None]:
         contextlib.redirect_stderr(err),
     ):
         yield
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

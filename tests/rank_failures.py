@@ -1,4 +1,4 @@
-"""Eight ways in which one of two ranks fails, and what became of the other: a table.
+"""Nine ways in which one of two ranks fails, and what became of the other: a table.
 
     python tests/rank_failures.py [KIND ...]
 
@@ -24,9 +24,10 @@ import torchruns
 from torchruns import torchrun, wait_until
 
 TIMEOUT_S = 40
+LEAD_GONE = "SIGKILL of the first"
 SIGNALS = ("SIGTERM", "SIGINT", "SIGKILL", "SIGSTOP")
-KINDS = (*SIGNALS, "not finite", "unreadable image", "full disk", "no memory")
-LEADS = ("full disk",)  # what only the rank that writes can meet
+KINDS = (*SIGNALS, LEAD_GONE, "not finite", "unreadable image", "full disk", "no memory")
+LEADS = ("full disk", LEAD_GONE)  # what the rank that writes and speaks meets
 PAGE, RANK = 4096, "rank"
 
 
@@ -43,7 +44,7 @@ def prepare(kind: str) -> None:
 
     def signal_itself() -> None:
         note("failed")
-        os.kill(os.getpid(), getattr(signal, kind))
+        os.kill(os.getpid(), getattr(signal, kind.split()[0]))
 
     def lack_memory() -> None:
         import torch
@@ -53,7 +54,7 @@ def prepare(kind: str) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, resource.RLIM_INFINITY))
         torch.zeros(2**30)
 
-    if kind in SIGNALS:
+    if kind in (*SIGNALS, LEAD_GONE):
         in_step(4, signal_itself)
     if kind == "no memory":
         in_step(4, lack_memory)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 import torch
 from ready import context
 from tiny_runs import PATIENCE_S, _serve, hold
+from torchruns import free_port
 
 Prepare = Callable[[], None]
 
@@ -77,9 +77,7 @@ def together(
     """
     out = Path(typed[typed.index("--out") + 1])
     out.parent.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     processes, logs = [], []
     for rank in range(size):
         known = {

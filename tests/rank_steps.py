@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import socket
 import sys
 import tempfile
 import time
@@ -34,6 +33,7 @@ from builders import (
 from ready import context
 from synthesis_builders import ADAM, tiny_batch, tiny_method
 from torch import Tensor, nn
+from torchruns import free_port
 
 from gancomp.methods.base import Components, Method
 from gancomp.registry import METHODS, resolve
@@ -258,13 +258,6 @@ def work(
         if counted is not None:
             counted.turns = []
             torch.save((lopsided(ranks), counted.turns), out / f"{size}-{rank}.pt")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def run(

@@ -116,6 +116,15 @@ def free_port() -> int:
         return port
 
 
+def agreed_port(file: Path, *, leads: bool) -> int:
+    """A port that is free now; of several processes one finds it and leaves it in a file."""
+    if leads:
+        file.with_suffix(".new").write_text(str(free_port()))
+        file.with_suffix(".new").replace(file)
+    wait_until(file.exists, f"the port in {file}")
+    return int(file.read_text())
+
+
 def end_all(pids: Sequence[int]) -> None:
     """Ends processes that a script has started and not got rid of."""
     for pid in pids:

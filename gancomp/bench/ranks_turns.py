@@ -24,6 +24,7 @@ from gancomp.engine.speed import keep_freed_memory
 from gancomp.engine.step import FiniteWatch, take_step
 from gancomp.engine.stopping import StopWish
 from gancomp.errors import GancompError
+from gancomp.launch import PATIENCE_S
 from gancomp.networks.whole_batch import look_at_whole_batches
 from gancomp.ranks import Ranks, working_with
 from gancomp.threads import compute_on
@@ -31,7 +32,7 @@ from gancomp.threads import compute_on
 if TYPE_CHECKING:
     from gancomp.bench.scale import ScaleRequest
 
-PATIENCE_S = 1800.0  # that ranks wait for each other: the others may have a turn of many minutes
+WAY_OUT = "start it again, with a smaller `batch_size` or `size` if a rank lacked memory"
 Work = Callable[[Ranks], object]
 
 
@@ -61,7 +62,7 @@ def take_turns(request: ScaleRequest) -> dict[int, list[Turn]] | GancompError:
     if request.threads is not None or max(request.ranks) > 1:
         compute_on(request.threads or 1)
     try:
-        with joined(PATIENCE_S) as everyone:
+        with joined(PATIENCE_S, WAY_OUT) as everyone:
             work = stepper(request)
             teams = {count: team_of(count, everyone) for count in request.ranks}
             found: dict[int, list[Turn]] = {count: [] for count in request.ranks}

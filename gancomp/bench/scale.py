@@ -19,9 +19,11 @@ from gancomp.errors import ConfigError, GancompError, RunError
 from gancomp.metrics.latency import Latency
 from gancomp.ranks import Ranks, refuse_uneven
 from gancomp.settings import Json
+from gancomp.signals import handlers_restored
 from gancomp.threads import at_most
 
 GLOO, NCCL = "gloo", "nccl"
+TAKEN = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")  # signals that torchrun's launcher keeps
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,8 @@ def launched(request: ScaleRequest) -> dict[int, Any]:
         start_method="forkserver",  # of "spawn", each would import torch anew
     )
     try:
-        results = elastic_launch(config, take_turns)(request)
+        with handlers_restored(*TAKEN):
+            results = elastic_launch(config, take_turns)(request)
     except SignalException as error:
         raise KeyboardInterrupt from error
     except ChildFailedError as error:

@@ -19,11 +19,12 @@ from gancomp import launch
 from gancomp.engine.stopping import InterruptedRunError
 from gancomp.errors import GancompError, RunError, explain_memory
 from gancomp.ranks import LostError, Ranks, working_with
-from gancomp.signals import stop_with_parent
+from gancomp.signals import handlers_restored, stop_with_parent
 
 Value = TypeVar("Value")
 ANSWER_S = 10.0  # that ranks have to say how they ended
 PAUSE_S = 0.02
+ENDING = ("SIGTERM", "SIGINT")  # by which torchrun asks all to stop once one has ended
 INTERRUPTED = "interrupted"  # the last word of a rank that was
 
 
@@ -218,15 +219,15 @@ class Group(Ranks):
         met by itself names it; those that merely lost the others have nothing to say.
         """
         if threading.current_thread() is threading.main_thread():
-            # torchrun asks all to stop once one has ended, and this one is about to say why
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_IGN)
+            # another one may end first, and this one is about to say why
+            for name in ENDING:
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
         lost = isinstance(error, LostError)
+        word = None if lost else _in_words(error)
         with contextlib.suppress(Exception):
-            word = None if lost else _in_words(error)
             self.store.set(f"end/{self.rank}", json.dumps(word))
         self.leave()
-        words = self._last_words()
+        words = self._last_words(word)
         found = {rank: word for rank, word in words.items() if word is not None}
         silent = [rank for rank in range(self.size) if rank not in words]
         self._let_lead_speak(silent)
@@ -255,9 +256,9 @@ class Group(Ranks):
             place = f"in step {self.place[0]} ({self.place[1]})"
         return f" {place}; the last checkpoint stays, `resume=True` goes on from there"
 
-    def _last_words(self) -> dict[int, str | None]:
+    def _last_words(self, own: str | None) -> dict[int, str | None]:
         """What each rank said at its end, as far as it says anything soon."""
-        words: dict[int, str | None] = {}
+        words = {self.rank: own}
         end = time.monotonic() + ANSWER_S
         while len(words) < self.size and time.monotonic() < end:
             for rank in set(range(self.size)) - words.keys():
@@ -269,9 +270,10 @@ class Group(Ranks):
 
     def _let_lead_speak(self, silent: Sequence[int]) -> None:
         """Waits for the rank that speaks: the first that is still there."""
-        speaker = min(rank for rank in range(self.size) if rank not in silent or rank == self.rank)
+        speaker = min(rank for rank in range(self.size) if rank not in silent)
         with contextlib.suppress(Exception):
             if speaker == self.rank:
+                launch.voice.speaks = True
                 self.store.set("spoken", "")
             else:
                 self.store.wait(["spoken"], timedelta(seconds=ANSWER_S))
@@ -342,20 +344,23 @@ def joined(timeout_s: float, way_out: str | None = None) -> Iterator[Ranks]:
         RunError: if they did not come together, or one of the others failed; what one rank
             raises, it raises here with its rank named.
     """
-    if launch.under_torchrun():
+    if launch.has_agent():
         stop_with_parent()
     if launch.num_ranks() == 1:
         yield Ranks()
         return
-    group = Group(timeout_s, way_out)
-    try:
-        with working_with(group):
-            yield group
-            group.barrier()
-    except BaseException as error:
-        end = group.end_with(error)
-        if end is error:
-            raise
-        raise end from error
-    finally:
-        group.leave()
+    # a command has yet to tell its error, and torchrun may ask it to stop before it has
+    kept = contextlib.nullcontext() if launch.voice.of_command else handlers_restored(*ENDING)
+    with kept:
+        group = Group(timeout_s, way_out)
+        try:
+            with working_with(group):
+                yield group
+                group.barrier()
+        except BaseException as error:
+            end = group.end_with(error)
+            if end is error:
+                raise
+            raise end from error
+        finally:
+            group.leave()

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Literal
 
 from gancomp.declare import Declared, seconds, setting, task_is, value_range
+from gancomp.launch import PATIENCE_S
 from gancomp.settings.rules import (
     NOT_TRANSLATION,
     PAIRED,
@@ -301,7 +302,7 @@ class RunSettings:
     sample_every: int = _run(500, "--sample-every", "Steps between sample grids.", least=1)
     log_every: int = _run(10, "--log-every", "Steps between lines of metrics.", least=1)
     rank_timeout: float = _run(
-        1800.0,
+        PATIENCE_S,
         "--rank-timeout",
         "Seconds that ranks wait.",
         least=1.0,

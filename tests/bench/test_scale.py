@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import signal
 from functools import partial
 
 import pytest
 from commands import run_command
 
 from gancomp.bench.ranks_turns import stepper, taken
-from gancomp.bench.scale import ScaleRequest, bench_scale, counts_of
+from gancomp.bench.scale import TAKEN, ScaleRequest, bench_scale, counts_of
 from gancomp.bench.traffic import mirrored
 from gancomp.errors import ConfigError
 
@@ -46,7 +47,9 @@ def test_ranks_without_a_gpu_each_are_refused(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_step_is_shared_by_processes_of_torchrun_in_turns() -> None:
     request = TINY(ranks=(1, 2))
+    former = [signal.getsignal(getattr(signal, name)) for name in TAKEN]
     document = bench_scale(request, lambda message: None)
+    assert [signal.getsignal(getattr(signal, name)) for name in TAKEN] == former
     alone, both = (document["contestants"][name] for name in ("1 rank", "2 ranks"))
     assert (alone["efficiency"], alone["collectives_ms"], alone["runs"]) == (1, 0, 1)
     assert both["efficiency"] == pytest.approx(alone["median_ms"] / both["median_ms"] / 2, rel=0.01)
