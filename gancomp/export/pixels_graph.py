@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from gancomp.data.transforms import to_float, to_nearest_uint8, to_uint8
-from gancomp.errors import ConfigError
+from gancomp.errors import ConfigError, explain_memory
 from gancomp.export.extras import needed
 from gancomp.export.form import Form, example_inputs
 from gancomp.export.model import LoadedModel
@@ -187,8 +187,8 @@ def measure_levels(
             pixels = torch.from_numpy(to_nearest_uint8(inputs[0]))
             try:
                 images = run_generator(network, to_float(pixels))
-            except RuntimeError:
-                if size != ODD_SIZES[-1]:
+            except RuntimeError as error:
+                if size != ODD_SIZES[-1] or explain_memory(error):
                     raise
                 continue  # the network itself cannot do images so small
             wanted = to_uint8(images) if form.scale == 1 else to_nearest_uint8(images)
