@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 from commands import contents, write_model
 from PIL import Image
-from rank_commands import Ran, Typed, out_of_memory, run_all, second_thoughts, sigkill, sigterm
+from rank_commands import (
+    Ran,
+    Typed,
+    late_sigterm,
+    out_of_memory,
+    run_all,
+    second_thoughts,
+    sigkill,
+    sigterm,
+)
 
 from gancomp.__main__ import refuse_ranks
 from gancomp.data.demo_set import write_demo_set
@@ -124,6 +133,7 @@ FAULTS = [
     (Typed("eval-fid --real nowhere --fake data/testB"), 2, "--real nowhere: no such folder"),
     (Typed(TRANSLATE.format("testB", "memory"), out_of_memory), 2, "rank 1: not enough memory"),
     (Typed(TRANSLATE.format("testB", "term"), sigterm), 130, "interrupted by SIGTERM (rank 1)"),
+    (Typed(TRANSLATE.format("testB", "late"), late_sigterm), 130, "interrupted (rank 1)"),
     (Typed(TRANSLATE.format("testB", "leave"), second_thoughts), 130, "interrupted (rank 1)"),
     (
         Typed(TRANSLATE.format("testB", "kill"), sigkill),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from gancomp.engine.group import joined
 from gancomp.engine.stopping import InterruptedRunError, StopWish, listening_for_stop
@@ -16,7 +17,9 @@ Say = Callable[[str], None]
 Watch = Callable[[], None]
 
 PATIENCE_S = 1800.0  # that ranks wait for each other
+PAUSE_S = 0.05  # between two looks at whether another rank called
 AT_ONCE = 4096  # items between two meetings of all ranks
+FILES_EACH = 16  # the same for each rank, of files that may differ much in size
 WAY_OUT = "start the command again"
 DONE, CALLED, FAILED = range(3)
 
@@ -47,16 +50,52 @@ def unheard(message: str) -> None:
 def first_rank_first() -> Iterator[None]:
     """For what may be downloaded, or refused: the first rank does it alone, then the others do.
 
-    What it raises there, all raise: it is no failure of one of them.
+    What it raises there, all raise: it is no failure of one of them. None goes on before all are
+    through: what one writes then, another does not come upon when it lists a folder in the block.
     """
     ranks = current()
     if not ranks.leads:
-        ranks.barrier()
+        _wait_for_lead(ranks)
     try:
         yield
     finally:
         if ranks.leads:
-            ranks.barrier()
+            _end_wait(ranks)
+    ranks.barrier()
+
+
+def from_lead(make: Callable[[], Value]) -> Value:
+    """What `make` returns on the first rank, which alone calls it, however long it takes.
+
+    Raises:
+        LostError: on the others, if `make` raised; what it raised, it raises on the first.
+    """
+    ranks = current()
+    if not ranks.leads:
+        return cast(Value, _wait_for_lead(ranks))
+    made: Value | None = None
+    try:
+        made = make()
+    except BaseException:
+        with contextlib.suppress(LostError):
+            ranks.call()
+        raise
+    return cast(Value, _end_wait(ranks, made))
+
+
+def _wait_for_lead(ranks: Ranks) -> object:
+    """Waits without a limit until the first rank ends that, with what it gives; or is lost.
+
+    One that is killed ends nothing: then torchrun stops those that wait.
+    """
+    while not ranks.called():
+        time.sleep(PAUSE_S)
+    return ranks.told(None)[0]
+
+
+def _end_wait(ranks: Ranks, given: object = None) -> object:
+    ranks.call()
+    return ranks.told(given)[0]
 
 
 def in_shares(
@@ -73,6 +112,7 @@ def in_shares(
 
     Raises:
         InterruptedRunError: if a rank was asked to stop.
+        KeyboardInterrupt: if this one was, too late to tell the others here; they notice soon.
         ElsewhereError: if `work` raised on another rank; what it raised, it raises on that one.
     """
     ranks = current()
@@ -93,6 +133,10 @@ def in_shares(
     stop.hear(asked)
     if stop:
         raise InterruptedRunError(f"interrupted by {stop.describe()}")
+    if stop.word():
+        with contextlib.suppress(LostError):
+            ranks.call()
+        raise KeyboardInterrupt
     return list(parts)
 
 
@@ -131,22 +175,22 @@ def helped(
 
     The others come to `help_if_needed` meanwhile.
     """
-    ranks, needed = current(), False
+    needed = False
 
     def together() -> Value:
         nonlocal needed
-        needed = ranks.from_lead(lambda: True)
+        needed = from_lead(lambda: True)
         return compute()
 
     found = remembered(together)
     if not needed:
-        ranks.from_lead(lambda: False)
+        from_lead(lambda: False)
     return found
 
 
 def help_if_needed(compute: Callable[[], object]) -> None:
     """On any other rank: does its part of what the first one computes in `helped`, if it does."""
-    if current().from_lead(lambda: True):
+    if from_lead(lambda: True):
         compute()
 
 
@@ -175,7 +219,7 @@ def one_by_one(
             done.append((told, work(item, told.append)))
         return done
 
-    for block in in_blocks(items):
+    for block in in_blocks(items, at_once=FILES_EACH * current().size):
         for part in in_shares(block, some):
             for told, value in part:
                 for message in told:
@@ -183,12 +227,14 @@ def one_by_one(
                 yield value
 
 
-def in_blocks(items: Sequence[Item], unit: int = 1) -> Iterator[Sequence[Item]]:
+def in_blocks(
+    items: Sequence[Item], unit: int = 1, *, at_once: int | None = None
+) -> Iterator[Sequence[Item]]:
     """The items in parts that are shared one after the other, so that no rank waits for long.
 
-    All parts but the last are multiples of `unit`.
+    All parts but the last are multiples of `unit`, of about `at_once` items (`AT_ONCE`).
     """
-    size = -(-AT_ONCE // unit) * unit
+    size = -(-(at_once or AT_ONCE) // unit) * unit
     for first in range(0, len(items), size):
         yield items[first : first + size]
 

@@ -16,7 +16,7 @@ from gancomp.data.transforms import PixelFormat
 from gancomp.declare import NoOptions
 from gancomp.domains.choice import domain_for
 from gancomp.engine.device import choose_device
-from gancomp.engine.sharing import first_rank_first, working_together
+from gancomp.engine.sharing import first_rank_first, from_lead, working_together
 from gancomp.engine.speed import keep_freed_memory
 from gancomp.errors import ConfigError, RunError
 from gancomp.inference.models import Chosen, choose
@@ -24,7 +24,6 @@ from gancomp.metrics.base import ImageSet, Metric
 from gancomp.metrics.features import WEIGHTS_HASH_PREFIX, load_inception
 from gancomp.metrics.fid import Fid, Statistics
 from gancomp.metrics.statistics_files import load_statistics
-from gancomp.ranks import current
 from gancomp.scoring.images import Images, Pixels
 from gancomp.scoring.measuring import (
     Extractor,
@@ -66,7 +65,7 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
             compared.keep(score, say_alone)
             return score
 
-        return current().from_lead(kept)
+        return from_lead(kept)
 
 
 @dataclass(frozen=True)
@@ -99,9 +98,6 @@ class Compared:
             say(f"warning: the score is not kept: {error}")
 
 
-NOTHING = Compared({}, {"protocol": {}}, None)  # on a rank that only lent a hand
-
-
 def compare(
     request: FidRequest,
     metrics: Mapping[str, Metric],
@@ -112,7 +108,7 @@ def compare(
 ) -> Compared:
     """All metrics of one contest, from one pass of Inception over each side.
 
-    Of several ranks that share the images, the first one alone has the scores.
+    Of several ranks that share the images, the first one alone computes the scores; all get them.
 
     Args:
         request: what is compared.
@@ -148,18 +144,20 @@ def compare(
         strict=request.strict,
         save_stats=request.save_stats,
     )
-    if not current().leads:
-        return NOTHING
-    for warning in _warnings(inception.weights_id, metrics, fakes, reals):
-        say(f"warning: {warning}")
-    resamples = drawn(fakes, reals, bootstrap)
-    numbers = numbers_of(metrics, fakes, reals, resamples=resamples)
-    how = describe_protocol(contest, device, generates=request.fake is None)
-    how |= own_protocols(metrics, fakes, reals)
-    how |= {"bootstrap": resamples.protocol()} if resamples is not None else {}
-    protocol = _sides(contest, fakes, reals, unreadable)
-    protocol |= {"weights": inception.weights_id, "protocol": how}
-    return Compared(numbers, protocol, chosen.run if chosen is not None else None)
+
+    def judged() -> Compared:
+        for warning in _warnings(inception.weights_id, metrics, fakes, reals):
+            say(f"warning: {warning}")
+        resamples = drawn(fakes, reals, bootstrap)
+        numbers = numbers_of(metrics, fakes, reals, resamples=resamples)
+        how = describe_protocol(contest, device, generates=request.fake is None)
+        how |= own_protocols(metrics, fakes, reals)
+        how |= {"bootstrap": resamples.protocol()} if resamples is not None else {}
+        protocol = _sides(contest, fakes, reals, unreadable)
+        protocol |= {"weights": inception.weights_id, "protocol": how}
+        return Compared(numbers, protocol, chosen.run if chosen is not None else None)
+
+    return from_lead(judged)
 
 
 def _sides(contest: Contest, fakes: ImageSet, reals: ImageSet, unreadable: Sequence[Path]) -> Json:

@@ -7,9 +7,8 @@ from dataclasses import asdict
 from functools import partial
 
 from gancomp import console
-from gancomp.engine.sharing import first_rank_first, working_together
+from gancomp.engine.sharing import first_rank_first, from_lead, working_together
 from gancomp.errors import ConfigError
-from gancomp.ranks import current
 from gancomp.recipes.eval_fid import Compared, compare, protocol_rows
 from gancomp.recipes.pairs import begin_pairs
 from gancomp.registry import METRICS
@@ -75,7 +74,7 @@ def _evaluate(
         of_each = beside.compare(bootstrap=bootstrap)
         compared = of_each if compared is None else compared.joined(of_each)
     assert compared is not None
-    return current().from_lead(partial(_kept, compared, say))
+    return from_lead(partial(_kept, compared, say))
 
 
 def _kept(compared: Compared, say: Say) -> Json:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from gancomp.domains.choice import domain_for
 from gancomp.engine.device import choose_device
+from gancomp.engine.sharing import from_lead
 from gancomp.errors import ConfigError
 from gancomp.inference.models import Chosen, choose
 from gancomp.metrics.base import PairMetric
 from gancomp.paths import expanded
-from gancomp.ranks import current
-from gancomp.recipes.eval_fid import NOTHING, Compared
+from gancomp.recipes.eval_fid import Compared
 from gancomp.registry import METRICS, resolve
 from gancomp.scoring.pairs import (
     FILES,
@@ -46,8 +47,9 @@ class PairsBegun:
     def compare(self, *, bootstrap: int) -> Compared:
         """Their scores, as other scores are kept."""
         self.scores.finish()
-        if not current().leads:
-            return NOTHING
+        return from_lead(partial(self._judged, bootstrap))
+
+    def _judged(self, bootstrap: int) -> Compared:
         numbers = self.scores.numbers(bootstrap=bootstrap)
         count = self.scores.count
         told = pair_protocol(self.scores)

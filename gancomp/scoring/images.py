@@ -72,7 +72,7 @@ def features_by_ranks(
         images: of any number.
         extract: features of some; calls what it is given with the number done so far.
         say: told about each file that cannot be read, in order.
-        size: of a part, a multiple of `unit`.
+        size: of a part, a multiple of `unit`; parts are larger where images are made together.
         unit: images that are looked at together.
         skipped: files that cannot be read are added to it.
         progress: called with about the number of images done so far.
@@ -81,7 +81,7 @@ def features_by_ranks(
         DataError: if no file can be read; whatever else making images raises.
     """
     unit = math.lcm(images.unit, unit // math.gcd(unit, images.each))
-    at_once = math.lcm(size, images.each) // images.each
+    at_once = math.lcm(math.lcm(size, images.each) // images.each, images.unit)
     rest, done, any_made = images.items, 0, False
     said: set[str] = set()
 

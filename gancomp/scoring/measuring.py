@@ -6,6 +6,7 @@ One pass of Inception over each side; that over the real images is remembered.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -81,7 +82,8 @@ def gathered(
 
     Where several ranks share the images, the first one alone has them.
     """
-    size = extractor.batch_size * -(-AT_ONCE // extractor.batch_size)
+    step = math.lcm(extractor.batch_size, images.each * images.unit)  # no part ends in a batch
+    size = step * -(-AT_ONCE // step)
     several = _parts(images, extractor, say, progress, size=size, skipped=skipped)
     if whole or not current().leads:
         rows = list(several)

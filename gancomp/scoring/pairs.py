@@ -12,14 +12,13 @@ import numpy as np
 
 from gancomp import console
 from gancomp.data.in_order import read_as_pytorch_fid, read_in_order
-from gancomp.engine.sharing import AT_ONCE
 from gancomp.errors import ConfigError, DataError
 from gancomp.metrics.base import PairMetric
 from gancomp.metrics.features import NUM_FEATURES, Features
 from gancomp.metrics.resampling import LEVEL, SEED
 from gancomp.ranks import current
 from gancomp.scoring.images import Images, features_by_ranks
-from gancomp.scoring.measuring import TOLD_EVERY, Number
+from gancomp.scoring.measuring import AT_ONCE, TOLD_EVERY, Number
 from gancomp.scoring.request import (
     FidRequest,
     Pixels,
@@ -131,6 +130,7 @@ class PairScores:
     def put(self, found: list[list[float]]) -> None:
         """As `Beside.put`."""
         self._settled += found
+        self._told(self.count)
 
     def _images(self, items: Sequence[Any]) -> Images:
         return Images(items, self._made, unit=self.pairs.unit, beside=self)
