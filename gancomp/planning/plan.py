@@ -138,6 +138,7 @@ def _shape(settings: Settings, given: Overrides, say: Callable[[str], None]) -> 
     way = shrinking.way_of(given)
     if way is None:
         return _Shape(settings)
+    shrinking.refuse_other_student(given, way)
     shrink: Json = {"by": way.name, "budget": way.text}
     if searches(way.shrinker):
         return _Shape(settings, shrink | {"options": given.shrink_options}, search=way)

@@ -223,12 +223,12 @@ def search_to_go_on(config: Record) -> Way | None:
 
 
 def refuse_other_budget(given: Overrides, config: Record, out: Path) -> None:
-    """Refuses another budget: a run keeps the student that was found when it began.
+    """Refuses another budget, or another option of the way to shrink: a run keeps its student.
 
     Raises:
         ConfigError: naming the run.
     """
-    if given.shrink is None and given.latency_budget is None:
+    if given.shrink is None and given.latency_budget is None and not given.shrink_options:
         return
     way = way_of(given)
     assert way is not None
@@ -238,10 +238,37 @@ def refuse_other_budget(given: Overrides, config: Record, out: Path) -> None:
     if not saved and asked_ms is not None:  # of a run of before there were other ways
         known = "latency", f"{asked_ms!r}ms"
     same = known[0] == way.name and isinstance(known[1], str)
-    if not same or way.shrinker.read(way.asked, str(known[1])) != way.budget:
+    asked = (
+        [] if same and way.shrinker.read(way.asked, str(known[1])) == way.budget else [way.asked]
+    )
+    begun = saved.get("options")
+    if not asked and isinstance(begun, dict):  # of a search; others do not keep theirs
+        asked = _changed_options(way.name, begun, given.shrink_options)
+    if asked:
         raise ConfigError(
-            f"{way.asked}: the run in {out} was started with another, or none; remove it, or "
-            "choose another `out`"
+            f"{', '.join(asked)}: the run in {out} was started with another, or none; remove it, "
+            "or choose another `out`"
+        )
+
+
+def _changed_options(name: str, begun: Json, given: Mapping[str, Any]) -> list[str]:
+    """What was given of a way's own options and is not what a run was begun with."""
+    kind = options_type(name, "shrinker")
+    old: Any = read(kind, dict(begun), "shrink_options")
+    new: Any = read(kind, begun | dict(given), "shrink_options")
+    return [f"`{key}` {given[key]}" for key in given if getattr(old, key) != getattr(new, key)]
+
+
+def refuse_other_student(given: Overrides, way: Way) -> None:
+    """Refuses another architecture than the only one that the way to shrink finds.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    finds = getattr(way.shrinker, "finds", None)
+    if finds is not None and given.student_arch not in (None, finds):
+        raise ConfigError(
+            f"`student_arch` {given.student_arch}: {way.asked} finds {finds} networks; remove it"
         )
 
 

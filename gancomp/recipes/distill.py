@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -82,7 +83,8 @@ def train(plan: Plan, view: View) -> Result:
             if plan.search is not None:
                 config = describe_run(plan, built.perceptual) | tried
                 del built  # the search has the memory to itself
-                found = find_shape(plan, run, config, view, stop=stop)
+                fits = partial(build, view=view, device=device)
+                found = find_shape(plan, run, config, view, stop=stop, fits=fits)
                 if found.shrunk is None:
                     return Result(plan.out, found.outcome, None, None, None)
                 plan = found.plan

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gancomp.engine.fit import View
 from gancomp.engine.run import CONFIG, read_config, writing_run
 from gancomp.engine.stopping import listening_for_stop
-from gancomp.errors import ConfigError
+from gancomp.errors import ConfigError, RunError
 from gancomp.export.model import open_model
 from gancomp.inference.models import teacher_file
 from gancomp.planning.plan import make_plan
@@ -81,17 +81,22 @@ def searched(wanted: ShrinkWanted, way: Way, size: Size, view: View) -> Shrunk:
         InterruptedRunError: after a signal, when all was saved.
     """
     folder = wanted.out.with_name(wanted.out.stem + SUFFIX)
-    arch = open_model(teacher_file(str(wanted.model))).network.arch
+    _refuse_other_sitting(wanted, folder)
+    arch = None
+    if not wanted.resume and getattr(way.shrinker, "finds", None) is None:
+        arch = open_model(teacher_file(str(wanted.model))).network.arch
     given = Overrides(
         settings=_settings(wanted, size),
         out=folder,
         resume=wanted.resume,
-        student_arch=None if wanted.resume else arch,
+        student_arch=arch,
         shrink=wanted.by,
         budget=wanted.budget,
-        shrink_options=dict(wanted.options) if not wanted.resume else {},
+        shrink_options=dict(wanted.options),
     )
     plan = make_plan("distill", given, view.say)
+    if plan.search is not None:
+        plan = replace(plan, search=replace(plan.search, asked=way.asked))
     with listening_for_stop() as stop, writing_run(folder, resume=plan.resume) as run:
         if plan.search is None:
             return _found_before(plan.settings.student, plan.shrink or {}, folder)
@@ -103,6 +108,21 @@ def searched(wanted: ShrinkWanted, way: Way, size: Size, view: View) -> Shrunk:
     return found.shrunk
 
 
+def _refuse_other_sitting(wanted: ShrinkWanted, folder: Path) -> None:
+    """Refuses to begin a search anew, or to go on with none."""
+    begun = (folder / CONFIG).exists()
+    if begun and not wanted.resume:
+        raise RunError(
+            f"`out` {wanted.out}: a search for it was begun in {folder}; go on with "
+            "`resume=True`, or choose another `out`"
+        )
+    if wanted.resume and not begun:
+        raise RunError(
+            f"`resume`: no search was begun for `out` {wanted.out} in {folder}; remove "
+            "`resume=True`"
+        )
+
+
 def _found_before(student: NetworkSettings | None, shrink: Json, folder: Path) -> Shrunk:
     assert student is not None
     found = {key: value for key, value in shrink.items() if key not in ("by", "budget", REACHED)}
@@ -112,8 +132,13 @@ def _found_before(student: NetworkSettings | None, shrink: Json, folder: Path) -
 def _settings(wanted: ShrinkWanted, size: Size) -> Json:
     """What the run has of data and objective, with what was given instead."""
     run: dict[str, Any] = {"seed": wanted.seed, "device": wanted.device}
-    if wanted.resume:
-        return {"run": {"device": wanted.device}}
+    if wanted.resume:  # make_plan refuses what would change it
+        given: Json = {"run": {"device": wanted.device}}
+        if wanted.features:
+            given["perceptual"] = wanted.features
+        if wanted.dataset is not None:
+            given["data"] = {"dataset": wanted.dataset}
+        return given
     settings: Json = {"teacher": {"source": str(wanted.model)}, "run": run}
     if wanted.features:
         settings["perceptual"] = wanted.features

@@ -9,7 +9,7 @@ from gancomp.methods.agd_options import AgdOptions
 from gancomp.methods.base import Components
 from gancomp.networks.base import construct, initialize
 from gancomp.seeding import derive_generator
-from gancomp.settings import Json
+from gancomp.settings import Json, NetworkSettings
 from gancomp.shrink.base import Judge, SearchSetup, Shrunk
 from gancomp.shrink.budget import Meter, built_on_meta
 from gancomp.shrink.candidates import Candidate, Candidates
@@ -36,6 +36,7 @@ class Agd(OnImages):
     """
 
     has_features = True
+    finds = "agd"
     length = 1.0  # 100 epochs of half the images in batches of 2, before 400 in batches of 16
     Options = AgdSearchOptions
     options: AgdSearchOptions
@@ -87,6 +88,11 @@ class CellSearch:
             macs_by_cost=self._macs_by_cost(),
             tell=self._tell,
         )
+
+    @property
+    def widest(self) -> NetworkSettings:
+        """Of the widest student that may be found."""
+        return self.space.settings(self.space.widest)
 
     def _new_meter(self) -> Meter:
         request = self.setup.request

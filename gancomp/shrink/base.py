@@ -145,6 +145,9 @@ class Search(Protocol):
     Attributes:
         method: what is trained on the run's images before the shape is chosen; None where all
             training is part of the choice.
+
+    One whose students are not of the architecture that was asked for has `widest`, settings by
+    which the run's method is checked before the search.
     """
 
     @property
@@ -173,6 +176,7 @@ class Searcher(Shrinker, Protocol):
 
     One with `judges_both_ways = True` has unpaired targets held out, too.
     One with `has_features = True` compares VGG's maps, which `SearchSetup.features` opens.
+    One with `finds`, an architecture, finds students of that one only.
     """
 
     searches: ClassVar[bool]

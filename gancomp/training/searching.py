@@ -6,6 +6,7 @@ What the search trains has checkpoints below the run's `stages/search`, and what
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,14 +24,16 @@ from gancomp.engine.run import RunFolder
 from gancomp.engine.stopping import InterruptedRunError, StopWish
 from gancomp.errors import ConfigError
 from gancomp.export.native import save_model
-from gancomp.files import reporting_disk_errors
+from gancomp.files import reporting_disk_errors, write_text
+from gancomp.losses.perceptual import PerceptualFeatures
 from gancomp.networks.base import TappedNetwork
 from gancomp.planning import shrinking
 from gancomp.planning.checks import check
 from gancomp.planning.plan import Plan
 from gancomp.planning.teachers import refuse_lone_generator
+from gancomp.records import read_record, versioned
 from gancomp.seeding import derive_generator
-from gancomp.settings import Json, ScheduleSettings, SelectionSettings, Settings
+from gancomp.settings import Json, NetworkSettings, ScheduleSettings, SelectionSettings, Settings
 from gancomp.shrink.base import Search, Searcher, SearchSetup, Shrunk, searches
 from gancomp.shrink.candidates import FILE, Candidates
 from gancomp.sizes import sides
@@ -48,6 +51,11 @@ from gancomp.training.tuning import Tuning
 from gancomp.training.ways import PLAIN, use_way
 
 NAME = "search"
+PERCEPTUAL = "perceptual.json"  # in the stage: which weights its losses look through
+
+
+class OutOfTimeError(Exception):
+    """The time that the run may take is over; what was looked at is kept."""
 
 
 @dataclass(frozen=True)
@@ -66,50 +74,127 @@ class Found:
 
 
 def find_shape(
-    plan: Plan, run: RunFolder, config: Json, view: View, *, stop: StopWish, seed_file: bool = True
+    plan: Plan,
+    run: RunFolder,
+    config: Json,
+    view: View,
+    *,
+    stop: StopWish,
+    fits: Callable[[Plan], object] = lambda plan: None,
 ) -> Found:
     """Searches for the student that the plan asks for, or goes on with that.
 
     Args:
         plan: with a search.
-        run: its folder, opened for writing.
+        run: its folder, opened for writing; nothing is written before all was checked.
         config: of `config.json`, which tells a later sitting that there is a search to go on with.
         view: shows the progress.
         stop: somebody's wish to stop.
-        seed_file: keep the weights that the student begins with in the run.
+        fits: given the plan with the widest student that may be found, refuses what the run could
+            not train.
 
     Raises:
         ConfigError: if the search cannot work here, or finds nothing.
         InterruptedRunError: after a signal, when all was saved.
     """
-    if not plan.resume:
-        run.write_config(config)
     began = time.perf_counter()
     folder = RunFolder(run.path / FOLDER / NAME)
-    with reporting_disk_errors(folder.path):
-        folder.checkpoints.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder.checkpoints)
     device = choose_device(plan.settings.run.device)
     inner = searching_plan(plan)
     targets = sorted({*plan.files.train.target} - {*inner.files.train.target})
-    search, loop = make_search(inner, folder, view, device=device, targets=targets)
+    features = Features(plan.settings, view)
+    search, loop = make_search(
+        inner, folder, view, device=device, targets=targets, features=features
+    )
+    refuse_unfit(plan, search, fits)
+    judge = make_judge(inner, device, view.say)  # before hours of training: it may lack weights
+    if not plan.resume:
+        run.write_config(config)
+    with reporting_disk_errors(folder.path):
+        folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder.checkpoints)
+    features.keep(folder.path / PERCEPTUAL)
     outcome = Outcome()
-    if loop is not None:
-        view.say(f"stage {NAME}: {loop.total_steps()} steps in {folder.path}, then the choice")
-        checkpoint = load_newest(folder.checkpoints, view.say)
-        outcome = fit(loop, checkpoint=checkpoint, stop=stop)
-        if outcome.step < loop.total_steps():
-            view.say(f"stage {NAME}: out of time; go on with `resume=True`")
-            return Found(plan, None, outcome)
-    judge = make_judge(inner, device, view.say)
-    scored = judge is not no_score or loop is None  # which tunes and scores each by itself
-    candidates = Candidates(folder.path / FILE, view.say, partial(_pause, stop), scored=scored)
-    shrunk = search.choose(judge, candidates)
+    try:
+        if loop is not None:
+            outcome = _trained(loop, folder, view, stop)
+        scored = judge is not no_score or loop is None  # which tunes and scores each by itself
+        pause = partial(_pause, stop, began, plan.settings.schedule.max_seconds)
+        candidates = Candidates(folder.path / FILE, view.say, pause, scored=scored)
+        shrunk = search.choose(judge, candidates)
+    except OutOfTimeError:
+        view.say(f"stage {NAME}: out of time; go on with `resume=True`")
+        return Found(plan, None, outcome)
     tell_candidates(candidates, shrunk, folder, view.say, measure=_measure(plan))
     save_others(plan, shrunk, folder.path, view.say)
-    if seed_file and shrunk.weights is not None:
+    if shrunk.weights is not None:
         shrinking.save_initial(run.path, shrunk.weights)
     return Found(with_student(plan, shrunk, time.perf_counter() - began), shrunk, outcome)
+
+
+def _trained(loop: Loop, folder: RunFolder, view: View, stop: StopWish) -> Outcome:
+    total = loop.total_steps()
+    view.say(f"stage {NAME}: {total} steps in {folder.path}, then the choice")
+    outcome = fit(loop, checkpoint=load_newest(folder.checkpoints, view.say), stop=stop)
+    if outcome.step < total:
+        raise OutOfTimeError
+    return outcome
+
+
+def refuse_unfit(plan: Plan, search: Search, fits: Callable[[Plan], object]) -> None:
+    """Refuses a search for students of a kind that the run's method cannot train.
+
+    Raises:
+        ConfigError: saying why.
+    """
+    widest: NetworkSettings | None = getattr(search, "widest", None)
+    if widest is None:
+        return
+    assert plan.search is not None
+    try:
+        fits(with_student(plan, Shrunk(widest)))
+    except ConfigError as error:
+        raise ConfigError(
+            f"{plan.search.asked}: {plan.settings.method.name} could not train what it finds "
+            f"({error}); choose another way to shrink, or another `method`"
+        ) from error
+
+
+class Features:
+    """Opens the network of a search's perceptual losses, which must stay the same one.
+
+    Attributes:
+        describe: what was opened, if anything.
+    """
+
+    def __init__(self, settings: Settings, view: View) -> None:
+        self.settings, self.view = settings, view
+        self.describe: Json | None = None
+
+    def __call__(self, taps: Sequence[str]) -> PerceptualFeatures | None:
+        """The network with these taps; None if the run does without."""
+        found = open_features(self.settings, self.view, taps)
+        self.describe = None if found is None else dict(found.describe)
+        return found
+
+    def keep(self, file: Path) -> None:
+        """Writes what was opened, or compares it with what is there.
+
+        Raises:
+            ConfigError: if the search was begun with other weights.
+        """
+        if self.describe is None:
+            return
+        if not file.exists():
+            write_text(file, json.dumps(versioned(self.describe), indent=2) + "\n")
+            return
+        saved = read_record(file, way_out="choose another `out` for a new search").values
+        # the file may have another name by now; its checksum counts
+        if versioned(self.describe) | {"file": None} != saved | {"file": None}:
+            raise ConfigError(
+                "`resume`: the search was begun with other perceptual weights "
+                f"({saved.get('file', saved.get('source'))}); give the same `vgg`"
+            )
 
 
 def save_others(plan: Plan, shrunk: Shrunk, folder: Path, say: Callable[[str], None]) -> None:
@@ -132,9 +217,11 @@ def save_others(plan: Plan, shrunk: Shrunk, folder: Path, say: Callable[[str], N
         say(f"found beside it: {folder / name}.safetensors")
 
 
-def _pause(stop: StopWish) -> None:
+def _pause(stop: StopWish, began: float, max_seconds: float | None) -> None:
     if stop:
         raise InterruptedRunError("stopped in the search; go on with `resume=True`")
+    if max_seconds is not None and time.perf_counter() - began >= max_seconds:
+        raise OutOfTimeError
 
 
 def with_student(plan: Plan, shrunk: Shrunk, seconds: float = 0.0) -> Plan:
@@ -190,6 +277,7 @@ def make_search(
     *,
     device: torch.device,
     targets: Sequence[Path] = (),
+    features: Features,
 ) -> tuple[Search, Loop | None]:
     """The search with its networks, and the loop that trains them, if there is one.
 
@@ -199,6 +287,7 @@ def make_search(
         view: shows the progress.
         device: where to compute.
         targets: held out beside the sources.
+        features: opens the network of its perceptual losses.
     """
     settings, way = plan.settings, plan.search
     assert way is not None
@@ -218,7 +307,7 @@ def make_search(
         steps=steps,
         train=Tuning(shown, steps, settings.run, device, view.say).train,
         held_out=partial(held_out_images, plan, targets, device, view.say),
-        features=partial(open_features, settings, view),
+        features=features,
     )
     search: Search = way.shrinker.begin(setup)
     if search.method is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +14,13 @@ from shrink_builders import KilledError
 
 from gancomp.data.demo_set import write_demo_set
 from gancomp.engine import fit
+from gancomp.engine.run import check_place
+from gancomp.errors import ConfigError, WeightsError
 from gancomp.export.model import open_model
+from gancomp.methods.gan_compression import GanCompression
+from gancomp.recipes.search_alone import ShrinkWanted, _settings
 from gancomp.shrink.candidates import Candidates
+from gancomp.training import judging, searching
 
 SIZES = (
     "--size 16 --d-layers 1 --d-width 4 --batch-size 1 --workers 0 --device cpu --log-every 1 "
@@ -153,6 +160,9 @@ def test_shrink_searches_beside_its_file_and_goes_on_with_resume(
     refused = run_command(capsys, *command)
     assert refused.status == 2
     assert "--resume" in refused.err
+    refused = run_command(capsys, *command, "--resume", "--search-steps", 3)
+    assert refused.status == 2
+    assert "--search-steps 3" in refused.err
     outcome = run_command(capsys, *command, "--resume")
     assert outcome.status == 0, outcome.err
     found = open_model(out)
@@ -182,3 +192,87 @@ def test_images_go_with_searches_only(
     outcome = run_command(capsys, *command)
     assert outcome.status == 2
     assert message in outcome.err
+
+
+def refuses_agd(self: GanCompression, size: Any) -> None:
+    if self.student.arch == "agd":
+        raise ConfigError("its maps differ in size")
+
+
+def has_no_inception(**own: Any) -> Any:
+    raise WeightsError("no Inception weights")
+
+
+@pytest.mark.parametrize(
+    ("by", "more", "message"),
+    [
+        ("agd", [], "could not train what it finds (its maps differ in size)"),
+        ("agd", ["--student-arch", "mobile-resnet6"], "--student-arch mobile-resnet6"),
+        ("agd", ["--budget", "0.0001M"], "of the narrowest widths take"),
+        ("once-for-all", ["--search-score", "fid"], "no Inception weights"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_a_run_is_begun(
+    by: str,
+    more: list[str],
+    message: str,
+    data: Path,
+    teacher: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(GanCompression, "check_size", refuses_agd)
+    monkeypatch.setattr(judging, "load_inception", has_no_inception)
+    out = tmp_path / "run"
+    outcome = run_command(capsys, *typed(by, data, teacher, out), *more)
+    assert outcome.status == 2
+    assert message in outcome.err
+    check_place(out, resume=False)  # the corrected command may write here
+
+
+def test_the_time_of_a_run_holds_for_the_choice_too(
+    data: Path,
+    teacher: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(SEARCHES, "co-evolution", "--budget 60% --search-held-out 2")
+    out = tmp_path / "run"
+    command = typed("co-evolution", data, teacher, out)
+    for more in (["--max-time", "0.001s"], ["--max-time", "0.001s", "--resume"]):
+        outcome = run_command(capsys, *command, *more)
+        assert outcome.status == 0, outcome.err
+        assert "stage search: out of time; go on with --resume" in outcome.err
+        assert not (out / "metrics.jsonl").exists()
+
+
+def test_a_search_goes_on_with_the_same_perceptual_weights_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe = {"source": "vgg16", "file": "a.pth", "sha256": "1"}
+    monkeypatch.setattr(
+        searching, "open_features", lambda *own: SimpleNamespace(describe=dict(describe))
+    )
+
+    def sitting() -> None:
+        features = searching.Features(Any, Any)  # type: ignore[arg-type]
+        features(["relu1_2"])
+        features.keep(tmp_path / "perceptual.json")
+
+    sitting()
+    describe["file"] = "moved.pth"
+    sitting()
+    describe["sha256"] = "2"
+    with pytest.raises(ConfigError, match=r"other perceptual weights \(a.pth\)"):
+        sitting()
+
+
+def test_shrink_goes_on_with_weights_that_were_moved(tmp_path: Path) -> None:
+    wanted = ShrinkWanted(tmp_path, "agd", "50%", tmp_path / "a.safetensors", resume=True)
+    assert "perceptual" not in _settings(wanted, 16)
+    moved = replace(wanted, vgg=tmp_path / "vgg.pth")
+    assert _settings(moved, 16)["perceptual"] == {"file": str(tmp_path / "vgg.pth")}
