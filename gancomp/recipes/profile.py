@@ -286,7 +286,8 @@ def profile_table(paths: list[Path]) -> None:
             console.say(f"warning: {error}")
             fid = None
         rows.append(row if fid is None else row | {"fid": fid})
-    show_profile({"models": rows})
+    if rows:  # none yet, if the time was over within a stage
+        show_profile({"models": rows})
 
 
 def show_profile(document: Json) -> None:

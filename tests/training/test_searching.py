@@ -240,7 +240,7 @@ def test_the_time_of_a_run_holds_for_the_choice_too(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(SEARCHES, "co-evolution", "--budget 60% --search-held-out 2")
+    monkeypatch.setitem(SEARCHES, "co-evolution", "--budget 60% --population 2")
     out = tmp_path / "run"
     command = typed("co-evolution", data, teacher, out)
     for more in (["--max-time", "0.001s"], ["--max-time", "0.001s", "--resume"]):
