@@ -138,6 +138,10 @@ def _settings(wanted: ShrinkWanted, size: Size) -> Json:
             given["perceptual"] = wanted.features
         if wanted.dataset is not None:
             given["data"] = {"dataset": wanted.dataset}
+        if wanted.size is not None:
+            given.setdefault("data", {})["size"] = wanted.size
+        if wanted.seed:
+            given["run"]["seed"] = wanted.seed
         return given
     settings: Json = {"teacher": {"source": str(wanted.model)}, "run": run}
     if wanted.features:
