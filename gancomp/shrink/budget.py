@@ -115,6 +115,10 @@ class Meter:
         """A search's times are kept beside what it keeps; see `Clock.keep_in`."""
         self._times = file.with_name(TIMES)
 
+    def share_clock(self, other: Meter) -> None:
+        """Measures by the other's clock, so that each knows what both have measured."""
+        self._clock = other.clock
+
     def limit(self, teacher: TappedNetwork) -> float:
         """The most that is allowed, in the units of `of`."""
         whole = self._macs(self.cost(teacher)) if self.budget.measure == "share" else 1.0

@@ -90,7 +90,8 @@ class CellTraining(Apprentice):
         components: with a `CellSupernet` as the student.
         options: of the search.
         steps: of both parts together.
-        limit: what the cost's weight adapts to, in what the supernet's space counts.
+        limit: gives what the cost's weight adapts to, in what the supernet's space counts. Asked
+            once, after the first step: a search that goes on has it in its checkpoint.
         macs_by_cost: MACs for a unit of that.
         tell: told each network that would be derived, and the weight of the cost from then on.
     """
@@ -104,7 +105,7 @@ class CellTraining(Apprentice):
         options: AgdSearchOptions,
         *,
         steps: int,
-        limit: float,
+        limit: Callable[[], float],
         macs_by_cost: float,
         tell: Callable[[Shape, float], None],
     ) -> None:
@@ -112,11 +113,11 @@ class CellTraining(Apprentice):
         assert isinstance(self.student, CellSupernet)
         self.supernet, self.options, self.seed = self.student, options, components.seed
         self.space, self.steps = self.supernet.space, steps
-        self.macs_by_cost, self.tell = macs_by_cost, tell
+        self.macs_by_cost, self.tell, self.limit = macs_by_cost, tell, limit
         self.num_pretrained = round(options.pretrain_share * self.steps)
         self.architecture = Architecture(self.space)
         numbers = len(self.space.narrowest.numbers)
-        self.adaption = Adaption(options.cost_weight, limit, options.cost_checks, numbers)
+        self.adaption = Adaption(options.cost_weight, 0.0, options.cost_checks, numbers)
         # as the released code: no distance of the images while there are maps to compare
         self.weights = AgdOptions(lambda_base=0.0 if self.perceptual is not None else 1.0)
         self._phases = self.begin_with_teacher(components, self._own_phases(components))
@@ -206,6 +207,8 @@ class CellTraining(Apprentice):
 
     def _after(self, index: int) -> None:
         """Looks at what would be derived, as often as was asked for."""
+        if index == 0:
+            self.adaption.limit.fill_(self.limit())
         step, steps = index - self.num_pretrained, self.steps - self.num_pretrained
         checks = self.options.cost_checks
         if step < 0 or (step + 1) * checks // steps == step * checks // steps:

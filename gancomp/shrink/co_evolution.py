@@ -88,33 +88,21 @@ class Population:
     @property
     def best(self) -> Mask:
         """The first of the fittest."""
-        return self.masks[self._ranked()[0]]
+        return self.masks[self._fittest()]
 
-    def _ranked(self) -> list[int]:
-        return sorted(range(len(self.masks)), key=lambda index: -self.fitnesses[index])
+    def _fittest(self) -> int:
+        return max(range(len(self.masks)), key=lambda index: self.fitnesses[index])
 
-    def chosen(self) -> int:
-        """The fittest; of those in a budget of time, the one that meets it once more.
-
-        A single measurement may have met it by luck.
-        """
-        ranked = self._ranked()
-        if not self.meter.in_time:
-            return ranked[0]
-
-        def again(index: int) -> float:
-            return self.cost(self.genes.open(self.masks[index]), again=True)
-
-        meeting = [index for index in ranked if again(index) <= self.limit]
-        return meeting[0] if meeting else min(ranked, key=again)
-
-    def cost(self, parts: Sequence[int], *, again: bool = False) -> float:
+    def cost(self, parts: Sequence[int]) -> float:
         """Of networks with so many channels in each part, in the budget's unit.
 
-        A time is measured once, and once `again`.
+        A time within the budget is measured twice, as once may be luck: the longer one counts.
         """
-        layers = self.genes.layers(parts)
-        return self.meter.of_widths(self.channels.widths.built, layers, again=again)
+        built, layers = self.channels.widths.built, self.genes.layers(parts)
+        cost = self.meter.of_widths(built, layers)
+        if self.meter.in_time and cost <= self.limit:
+            cost = max(cost, self.meter.of_widths(built, layers, again=True))
+        return cost
 
     def refuse_too_little(self, asked: str) -> None:
         """Raises ConfigError if no mask is within the budget."""
@@ -157,8 +145,8 @@ class Population:
         return network.to(next(self.whole.parameters()).device).eval()
 
     def shrunk(self) -> Shrunk:
-        """The one that is chosen, with its weights of the trained generator."""
-        index = self.chosen()
+        """The fittest, with its weights of the trained generator."""
+        index = self._fittest()
         mask = self.masks[index]
         settings = self.channels.widths.settings(self.genes.shape(mask))
         weights = of_channels(self.channels, self.genes.kept(mask))
@@ -170,7 +158,7 @@ class Population:
             **costs(built_on_meta(settings), self.meter.size),
         }
         if self.meter.in_time:
-            found |= self.meter.clock.facts(self.cost(self.genes.open(mask), again=True))
+            found |= self.meter.clock.facts(self.cost(self.genes.open(mask)))
         return Shrunk(settings, {name: value.cpu() for name, value in weights.items()}, found)
 
 
@@ -224,8 +212,12 @@ class CoEvolutionSearch:
 
     def choose(self, judge: Judge, candidates: Candidates) -> Shrunk:
         """The best of the last generation, with the teacher's weights."""
+        first, *others = self.populations
+        if first.meter.in_time:
+            first.meter.keep_times_beside(candidates.file)
+            for other in others:
+                other.meter.share_clock(first.meter)
         for population in self.populations:
-            population.meter.keep_times_beside(candidates.file)
             population.refuse_too_little(self.setup.request.asked)
         sides, options = self._sides(), self.options
         self.setup.request.say(
@@ -355,7 +347,7 @@ class CoEvolutionSearch:
     def _shrunk(self) -> Shrunk:
         request, student = self.setup.request, self.populations[0]
         chosen = student.shrunk()
-        cost = student.cost(student.genes.open(student.masks[student.chosen()]))
+        cost = student.cost(student.genes.open(student.best))
         request.say(
             f"{request.asked}: takes {'_'.join(map(str, chosen.found['shape']))}, "
             f"{student.meter.worded(cost)}, fitness {chosen.found['fitness']:.4g}"

@@ -138,13 +138,14 @@ class SupernetSearch:
 
     def _shrunk(self, best: Candidate) -> Shrunk:
         request, shape = self.setup.request, best.shape
+        cost = self.affordable.cost(shape, again=True)
         settings = self.supernet.settings_of(shape)
         weights = {
             name: value.detach().cpu() for name, value in self.supernet.state_of(shape).items()
         }
         request.say(
             f"{request.asked}: takes {'_'.join(map(str, shape))}, "
-            f"{self.affordable.meter.worded(best.cost)}, score {best.score:.4g}"
+            f"{self.affordable.meter.worded(cost)}, score {best.score:.4g}"
         )
         found: Json = {
             "shape": list(shape),
@@ -153,7 +154,7 @@ class SupernetSearch:
             **costs(built_on_meta(settings), request.size),
         }
         if self.affordable.meter.in_time:
-            found |= self.affordable.meter.clock.facts(self.affordable.cost(shape, again=True))
+            found |= self.affordable.meter.clock.facts(cost)
         return Shrunk(settings, weights, found)
 
 
@@ -209,12 +210,20 @@ class Affordable:
         return self.meter.limit(built_on_meta(self.request.teacher))
 
     def met_again(self, candidates: Candidates) -> Candidate:
-        """The best that meets a time when it is measured again, too: once may have been luck."""
+        """The best that meets a time when it is measured again, too: once may have been luck.
+
+        Raises:
+            ConfigError: if none does.
+        """
         ranked = sorted(candidates.seen.values(), key=_by_score)
         for item in ranked:
             if self.cost(item.shape, again=True) <= self.limit:
                 return item
-        return min(ranked, key=lambda item: self.cost(item.shape, again=True))
+        least = min(self.cost(item.shape, again=True) for item in ranked)
+        raise ConfigError(
+            f"{self.request.asked}: of {len(ranked)} candidates that met it none did so twice; the "
+            f"fastest then took {self.meter.worded(least)}; give more"
+        )
 
     def numbers(self, generation: int) -> random.Random:
         """Those of a generation."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from gancomp.networks.agd import OPERATIONS
 from gancomp.networks.base import TappedNetwork, construct
 from gancomp.settings import NetworkSettings
 from gancomp.shrink.agd import Agd, CellSearch
-from gancomp.shrink.budget import Meter, built_on_meta, costs
+from gancomp.shrink.budget import Clock, Meter, built_on_meta, costs
 from gancomp.shrink.cell_choice import Beliefs, within
 from gancomp.shrink.cell_space import CellSpace, Shape, expected_cost
 from gancomp.shrink.cell_supernet import CellSupernet, hard_gumbel_softmax
@@ -201,9 +202,11 @@ def test_weights_train_alone_at_first_and_then_in_turns_with_the_architecture(tr
     then = {f"{phase}/{name}" for phase in ("student", "architecture") for name in passes}
     assert [set(each) for each in terms] == [first] * 2 + [then | {"architecture/cost"}] * 2
     assert all(bool(torch.isfinite(value)) for each in terms for value in each.values())
-    for before, after, in_turns in zip(states, states[1:], (0, 0, 1, 1), strict=False):
+    in_turns = {"student", "architecture", "adaption"}
+    wanted = [{"student", "adaption"}, {"student"}, in_turns, in_turns]  # the limit comes first
+    for before, after, names in zip(states, states[1:], wanted, strict=False):
         moved = {key.partition(".")[0] for key in after if not torch.equal(after[key], before[key])}
-        assert moved == {"student", *(("architecture", "adaption") if in_turns else ())}
+        assert moved == names
 
 
 def test_what_was_derived_is_scored_and_the_student_is_within_the_budget(
@@ -221,7 +224,8 @@ def test_what_was_derived_is_scored_and_the_student_is_within_the_budget(
     assert shrunk.weights is None
     assert shrunk.student.arch == "agd"
     cost = search.meter.of(built_on_meta(shrunk.student))
-    assert 0.9 * search.limit < cost <= search.limit  # 16 pixels: a channel is much
+    assert search.method.adaption.limit == search.most
+    assert 0.9 * search.most < cost <= search.most  # 16 pixels: a channel is much
     assert tuple(shrunk.found["shape"]) in candidates.seen
     derived = search.method.derived()
     assert len(derived) == 2
@@ -232,21 +236,63 @@ def test_what_was_derived_is_scored_and_the_student_is_within_the_budget(
         assert item.measures["macs"] == search.space.costs(shape)["macs"]
 
 
+def test_a_widest_network_that_leaves_much_of_the_budget_names_the_way_out(tmp_path: Path) -> None:
+    told: list[str] = []
+    search = cell_search(steps=1, budget="1M", features=lambda taps: None)
+    request = replace(search.setup.request, say=told.append)
+    search.setup = replace(search.setup, request=request)
+    search.choose(lambda network: 0.0, kept_in(tmp_path))
+    assert re.search(r"that is the widest, \d+% of the budget; a larger `start_width`", told[-1])
+
+
+def clocked(monkeypatch: pytest.MonkeyPatch, slower: Any) -> None:
+    """A clock that takes a microsecond a parameter, times `slower(its how manieth measurement)`."""
+    calls = itertools.count()
+
+    def by_parameters(clock: Clock, network: TappedNetwork) -> float:
+        clock._medians.append(10.0)
+        numbers: float = sum(value.numel() for value in network.parameters())
+        return numbers / 1e3 * float(slower(next(calls)))
+
+    monkeypatch.setattr(Clock, "ms", by_parameters)
+
+
 def test_a_time_is_met_by_measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that takes a microsecond a parameter, whatever the MACs."""
-
-    def clocked(meter: Meter, settings: NetworkSettings, *, again: bool = False) -> float:
-        return sum(value.numel() for value in built_on_meta(settings).parameters()) / 1e3
-
-    monkeypatch.setattr(Meter, "of_settings", clocked)
-    clock = SimpleNamespace(facts=lambda ms: {"measured_ms": ms})
-    monkeypatch.setattr(Meter, "clock", clock)
+    clocked(monkeypatch, lambda call: 1)
     search = cell_search(steps=1, budget="50ms", features=lambda taps: None)
     space = search.space
-    assert space.cost(space.narrowest) < search.limit < space.cost(space.widest)
+    assert space.cost(space.narrowest) < search.limit() < space.cost(space.widest)
     shrunk = search.choose(lambda network: 0.0, kept_in(tmp_path))
     assert 45e3 < shrunk.found["params"] <= 50e3
-    assert shrunk.found["measured_ms"] == shrunk.found["params"] / 1e3
+    assert shrunk.found["measured_ms"] == pytest.approx(shrunk.found["params"] / 1e3, abs=1e-3)
+
+
+def test_a_narrowest_network_that_meets_a_time_only_once_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clocked(monkeypatch, lambda call: 1 + call % 2)
+    space = cell_search().space
+    narrowest = built_on_meta(space.settings(space.narrowest)).parameters()
+    budget = f"{1.5 * sum(value.numel() for value in narrowest) / 1e3}ms"
+    search = cell_search(steps=1, budget=budget, features=lambda taps: None)
+    with pytest.raises(ConfigError, match=r"narrowest widths take .* ms .*; give more"):
+        train(search.method, 1)
+    with pytest.raises(ConfigError, match=r"narrowest widths take .* ms .*; give more"):
+        search.choose(lambda network: 0.0, kept_in(tmp_path))
+
+
+def test_training_that_goes_on_measures_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a budget that was met would be refused by chance, after all that was trained."""
+    clocked(monkeypatch, lambda call: 1)
+    first = cell_search(budget="50ms", features=lambda taps: None)
+    train(first.method, 1)
+    clocked(monkeypatch, lambda call: 1e3)
+    again = cell_search(budget="50ms", features=lambda taps: None)
+    for name, network in again.method.networks().items():
+        network.load_state_dict(first.method.networks()[name].state_dict())
+    train(again.method, 1, first=1)
+    assert torch.equal(again.method.adaption.limit, first.method.adaption.limit)
+    assert again.method.adaption.limit > 0
 
 
 def test_the_architecture_learns_on_images_of_its_own() -> None:

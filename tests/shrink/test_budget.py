@@ -16,6 +16,7 @@ from gancomp.errors import ConfigError, RunError
 from gancomp.networks.base import TappedNetwork
 from gancomp.registry import build_network
 from gancomp.settings import NetworkSettings
+from gancomp.shrink.agd import Agd
 from gancomp.shrink.budget import TIMES, Clock
 from gancomp.shrink.cat import Cat
 from gancomp.shrink.dmad import Dmad
@@ -23,6 +24,7 @@ from gancomp.shrink.gcc import Gcc
 from gancomp.shrink.once_for_all import OnceForAll
 from gancomp.shrink.ranked import cut_within
 from gancomp.shrink.search_options import (
+    AgdSearchOptions,
     CatOptions,
     DmadSearchOptions,
     GccOptions,
@@ -32,6 +34,10 @@ from gancomp.shrink.search_options import (
 TEACHER = NetworkSettings("mobile-resnet6", 2, norm="batch")
 
 
+def channels_of(network: TappedNetwork) -> list[int]:
+    return list(network.layer_widths.get("channels") or network.settings()["channels"])
+
+
 @pytest.fixture(autouse=True)
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """All that was measured, by a clock that goes by the channels and is 2 % off, up or down."""
@@ -39,7 +45,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     def by_width(clock: Clock, network: TappedNetwork) -> float:
         clock._medians.append(16.0 + len(found))
-        exact = sum(network.layer_widths["channels"]) / 10
+        exact = sum(channels_of(network)) / 10
         found.append(exact * (1 + 0.02 * math.sin(len(found))))
         return found[-1]
 
@@ -51,6 +57,9 @@ def begun(by: str) -> Any:
     if by == "gcc":
         shrinker: Any = Gcc(GccOptions())
         return shrinker.begin(setup_of(shrinker, "4.5ms", settings=TEACHER))
+    if by == "agd":
+        shrinker = Agd(AgdSearchOptions(start_width=8))
+        return shrinker.begin(setup_of(shrinker, "30ms", teacher=small_generator(4)))
     shrinker = OnceForAll(
         OnceForAllOptions(channel_choices="4,3,2", population=4, generations=3, slack=0.2)
     )
@@ -58,10 +67,10 @@ def begun(by: str) -> Any:
 
 
 def judge(network: TappedNetwork) -> float:
-    return -float(network.layer_widths["channels"][0]) - network.layer_widths["channels"][-1]
+    return -float(channels_of(network)[0]) - channels_of(network)[-1]
 
 
-@pytest.mark.parametrize("by", ["gcc", "once-for-all"])
+@pytest.mark.parametrize("by", ["gcc", "once-for-all", "agd"])
 def test_a_search_in_time_that_is_killed_measures_nothing_anew(
     by: str, tmp_path: Path, measured: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,7 +78,7 @@ def test_a_search_in_time_that_is_killed_measures_nothing_anew(
     whole.file.parent.mkdir()
     scored = unscored if by == "gcc" else judge
     found = begun(by).choose(scored, whole).found
-    assert found["measured_ms"] <= (4.5 if by == "gcc" else 9)
+    assert found["measured_ms"] <= {"gcc": 4.5, "once-for-all": 9, "agd": 30}[by]
     lines = (whole.file.with_name(TIMES)).read_text()
     assert len(lines.splitlines()) == len(measured)
     assert found["teacher_ms"] > 16
@@ -100,6 +109,24 @@ def test_what_is_chosen_meets_the_time_twice(tmp_path: Path, measured: list[floa
     assert max(times) <= 9
     assert times[0] != times[1]
     assert shrunk.found["measured_ms"] == round(times[1], 3)
+
+
+def test_a_time_that_nothing_met_twice_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search, candidates, calls = begun("once-for-all"), kept_in(tmp_path), itertools.count(1)
+
+    def slower_and_slower(clock: Clock, network: TappedNetwork) -> float:
+        clock._medians.append(16.0)
+        return 9.0 + next(calls)
+
+    monkeypatch.setattr(Clock, "ms", slower_and_slower)
+    for shape in (search.space.narrowest, search.space.widest):
+        candidates.score(shape, {"cost": 9.0}, lambda: 0.0)
+    with pytest.raises(
+        ConfigError, match=r"of 2 candidates that met it none did so twice; .* took 10 ms .*; give"
+    ):
+        search.affordable.met_again(candidates)
 
 
 def test_a_cut_that_met_the_time_by_luck_gives_way_to_a_narrower_one() -> None:

@@ -242,27 +242,36 @@ def test_a_search_that_was_killed_ends_as_the_undisturbed_one(
     assert file.read_text() == "".join(lines)
 
 
+@pytest.mark.parametrize("paired", [True, False])
 def test_a_budget_of_time_is_met_twice_and_measured_once_for_all_sittings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    paired: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a clock that goes by the channels and is 2 % off, up or down."""
-    measured = []
+    measured: dict[str, list[float]] = {}
 
     def by_width(clock: Clock, network: TappedNetwork) -> float:
-        exact = sum(network.layer_widths["channels"]) / 10
-        measured.append(exact * (1 + 0.02 * math.sin(len(measured))))
-        clock._medians.append(10.0)
-        return measured[-1]
+        exact = sum(widths := network.layer_widths["channels"]) / 10
+        times = measured.setdefault("_".join(map(str, widths)), [])
+        number = sum(map(len, measured.values()))
+        times.append(exact * (1 + 0.02 * math.sin(number)))
+        clock._medians.append(10.0 + number)
+        return times[-1]
 
     monkeypatch.setattr(Clock, "ms", by_width)
-    wanted = searched("6ms", paired=True, population=2).choose(unscored, kept_in(tmp_path)).found
-    lines = [json.loads(line) for line in (tmp_path / "search.jsonl").open()]
-    assert max(line["measures"]["cost"] for line in lines) <= 6
-    assert wanted["measured_ms"] <= 6
+    search = searched("6ms", paired=paired, population=2, slack=0.5)
+    wanted = search.choose(unscored, kept_in(tmp_path)).found
+    files = [tmp_path / "search.jsonl", tmp_path / "times.jsonl"]
+    kept = [file.read_text() for file in files]
+    for line in map(json.loads, kept[0].splitlines()):
+        times = measured["_".join(map(str, line["shape"]))]
+        assert len(times) == 2
+        assert max(times) == line["measures"]["cost"] <= 6
+    assert wanted["measured_ms"] == round(max(measured["_".join(map(str, wanted["shape"]))]), 3)
     measured.clear()
-    again = searched("6ms", paired=True, population=2)
+    again = searched("6ms", paired=paired, population=2, slack=0.5)
     assert again.choose(unscored, kept_in(tmp_path)).found == wanted
-    assert measured == []
+    assert measured == {}
+    assert [file.read_text() for file in files] == kept
 
 
 def test_pairs_have_one_population_and_no_cycle(tmp_path: Path) -> None:
