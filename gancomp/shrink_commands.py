@@ -74,8 +74,9 @@ def shrink(
 ) -> None:
     """Make a smaller generator out of a teacher, within a budget.
 
-    magnitude and cat prune a trained one; once-for-all, gcc, dmad, agd and co-evolution train on
-    images first, in a folder beside the file. The others give a network to be trained.
+    magnitude and cat prune a trained one; once-for-all, gcc, dmad, agd and
+    co-evolution train on images first, in a folder beside the file.
+    The others give a network to be trained.
 
     Example: gancomp shrink runs/latest --by magnitude --budget 50% -o student.safetensors
     """

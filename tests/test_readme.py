@@ -105,7 +105,7 @@ def test_each_option_named_in_running_text_exists(page: str) -> None:
     typers = {"--version", "--help", "--install-completion"}
     torchruns = {"--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"}
     known = typers | torchruns | {"--max-restarts", "--ranks"}
-    known |= {"--plugin", "--cov", "--dist", "--rootdir"}
+    known |= {"--plugin", "--cov", "--dist", "--rootdir", "--hand-on"}
     groups = [getattr(command, "commands", {}) for command in COMMANDS.commands.values()]
     for command in [
         *COMMANDS.commands.values(),

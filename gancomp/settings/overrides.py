@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gancomp.declare import names, setting
-from gancomp.registry import OWN_ARCH, SHRINKERS, generators
+from gancomp.registry import OWN_ARCH, generators
 
 _network = partial(setting, None, panel="Networks")
 _own_network = partial(setting, None, panel="Networks", owners=(OWN_ARCH,))
@@ -65,9 +65,7 @@ class Overrides:
     latency_budget: str | None = _shape(
         "--latency-budget", "Widest student within e.g. 25ms per image."
     )
-    shrink: str | None = _shape(
-        "--shrink", lambda: f"How its shape is found: {', '.join(SHRINKERS)}."
-    )
+    shrink: str | None = _shape("--shrink", "How its shape is found: gancomp shrink --help.")
     budget: str | None = _shape("--budget", "What it may cost: ratio 25%, latency 25ms.")
     shrink_options: dict[str, Any] = field(default_factory=dict)
     narrow_const: bool | None = _shape(

@@ -311,7 +311,7 @@ class RunSettings:
     reduce_precision: Literal["fp32", "bf16"] = _run(
         "fp32",
         "--reduce-precision",
-        "How ranks sum gradients: fp32, or bf16 (half the bytes).",
+        "Ranks' gradients: fp32, bf16.",
         unused=(one_process,),
     )
     tensorboard: bool = _run(False, "--tensorboard", "Write TensorBoard files too.")
