@@ -159,6 +159,8 @@ class CellSearch:
         if not self.meter.in_time:
             return within(self.space, beliefs, self.most)
         best = self.space.narrowest, self._narrowest()
+        if (cost := self.cost(self.space.widest)) <= self.most:
+            return self.space.widest, cost
         low, high = self.space.cost(best[0]), self.space.cost(self.space.widest)
         for _ in range(ROUNDS):
             middle = (low + high) / 2

@@ -236,9 +236,13 @@ def test_what_was_derived_is_scored_and_the_student_is_within_the_budget(
         assert item.measures["macs"] == search.space.costs(shape)["macs"]
 
 
-def test_a_widest_network_that_leaves_much_of_the_budget_names_the_way_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("budget", ["1M", "1s"])
+def test_a_widest_network_that_leaves_much_of_the_budget_names_the_way_out(
+    budget: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clocked(monkeypatch, lambda call: 1)
     told: list[str] = []
-    search = cell_search(steps=1, budget="1M", features=lambda taps: None)
+    search = cell_search(steps=1, budget=budget, features=lambda taps: None)
     request = replace(search.setup.request, say=told.append)
     search.setup = replace(search.setup, request=request)
     search.choose(lambda network: 0.0, kept_in(tmp_path))

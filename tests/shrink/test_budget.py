@@ -13,6 +13,7 @@ from builders import small_generator
 from shrink_builders import KilledError, kept_in, setup_of, unscored
 
 from gancomp.errors import ConfigError, RunError
+from gancomp.networks.agd import uniform_widths
 from gancomp.networks.base import TappedNetwork
 from gancomp.registry import build_network
 from gancomp.settings import NetworkSettings
@@ -35,7 +36,8 @@ TEACHER = NetworkSettings("mobile-resnet6", 2, norm="batch")
 
 
 def channels_of(network: TappedNetwork) -> list[int]:
-    return list(network.layer_widths.get("channels") or network.settings()["channels"])
+    own = network.layer_widths.get("channels") or network.settings().get("channels")
+    return list(own or uniform_widths(network.width))
 
 
 @pytest.fixture(autouse=True)
