@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from gancomp.errors import CheckpointError
 from gancomp.export.native import open_native, save_model
 from gancomp.networks.base import TappedNetwork, initialize
-from gancomp.registry import NETWORKS, build_network, is_code
+from gancomp.registry import NETWORKS, build_network
 
 PRUNED = [3, 5, 7, 2, 4, 6, 8, 10, 12, 9, 11]
 CASES = [(arch, {"width": 4}) for arch in sorted(NETWORKS)]
@@ -40,8 +40,7 @@ def rewrite_header(path: Path, change: dict[str, object]) -> None:
 
 
 def test_these_checks_cover_every_network() -> None:
-    known = {arch for arch in NETWORKS if not is_code(arch)}  # those come and go with other tests
-    assert {arch for arch, _ in CASES} == known
+    assert {arch for arch, _ in CASES} == set(NETWORKS)
 
 
 @pytest.mark.parametrize(("arch", "settings"), CASES)
