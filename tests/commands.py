@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from gancomp.__main__ import run
+from gancomp.data.demo_set import write_demo_set
 from gancomp.export.native import save_model
 from gancomp.registry import build_network
 
@@ -64,3 +66,21 @@ def write_model(path: Path, arch: str = "mobile-resnet6", width: int = 4, **entr
     }
     save_model(path, build_network(arch, width=width, **settings), **(given | entries))
     return path
+
+
+def write_scored(folder: Path, *, train: int, test: int, style: dict[str, Any]) -> None:
+    """Unpaired data, the same as pairs, a run on those, and models: one alone, two of noise."""
+    write_demo_set(folder / "data", size=32, train=train, test=test)
+    for side in "AB":
+        for split in ("train", "test"):
+            (folder / "paired" / f"{split}{side}").mkdir(parents=True)
+            for number, file in enumerate(sorted((folder / "data" / f"{split}{side}").iterdir())):
+                shutil.copy(file, folder / "paired" / f"{split}{side}" / f"{number}.png")
+    (folder / "run").mkdir()
+    (folder / "run" / "config.json").write_text('{"settings": {}, "dataset": {"root": "paired"}}')
+    write_model(folder / "run" / "student.safetensors", width=4, task="paired", dataset="paired")
+    write_model(folder / "run" / "teacher.safetensors", width=8, role="teacher", task="paired")
+    write_model(folder / "lone.safetensors", width=4, dataset="data")
+    for name, width in (("style", 8), ("style4", 4)):
+        entries: dict[str, Any] = {"task": "synthesis", "settings": style}
+        write_model(folder / f"{name}.safetensors", "stylegan2", width, **entries)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import contents, write_model
+from commands import contents, write_model, write_scored
 from PIL import Image
 from rank_commands import (
     Ran,
@@ -21,7 +20,6 @@ from rank_commands import (
 )
 
 from gancomp.__main__ import refuse_ranks
-from gancomp.data.demo_set import write_demo_set
 from gancomp.errors import ConfigError
 from gancomp.ranks import Ranks
 
@@ -73,26 +71,13 @@ def test_other_commands_are_for_one_process(command: str, monkeypatch: pytest.Mo
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Datasets with unreadable pictures among them, and models of three kinds."""
     folder = tmp_path_factory.mktemp("shares")
-    write_demo_set(folder / "data", size=32, train=7, test=4)
-    for side in "AB":
-        for split in ("train", "test"):
-            (folder / "paired" / f"{split}{side}").mkdir(parents=True)
-            for number, file in enumerate(sorted((folder / "data" / f"{split}{side}").iterdir())):
-                shutil.copy(file, folder / "paired" / f"{split}{side}" / f"{number}.png")
+    write_scored(folder, train=7, test=4, style=STYLE)
     for damaged in ("data/trainA", "data/trainB", "data/testA", "paired/testB"):
         files = sorted((folder / damaged).iterdir())
         for file in files[-2:-1] + files[1:2] * (len(files) > 4):
             file.write_bytes(b"no picture")
-    (folder / "run").mkdir()
-    (folder / "run" / "config.json").write_text('{"settings": {}, "dataset": {"root": "paired"}}')
-    write_model(folder / "run" / "student.safetensors", width=4, task="paired", dataset="paired")
-    write_model(folder / "run" / "teacher.safetensors", width=8, role="teacher", task="paired")
-    write_model(folder / "lone.safetensors", width=4, dataset="data")
     entries: dict[str, Any] = {"task": "super-resolution", "settings": {"blocks": 1}}
     write_model(folder / "sr.safetensors", "srresnet", **entries)
-    style: dict[str, Any] = {"task": "synthesis", "settings": STYLE}
-    write_model(folder / "style.safetensors", "stylegan2", 8, **style)
-    write_model(folder / "style4.safetensors", "stylegan2", 4, **style)
     return folder
 
 

@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import run_command, write_model
+from commands import run_command, write_model, write_scored
 from PIL import Image
 from torch import Tensor, nn
 
 import gancomp
 from gancomp.data.degrade import downscale
-from gancomp.data.demo_set import write_demo_set
 from gancomp.data.super_resolution import load_high_resolution
 from gancomp.data.transforms import to_uint8
 from gancomp.domains.translation import contest, pairs
@@ -48,25 +47,12 @@ class Means(nn.Module):
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run, datasets of three kinds, and models; nothing is changed in it."""
     folder = tmp_path_factory.mktemp("pairs")
-    write_demo_set(folder / "data", size=32, train=2, test=3)
-    for side in "AB":
-        for split in ("train", "test"):
-            (folder / "paired" / f"{split}{side}").mkdir(parents=True)
-            for number, file in enumerate(sorted((folder / "data" / f"{split}{side}").iterdir())):
-                shutil.copy(file, folder / "paired" / f"{split}{side}" / f"{number}.png")
-    (folder / "run").mkdir()
-    (folder / "run" / "config.json").write_text('{"settings": {}, "dataset": {"root": "paired"}}')
-    write_model(folder / "run" / "student.safetensors", width=4, task="paired", dataset="paired")
-    write_model(folder / "run" / "teacher.safetensors", width=8, role="teacher", task="paired")
-    write_model(folder / "lone.safetensors", width=4, dataset="data")
+    write_scored(folder, train=2, test=3, style=STYLE)
     entries: dict[str, Any] = {"task": "super-resolution", "settings": {"blocks": 1}}
     write_model(folder / "sr.safetensors", "srresnet", dataset="data/testA", **entries)
     write_model(folder / "sr8.safetensors", "srresnet", 8, **entries)
     two = entries | {"settings": {"blocks": 1, "scale": 2}}
     write_model(folder / "sr2.safetensors", "srresnet", **two)
-    style: dict[str, Any] = {"task": "synthesis", "settings": STYLE}
-    write_model(folder / "style.safetensors", "stylegan2", 8, **style)
-    write_model(folder / "style4.safetensors", "stylegan2", 4, **style)
     other = {"task": "synthesis", "settings": STYLE | {"style_channels": 4}}
     write_model(folder / "other.safetensors", "stylegan2", 4, **other)
     return folder
