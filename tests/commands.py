@@ -84,3 +84,9 @@ def write_scored(folder: Path, *, train: int, test: int, style: dict[str, Any]) 
     for name, width in (("style", 8), ("style4", 4)):
         entries: dict[str, Any] = {"task": "synthesis", "settings": style}
         write_model(folder / f"{name}.safetensors", "stylegan2", width, **entries)
+
+
+def saved_scores(run: Path) -> list[dict[str, Any]]:
+    """The scores that `run` keeps, oldest first."""
+    scores: list[dict[str, Any]] = json.loads((run / "eval.json").read_text())["scores"]
+    return scores

@@ -20,7 +20,6 @@ from gancomp.sizes import Size, sides
 Values = NDArray[np.float32]
 Raw = NDArray[Any]  # as stored
 FULL_RANGES = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
-DTYPES = ("uint8", "uint16", "int32", "float32")
 MOST_CHANNELS = 8
 
 
@@ -246,7 +245,7 @@ def as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:
-    """Which of `DTYPES` numbers of `dtype` count as.
+    """`uint8`, `uint16`, `int32` or `float32`: what numbers of `dtype` count as.
 
     Raises:
         DataError: if they are no numbers.

@@ -75,8 +75,12 @@ def relation_loss(
     Args:
         teacher: `(B, N, d)`, any range; detached here.
         student: of the same shape.
-        distance: weight of `distance_loss`.
-        angle: weight of `angle_loss`.
+        distance: weight of the mean Huber distance of all N^2 distances, each side's divided by the
+            mean of its own (eqs. 4 to 6); the gradient passes through the student's mean, too.
+        angle: weight of that of all N^3 cosines of the angle at i between j and k (eqs. 7 to 9).
+            Pieces that are equal (see `SAME`) have no direction: their cosines are 0, as in the
+            released code, and they get no gradient, where that divides by 1e-12 and one such step
+            ruins Adam's averages for a thousand.
         reduction: over the images: `mean`, or `sum` as in the released code for paired images.
 
     Returns: a scalar, at least float32; exactly 0 for equal pieces.
@@ -101,25 +105,6 @@ def relation_loss(
     # the mean over ranks of a sum over their images is to be that over all images
     of_all = total.mean() if reduction == "mean" else total.sum() * current().size
     return of_all.to(dtype)
-
-
-def distance_loss(teacher: Tensor, student: Tensor) -> Tensor:
-    """Mean Huber distance of all N^2 distances, each side's divided by the mean of its own.
-
-    Arguments, range and source as for `relation_loss`; RKD, eqs. 4 to 6. The gradient passes
-    through the student's mean, too.
-    """
-    return relation_loss(teacher, student, distance=1.0, angle=0.0)
-
-
-def angle_loss(teacher: Tensor, student: Tensor) -> Tensor:
-    """Mean Huber distance of all N^3 cosines of the angle at i between j and k.
-
-    Arguments, range and source as for `relation_loss`; RKD, eqs. 7 to 9. Pieces that are equal (see
-    `SAME`) have no direction: their cosines are 0, as in the released code, and they get no
-    gradient, where that divides by 1e-12 and one such step ruins Adam's averages for a thousand.
-    """
-    return relation_loss(teacher, student, distance=0.0, angle=1.0)
 
 
 def _both_squares(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:

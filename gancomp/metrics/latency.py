@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
 
 NUM_RUNS = 20
 LEAST_RUNS = 5  # that are timed, however long they take
@@ -124,37 +123,6 @@ def _latency(times_ms: list[float], worked_ms: list[float] | None) -> Latency:
         len(times_ms),
         None if worked_ms is None else statistics.median(worked_ms),
     )
-
-
-def measure_latency(
-    networks: Sequence[nn.Module],
-    inputs: Sequence[Tensor],
-    *,
-    num_runs: int = NUM_RUNS,
-    warm_up: int = 3,
-) -> list[Latency]:
-    """Times one forward pass of each network on its input, in turns.
-
-    Args:
-        networks: in the mode and on the device they are to be timed in.
-        inputs: one per network, on its device.
-        num_runs: timed rounds.
-        warm_up: rounds before that.
-
-    Returns: one latency per network, in their order.
-    """
-
-    def run(network: nn.Module, images: Tensor) -> Callable[[], object]:
-        return lambda: network(images)
-
-    pairs = zip(networks, inputs, strict=True)
-    contestants = {str(index): run(*pair) for index, pair in enumerate(pairs)}
-    device = inputs[0].device if inputs else None
-    with torch.inference_mode():
-        timed = time_in_turns(
-            contestants, num_runs=num_runs, warm_up=warm_up, device=device, settled=True
-        )
-    return list(timed.values())
 
 
 def _time_ms(run: Callable[[], object], device: torch.device | None) -> float:

@@ -281,36 +281,6 @@ def sorted_metrics(
     return of_sets, of_pairs
 
 
-def scores_of(
-    fakes: Features,
-    reals: Features,
-    names: Sequence[str],
-    *,
-    options: Json | None = None,
-    bootstrap: int = 0,
-) -> dict[str, Number]:
-    """The scores called `names` of features that are at hand.
-
-    Args:
-        fakes: `(N, D)`, of the images that are judged.
-        reals: `(M, D)`, of those they should be like.
-        names: lines of the table of metrics.
-        options: the metrics' own options, by metric and field.
-        bootstrap: resamples for the intervals; 0 for none.
-
-    Raises:
-        ConfigError: for an unknown metric, an impossible option, or too few images.
-        DataError: if the features are not finite.
-    """
-    metrics, of_pairs = sorted_metrics(make_metrics(names, options or {}))
-    if of_pairs:
-        raise ConfigError(f"`metrics` {next(iter(of_pairs))}: compares pairs of images, no sets")
-    check_bootstrap(bootstrap)
-    check_counts(metrics, len(fakes), len(reals))
-    sets = ImageSet(fakes), ImageSet(reals)
-    return numbers_of(metrics, *sets, resamples=drawn(*sets, bootstrap))
-
-
 def numbers_of(
     metrics: Mapping[str, Metric], fakes: ImageSet, reals: ImageSet, *, resamples: Resamples | None
 ) -> dict[str, Number]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gancomp.errors import RunError
@@ -85,14 +85,6 @@ def _kept_aside(path: Path) -> Path:
     with reporting_disk_errors(path):
         path.rename(aside)
     return aside
-
-
-def saved_scores(run: Path) -> Sequence[Json]:
-    """The scores kept in `run`, oldest first; none if there is no readable `eval.json`."""
-    try:
-        return [score.values for score in read_scores(run / SCORES)]
-    except RunError:
-        return []
 
 
 def latest_fid(model: Path, step: int | None) -> float | None:

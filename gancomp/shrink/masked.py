@@ -15,7 +15,6 @@ from gancomp.seeding import derive_generator
 from gancomp.shrink.ranked import Channels, of_channels
 
 NORMS = (nn.BatchNorm2d, InstanceNorm2d)
-COSTLY = ("stem", "down1", "up1", "up2")
 DEVIATION = 0.2  # of the weights that a mask begins with
 
 

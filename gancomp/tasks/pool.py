@@ -61,10 +61,6 @@ class FakePool(nn.Module):
         choices = step.drawn(f"pool {self.name} {id(self)}", compute)[CHOICES]
         return ranks.own(self._swap(fakes, choices))
 
-    def exchange(self, fakes: Tensor, step: int) -> Tensor:
-        """As `show`, in the step of that index."""
-        return self.show(fakes, Step(step, {}))
-
     def choose(self, num: int, step: int) -> Tensor:
         """What becomes of a batch of `num` images in a step; counts those that will be kept.
 

@@ -307,6 +307,6 @@ def test_two_pools_of_one_name_have_each_their_own_choices_in_a_replay() -> None
     plain = [FakePool(2, seed, "teacher") for seed in (0, 1)]
     for index in range(6):
         for pool in plain:
-            pool.exchange(torch.full((1, 1, 2, 2), float(index)), index)
+            pool.show(torch.full((1, 1, 2, 2), float(index)), Step(index, {}))
     assert not torch.equal(plain[0].images, plain[1].images)
     assert all(torch.equal(a.images, b.images) for a, b in zip(pools, plain, strict=True))

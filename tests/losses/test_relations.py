@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,7 @@ from gancomp.losses.feature import feature_loss, style_loss
 from gancomp.losses.gan import generator_loss
 from gancomp.losses.relations import (
     COSINES_AT_ONCE,
-    angle_loss,
     columns,
-    distance_loss,
     patches,
     relation_loss,
     released_patches,
@@ -40,7 +39,11 @@ from gancomp.losses.relations import (
 )
 from gancomp.networks.patchgan import patchgan
 
-LOSSES = {"total": relation_loss, "distance": distance_loss, "angle": angle_loss}
+LOSSES = {
+    "total": relation_loss,
+    "distance": partial(relation_loss, angle=0.0),
+    "angle": partial(relation_loss, distance=0.0, angle=1.0),
+}
 PIECES: dict[str, Callable[[Tensor], Tensor]] = {"row": rows, "column": columns, "patch": patches}
 each_loss = pytest.mark.parametrize("part", LOSSES)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import run_command, write_model
+from commands import run_command, saved_scores, write_model
 from PIL import Image
 from torch import Tensor, nn
 
@@ -24,7 +24,6 @@ from gancomp.metrics.statistics_files import load_statistics
 from gancomp.networks.inference import run_generator
 from gancomp.recipes import eval_fid as recipe
 from gancomp.scoring import measuring
-from gancomp.scoring.scores import saved_scores
 
 
 class Means(nn.Module):
@@ -287,7 +286,6 @@ def test_eval_json_keeps_scores_of_other_protocols_and_replaces_equal_ones(
 @pytest.mark.usefixtures("stub")
 def test_a_damaged_eval_json_costs_no_score(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "eval.json").write_text("{")
-    assert saved_scores(run) == []
     outcome = run_command(capsys, "eval-fid", run, "--json")
     assert saved_scores(run) == [outcome.document]
     assert "eval.json: was damaged; it is kept as eval.damaged-1.json" in outcome.err

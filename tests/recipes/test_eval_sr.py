@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import run_command, write_model
+from commands import run_command, saved_scores, write_model
 from PIL import Image
 
 from gancomp.data.degrade import Pixels, downscale, upscale_bicubic
@@ -28,7 +28,7 @@ from gancomp.recipes.eval_sr import (
     originals,
     score_images,
 )
-from gancomp.scoring.scores import latest_fid, remember, saved_scores
+from gancomp.scoring.scores import latest_fid, remember
 from gancomp.settings import Json
 
 REAL_DATA = Path(os.environ.get("GANCOMP_DATA", "/nowhere"))

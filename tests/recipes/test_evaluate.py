@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import run_command, write_model
+from commands import run_command, saved_scores, write_model
 from torch import Tensor, nn
 
 import gancomp
@@ -21,7 +21,7 @@ from gancomp.options import forget
 from gancomp.recipes import eval_fid
 from gancomp.registry import METRIC_OPTIONS, METRICS
 from gancomp.scoring import measuring
-from gancomp.scoring.scores import latest_fid, saved_scores
+from gancomp.scoring.scores import latest_fid
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import run_command, write_model, write_scored
+from commands import run_command, saved_scores, write_model, write_scored
 from PIL import Image
 from torch import Tensor, nn
 
@@ -29,7 +29,6 @@ from gancomp.metrics.image_quality import psnr, ssim
 from gancomp.networks.accelerate import accelerate
 from gancomp.networks.inference import run_generator
 from gancomp.recipes import eval_fid
-from gancomp.scoring.scores import saved_scores
 
 STYLE = {"style_channels": 8, "mapping_layers": 1, "const_channels": 8, "resolution": 16}
 

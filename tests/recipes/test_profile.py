@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from commands import run_command, write_model
-from torch import Tensor, nn
 
 from gancomp.export.model import open_model
-from gancomp.metrics.latency import measure_latency
+from gancomp.metrics.latency import time_in_turns
 from gancomp.recipes.profile import profile_table
 from gancomp.registry import build_network
 from gancomp.scoring.scores import remember
@@ -231,21 +231,11 @@ def test_what_is_timed_is_what_gancomp_runs_and_plain_eager_beside_it(
 def test_networks_are_timed_in_turns_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gancomp.metrics.latency.SHORT_MS", math.inf)
     order: list[str] = []
-
-    class Noting(nn.Module):
-        def __init__(self, name: str) -> None:
-            super().__init__()
-            self.name = name
-
-        def forward(self, images: Tensor) -> Tensor:
-            order.append(self.name)
-            return images
-
-    networks = [Noting("teacher"), Noting("student")]
-    first, second = measure_latency(networks, [torch.zeros(1)] * 2, num_runs=3, warm_up=1)
+    contestants = {name: partial(order.append, name) for name in ("teacher", "student")}
+    found = time_in_turns(contestants, num_runs=3, warm_up=1, settled=True)
     timed = ["teacher", "teacher", "student", "student"]  # untimed once before
     assert order == ["teacher", "student", *timed * 3]
-    assert first.num_runs == second.num_runs == 3
+    assert {name: item.num_runs for name, item in found.items()} == {"teacher": 3, "student": 3}
 
 
 def test_the_newest_score_of_the_same_step_is_shown_beside_the_costs(

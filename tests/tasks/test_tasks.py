@@ -125,36 +125,36 @@ def test_a_frozen_teacher_stays_in_eval_mode_and_keeps_no_graph() -> None:
 def test_a_pool_hands_new_images_through_until_it_is_full_then_swaps_about_half() -> None:
     pool = FakePool(10, seed=0, name="test")
     first = torch.arange(10.0).view(10, 1, 1, 1)
-    assert torch.equal(pool.exchange(first, 0), first)
+    assert torch.equal(pool.show(first, Step(0, {})), first)
     swapped = 0
     for step in range(1, 401):
         fake = torch.full((1, 1, 1, 1), float(step + 100))
-        swapped += int(not torch.equal(pool.exchange(fake, step), fake))
+        swapped += int(not torch.equal(pool.show(fake, Step(step, {})), fake))
     assert 160 < swapped < 240  # binomial(400, 1/2): four standard deviations are 40
     assert len(pool.images) == 10
 
 
 def test_a_pool_of_size_zero_hands_everything_through() -> None:
     fakes = torch.rand(3, 3, 4, 4)
-    assert FakePool(0, 0, "test").exchange(fakes, 0) is fakes
+    assert FakePool(0, 0, "test").show(fakes, Step(0, {})) is fakes
 
 
 def test_a_pool_goes_on_exactly_from_its_state() -> None:
     one, other = FakePool(2, 7, "test"), FakePool(2, 7, "test")
     for step in range(5):
-        one.exchange(torch.full((2, 1, 1, 1), float(step)), step)
+        one.show(torch.full((2, 1, 1, 1), float(step)), Step(step, {}))
     other.load_state_dict(one.state_dict())
     for step in range(5, 9):
         fakes = torch.full((2, 1, 1, 1), float(step))
-        assert torch.equal(one.exchange(fakes, step), other.exchange(fakes, step))
+        assert torch.equal(one.show(fakes, Step(step, {})), other.show(fakes, Step(step, {})))
 
 
 def test_a_restored_pool_shows_its_images_on_the_device_of_the_new_ones() -> None:
     pool = FakePool(1, seed=0, name="test")
-    pool.exchange(torch.zeros(1, 3, 4, 4), 0)
+    pool.show(torch.zeros(1, 3, 4, 4), Step(0, {}))
     pool.load_state_dict(pool.state_dict())
     for step in range(1, 9):  # as on a GPU: the checkpoint was read on the CPU
-        shown = pool.exchange(torch.empty(2, 3, 4, 4, device="meta"), step)
+        shown = pool.show(torch.empty(2, 3, 4, 4, device="meta"), Step(step, {}))
         assert shown.device.type == "meta"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import run_command, write_model
+from commands import run_command, saved_scores, write_model
 from PIL import Image
 from torch import Tensor, nn
 
@@ -20,7 +20,6 @@ from gancomp.metrics.fid import fid_from_features, statistics_of
 from gancomp.metrics.statistics_files import load_statistics
 from gancomp.recipes import eval_fid as recipe
 from gancomp.scoring import measuring
-from gancomp.scoring.scores import saved_scores
 
 STYLEGAN2 = {"resolution": 16, "style_channels": 8, "mapping_layers": 2, "const_channels": 8}
 MODEL = "model.safetensors"
