@@ -66,6 +66,25 @@ def paired(norm: str) -> Json:
     }
 
 
+# of pix2pix's U-Net, where the released code leaves it on: its three middle levels of 8 ngf
+DROPOUT = 0.5
+
+
+def with_dropout(settings: Json) -> Json:
+    """The same with pix2pix's dropout in the teacher, and in a student that is narrowed from it."""
+    network = settings["teacher"]["network"] | {"dropout": DROPOUT}
+    return settings | {"teacher": settings["teacher"] | {"network": network}}
+
+
+def pix2pix() -> Json:
+    """pix2pix's own code: logarithms, a discriminator of width 64, dropout, single pairs."""
+    return with_dropout(paired("batch")) | {
+        "discriminator": {"width": 64, "norm": "batch", "layers": 3},
+        "adversarial": {"gan": "vanilla", "pool_size": 0},
+        "data": {"batch_size": 1},
+    }
+
+
 # DCD, section 4.1: 100 epochs, rate 2e-4 decaying linearly to 0 "as training goes"
 PAPER_SCHEDULE: Json = {"schedule": {"epochs": 0, "decay_epochs": 100}}
 # every released distiller: 100 epochs at a constant rate, 100 of decay

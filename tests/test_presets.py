@@ -51,6 +51,23 @@ KNOWN = {
     "pretrain standard-church synthesis stylegan2 any": "0728e80e",
     "distill dgl-church synthesis stylegan2 any": "ee67ed59",
 }
+# what released scripts say of their own GANs, beside their methods' weights: widths of teacher and
+# discriminator, dropout, GAN loss, batch, size before the crop
+HINGE, LOGS = ("hinge", 128), ("vanilla", 64)
+GANS = {
+    "gan-compression mobile-resnet9 cityscapes": (96, None, HINGE, 1, None),
+    "gan-compression mobile-resnet9 edges2shoes": (64, None, HINGE, 4, None),
+    "dmad unet256 cityscapes": (64, 0.5, HINGE, 1, 256),
+    "dmad unet256 edges2shoes": (64, 0.5, HINGE, 4, 256),
+    "dmad-released unet256 cityscapes": (64, 0.5, HINGE, 1, 256),
+    "gcc unet256 any": (64, 0.5, HINGE, 1, 256),
+    "gcc unet256 edges2shoes": (64, 0.5, HINGE, 4, 256),
+    "gcc-released unet256 any": (64, 0.5, HINGE, 1, 256),
+    "wavelet-kd unet256 edges2shoes": (64, 0.5, LOGS, 1, None),
+    "wavelet-kd-released unet256 any": (64, 0.5, LOGS, 1, None),
+    "omgd unet256 cityscapes": (64, None, HINGE, 4, None),
+    "omgd unet256 edges2shoes": (64, None, HINGE, 4, None),
+}
 PLUGIN = '''
 from dataclasses import dataclass
 from gancomp.declare import setting
@@ -118,6 +135,19 @@ def test_a_methods_first_row_is_its_default(
 ) -> None:
     row = find_preset(command, task, name=None, dataset="mine", arch=None, method=method)
     assert row.name == name
+
+
+def test_paired_rows_have_the_gan_of_their_released_scripts() -> None:
+    found = {}
+    for row in all_presets():
+        if row.task != "paired":
+            continue
+        network, data = row.settings["teacher"]["network"], row.settings["data"]
+        gan = (row.settings["adversarial"]["gan"], row.settings["discriminator"]["width"])
+        shown = (network["width"], network.get("dropout"), gan, data["batch_size"])
+        found[f"{row.name} {row.arch} {row.dataset or 'any'}"] = (*shown, data.get("load_size"))
+        assert row.student.get("dropout") == network.get("dropout")  # whoever the teacher is
+    assert {name: found[name] for name in GANS} == GANS
 
 
 @pytest.mark.parametrize("name", METHODS)

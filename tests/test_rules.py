@@ -185,6 +185,12 @@ CASES: list[tuple[str, str, str]] = [
         "--d-width",
         "a frozen teacher; remove it",
     ),
+    (
+        f"distill --dataset data {BARE} --method gan-compression --teacher student.safetensors "
+        "--pool-size 50",
+        "--pool-size",
+        "a frozen teacher; remove it",
+    ),
     (f"distill --dataset data {FROM_FILE} --teacher nosuch.pth", "nosuch.pth", "check the path"),
     (f"distill --dataset data {FROM_FILE} --teacher hostile.pth", "hostile.pth", "state_dict"),
     (f"distill --dataset data {FROM_FILE} --teacher judge.safetensors", "--teacher judge", "gener"),

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gancomp.declare import setting, task_is, zero
-from gancomp.preset_parts import CODE_SCHEDULE, Json, Preset, paired, unpaired
+from gancomp.preset_parts import (
+    CODE_SCHEDULE,
+    DROPOUT,
+    Json,
+    Preset,
+    paired,
+    unpaired,
+    with_dropout,
+)
 
 
 @dataclass(frozen=True)
@@ -63,12 +71,13 @@ def _unpaired(**options: float | bool) -> Json:
     return {**unpaired(), **CODE_SCHEDULE, "method": {"options": options}}
 
 
-def _paired(norm: str, **options: float | bool) -> Json:
-    settings = paired(norm)
+def _paired(arch: str, dataset: str | None, **options: float | bool) -> Json:
+    batch_size = 1 if dataset == "cityscapes" else 4
+    settings = with_dropout(paired("batch")) if arch == "unet256" else paired("instance")
     return {
         **settings,
         **CODE_SCHEDULE,
-        "data": settings["data"] | {"load_size": 256, "flip": False},
+        "data": {"batch_size": batch_size, "load_size": 256, "flip": False},
         "method": {"options": {"lambda_attention": 10.0} | options},
     }
 
@@ -97,7 +106,13 @@ ROWS: tuple[tuple[str, str, str | None, int, str | None], ...] = (
         25,
         "FID 46.95 at 2.99G MACs, 2.13M parameters (thop)",
     ),
-    ("paired", "unet256", "cityscapes", 29, "mIoU 40.53 at 3.96G MACs, 1.73M parameters (thop)"),
+    (
+        "paired",
+        "unet256",
+        "cityscapes",
+        29,
+        "mIoU 40.53 at 3.96G MACs, 1.73M parameters (thop), with `direction` BtoA",
+    ),
     ("paired", "unet256", None, 16, None),
     ("paired", "mobile-resnet9", None, 16, None),
 )
@@ -107,11 +122,9 @@ def _row(
     released: bool, task: str, arch: str, dataset: str | None, width: int, reported: str | None
 ) -> Preset:
     """A row, as the paper has it or as the code does; "any" data has other methods' width."""
-    norm, paired_own = ("batch", {"eight_bits": True}) if arch == "unet256" else ("instance", {})
-    if task == "unpaired":
-        settings = _unpaired(**RELEASED) if released else _unpaired()
-    else:
-        settings = _paired(norm, **RELEASED, **paired_own) if released else _paired(norm)
+    is_unet = arch == "unet256"
+    own = RELEASED | ({"eight_bits": True} if is_unet else {}) if released else {}
+    settings = _unpaired(**own) if task == "unpaired" else _paired(arch, dataset, **own)
     text = f"{PAPER}: {'released code' if released else 'weights and length'}"
     return Preset(
         "dmad-released" if released else "dmad",
@@ -124,6 +137,7 @@ def _row(
         text + (PRUNED if dataset else ""),
         reported,
         ratio=width / 64,
+        student={"dropout": DROPOUT} if is_unet else {},
     )
 
 

@@ -7,7 +7,16 @@ from typing import ClassVar, Literal
 
 from gancomp.declare import setting
 from gancomp.methods.shared_options import student_d_width_setting
-from gancomp.preset_parts import CODE_SCHEDULE, DCD, Json, Preset, paired, unpaired
+from gancomp.preset_parts import (
+    CODE_SCHEDULE,
+    DCD,
+    DROPOUT,
+    Json,
+    Preset,
+    paired,
+    unpaired,
+    with_dropout,
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ RELEASED: Json = {"gate_share": 0.0}
 def _pix2pix(epochs: int, decay_epochs: int, batch_size: int, **options: float | bool) -> Json:
     of_maps = {"lambda_content": 50.0, "lambda_gram": 1e4, "map_distance": "rmse"}
     return {
-        **paired("batch"),
+        **with_dropout(paired("batch")),
         "schedule": {"epochs": epochs, "decay_epochs": decay_epochs},
         "data": {"batch_size": batch_size, **NO_CROP},
         "method": {"options": of_maps | options},
@@ -111,6 +120,7 @@ def _row(
     reported: str | None = None,
 ) -> Preset:
     pruned = dataset == "horse2zebra"
+    student: Json = {"width": PRUNED[0], "channels": PRUNED} if pruned else {}
     return Preset(
         name,
         "distill",
@@ -122,7 +132,7 @@ def _row(
         source + (WIDTHS if pruned else SHAPE),
         reported,
         ratio=0.25 if task == "unpaired" else 0.375,
-        student={"width": PRUNED[0], "channels": PRUNED} if pruned else {},
+        student=student if task == "unpaired" else {"dropout": DROPOUT},
     )
 
 

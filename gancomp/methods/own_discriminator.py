@@ -14,10 +14,11 @@ class OwnDiscriminator(nn.Module):
     """A copy of the teacher's discriminator, or one like it, that learns from the student's fakes.
 
     Args:
-        task: the objective with the teacher's discriminator; its pool of student fakes is used.
+        task: the objective with the teacher's discriminator.
         warm: start with the teacher's weights instead of fresh ones.
 
-    Source: Li et al. 2020 (GAN Compression), section 3.1, whose student inherits them.
+    Source: Li et al. 2020 (GAN Compression), section 3.1, whose student inherits them; its released
+    code, and CAT's, show it the student's images of the step and no older ones.
     """
 
     def __init__(self, task: Task, *, warm: bool) -> None:
@@ -28,10 +29,10 @@ class OwnDiscriminator(nn.Module):
         self._task = [task]  # a list: the task's networks are not this module's
 
     def losses(self, step: Step, fake: Tensor) -> dict[str, Tensor]:
-        """The discriminator's terms, half each: real images and the student's, current or older."""
+        """The discriminator's terms, half each: real images and the student's of this step."""
         task = self._task[0]
         real = task.discriminator_input(step, step.batch["target"])
-        shown = task.shown(step, task.student_pool, fake)
+        shown = task.discriminator_input(step, fake.detach())
         real_logits, fake_logits = in_one_pass(self.network, self.network, [real, shown])
         kind = task.settings.gan
         return {

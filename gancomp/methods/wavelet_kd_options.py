@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from gancomp.declare import setting, zero
 from gancomp.methods.shared_options import student_d_width_setting
-from gancomp.preset_parts import CODE_SCHEDULE, DCD, Json, Preset, paired, unpaired
+from gancomp.preset_parts import CODE_SCHEDULE, DCD, DROPOUT, Json, Preset, pix2pix, unpaired
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ PAPER = "Wavelet KD (CVPR 2022)"
 SMALL_JUDGE: Json = {"method": {"options": {"student_d_width": 32}}}
 AS_RELEASED: Json = {"method": {"options": {"wavelet_distance": "mse"}}}
 CYCLEGAN = unpaired() | CODE_SCHEDULE
-PIX2PIX = paired("batch") | CODE_SCHEDULE
+PIX2PIX = pix2pix() | CODE_SCHEDULE
 
 
 def _row(
@@ -74,7 +74,17 @@ def _row(
     ratio: float = 0.25,
 ) -> Preset:
     return Preset(
-        name, "distill", "wavelet-kd", task, arch, dataset, settings, source, reported, ratio
+        name,
+        "distill",
+        "wavelet-kd",
+        task,
+        arch,
+        dataset,
+        settings,
+        source,
+        reported,
+        ratio,
+        student={"dropout": DROPOUT} if task == "paired" else {},
     )
 
 
@@ -94,12 +104,19 @@ PRESETS: tuple[Preset, ...] = (
         "paired",
         "unet256",
         PIX2PIX,
-        f"{PAPER}; the figure also in {DCD}, table 1; original split of 200 images",
+        f"{PAPER}; the figure also in {DCD}, table 1; original split of 200 images; GAN of pix2pix's code",
         dataset="edges2shoes",
         reported="FID 80.13 at 1.56G MACs, 13.61M parameters",
         ratio=0.5,
     ),
-    _row("wavelet-kd", "paired", "unet256", PIX2PIX, f"{PAPER}, on your own data", ratio=0.5),
+    _row(
+        "wavelet-kd",
+        "paired",
+        "unet256",
+        PIX2PIX,
+        f"{PAPER}, on your own data; GAN of pix2pix's code",
+        ratio=0.5,
+    ),
     _row(
         "wavelet-kd-released",
         "unpaired",

@@ -69,6 +69,12 @@ no_discriminator_trained = Unused(
     ),
     "`method` gan2g and `teacher`",
 )
+no_pool = Unused(
+    lambda settings, options: (
+        settings.method.name in ("agd", "gan-compression", "cat") and settings.teacher.freeze
+    ),
+    "this `method` and a frozen teacher",
+)
 no_discriminator_at_all = Unused(
     lambda settings, options: settings.method.name == "agd" and settings.teacher.freeze,
     "`method` agd and a frozen teacher",

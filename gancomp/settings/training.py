@@ -22,6 +22,7 @@ from gancomp.settings.rules import (
     no_discriminator_at_all,
     no_features,
     no_features_weighted,
+    no_pool,
     not_held_out,
     objective_is,
     one_process,
@@ -187,7 +188,7 @@ class AdversarialSettings:
         most=100_000,
         shown="50 unpaired, 0 paired",
         owners=TRANSLATION,
-        unused=NOT_TRANSLATION,
+        unused=(*NOT_TRANSLATION, no_pool),
     )
 
 

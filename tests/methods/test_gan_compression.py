@@ -16,8 +16,9 @@ from gancomp.metrics.cost import measure_cost
 from gancomp.registry import build_network
 
 
-def built(task: str = "unpaired", **options: object) -> GanCompression:
-    method = small_method("gan-compression", small_task(task, frozen=True), **options)
+def built(task: str = "unpaired", pool_size: int = 0, **options: object) -> GanCompression:
+    frozen = small_task(task, frozen=True, pool_size=pool_size)
+    method = small_method("gan-compression", frozen, **options)
     assert isinstance(method, GanCompression)
     return method
 
@@ -54,6 +55,17 @@ def test_the_students_discriminator_sees_real_images_and_the_students() -> None:
     assert [term.item() for term in losses.values()] == pytest.approx(
         [term.item() / 2 for term in wanted]
     )
+
+
+def test_the_students_discriminator_is_shown_no_older_images() -> None:
+    """As the released distillers of GAN-Compression and CAT, which have no pool."""
+    method = built(pool_size=1)
+    for index in range(5):  # from the second on, a pool would show the first now and then
+        step = random_step(index, seed=index)
+        losses = method.losses("student_discriminator", step)
+        logits = method.own.network(step.shared["student"].fake)
+        wanted = discriminator_fake_loss(method.task.settings.gan, logits).item() / 2
+        assert losses["fake"].item() == pytest.approx(wanted)
 
 
 def test_it_starts_with_the_teachers_weights_unless_told_otherwise() -> None:
