@@ -26,6 +26,7 @@ class Preset:
         ratio: the student's channels over the teacher's.
         student: settings of the student's network that do not follow from the ratio; those that
             belong to its width hold unless another width or network is asked for.
+        direction: in which the reported figure was measured; a run's own is always the one typed.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Preset:
     reported: str | None = None
     ratio: float = 0.25
     student: Json = field(default_factory=dict)
+    direction: str = "AtoB"
 
 
 def teacher_network(width: int, norm: str) -> Json:
@@ -83,6 +85,15 @@ def pix2pix() -> Json:
         "adversarial": {"gan": "vanilla", "pool_size": 0},
         "data": {"batch_size": 1},
     }
+
+
+# cityscapes has the photograph first, and its published figures are of photographs from labels
+LABELS_TO_PHOTOGRAPHS: dict[str | None, str] = {"cityscapes": "BtoA"}
+
+
+def direction_of(dataset: str | None) -> str:
+    """The direction in which the papers translate a dataset."""
+    return LABELS_TO_PHOTOGRAPHS.get(dataset, "AtoB")
 
 
 # DCD, section 4.1: 100 epochs, rate 2e-4 decaying linearly to 0 "as training goes"

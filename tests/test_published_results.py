@@ -92,6 +92,17 @@ def test_the_command_of_a_row_takes_the_preset_with_its_figure(
     assert plan.preset["reported"] == row.reported
 
 
+def test_cityscapes_figures_are_of_photographs_made_from_labels(
+    datasets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pairs have the photograph first."""
+    for method in ("omgd", "gan-compression", "dmad"):
+        line = f"gancomp distill --dataset cityscapes --task paired --method {method}"
+        assert plan_of(line, datasets, monkeypatch).preset["reported"] is None
+        backwards = plan_of(f"{line} --direction BtoA", datasets, monkeypatch)
+        assert "mIoU" in backwards.preset["reported"]
+
+
 def test_co_evolution_s_rows_search_for_as_many_macs_as_are_printed() -> None:
     assert [row[:3] for row in CO_EVOLUTION] == [
         ("horse2zebra", "13.40G", "96.15"),

@@ -10,6 +10,7 @@ from gancomp.preset_parts import (
     DROPOUT,
     Json,
     Preset,
+    direction_of,
     paired,
     unpaired,
     with_dropout,
@@ -138,6 +139,7 @@ def _row(
         reported,
         ratio=width / 64,
         student={"dropout": DROPOUT} if is_unet else {},
+        direction=direction_of(dataset),
     )
 
 

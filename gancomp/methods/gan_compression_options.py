@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gancomp.declare import setting
-from gancomp.preset_parts import CODE_SCHEDULE, Json, Preset, paired, teacher_network, unpaired
+from gancomp.preset_parts import (
+    CODE_SCHEDULE,
+    Json,
+    Preset,
+    direction_of,
+    paired,
+    teacher_network,
+    unpaired,
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,17 @@ def _row(
 ) -> Preset:
     name, text = "gan-compression", f"{PAPER}{source}{'' if student else RATIO}"
     return Preset(
-        name, "distill", name, task, arch, dataset, settings, text, reported, student=student or {}
+        name,
+        "distill",
+        name,
+        task,
+        arch,
+        dataset,
+        settings,
+        text,
+        reported,
+        student=student or {},
+        direction=direction_of(dataset),
     )
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 
 from gancomp.declare import Unused, setting, task_is, zero
 from gancomp.methods.shared_options import NOT_DCDS, BlockOptions, PerceptualOptions
-from gancomp.preset_parts import CODE_SCHEDULE, Json, Preset, paired, unpaired
+from gancomp.preset_parts import CODE_SCHEDULE, Json, Preset, direction_of, paired, unpaired
 
 _one_teacher = Unused(
     lambda settings, options: not getattr(options, "deep_teacher", True), "`deep_teacher=False`"
@@ -160,6 +160,7 @@ PRESETS: tuple[Preset, ...] = (
             settings({}),
             f"{PAPER}; numbers of its released scripts",
             reported,
+            direction=direction_of(dataset),
         )
         for task, arch, dataset, settings, reported in CELLS
     ),

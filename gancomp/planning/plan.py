@@ -156,7 +156,7 @@ def _is_as_published(settings: Settings, preset: Preset, files: DatasetFiles) ->
     if preset.reported is None or limits != (None, None):
         return False
     plain = Overrides(arch=preset.arch)
-    data = {"dataset": settings.data.dataset, "direction": "AtoB"}
+    data = {"dataset": settings.data.dataset, "direction": preset.direction}
     typed: Json = {"data": data, "method": {"preset": preset.name}}
     published, _ = _resolve(settings.command, plain, typed, files)
     free = replace(settings, run=published.run)
