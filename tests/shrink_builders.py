@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from builders import random_batch, small_generator, small_task
 from golden_values import u
@@ -17,9 +19,10 @@ from gancomp.methods.base import Method
 from gancomp.networks.base import TappedNetwork
 from gancomp.settings import NetworkSettings, OptimizerSettings
 from gancomp.shrink.base import SearchSetup, ShrinkRequest
-from gancomp.shrink.budget import Meter, built_on_meta
+from gancomp.shrink.budget import TIMES, Clock, Meter, built_on_meta
 from gancomp.shrink.candidates import Candidates
 from gancomp.shrink.genes import Mask
+from gancomp.shrink.kept import KeptLines
 from gancomp.shrink.ranked import Channels, cut_to, filled_up
 
 
@@ -36,8 +39,12 @@ def setup_of(
     student_arch: str | None = None,
     size: int = 16,
     steps: int = 3,
+    folder: Path | None = None,
 ) -> SearchSetup:
-    """A search's, on a trained teacher; without one, on the settings of what is to be pruned."""
+    """A search's, on a trained teacher; without one, on the settings of what is to be pruned.
+
+    Times that it measures are kept in `folder`.
+    """
     if teacher is not None:
         settings = NetworkSettings(teacher.arch, **teacher.settings())
     assert settings is not None
@@ -61,6 +68,7 @@ def setup_of(
         seed=0,
         paired=False,
         steps=steps,
+        times=KeptLines(folder and folder / TIMES),
     )
 
 
@@ -134,3 +142,17 @@ def evenly(number: int, numbers: torch.Generator) -> Tensor:
 
 def as_masks(number: int, numbers: torch.Generator) -> Tensor:
     return torch.randn(number, generator=numbers, dtype=torch.float64) * 0.2
+
+
+def clocked(
+    monkeypatch: pytest.MonkeyPatch, slower: Callable[[int], float] = lambda call: 1
+) -> None:
+    """A clock that takes a microsecond a parameter, times `slower(its how manieth measurement)`."""
+    calls = itertools.count()
+
+    def by_parameters(clock: Clock, network: TappedNetwork) -> float:
+        clock._medians.append(10.0)
+        numbers: float = sum(value.numel() for value in network.parameters())
+        return numbers / 1e3 * float(slower(next(calls)))
+
+    monkeypatch.setattr(Clock, "ms", by_parameters)

@@ -164,7 +164,10 @@ def writing_run(path: Path, *, resume: bool) -> Iterator[RunFolder]:
         yield WatchedRun(path)
         return
     check_place(path, resume=resume)
-    with _alone(path):
+    is_new = not path.exists()
+    with _alone(path), contextlib.ExitStack() as left:
+        if is_new:
+            left.callback(_remove_if_empty, path)
         check_place(path, resume=resume)  # another may have been here meanwhile
         run = RunFolder(path)
         with reporting_disk_errors(path):
@@ -224,6 +227,18 @@ def tidy(run: RunFolder) -> None:
     remove_leftovers(run.checkpoints)
     for left in (*run.path.glob(ASIDE), *run.samples.glob(ASIDE)):
         left.unlink()
+
+
+def _remove_if_empty(path: Path) -> None:
+    """Removes the folder of a run that was refused before it began; its lock is still held."""
+    if (path / CONFIG).exists() or not all(map(_is_own, path.iterdir())):
+        return
+    with contextlib.suppress(OSError):  # of a system that keeps open files
+        for folder in ("checkpoints", "samples"):
+            (path / folder).rmdir()
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
 
 
 def _is_own(entry: Path) -> bool:

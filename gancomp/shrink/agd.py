@@ -67,7 +67,8 @@ class CellSearch:
             raise ConfigError(
                 f"{request.asked}: finds generators that translate images, not {teacher.arch}"
             )
-        self.meter = self._new_meter()
+        self.meter = Meter(request.budget, options, request.size, request.device, request.teacher)
+        self.meter.keep_times_in(setup.times)
         self.most = self.meter.limit(teacher)
         self.space = CellSpace(
             options.start_width or request.teacher.width,
@@ -76,8 +77,7 @@ class CellSearch:
             size=request.size,
             cost_of=self.meter.of_counts,
         )
-        if not self.meter.in_time:  # which is measured once the training begins
-            self._narrowest()
+        self._narrowest()
         components = Components(
             setup.teacher_task(), self._supernet(), self._features(), setup.optimizer, setup.seed
         )
@@ -94,10 +94,6 @@ class CellSearch:
     def widest(self) -> NetworkSettings:
         """Of the widest student that may be found."""
         return self.space.settings(self.space.widest)
-
-    def _new_meter(self) -> Meter:
-        request = self.setup.request
-        return Meter(request.budget, self.options, request.size, request.device, request.teacher)
 
     def _macs_by_cost(self) -> float:
         """Of the widest network, where the budget is of parameters or bytes."""
@@ -186,8 +182,6 @@ class CellSearch:
     def choose(self, judge: Judge, candidates: Candidates) -> Shrunk:
         """The most probable network within the budget, without weights."""
         request, method = self.setup.request, self.method
-        self.meter = self._new_meter()  # one whose times are kept from the first on
-        self.meter.keep_times_beside(candidates.file)
         beliefs = method.architecture.beliefs()
         derived = beliefs.derived(self.space)
 

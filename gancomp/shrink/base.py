@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeGuard
 
 from gancomp.settings import Json, NetworkSettings, OptimizerSettings
+from gancomp.shrink.kept import KeptLines
 from gancomp.sizes import Size
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class SearchSetup:
             search that scores its candidates itself.
         features: opens the network of the perceptual losses with these taps; gives None if the
             run does without.
+        times: what was measured, for `Meter.keep_times_in`; written once the search has begun.
     """
 
     request: ShrinkRequest
@@ -134,6 +136,7 @@ class SearchSetup:
     train: Callable[[Method, int, Callable[[], None]], None] = trains_nothing
     held_out: Callable[[], tuple[list[Tensor], list[Tensor]]] = none_held_out
     features: Callable[[Sequence[str]], PerceptualFeatures | None] = lambda taps: None
+    times: KeptLines = field(default_factory=KeptLines)
 
 
 Judge = Callable[["TappedNetwork"], float]
@@ -187,7 +190,8 @@ class Searcher(Shrinker, Protocol):
         """The search, before its training.
 
         Raises:
-            ConfigError: beginning with what was asked, if it cannot work on these networks.
+            ConfigError: beginning with what was asked, if it cannot work on these networks, or if
+                no student is within the budget: nobody should train for hours to hear that.
         """
 
 

@@ -8,7 +8,6 @@ import re
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -23,7 +22,7 @@ from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.registry import build_network
 from gancomp.settings import Json, NetworkSettings
 from gancomp.shrink.counted import WidthCosts, width_costs
-from gancomp.shrink.kept import keep, read_kept
+from gancomp.shrink.kept import KeptLines
 from gancomp.shrink.options import BudgetOptions
 from gancomp.sizes import Size, sides
 
@@ -93,7 +92,7 @@ class Meter:
         self._counts: WidthCosts | None = None
         self._teacher = teacher
         self._clock: Clock | None = None
-        self._times: Path | None = None
+        self._times: KeptLines | None = None
 
     @property
     def clock(self) -> Clock:
@@ -111,9 +110,9 @@ class Meter:
         """Whether the budget is of milliseconds, of which no two measurements are equal."""
         return self.budget.measure == "ms"
 
-    def keep_times_beside(self, file: Path) -> None:
-        """A search's times are kept beside what it keeps; see `Clock.keep_in`."""
-        self._times = file.with_name(TIMES)
+    def keep_times_in(self, times: KeptLines) -> None:
+        """A search's times are kept; see `Clock.keep_in`."""
+        self._times = times
 
     def share_clock(self, other: Meter) -> None:
         """Measures by the other's clock, so that each knows what both have measured."""
@@ -239,19 +238,19 @@ class Clock:
         self.size, self.device, self.num_runs = size, device, num_runs
         self._teacher = self._pass(teacher)
         self._medians: list[float] = []
-        self._file: Path | None = None
+        self._kept: KeptLines | None = None
         self._known: dict[str, float] = {}
 
-    def keep_in(self, file: Path) -> None:
-        """Measures a network's settings once, and keeps what that took in `file`.
+    def keep_in(self, times: KeptLines) -> None:
+        """Measures a network's settings once, and keeps in `times` what that took.
 
         A search that goes on measures nothing anew, so that it ends as it would have.
 
         Raises:
             RunError: if the file cannot be read.
         """
-        self._file = file
-        for record in read_kept(file):
+        self._kept = times
+        for record in times.read():
             self._known[record.get("network", str)] = record.get("ms", float)
             self._medians.append(record.get("teacher_ms", float))
 
@@ -267,9 +266,9 @@ class Clock:
         key = json.dumps([network.arch, network.arguments()] + ["again"] * again)
         if key not in self._known:
             ms = self.ms(build_network(network.arch, **network.arguments()))
-            if self._file is None:
+            if self._kept is None:
                 return ms
-            keep(self._file, {"network": key, "ms": ms, "teacher_ms": self._medians[-1]})
+            self._kept.keep({"network": key, "ms": ms, "teacher_ms": self._medians[-1]})
             self._known[key] = ms
         return self._known[key]
 

@@ -206,19 +206,16 @@ class CoEvolutionSearch:
         self.populations = [
             Population(name, whole, request, options) for name, whole in wholes.items()
         ]
+        first, *others = self.populations
+        first.meter.keep_times_in(setup.times)
+        if first.meter.in_time:
+            for other in others:
+                other.meter.share_clock(first.meter)
         for item in self.populations:
-            if not item.meter.in_time:  # what is measured is kept beside the candidates
-                item.refuse_too_little(request.asked)
+            item.refuse_too_little(request.asked)
 
     def choose(self, judge: Judge, candidates: Candidates) -> Shrunk:
         """The best of the last generation, with the teacher's weights."""
-        first, *others = self.populations
-        if first.meter.in_time:
-            first.meter.keep_times_beside(candidates.file)
-            for other in others:
-                other.meter.share_clock(first.meter)
-        for population in self.populations:
-            population.refuse_too_little(self.setup.request.asked)
         sides, options = self._sides(), self.options
         self.setup.request.say(
             f"search: {len(sides)} x {options.population} masks, {options.generations} "

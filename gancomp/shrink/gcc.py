@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from gancomp.methods.base import Components
 from gancomp.methods.gcc_options import PRUNED
 from gancomp.methods.teacher_only import TeacherOnly
 from gancomp.networks.base import TappedNetwork
-from gancomp.settings import Json
+from gancomp.settings import Json, NetworkSettings
 from gancomp.shrink.base import Judge, SearchSetup, Shrunk
 from gancomp.shrink.budget import Meter, built_on_meta, costs
 from gancomp.shrink.candidates import Candidates
@@ -77,42 +78,52 @@ class SparseSearch:
         components = Components(task, None, None, setup.optimizer, setup.seed)
         self.method = SparseTraining(components, options.sparsity)
         self.meter = Meter(request.budget, options, request.size, request.device, request.teacher)
+        self.meter.keep_times_in(setup.times)
+        self.limit = self.meter.limit(built_on_meta(request.teacher))
+        self.channels = Channels(self.network)
+        if options.released_shape:
+            self._released()
+        elif self._narrowest() > self.limit:
+            raise self._too_little()
+
+    def cost(self, widths: list[int], *, again: bool = False) -> float:
+        """In the budget's unit; a time is measured once, and once `again`."""
+        return self.meter.of_widths(self.channels.widths.built, widths, again=again)
+
+    def _narrowest(self, *, again: bool = False) -> float:
+        return self.cost([1] * len(self.channels.widths.widths), again=again)
+
+    def _too_little(self, *, again: bool = False) -> ConfigError:
+        return ConfigError(
+            f"{self.setup.request.asked}: {self.network.arch} with one channel in every layer "
+            f"takes {self.meter.worded(self._narrowest(again=again))}; give more"
+        )
 
     def choose(self, judge: Judge, candidates: Candidates) -> Shrunk:
         """The shape of what is left, without weights."""
         request = self.setup.request
-        self.meter.keep_times_beside(candidates.file)
-        limit = self.meter.limit(built_on_meta(request.teacher))
         if self.options.released_shape:
-            return self._released(limit)
-        channels = Channels(self.network)
+            settings = self._released()
+            found = costs(built_on_meta(settings), request.size)
+            return Shrunk(settings, None, {"shape": list(settings.channels), **found})
+        channels = self.channels
         scores = channels.scores("mean", summed=self.options.summed_norms)
-
-        def cost(widths: list[int]) -> float:
-            return self.meter.of_widths(channels.widths.built, widths)
-
-        def again(widths: list[int]) -> float:
-            return self.meter.of_widths(channels.widths.built, widths, again=True)
 
         def tried(cut: Cut) -> None:
             counts = self.meter.counts(channels.widths.built, cut.widths)
             measures: Json = {"cost": cut.cost, **counts}
             candidates.score(cut.widths, measures, lambda: cut.threshold)
 
-        floors = [1] * len(scores)
         cut = cut_within(
             scores,
-            floors,
-            cost=cost,
-            again=again if self.meter.in_time else None,
-            limit=limit,
+            [1] * len(scores),
+            cost=self.cost,
+            again=partial(self.cost, again=True) if self.meter.in_time else None,
+            limit=self.limit,
             tried=tried,
         )
-        if cut is None:
-            raise ConfigError(
-                f"{request.asked}: {self.network.arch} with one channel in every layer takes "
-                f"{self.meter.worded(cost(floors))}; give more"
-            )
+        if cut is None:  # a time, where the narrowest met it only once
+            raise self._too_little(again=True)
         return self._shrunk(channels, cut)
 
     def _shrunk(self, channels: Channels, cut: Cut) -> Shrunk:
@@ -130,21 +141,23 @@ class SparseSearch:
             found |= self.meter.clock.facts(cut.cost)
         return Shrunk(settings, None, found)
 
-    def _released(self, limit: float) -> Shrunk:
+    def _released(self) -> NetworkSettings:
+        """The widest of the released code's that is within the budget."""
         request = self.setup.request
         fitting = []
         for channels in RELEASED.values():
             settings = request.student.changed(width=channels[0], channels=channels)
-            if request.student.arch == RELEASED_ARCH and self.meter.of_settings(settings) <= limit:
+            if (
+                request.student.arch == RELEASED_ARCH
+                and self.meter.of_settings(settings) <= self.limit
+            ):
                 fitting.append(settings)
         if not fitting:
             raise ConfigError(
                 f"{request.asked}: `released_shape` has widths for {RELEASED_ARCH} of 2.4G and "
                 "2.7G MACs by `budget_rule` torchprofile; remove it"
             )
-        settings = fitting[-1]
-        found = costs(built_on_meta(settings), request.size)
-        return Shrunk(settings, None, {"shape": list(settings.channels), **found})
+        return fitting[-1]
 
 
 class SparseTraining(TeacherOnly):

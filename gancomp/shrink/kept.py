@@ -35,6 +35,40 @@ def _parsed(line: bytes, file: Path, number: int) -> Record:
     return Record(values, file, way_out=way_out)
 
 
+class KeptLines:
+    """Lines of a file in a folder that may not be there yet: until then they are in memory.
+
+    Args:
+        file: holds the lines; None for a search that keeps none.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file
+        self.waiting: list[Json] = []
+
+    def read(self) -> list[Record]:
+        """What is in the file; see `read_kept`."""
+        return [] if self.file is None else read_kept(self.file)
+
+    def keep(self, line: Json) -> None:
+        """Adds a line.
+
+        Raises:
+            RunError: if it cannot be written.
+        """
+        self.waiting.append(line)
+        self.write()
+
+    def write(self) -> None:
+        """Writes the lines that wait, if there is a folder for them by now.
+
+        Raises:
+            RunError: if they cannot be written.
+        """
+        while self.waiting and self.file is not None and self.file.parent.is_dir():
+            keep(self.file, self.waiting.pop(0))
+
+
 def keep(file: Path, line: Json) -> None:
     """Adds a line.
 

@@ -77,6 +77,9 @@ class SupernetSearch:
         self.setup, self.options = setup, options
         self.space = read_space(request.asked, options.channel_choices, request.teacher.width)
         self.supernet = self._supernet()
+        self.affordable = Affordable(self.supernet, self.space, request, options, setup.seed)
+        self.affordable.meter.keep_times_in(setup.times)
+        self.affordable.refuse_too_little()
         recon, distill = PAIRED if setup.paired else UNPAIRED
         components = Components(
             setup.teacher_task(), self.supernet, None, setup.optimizer, setup.seed
@@ -86,7 +89,6 @@ class SupernetSearch:
             GanCompressionOptions(lambda_recon=recon, lambda_distill=distill),
             self.space,
         )
-        self.affordable = Affordable(self.supernet, self.space, request, options, setup.seed)
 
     def _supernet(self) -> SuperNetwork:
         """Of the widest stages, with the teacher's weights where it is of the same kind."""
@@ -107,7 +109,6 @@ class SupernetSearch:
     def choose(self, judge: Judge, candidates: Candidates) -> Shrunk:
         """The best sub-network within the budget, with its weights."""
         affordable = self.affordable
-        affordable.meter.keep_times_beside(candidates.file)
         fits, draw = affordable.drawing()
 
         def score(shape: Shape) -> Candidate:
@@ -229,22 +230,22 @@ class Affordable:
         """Those of a generation."""
         return random.Random(derive_seed(self.seed, "evolution", generation))
 
+    def refuse_too_little(self) -> None:
+        """Raises ConfigError if the narrowest sub-network is too large."""
+        if (narrowest := self.cost(self.space.narrowest)) > self.limit:
+            raise ConfigError(
+                f"{self.request.asked}: the narrowest of the `channel_choices` takes "
+                f"{self.meter.worded(narrowest)}; give more, or narrower ones"
+            )
+
     def drawing(self) -> tuple[Callable[[Shape], bool], Callable[[random.Random], Shape]]:
         """Whether a shape may be a candidate, and what draws one.
 
         The least that a candidate takes sinks where no sub-network is so near to the budget.
-
-        Raises:
-            ConfigError: if the narrowest sub-network is too large.
         """
         request, slack, limit = self.request, self.options.slack, self.limit
         if self.meter.in_time:
             slack = max(slack, SLACK_IN_TIME)
-        if (narrowest := self.cost(self.space.narrowest)) > limit:
-            raise ConfigError(
-                f"{request.asked}: the narrowest of the `channel_choices` takes "
-                f"{self.meter.worded(narrowest)}; give more, or narrower ones"
-            )
         while self._near(slack, limit, self.numbers(0)) is None:
             slack = min(1.0, 2 * slack)
             request.say(

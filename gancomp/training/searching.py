@@ -35,7 +35,9 @@ from gancomp.records import read_record, versioned
 from gancomp.seeding import derive_generator
 from gancomp.settings import Json, NetworkSettings, ScheduleSettings, SelectionSettings, Settings
 from gancomp.shrink.base import Search, Searcher, SearchSetup, Shrunk, searches
+from gancomp.shrink.budget import TIMES
 from gancomp.shrink.candidates import FILE, Candidates
+from gancomp.shrink.kept import KeptLines
 from gancomp.sizes import sides
 from gancomp.tasks.base import Task, new_network
 from gancomp.training.judging import held_out_images, make_judge, no_score
@@ -103,8 +105,9 @@ def find_shape(
     inner = searching_plan(plan)
     targets = sorted({*plan.files.train.target} - {*inner.files.train.target})
     features = Features(plan.settings, view)
+    times = KeptLines(folder.path / TIMES)
     search, loop = make_search(
-        inner, folder, view, device=device, targets=targets, features=features
+        inner, folder, view, device=device, targets=targets, features=features, times=times
     )
     refuse_unfit(plan, search, fits)
     judge = make_judge(inner, device, view.say)  # before hours of training: it may lack weights
@@ -113,6 +116,7 @@ def find_shape(
     with reporting_disk_errors(folder.path):
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder.checkpoints)
+    times.write()
     features.keep(folder.path / PERCEPTUAL)
     outcome = Outcome()
     try:
@@ -278,6 +282,7 @@ def make_search(
     device: torch.device,
     targets: Sequence[Path] = (),
     features: Features,
+    times: KeptLines,
 ) -> tuple[Search, Loop | None]:
     """The search with its networks, and the loop that trains them, if there is one.
 
@@ -288,6 +293,7 @@ def make_search(
         device: where to compute.
         targets: held out beside the sources.
         features: opens the network of its perceptual losses.
+        times: that were measured in an earlier sitting, and will be.
     """
     settings, way = plan.settings, plan.search
     assert way is not None
@@ -308,6 +314,7 @@ def make_search(
         train=Tuning(shown, steps, settings.run, device, view.say).train,
         held_out=partial(held_out_images, plan, targets, device, view.say),
         features=features,
+        times=times,
     )
     search: Search = way.shrinker.begin(setup)
     if search.method is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import re
 from dataclasses import replace
@@ -14,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from builders import random_batch, random_features, small_generator, small_upscaler, snapshot
 from golden_values import assert_golden, assert_value_and_gradient, g, golden, u
-from shrink_builders import kept_in, setup_of, train
+from shrink_builders import clocked, kept_in, setup_of, train
 from torch import Tensor
 
 from gancomp.engine.phases import HELD_OUT, Progress, Step
@@ -24,7 +23,7 @@ from gancomp.networks.agd import OPERATIONS
 from gancomp.networks.base import TappedNetwork, construct
 from gancomp.settings import NetworkSettings
 from gancomp.shrink.agd import Agd, CellSearch
-from gancomp.shrink.budget import Clock, Meter, built_on_meta, costs
+from gancomp.shrink.budget import Meter, built_on_meta, costs
 from gancomp.shrink.cell_choice import Beliefs, within
 from gancomp.shrink.cell_space import CellSpace, Shape, expected_cost
 from gancomp.shrink.cell_supernet import CellSupernet, hard_gumbel_softmax
@@ -178,9 +177,9 @@ def test_the_weight_of_the_cost_follows_what_would_be_derived() -> None:
 
 
 def cell_search(steps: int = 4, budget: str = "0.002G", **options: Any) -> CellSearch:
-    features = options.pop("features", random_features)
+    features, folder = options.pop("features", random_features), options.pop("folder", None)
     shrinker = Agd(AgdSearchOptions(start_width=8, arch_lr=0.3, **options))
-    setup = setup_of(shrinker, budget, teacher=small_generator(4), steps=steps)
+    setup = setup_of(shrinker, budget, teacher=small_generator(4), steps=steps, folder=folder)
     return shrinker.begin(replace(setup, features=features))
 
 
@@ -249,18 +248,6 @@ def test_a_widest_network_that_leaves_much_of_the_budget_names_the_way_out(
     assert re.search(r"that is the widest, \d+% of the budget; a larger `start_width`", told[-1])
 
 
-def clocked(monkeypatch: pytest.MonkeyPatch, slower: Any) -> None:
-    """A clock that takes a microsecond a parameter, times `slower(its how manieth measurement)`."""
-    calls = itertools.count()
-
-    def by_parameters(clock: Clock, network: TappedNetwork) -> float:
-        clock._medians.append(10.0)
-        numbers: float = sum(value.numel() for value in network.parameters())
-        return numbers / 1e3 * float(slower(next(calls)))
-
-    monkeypatch.setattr(Clock, "ms", by_parameters)
-
-
 def test_a_time_is_met_by_measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clocked(monkeypatch, lambda call: 1)
     search = cell_search(steps=1, budget="50ms", features=lambda taps: None)
@@ -272,26 +259,25 @@ def test_a_time_is_met_by_measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_narrowest_network_that_meets_a_time_only_once_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clocked(monkeypatch, lambda call: 1 + call % 2)
     space = cell_search().space
     narrowest = built_on_meta(space.settings(space.narrowest)).parameters()
     budget = f"{1.5 * sum(value.numel() for value in narrowest) / 1e3}ms"
-    search = cell_search(steps=1, budget=budget, features=lambda taps: None)
     with pytest.raises(ConfigError, match=r"narrowest widths take .* ms .*; give more"):
-        train(search.method, 1)
-    with pytest.raises(ConfigError, match=r"narrowest widths take .* ms .*; give more"):
-        search.choose(lambda network: 0.0, kept_in(tmp_path))
+        cell_search(steps=1, budget=budget, features=lambda taps: None)
 
 
-def test_training_that_goes_on_measures_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_that_goes_on_measures_nothing_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Or a budget that was met would be refused by chance, after all that was trained."""
     clocked(monkeypatch, lambda call: 1)
-    first = cell_search(budget="50ms", features=lambda taps: None)
+    first = cell_search(budget="50ms", features=lambda taps: None, folder=tmp_path)
     train(first.method, 1)
     clocked(monkeypatch, lambda call: 1e3)
-    again = cell_search(budget="50ms", features=lambda taps: None)
+    again = cell_search(budget="50ms", features=lambda taps: None, folder=tmp_path)
     for name, network in again.method.networks().items():
         network.load_state_dict(first.method.networks()[name].state_dict())
     train(again.method, 1, first=1)

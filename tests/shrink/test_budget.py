@@ -22,6 +22,7 @@ from gancomp.shrink.budget import TIMES, Clock
 from gancomp.shrink.cat import Cat
 from gancomp.shrink.dmad import Dmad
 from gancomp.shrink.gcc import Gcc
+from gancomp.shrink.kept import KeptLines
 from gancomp.shrink.once_for_all import OnceForAll
 from gancomp.shrink.ranked import cut_within
 from gancomp.shrink.search_options import (
@@ -55,17 +56,17 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return found
 
 
-def begun(by: str) -> Any:
+def begun(by: str, folder: Path) -> Any:
     if by == "gcc":
         shrinker: Any = Gcc(GccOptions())
-        return shrinker.begin(setup_of(shrinker, "4.5ms", settings=TEACHER))
+        return shrinker.begin(setup_of(shrinker, "4.5ms", settings=TEACHER, folder=folder))
     if by == "agd":
         shrinker = Agd(AgdSearchOptions(start_width=8))
-        return shrinker.begin(setup_of(shrinker, "30ms", teacher=small_generator(4)))
+        return shrinker.begin(setup_of(shrinker, "30ms", teacher=small_generator(4), folder=folder))
     shrinker = OnceForAll(
         OnceForAllOptions(channel_choices="4,3,2", population=4, generations=3, slack=0.2)
     )
-    return shrinker.begin(setup_of(shrinker, "9ms", teacher=small_generator(4)))
+    return shrinker.begin(setup_of(shrinker, "9ms", teacher=small_generator(4), folder=folder))
 
 
 def judge(network: TappedNetwork) -> float:
@@ -79,7 +80,7 @@ def test_a_search_in_time_that_is_killed_measures_nothing_anew(
     whole = kept_in(tmp_path / "whole")
     whole.file.parent.mkdir()
     scored = unscored if by == "gcc" else judge
-    found = begun(by).choose(scored, whole).found
+    found = begun(by, whole.file.parent).choose(scored, whole).found
     assert found["measured_ms"] <= {"gcc": 4.5, "once-for-all": 9, "agd": 30}[by]
     lines = (whole.file.with_name(TIMES)).read_text()
     assert len(lines.splitlines()) == len(measured)
@@ -96,15 +97,15 @@ def test_a_search_in_time_that_is_killed_measures_nothing_anew(
 
     monkeypatch.setattr(Clock, "ms", dies)
     with pytest.raises(KilledError):
-        begun(by).choose(judge, kept_in(file.parent))
+        begun(by, file.parent).choose(judge, kept_in(file.parent))
     monkeypatch.setattr(Clock, "ms", clock)
-    assert begun(by).choose(judge, kept_in(file.parent)).found == found
+    assert begun(by, file.parent).choose(judge, kept_in(file.parent)).found == found
     assert file.read_text() == whole.file.read_text()
     assert file.with_name(TIMES).read_text() == lines
 
 
 def test_what_is_chosen_meets_the_time_twice(tmp_path: Path, measured: list[float]) -> None:
-    search = begun("once-for-all")
+    search = begun("once-for-all", tmp_path)
     shrunk = search.choose(judge, kept_in(tmp_path))
     shape = tuple(shrunk.found["shape"])
     times = [search.affordable.cost(shape, again=again) for again in (False, True)]
@@ -116,7 +117,11 @@ def test_what_is_chosen_meets_the_time_twice(tmp_path: Path, measured: list[floa
 def test_a_time_that_nothing_met_twice_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    search, candidates, calls = begun("once-for-all"), kept_in(tmp_path), itertools.count(1)
+    search, candidates, calls = (
+        begun("once-for-all", tmp_path),
+        kept_in(tmp_path),
+        itertools.count(1),
+    )
 
     def slower_and_slower(clock: Clock, network: TappedNetwork) -> float:
         clock._medians.append(16.0)
@@ -167,4 +172,4 @@ def test_what_was_kept_and_cannot_be_read_is_named(tmp_path: Path) -> None:
     clock = Clock(build_network("mobile-resnet6", width=1), 16, torch.device("cpu"))
     (tmp_path / TIMES).write_text('{"network": "a", "ms": "fast"}\n')
     with pytest.raises(RunError, match=r"times.jsonl: .*ms.* remove line 1"):
-        clock.keep_in(tmp_path / TIMES)
+        clock.keep_in(KeptLines(tmp_path / TIMES))

@@ -141,11 +141,12 @@ def searched(
     arch: str | None = None,
     tune: Any = tune,
     paired: bool = False,
+    folder: Path | None = None,
     **options: Any,
 ) -> CoEvolutionSearch:
     small = {"population": 3, "generations": 1, "slack": 0.2}
     shrinker, whole = CoEvolution(CoEvolutionOptions(**small | options)), teacher or TEACHER
-    setup = setup_of(shrinker, budget, teacher=whole, student_arch=arch, steps=STEPS)
+    setup = setup_of(shrinker, budget, teacher=whole, student_arch=arch, steps=STEPS, folder=folder)
     if paired:
         setup = replace(
             setup,
@@ -258,7 +259,7 @@ def test_a_budget_of_time_is_met_twice_and_measured_once_for_all_sittings(
         return times[-1]
 
     monkeypatch.setattr(Clock, "ms", by_width)
-    search = searched("6ms", paired=paired, population=2, slack=0.5)
+    search = searched("6ms", paired=paired, folder=tmp_path, population=2, slack=0.5)
     wanted = search.choose(unscored, kept_in(tmp_path)).found
     files = [tmp_path / "search.jsonl", tmp_path / "times.jsonl"]
     kept = [file.read_text() for file in files]
@@ -268,7 +269,7 @@ def test_a_budget_of_time_is_met_twice_and_measured_once_for_all_sittings(
         assert max(times) == line["measures"]["cost"] <= 6
     assert wanted["measured_ms"] == round(max(measured["_".join(map(str, wanted["shape"]))]), 3)
     measured.clear()
-    again = searched("6ms", paired=paired, population=2, slack=0.5)
+    again = searched("6ms", paired=paired, folder=tmp_path, population=2, slack=0.5)
     assert again.choose(unscored, kept_in(tmp_path)).found == wanted
     assert measured == {}
     assert [file.read_text() for file in files] == kept

@@ -289,7 +289,7 @@ def test_what_is_drawn_uses_the_budget_to_within_a_hundredth(
 )
 def test_what_cannot_be_searched_is_refused_in_one_line(options: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        searched(**options).choose(lambda network: 0.0, Candidates(Path("nowhere.jsonl")))
+        searched(**options)
 
 
 def test_networks_without_such_sub_networks_are_refused() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from commands import contents, run_command
-from shrink_builders import KilledError
+from shrink_builders import KilledError, clocked
 
 from gancomp.data.demo_set import write_demo_set
 from gancomp.engine import fit
@@ -19,6 +19,7 @@ from gancomp.errors import ConfigError, WeightsError
 from gancomp.export.model import open_model
 from gancomp.methods.gan_compression import GanCompression
 from gancomp.recipes.search_alone import ShrinkWanted, _settings
+from gancomp.registry import SHRINKERS
 from gancomp.shrink.candidates import Candidates
 from gancomp.training import judging, searching
 
@@ -230,6 +231,55 @@ def test_what_cannot_work_is_refused_before_a_run_is_begun(
     assert outcome.status == 2
     assert message in outcome.err
     check_place(out, resume=False)  # the corrected command may write here
+
+
+TOO_LITTLE = {
+    "MACs": "0.000001G",
+    "parameters": "0.00001M",
+    "bytes": "8B",
+    "share": "0.01%",
+    "time": "0.001ms",
+}
+WAYS = {
+    "ratio": ["share"],
+    "latency": ["time"],
+    "dmad": ["share"],
+    **dict.fromkeys(("width", "magnitude", "cat"), ["bytes", "time"]),
+    **dict.fromkeys(("gcc", "co-evolution", "agd"), ["share", "time"]),
+    "once-for-all": ["MACs", "parameters", "time"],
+}
+
+
+def test_every_way_to_shrink_is_tried_with_too_little() -> None:
+    assert WAYS.keys() == SHRINKERS.keys()
+
+
+@pytest.mark.parametrize(("by", "budget"), [(by, each) for by in WAYS for each in WAYS[by]])
+def test_what_no_student_meets_is_refused_before_anything_is_trained(
+    by: str,
+    budget: str,
+    data: Path,
+    teacher: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    clocked(monkeypatch)
+    monkeypatch.setattr(fit, "run_step", lambda *own: pytest.fail("a step was taken"))
+    own = {
+        "once-for-all": "--channel-choices 4,2 --search-score l1 --search-held-out 2",
+        "agd": "--start-width 8 --search-score l1 --search-held-out 2 --perceptual none",
+    }
+    out = tmp_path / "run"
+    typed = ["distill", "--dataset", data, "--teacher", teacher, "--out", out, *SIZES.split()]
+    typed += ["--shrink", by, "--budget", TOO_LITTLE[budget], *own.get(by, "").split()]
+    outcome = run_command(capsys, *typed, "--method", "gan-compression", "--max-steps", 1)
+    assert outcome.status == 2, outcome.err
+    last = outcome.err.splitlines()[-1]
+    assert last.startswith(f"error: --shrink {by} --budget {TOO_LITTLE[budget]}: ")
+    assert "give" in last
+    assert not out.exists()
 
 
 def test_the_time_of_a_run_holds_for_the_choice_too(
