@@ -322,7 +322,7 @@ def make_search(
     method = search.method.to(device)
     method.check_size(settings.data.size)
     use_way(method, device, PLAIN, precision=settings.run.precision, say=view.say)
-    loop = Loop(
+    return search, Loop(
         method=method,
         run=folder,
         settings=settings.run,
@@ -334,7 +334,6 @@ def make_search(
         saved=lambda step: None,
         view=view,
     )
-    return search, loop
 
 
 def search_steps(settings: Settings, shrinker: Searcher, epoch: int) -> int:
