@@ -14,6 +14,13 @@ from gancomp.report.html import Html, element
 NUM_COLORS = 8
 DASHES = ("solid", "dashed", "dotted", "dashdot")
 SWATCHES = {"solid": "none", "dashed": "5 3", "dotted": "1.5 2.5", "dashdot": "6 2 1.5 2"}
+# of points, in Matplotlib's words and as a path in a box of 10: 32 differ by color and shape
+SHAPES = {
+    "o": "M5 1.2a3.8 3.8 0 1 0 .01 0Z",
+    "s": "M1.6 1.6h6.8v6.8h-6.8Z",
+    "D": "M5 .8 9.2 5 5 9.2 .8 5Z",
+    "^": "M5 1 9.2 8.8H.8Z",
+}
 MOST_POINTS = 160  # of a line; more cannot be told apart at the width of a chart
 LOGARITHMIC_FROM = 50.0  # largest over smallest value
 NAME_HEIGHT, NEAR = 0.07, 0.25  # of a name: shares of the chart's height and width
@@ -69,8 +76,8 @@ class Point:
         y: likewise.
         low: lower end of its interval, if there is one.
         high: upper end.
-        series: which color it has.
-        hollow: whether its marker is a ring.
+        series: which color and shape it has.
+        hollow: whether only the rim of its marker is drawn.
     """
 
     name: str
@@ -170,12 +177,12 @@ def scatter_chart(
             xs, ys = zip(*front, strict=True)
             axes.plot(xs, ys, color=MUTED, linewidth=1.2, linestyle="dashed", zorder=1)
         for item in points:
-            color = SERIES[item.series % NUM_COLORS]
+            color, shape = _look(item.series)
             face = "none" if item.hollow else color
             if item.low is not None and item.high is not None:
                 axes.vlines(item.x, item.low, item.high, color=color, linewidth=1.5)
             axes.plot(
-                [item.x], [item.y], "o", color=color, markerfacecolor=face, markersize=7, mew=1.8
+                [item.x], [item.y], shape, color=color, markerfacecolor=face, markersize=7, mew=1.8
             )
         if logarithmic:
             axes.set_xscale("log")
@@ -252,6 +259,25 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
 
 def _style(index: int) -> tuple[str, str]:
     return SERIES[index % NUM_COLORS], DASHES[index // NUM_COLORS % len(DASHES)]
+
+
+def _look(series: int) -> tuple[str, str]:
+    return SERIES[series % NUM_COLORS], [*SHAPES][series // NUM_COLORS % len(SHAPES)]
+
+
+def legend_of_points(names: Sequence[str]) -> Html:
+    """Which color and shape is which series."""
+    return element(
+        "ul",
+        [element("li", _mark(series), name) for series, name in enumerate(names)],
+        class_="legend",
+    )
+
+
+def _mark(series: int) -> Html:
+    color, shape = _look(series)
+    path = element("path", d=SHAPES[shape], style=f"fill: {CSS[color]}")
+    return element("svg", path, viewBox="0 0 10 10", class_="mark", aria_hidden="true")
 
 
 def _swatch(index: int) -> Html:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gancomp.report.charts import CSS, NUM_COLORS, SERIES, Point, scatter_chart, short
+from gancomp.report.charts import NUM_COLORS, Point, legend_of_points, scatter_chart, short
 from gancomp.report.html import Html, element, table
 from gancomp.report.scores import Score, digits, front, main_metric, shown, title_of
 from gancomp.report.sections import chart_card, code, empty, section
@@ -30,7 +30,7 @@ class Model:
         name: what it is called in a chart.
         subject: its run.
         role: teacher or student.
-        series: the color of its run.
+        series: of its run, which has a color and a shape.
         cost: its row of `gancomp profile`; None if it was not written yet.
         scores: by metric, the newest of each.
     """
@@ -139,7 +139,7 @@ def pareto(subjects: Sequence[Subject]) -> Html:
         if all(model.cost and model.cost.get(key) for model in shown_models)
     ]
     better = "higher" if shown_models[0].scores[metric].higher_is_better else "lower"
-    notes = [f"Further left is cheaper, {better} is better; rings are teachers."]
+    notes = [f"Further left is cheaper, {better} is better; hollow ones are teachers."]
     if any("stroke-dasharray" in card for card in cards):
         notes.append("The broken line joins those that no other beats in both.")
     left_out = len(scored) - len(shown_models)
@@ -186,15 +186,7 @@ def _plot(models: Sequence[Model], key: str, metric: str) -> Html:
 
 
 def _runs_legend(models: Sequence[Model], subjects: Sequence[Subject]) -> Html:
-    """Which color is which run, where the names are not in the charts."""
+    """Which color and shape is which run, where the names are not in the charts."""
     if len(models) <= NUM_COLORS:
         return Html("")
-    dots = [
-        element(
-            "li",
-            element("span", class_="dot", style=f"color: {CSS[SERIES[index % NUM_COLORS]]}"),
-            subject.name,
-        )
-        for index, subject in enumerate(subjects)
-    ]
-    return element("ul", dots, class_="legend")
+    return legend_of_points([subject.name for subject in subjects])

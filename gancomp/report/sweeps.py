@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gancomp.engine.run import CONFIG
 from gancomp.errors import RunError
 from gancomp.records import Record, read_record
-from gancomp.report.charts import Point, scatter_chart, short
+from gancomp.report.charts import NUM_COLORS, Point, legend_of_points, scatter_chart, short
 from gancomp.report.comparison import COSTS
 from gancomp.report.html import Html, details, element, joined, table
 from gancomp.report.scores import Score, digits, front, main_metric, title_of
@@ -220,6 +220,8 @@ def _chart(dataset: str, metric: str, points: Sequence[Point], key: str, name: s
         y=f"{title_of(metric)} ({'higher' if higher else 'lower'} is better)",
         alternative=f"{title}: {said}.",
     )
+    if len(points) > NUM_COLORS:  # whose names are not in the chart
+        chart = replace(chart, legend=legend_of_points([item.name for item in points]))
     return chart_card(title, chart)
 
 

@@ -11,6 +11,7 @@ from gancomp.report.charts import (
     NUM_COLORS,
     Line,
     Point,
+    legend_of_points,
     line_chart,
     losses_by_phase,
     scatter_chart,
@@ -65,6 +66,15 @@ def test_points_have_names_and_intervals_until_there_are_too_many() -> None:
     assert few.note == "The horizontal axis is logarithmic."
     many = scatter_chart(points * 4, front=[], name="a", x="MACs", y="FID", alternative="x")
     assert ">run 0<" not in many.svg
+
+
+def test_of_32_points_each_differs_from_the_others_by_color_or_shape() -> None:
+    points = [Point("", 1.0 + index, 5.0, series=index) for index in range(32)]
+    chart = scatter_chart(points, front=[], name="a", x="MACs", y="FID", alternative="x")
+    drawn = re.findall(r' d="([^"]+)" style="[^"]*stroke: (var\(--series-\d)', chart.svg)
+    assert len(set(drawn)) == len(drawn) == 32
+    marks = re.findall(r"<path .*?>", legend_of_points([f"run {index}" for index in range(32)]))
+    assert len(set(marks)) == 32
 
 
 def test_losses_are_grouped_by_network_and_what_is_no_number_is_left_out() -> None:
