@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from gancomp.errors import ConfigError
 from gancomp.losses.perceptual import PerceptualFeatures
 from gancomp.methods.agd import Agd as Distillation
@@ -167,6 +169,11 @@ class CellSearch:
                 high = middle
         return best
 
+    def _worded(self, shape: Shape) -> str:
+        if not self.meter.in_time:
+            return self.meter.worded(self.space.cost(shape))
+        return self.meter.worded_of(partial(self.meter.of_settings, self.space.settings(shape)))
+
     def _supernet(self) -> CellSupernet:
         supernet = construct(lambda: CellSupernet(self.space, released=self.options.released_cells))
         initialize(supernet, derive_generator(self.setup.seed, "init", "supernet"))
@@ -193,7 +200,7 @@ class CellSearch:
         shape, cost = self._within(beliefs)
         best = score(shape)
         request.say(
-            f"{request.asked}: takes {shape.worded()}, {self.meter.worded(cost)}, score "
+            f"{request.asked}: takes {shape.worded()}, {self._worded(shape)}, score "
             f"{best.score:.4g}; before it was made to fit the budget it was {derived.worded()}, "
             f"{self.counted(derived)}; its weights are new"
         )

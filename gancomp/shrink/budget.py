@@ -177,14 +177,20 @@ class Meter:
     def _macs(self, cost: Cost) -> float:
         return cost.macs if self.rule == "true" else cost.macs_torchprofile
 
-    def worded(self, value: float) -> str:
-        """A value of `of` as a person writes it."""
+    def worded_of(self, cost: Callable[..., float]) -> str:
+        """What `cost()` says, as a person writes it; of a time `cost(again=True)` too."""
+        first = cost()
+        return self.worded(first, cost(again=True) if self.in_time else None)
+
+    def worded(self, value: float, again: float | None = None) -> str:
+        """A value of `of` as a person writes it, and what a second measurement gave."""
         if self.budget.measure == "params":
             return f"{value:,.0f} parameters"
         if self.budget.measure == "bytes":
             return f"{value:,.0f} bytes"
         if self.budget.measure == "ms":
-            return f"{value:.3g} ms ({torch.get_num_threads()} threads)"
+            both = "" if again is None else f" and, measured again, {again:.3g} ms"
+            return f"{value:.3g} ms{both} ({torch.get_num_threads()} threads)"
         return f"{value / 1e9:.4g}G MACs" + (" (torchprofile)" if self.rule != "true" else "")
 
 

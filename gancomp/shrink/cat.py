@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from gancomp.registry import build_network
 from gancomp.settings import Json, NetworkSettings
 from gancomp.shrink.base import ShrinkRequest, Shrunk
 from gancomp.shrink.budget import Budget, Meter, costs, read_budget
+from gancomp.shrink.kept import KeptLines
 from gancomp.shrink.ranked import Channels, Cut, cut_within, of_channels
 from gancomp.shrink.search_options import CatOptions
 
@@ -34,6 +36,7 @@ class Cat:
 
     example = "50%"
     from_settings = False
+    prunes = True
     Options = CatOptions
 
     def __init__(self, options: CatOptions) -> None:
@@ -53,12 +56,10 @@ class Cat:
         channels = Channels(teacher)
         scores = channels.scores("first")
         meter = Meter(request.budget, self.options, request.size, request.device, request.teacher)
+        meter.keep_times_in(KeptLines())  # in memory: what a shape took at first and again
         limit, floors = meter.limit(teacher), self.floors(teacher)
-
-        def cost(widths: list[int]) -> float:
-            return meter.of_widths(channels.widths.built, widths)
-
-        again = cost if meter.in_time else None
+        cost = partial(meter.of_widths, channels.widths.built)
+        again = partial(cost, again=True) if meter.in_time else None
         cut = cut_within(scores, floors, cost=cost, again=again, limit=limit)
         if cut is None:
             raise ConfigError(
@@ -69,8 +70,14 @@ class Cat:
         weights = None
         if not self.options.discard_weights:
             weights = kept_weights(channels, scores, cut.widths)
-        request.say(f"{request.asked}: over {cut.threshold:.4g}, {meter.worded(cut.cost)} are left")
-        return Shrunk(settings, weights, _found(settings, cut, request, meter))
+        of_cut = partial(cost, cut.widths)
+        request.say(
+            f"{request.asked}: over {cut.threshold:.4g}, {meter.worded_of(of_cut)} are left"
+        )
+        found = _found(settings, cut, request)
+        if meter.in_time:
+            found |= meter.clock.facts(max(of_cut(), of_cut(again=True)))
+        return Shrunk(settings, weights, found)
 
     def floors(self, network: TappedNetwork) -> list[int]:
         """What each width keeps at least: the blocks of CAT's own generator may lose all.
@@ -106,13 +113,12 @@ def _teacher_of(request: ShrinkRequest) -> TappedNetwork:
     return teacher
 
 
-def _found(settings: NetworkSettings, cut: Cut, request: ShrinkRequest, meter: Meter) -> Json:
+def _found(settings: NetworkSettings, cut: Cut, request: ShrinkRequest) -> Json:
     built = build_network(settings.arch, **settings.arguments())
     return {
         "shape": cut.widths,
         "threshold": cut.threshold,
         **costs(built, request.size),
-        **(meter.clock.facts(cut.cost) if meter.in_time else {}),
     }
 
 

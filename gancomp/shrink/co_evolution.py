@@ -49,6 +49,7 @@ class CoEvolution(OnImages):
 
     length = 0.05  # 10 epochs for each candidate, of 200
     judges_both_ways = True
+    prunes = True
     Options = CoEvolutionOptions
     options: CoEvolutionOptions
 
@@ -344,10 +345,11 @@ class CoEvolutionSearch:
     def _shrunk(self) -> Shrunk:
         request, student = self.setup.request, self.populations[0]
         chosen = student.shrunk()
-        cost = student.cost(student.genes.open(student.best))
+        shape = chosen.found["shape"]
+        cost = partial(student.meter.of_widths, student.channels.widths.built, shape)
         request.say(
-            f"{request.asked}: takes {'_'.join(map(str, chosen.found['shape']))}, "
-            f"{student.meter.worded(cost)}, fitness {chosen.found['fitness']:.4g}"
+            f"{request.asked}: takes {'_'.join(map(str, shape))}, "
+            f"{student.meter.worded_of(cost)}, fitness {chosen.found['fitness']:.4g}"
         )
         others = {item.name: item.shrunk() for item in self.populations[1:]}
         found = chosen.found | {name: dict(other.found) for name, other in others.items()}

@@ -128,9 +128,10 @@ class SparseSearch:
 
     def _shrunk(self, channels: Channels, cut: Cut) -> Shrunk:
         request, settings = self.setup.request, channels.widths.settings(cut.widths)
+        cost = partial(self.cost, cut.widths)
         request.say(
             f"{request.asked}: over {cut.threshold:.4g} are {'_'.join(map(str, cut.widths))}, "
-            f"{self.meter.worded(cut.cost)}; its weights are new"
+            f"{self.meter.worded_of(cost)}; its weights are new"
         )
         found: Json = {
             "shape": cut.widths,
@@ -138,7 +139,7 @@ class SparseSearch:
             **costs(built_on_meta(settings), request.size),
         }
         if self.meter.in_time:
-            found |= self.meter.clock.facts(cut.cost)
+            found |= self.meter.clock.facts(max(cost(), cost(again=True)))
         return Shrunk(settings, None, found)
 
     def _released(self) -> NetworkSettings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
@@ -146,7 +147,8 @@ class SupernetSearch:
         }
         request.say(
             f"{request.asked}: takes {'_'.join(map(str, shape))}, "
-            f"{self.affordable.meter.worded(cost)}, score {best.score:.4g}"
+            f"{self.affordable.meter.worded_of(partial(self.affordable.cost, shape))}, "
+            f"score {best.score:.4g}"
         )
         found: Json = {
             "shape": list(shape),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import SMALL, run_command
+from commands import SMALL, run_command, write_model
 
 from gancomp.data.demo_set import write_demo_set
 from gancomp.declare import setting
@@ -20,7 +20,7 @@ from gancomp.networks.base import initialize
 from gancomp.options import forget
 from gancomp.planning import shrinking
 from gancomp.planning.plan import make_plan
-from gancomp.registry import NETWORKS, SHRINKER_OPTIONS, SHRINKERS, build_network
+from gancomp.registry import NETWORKS, SHRINKER_OPTIONS, SHRINKERS, build_network, resolve
 from gancomp.settings import NetworkSettings, Overrides
 from gancomp.shrink.base import ShrinkRequest, Shrunk
 
@@ -71,6 +71,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def student_of(toy: Path, **given: Any) -> Any:
     values = {"data": {"dataset": str(toy), "size": 32}, "perceptual": {"source": "none"}}
+    values |= given.pop("settings", {})
     return make_plan("distill", Overrides(values, **given), print).settings.student
 
 
@@ -161,3 +162,22 @@ def test_a_network_without_a_width_is_built_without_one_and_refuses_to_be_asked_
     shrinking.refuse_width("resnet9", "`ratio` 0.5")
     with pytest.raises(ConfigError, match=r"^`ratio` 0\.5: plain has no width; remove it"):
         shrinking.refuse_width("plain", None, "`ratio` 0.5")
+
+
+PRUNING = [name for name in SHRINKERS if getattr(resolve(SHRINKERS, "", name), "prunes", False)]
+
+
+@pytest.mark.parametrize("by", PRUNING)
+def test_what_prunes_the_teacher_keeps_its_architecture_whatever_the_preset_says(
+    by: str, toy: Path
+) -> None:
+    assert PRUNING == ["magnitude", "cat", "co-evolution"]
+    teacher = write_model(toy.parent / "teacher.safetensors", "resnet9")
+    network = {"teacher": {"source": str(teacher)}}
+
+    def student(**given: Any) -> NetworkSettings:
+        found: NetworkSettings = student_of(toy, **given, settings=network)
+        return found
+
+    assert student().arch == "mobile-resnet9"  # the preset's
+    assert student(shrink=by, budget="50%").arch == "resnet9"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,30 @@ def test_what_is_chosen_meets_the_time_twice(tmp_path: Path, measured: list[floa
     assert shrunk.found["measured_ms"] == round(times[1], 3)
 
 
+BOTH = r"(\d\S*) ms and, measured again, (\d\S*) ms \(\d+ threads\)"
+
+
+def kept_and_told(shrunk: Any, measured: list[float], told: list[str]) -> None:
+    """That both times are told, that they are two measurements, and the longer one is kept."""
+    (both,) = [found for text in told if (found := re.search(BOTH, text))]
+    times = [float(value) for value in both.groups()]
+    shown = {float(f"{value:.3g}") for value in measured}
+    assert times[0] != times[1]
+    assert {*times} <= shown
+    assert float(f"{shrunk.found['measured_ms']:.3g}") in times
+
+
+@pytest.mark.parametrize("by", ["gcc", "once-for-all", "agd"])
+def test_both_times_that_met_the_budget_are_told(
+    by: str, tmp_path: Path, measured: list[float]
+) -> None:
+    told: list[str] = []
+    search = begun(by, tmp_path)
+    request = replace(search.setup.request, say=told.append)
+    search.setup = replace(search.setup, request=request)
+    kept_and_told(search.choose(judge, kept_in(tmp_path)), measured, told)
+
+
 def test_a_time_that_nothing_met_twice_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,15 +178,18 @@ def test_a_cut_that_met_the_time_by_luck_gives_way_to_a_narrower_one() -> None:
     assert counted.widths == [10]
 
 
-def test_pruning_by_scales_takes_a_time_too() -> None:
+def test_pruning_by_scales_takes_a_time_too(measured: list[float]) -> None:
     teacher = small_generator(4, norm="batch")
     shrinker = Cat(CatOptions())
     with torch.no_grad():
         for name, value in teacher.named_parameters():
             if value.ndim == 1:
                 value.uniform_(0.5, 1, generator=torch.Generator().manual_seed(len(name)))
-    found = shrinker.shrink(setup_of(shrinker, "9ms", teacher=teacher).request).found
-    assert 7 < found["measured_ms"] <= 9
+    told: list[str] = []
+    request = replace(setup_of(shrinker, "9ms", teacher=teacher).request, say=told.append)
+    shrunk = shrinker.shrink(request)
+    assert 7 < shrunk.found["measured_ms"] <= 9
+    kept_and_told(shrunk, measured, told)
 
 
 def test_masks_take_no_time() -> None:
