@@ -21,7 +21,6 @@ OF_THE_COMMAND_LINE = {
     "__main__.py",
     "cli.py",
     "completion.py",
-    "fid_options.py",
     "flags.py",
     "network_options.py",
     "options.py",

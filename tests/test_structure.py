@@ -133,12 +133,10 @@ MAY_IMPORT = {
     "completion": {"data.registered", "presets", "registry"},
     "commands": {"completion", "declare", "flags", "options", "paths", "registry", "sizes"},
     "data_commands": {"commands", "completion", "console", "errors", "paths", "recipes"},
-    "fid_options": {"paths"},
     "score_commands": {
         "commands",
         "completion",
         "console",
-        "fid_options",
         "options",
         "paths",
         "recipes",

@@ -17,6 +17,7 @@ from gancomp.engine.run import RunFolder
 from gancomp.errors import CheckpointError
 from gancomp.inference.grids import as_colors, draw_grid, resized
 from gancomp.inference.models import Chosen
+from gancomp.launch import unheard
 from gancomp.methods.base import Method
 from gancomp.networks.base import TappedNetwork
 from gancomp.scoring.pairs import Pairs
@@ -104,7 +105,7 @@ class Domain:
         """
         if not source.is_dir():
             return
-        checkpoint = load_newest(source / "checkpoints", lambda message: None)
+        checkpoint = load_newest(source / "checkpoints", unheard)
         if checkpoint is None:
             raise CheckpointError(
                 f"`teacher` {source}: has no checkpoint yet; give teacher.safetensors itself"

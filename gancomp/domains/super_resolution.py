@@ -30,6 +30,7 @@ from gancomp.engine.fit import load_networks
 from gancomp.errors import CheckpointError, ConfigError, DataError
 from gancomp.export.model import open_model
 from gancomp.inference.models import Chosen
+from gancomp.launch import unheard
 from gancomp.losses.perceptual import PERCEPTUAL_SOURCES, content_tap
 from gancomp.methods.base import Method
 from gancomp.paths import expanded
@@ -58,7 +59,7 @@ class SuperResolution(Domain):
         scale = settings.teacher.network.scale
         if scale is not None:
             size = square_side(settings.data.size, "super-resolution")
-            evaluation_crops(files.train, size=size, scale=scale, count=1, say=lambda message: None)
+            evaluation_crops(files.train, size=size, scale=scale, count=1, say=unheard)
 
     def stages(self, settings: Settings, options: Any) -> list[Stage]:
         """SRResNets in pixels, then the teacher as the method wants it."""
@@ -209,7 +210,7 @@ def bring_discriminator(given: str | None, out: Path, method: Method) -> None:
         CheckpointError: if the teacher has none, or one of another size.
     """
     run = expanded(given) if given else out / FOLDER / "1-teacher-srgan"
-    checkpoint = load_newest(run / "checkpoints", lambda message: None) if run.is_dir() else None
+    checkpoint = load_newest(run / "checkpoints", unheard) if run.is_dir() else None
     state = checkpoint.state["networks"].get("discriminator") if checkpoint else None
     if state is None:
         raise CheckpointError(
@@ -228,9 +229,7 @@ def bring_discriminator(given: str | None, out: Path, method: Method) -> None:
 
 def enlarged_samples(split: Split, other: Split, *, size: int, scale: int) -> list[Tensor]:
     """Sources and photographs out of `split`, or of `other` if its images are all too small."""
-    crops = partial(
-        evaluation_crops, size=size, scale=scale, count=NUM_SAMPLES, say=lambda message: None
-    )
+    crops = partial(evaluation_crops, size=size, scale=scale, count=NUM_SAMPLES, say=unheard)
     try:
         pairs = crops(split)
     except DataError:

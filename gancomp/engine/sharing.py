@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 
 from gancomp.engine.group import joined
 from gancomp.engine.stopping import InterruptedRunError, StopWish, listening_for_stop
+from gancomp.launch import PATIENCE_S, unheard
 from gancomp.ranks import ElsewhereError, LostError, Ranks, apart, current
 
 Item = TypeVar("Item")
@@ -16,7 +17,6 @@ Value = TypeVar("Value")
 Say = Callable[[str], None]
 Watch = Callable[[], None]
 
-PATIENCE_S = 1800.0  # that ranks wait for each other
 PAUSE_S = 0.05  # between two looks at whether another rank called
 AT_ONCE = 4096  # items between two meetings of all ranks
 FILES_EACH = 16  # the same for each rank, of files that may differ much in size
@@ -40,10 +40,6 @@ def working_together(say: Say) -> Iterator[Say]:
     """
     with joined(PATIENCE_S, WAY_OUT) as ranks:
         yield say if ranks.leads else unheard
-
-
-def unheard(message: str) -> None:
-    """Says nothing."""
 
 
 @contextlib.contextmanager

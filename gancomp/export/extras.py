@@ -40,10 +40,6 @@ def needed(package: str, extra: str, what: str) -> Any:
         ) from error
 
 
-def unheard(message: str) -> None:
-    """Takes what would be said, where nobody listens."""
-
-
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keeps what such packages print and log off stdout, where documents go."""

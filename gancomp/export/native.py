@@ -9,16 +9,19 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.containers import fill, read_safetensors, shortened, sniff
-from gancomp.export.own import build_own, fill_own
 from gancomp.files import replacing, reporting_disk_errors
 from gancomp.networks.base import TappedNetwork
+from gancomp.networks.own import refuse_unfit
+from gancomp.own_code import answer_for
 from gancomp.registry import NETWORKS, ORIGINS, build_network, is_code
 
 FORMAT_VERSION = 1
 HEADER_KEY = "gancomp"
+OTHER_CODE = "the file is damaged, or its code was another one or has changed since"
 MAX_LENGTH = 1 << 16  # of an image's side, in pixels
 REQUIRED = {"arch": str, "settings": dict, "input": dict}
 OPTIONAL = {
@@ -127,7 +130,7 @@ def open_native(path: Path) -> tuple[TappedNetwork, dict[str, Any]]:
     header = parse_header(path, metadata[HEADER_KEY])
     network = network_without_weights(path, header)
     if is_code(header["arch"]):
-        fill_own(network, tensors, path)
+        _fill_own(network, tensors, path)
     else:
         fill(network, tensors, path)
     return network, header
@@ -140,7 +143,7 @@ def network_without_weights(path: Path, header: Mapping[str, Any]) -> TappedNetw
         CheckpointError: if it cannot be built, or its code was not named.
     """
     if is_code(header["arch"]):
-        return build_own(path, header)
+        return _build_own(path, header)
     if header["arch"] not in NETWORKS and isinstance(plugin := header.get("plugin"), str):
         raise CheckpointError(
             f"{path}: its network {shortened(header['arch'])} comes from a plug-in, "
@@ -190,3 +193,28 @@ def parse_header(path: Path, text: str) -> dict[str, Any]:
 
 def _is_length(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_LENGTH
+
+
+def _build_own(path: Path, header: Mapping[str, Any]) -> TappedNetwork:
+    """The network of a file whose header records code, without the file's weights.
+
+    Raises:
+        CheckpointError: if no code was named for it, or it makes another network.
+    """
+    arch = answer_for(shortened(header["arch"]), path)
+    try:
+        return build_network(arch, **header["settings"])
+    except TypeError as error:  # settings of another kind than ours
+        raise CheckpointError(f"{path}: its header is damaged ({shortened(str(error))})") from error
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _fill_own(network: TappedNetwork, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Makes `tensors` the weights of the network that `_build_own` gave; eval mode.
+
+    Raises:
+        CheckpointError: if they are another module's, or it makes no images in [-1, 1].
+    """
+    fill(network, tensors, path, otherwise=OTHER_CODE)
+    refuse_unfit(network, path)

@@ -14,7 +14,7 @@ import torch
 
 from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.checked import CheckedExporter
-from gancomp.export.extras import needed, unheard
+from gancomp.export.extras import needed
 from gancomp.export.fixed_form import of_one_size, one_input
 from gancomp.export.form import Form
 from gancomp.export.int8 import in_8_bits
@@ -27,6 +27,7 @@ from gancomp.export.pixels_graph import check_8_bit, with_pixels
 from gancomp.export.quantized import Pictures
 from gancomp.export.runtimes import OpenVinoSession
 from gancomp.files import replacing, reporting_disk_errors
+from gancomp.launch import unheard
 from gancomp.sizes import Size, shown_size
 
 PRECISIONS = ("fp32", "bf16", "int8")

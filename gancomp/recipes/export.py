@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from gancomp.errors import ConfigError
-from gancomp.export.extras import unheard
 from gancomp.export.formats import exporter_for
 from gancomp.export.model import LoadedModel
 from gancomp.inference.calibration import calibration_pictures
 from gancomp.inference.models import choose
+from gancomp.launch import unheard
 from gancomp.paths import expanded
 from gancomp.settings import Json
 

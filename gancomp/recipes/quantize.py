@@ -13,11 +13,11 @@ from gancomp import console
 from gancomp.data.transforms import to_nearest_uint8, to_uint8
 from gancomp.errors import ConfigError, WeightsError
 from gancomp.export.deployed import open_deployed
-from gancomp.export.extras import unheard
 from gancomp.export.model import LoadedModel
 from gancomp.export.quantized import Pictures
 from gancomp.inference.calibration import calibration_pictures
 from gancomp.inference.models import choose
+from gancomp.launch import unheard
 from gancomp.metrics.features import load_inception
 from gancomp.metrics.fid import LEAST_IMAGES, fid_from_statistics, statistics_of
 from gancomp.networks.accelerate import accelerate

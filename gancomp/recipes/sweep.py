@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import json
 import shutil
+import typing
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from gancomp import console
 from gancomp.engine.stopping import listening_for_stop
 from gancomp.errors import ConfigError, RunError
 from gancomp.files import replacing, write_text
-from gancomp.recipes.sweep_scores import scoring_options
+from gancomp.options import all_metric_options
+from gancomp.recipes.eval_sr import SrRequest
 from gancomp.records import versioned
+from gancomp.scoring.request import FidRequest
 from gancomp.settings import Json
 from gancomp.sweeping import table
 from gancomp.sweeping.folder import FAILED, PLAN, SWEEP, WAITING, SweepFolder, is_finished
-from gancomp.sweeping.plan import SweepPlan, read_plan
+from gancomp.sweeping.plan import EVAL, EVAL_SR, SweepPlan, read_plan
 from gancomp.sweeping.pool import Pool
 from gancomp.sweeping.runs import SweepRun, runs_of
 from gancomp.sweeping.slurm import submit
 
 Say = Callable[[str], None]
+TYPED = (bool, int, float)  # options of a `[[score]]`; all others are given as text
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,27 @@ def asked_for(
     named = tuple(name.strip() for name in devices if name.strip())
     read = read_plan(plan, scoring_options())
     return SweepRequest(read, out or Path("sweeps") / plan.stem, jobs, named)
+
+
+def scoring_options() -> dict[str, dict[str, type]]:
+    """The options of a plan's `[[score]]`: by command and name, with the kinds of their values."""
+    own = {option.name.removeprefix("--"): option.kind for option in all_metric_options()}
+    beside = {"metrics": str, "bootstrap": int, "pairs": str, "arch": str}
+    return {EVAL: _kinds(FidRequest) | beside | own, EVAL_SR: _kinds(SrRequest)}
+
+
+def _kinds(request: type) -> dict[str, type]:
+    """Of each field but the model, which the sweep gives."""
+    hints = {name: _without_none(hint) for name, hint in typing.get_type_hints(request).items()}
+    return {
+        name.replace("_", "-"): kinds[0] if len(kinds) == 1 and kinds[0] in TYPED else str
+        for name, kinds in hints.items()
+        if name != "model"
+    }
+
+
+def _without_none(hint: Any) -> list[Any]:
+    return [kind for kind in typing.get_args(hint) or (hint,) if kind is not type(None)]
 
 
 def sweep(request: SweepRequest, say: Say) -> Json:

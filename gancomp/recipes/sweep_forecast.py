@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -18,6 +17,7 @@ from gancomp.domains.synthesis.contest import NUM_FAKES
 from gancomp.engine.device import choose_device
 from gancomp.engine.fit import View
 from gancomp.errors import WeightsError
+from gancomp.launch import unheard
 from gancomp.metrics.features import inception_features, load_inception
 from gancomp.options import gather, options_for
 from gancomp.planning.plan import Plan, make_plan
@@ -29,6 +29,7 @@ from gancomp.sweeping.plan import EVAL
 from gancomp.sweeping.runs import SweepRun, runs_of
 from gancomp.training.forecast import make_fresh, parts_of, seconds_of
 from gancomp.training.steps import make_reader
+from gancomp.training.ways import Silent
 
 TRIED = 4  # images that Inception looks at, twice
 Say = Callable[[str], None]
@@ -43,22 +44,6 @@ def foresee(request: SweepRequest, say: Say) -> Json:
     runs = runs_of(request.plan)
     devices = devices_of(request, runs)
     return forecast(runs, devices[0], len(devices), say)
-
-
-class Silent(View):
-    """Says nothing of what is only tried."""
-
-    def start(self, total_steps: int, step: int) -> None:
-        """Training begins."""
-
-    def advance(self, record: dict[str, Any]) -> None:
-        """A step was logged."""
-
-    def say(self, message: str) -> None:
-        """One line about something that happened."""
-
-    def finish(self) -> None:
-        """Training ended."""
 
 
 @dataclass(frozen=True)
@@ -183,9 +168,9 @@ def _num_images(run: SweepRun, score: Json, counts: dict[tuple[str, str], int]) 
     if key in counts:
         return counts[key]
     files = scan(
-        locate(run.options["dataset"], lambda message: None),
+        locate(run.options["dataset"], unheard),
         task=run.options.get("task"),
-        say=lambda message: None,
+        say=unheard,
     )
     if files.task == "synthesis":
         counts[key] = int(score.get("num", NUM_FAKES))

@@ -23,6 +23,7 @@ from gancomp.export.model import open_model
 from gancomp.flags import as_typed
 from gancomp.inference.grids import as_colors, resized
 from gancomp.inference.sampling import Recipe, sampled, spread_classes
+from gancomp.launch import unheard
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.inference import run_generator
 from gancomp.networks.synthesis import SynthesisGenerator
@@ -102,7 +103,7 @@ def _made(subject: Subject, networks: dict[str, TappedNetwork]) -> Examples:
         Path(str(subject.config["dataset"]["root"])),
         task=settings.data.task,
         direction=settings.data.direction,
-        say=lambda message: None,
+        say=unheard,
     )
     sources, *truths = domain_of(settings.data.task).samples(settings, files)
     made = {role: run_generator(network, sources) for role, network in networks.items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gancomp.errors import RunError
 from gancomp.files import reporting_disk_errors, write_text
+from gancomp.launch import unheard
 from gancomp.locks import HeldError, locked
 from gancomp.records import Record, read_record, versioned
 from gancomp.settings import Json
@@ -53,9 +54,7 @@ def _alone(run: Path) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         try:
             with reporting_disk_errors(run / SCORES):
-                lock = locked(
-                    run / f".{SCORES}.lock", waiting=lambda owner: None, patience_s=PATIENCE_S
-                )
+                lock = locked(run / f".{SCORES}.lock", waiting=unheard, patience_s=PATIENCE_S)
                 held.enter_context(lock)
         except HeldError as error:
             raise RunError(f"{run / SCORES}: {error} is writing it") from error

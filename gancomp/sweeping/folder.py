@@ -34,6 +34,7 @@ from typing import Any
 
 from gancomp.errors import RunError
 from gancomp.files import ASIDE, reporting_disk_errors, write_text
+from gancomp.launch import unheard
 from gancomp.locks import HeldError, locked
 from gancomp.records import Record, read_record, versioned
 from gancomp.settings import Json
@@ -42,6 +43,8 @@ from gancomp.sweeping.runs import SweepRun
 SWEEP, PLAN = "sweep.json", "plan.toml"
 WAITING, TRAINED, DONE, FAILED = "waiting", "trained", "done", "failed"
 LOCK = ".sweep.lock"
+HELD = 75  # EX_TEMPFAIL: a worker's status when another process has the run
+PARENT = "GANCOMP_SWEEP_PARENT"  # variable with the process without which a worker stops
 PATIENCE_S = 60.0  # another writes the document in a moment
 WAY_OUT = "choose another `out` for a new sweep"
 
@@ -112,7 +115,7 @@ class SweepFolder:
         """
         with contextlib.ExitStack() as held:
             try:
-                lock = locked(self.path / LOCK, waiting=lambda who: None, patience_s=PATIENCE_S)
+                lock = locked(self.path / LOCK, waiting=unheard, patience_s=PATIENCE_S)
                 held.enter_context(lock)
             except HeldError as error:
                 raise RunError(f"{self.path / SWEEP}: {error} is writing it") from error

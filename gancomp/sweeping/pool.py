@@ -12,9 +12,16 @@ from typing import IO
 
 from gancomp.engine.stopping import InterruptedRunError, StopWish
 from gancomp.settings import Json
-from gancomp.sweeping.folder import DONE, FAILED, SweepFolder, is_finished, is_trained
+from gancomp.sweeping.folder import (
+    DONE,
+    FAILED,
+    HELD,
+    PARENT,
+    SweepFolder,
+    is_finished,
+    is_trained,
+)
 from gancomp.sweeping.runs import SweepRun
-from gancomp.sweeping.worker_status import HELD, PARENT
 
 LOOK_S = 0.2  # between two looks at the workers
 ELSEWHERE_S = 2.0  # between two looks at a run that another process works on

@@ -26,6 +26,8 @@ from gancomp.settings import Json
 from gancomp.sweeping.folder import (
     DONE,
     FAILED,
+    HELD,
+    PARENT,
     TRAINED,
     SweepFolder,
     is_finished,
@@ -33,7 +35,6 @@ from gancomp.sweeping.folder import (
     numbers_in,
 )
 from gancomp.sweeping.runs import SweepRun
-from gancomp.sweeping.worker_status import HELD, PARENT
 
 INTERRUPTED = 130
 LOOK_S = 1.0

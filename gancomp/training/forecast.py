@@ -23,6 +23,7 @@ from gancomp.engine.phases import Phase, Progress, Step, always, optimizers
 from gancomp.engine.speed import channels_last
 from gancomp.engine.step import FiniteWatch, take_step
 from gancomp.errors import TrainingError
+from gancomp.launch import unheard
 from gancomp.methods.base import Method
 from gancomp.planning.plan import Plan
 from gancomp.training.stages import is_finished, plan_of, stages_of
@@ -133,7 +134,7 @@ def seconds_of(
             batch_size=images_per_step(trial),
             seed=part.plan.settings.run.seed,
             device=device,
-            say=lambda message: None,
+            say=unheard,
         )
     ) as source:
         batch = {name: tensor.to(device) for name, tensor in next(source).items()}

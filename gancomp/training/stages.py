@@ -13,17 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gancomp.config import read
 from gancomp.domains.choice import domain_of
-from gancomp.domains.stage import Stage
+from gancomp.domains.stage import FOLDER, Stage
 from gancomp.engine.fit import View
-from gancomp.engine.run import RunFolder, tidy
+from gancomp.engine.run import CONFIG, RunFolder, tidy
 from gancomp.engine.stopping import InterruptedRunError, StopWish
 from gancomp.export.model import open_model
 from gancomp.methods.base import Method
 from gancomp.planning.plan import Plan
 from gancomp.ranks import current
-from gancomp.settings import Settings
-from gancomp.training.stage import plan_with
+from gancomp.registry import METHODS, resolve
+from gancomp.settings import ScheduleSettings, SelectionSettings, Settings
 from gancomp.training.steps import Result
 
 Train = Callable[[Plan, View], Result]
@@ -109,6 +110,30 @@ def is_finished(file: Path, stage: Stage) -> bool:
 
 
 def plan_of(stage: Stage, plan: Plan, made: dict[str, Path], seconds_left: float | None) -> Plan:
-    """The stage as a run of its own; `made` has the generators of earlier stages by role."""
+    """The stage as a run of its own below `plan`'s, of the stage's length.
+
+    Args:
+        stage: name and length.
+        plan: of the whole run.
+        made: the generators of earlier stages by role.
+        seconds_left: of `--max-time`, if there is one.
+    """
     settings = domain_of(plan.settings.data.task).stage_settings(stage, plan.settings, made)
-    return plan_with(settings, stage, plan, seconds_left)
+    settings = replace(
+        settings,
+        schedule=ScheduleSettings(
+            epochs=1_000_000, decay_epochs=0, max_steps=stage.steps, max_seconds=seconds_left
+        ),
+        selection=SelectionSettings(),
+    )
+    kind = resolve(METHODS, "method", settings.method.name)
+    out = plan.out / FOLDER / stage.name
+    return replace(
+        plan,
+        settings=settings,
+        options=read(kind.Options, settings.method.options, "method.options"),
+        out=out,
+        resume=(out / CONFIG).exists(),
+        preset=plan.preset | {"reported": None},
+        is_stage=True,
+    )

@@ -9,7 +9,7 @@ import pytest
 
 import gancomp.cli  # noqa: F401  # which gives `eval` its options
 from gancomp.errors import ConfigError
-from gancomp.recipes.sweep_scores import scoring_options
+from gancomp.recipes.sweep import scoring_options
 from gancomp.sweeping.plan import SweepPlan, read_plan
 from gancomp.sweeping.runs import runs_of
 

@@ -11,8 +11,7 @@ from tiny_sweeps import PLAN, Place
 
 import gancomp.__main__
 import gancomp.cli  # which gives `eval` its options
-from gancomp.recipes.sweep import SweepRequest, submit_sweep
-from gancomp.recipes.sweep_scores import scoring_options
+from gancomp.recipes.sweep import SweepRequest, scoring_options, submit_sweep
 from gancomp.sweeping import slurm
 from gancomp.sweeping.plan import read_plan
 

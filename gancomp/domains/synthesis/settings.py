@@ -15,6 +15,7 @@ from gancomp.engine.run import CONFIG, read_config, settings_in
 from gancomp.errors import CheckpointError, ConfigError, MissingPartError
 from gancomp.export.biggan import is_biggan_folder
 from gancomp.export.model import open_model
+from gancomp.launch import unheard
 from gancomp.methods.adversarial_pair import automatic_r1_gamma
 from gancomp.networks.base import TappedNetwork
 from gancomp.networks.stylegan2_discriminator import GROUP
@@ -293,7 +294,7 @@ def _discriminator_of_run(run: Path) -> TappedNetwork | None:
 
 def networks_of_run(run: Path) -> Json:
     """The weights in the newest whole checkpoint of `run`, by network; nothing without one."""
-    checkpoint = load_newest(run / "checkpoints", lambda message: None)
+    checkpoint = load_newest(run / "checkpoints", unheard)
     return checkpoint.networks() if checkpoint else {}
 
 

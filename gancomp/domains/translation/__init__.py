@@ -21,6 +21,7 @@ from gancomp.domains.translation.settings import (
 from gancomp.export.model import open_model
 from gancomp.inference.models import teacher_file
 from gancomp.inference.pixels import format_of, formats_of
+from gancomp.launch import unheard
 from gancomp.settings import Json, Settings
 from gancomp.sizes import Size, before_crop
 
@@ -59,7 +60,7 @@ class Translation(Domain):
                 size=settings.data.size,
                 batch_size=NUM_SAMPLES,
                 half=split.side_by_side,
-                say=lambda message: None,
+                say=unheard,
                 pixels=format_of(settings.data.source),
             )
         )
