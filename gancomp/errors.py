@@ -98,6 +98,11 @@ def why_unreadable(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
+def one_line(error: Exception) -> str:
+    """The error's text on one line, or its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def printable(text: str) -> str:
     """`text` without what a terminal would obey or cannot show: such characters are spelled out.
 

@@ -78,9 +78,10 @@ MAY_IMPORT = {
     "code_files": {"errors"},
     "own_code": {"code_files", "errors", "paths", "registry"},
     "networks": {"declare", "errors", "networks", "own_code", "ranks", "settings.rules"},
-    "losses": {"errors", "losses", "networks.winograd", "paths", "ranks"},
+    "weight_files": {"errors", "paths"},
+    "losses": {"errors", "losses", "networks.winograd", "paths", "ranks", "weight_files"},
     "data": EDGES | {"data"},
-    "metrics": EDGES | {"metrics", "networks.winograd", "networks.shapes"},
+    "metrics": EDGES | {"metrics", "networks.winograd", "networks.shapes", "weight_files"},
     "export": EDGES
     | {"export", "networks", "data.transforms", "metrics.latency", "pages"}
     | {"data.download", "data.registered", "namesakes"},

@@ -24,6 +24,7 @@ from gancomp.data.images import file_mode, load_image
 from gancomp.data.layout import check_side_by_side, scan
 from gancomp.data.transforms import PixelFormat
 from gancomp.errors import DataError
+from gancomp.launch import unheard
 
 PLAIN_TASKS = ("super-resolution", "synthesis")  # they read 8-bit RGB alone
 GRAY_MODES = ("1", "L", "LA", "I", "F")
@@ -116,7 +117,7 @@ def check_folder(
     side_by_side = False
     classes: dict[str, int] = {}
     try:
-        files = scan(root, task=task, say=_nobody)
+        files = scan(root, task=task, say=unheard)  # the full decode below names the same files
     except DataError as error:
         problems.append(str(error))
     else:
@@ -142,10 +143,6 @@ def check_folder(
     if len(classes) == 1:
         notes.append(f"{next(iter(classes))}/: is the only class")
     return Report(root, found_task, reports, problems, notes, classes)
-
-
-def _nobody(message: str) -> None:
-    """Takes the scan's warnings: the full decode below names the same files again."""
 
 
 def _folders_of_images(root: Path) -> dict[str, tuple[Path, ...]]:

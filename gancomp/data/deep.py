@@ -29,7 +29,7 @@ from gancomp.data.tiff import (
     tiff_layout,
 )
 from gancomp.data.transforms import MOST_CHANNELS, PixelFormat, Raw, Values, dtype_name
-from gancomp.errors import DataError
+from gancomp.errors import DataError, one_line
 
 Found = TypeVar("Found")
 BANDS = {"LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}
@@ -154,8 +154,7 @@ def _array(path: Path) -> Raw:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # NumPy's parser raises whatever the damage provokes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: not a readable array ({reason})") from error
+        raise DataError(f"{path}: not a readable array ({one_line(error)})") from error
     if not isinstance(array, np.memmap):
         raise DataError(f"{path}: not a readable array (a .npz archive; save a single array)")
     _naming(path, lambda: dtype_name(array.dtype))

@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 
 from gancomp.data.formats import list_images
-from gancomp.data.images import Say, one_line, warn_on_stderr
+from gancomp.data.images import Say, warn_on_stderr
 from gancomp.data.registered import KnownDataset, RemoteFile
 from gancomp.data.unpack import unpack
-from gancomp.errors import DataError
+from gancomp.errors import DataError, one_line
 from gancomp.files import FULL_DISK
 from gancomp.locks import locked
 

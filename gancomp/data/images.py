@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from gancomp.data.formats import ARRAY_SUFFIX, FORMATS
 from gancomp.data.splits import Half
-from gancomp.errors import ConfigError, DataError, printable
+from gancomp.errors import ConfigError, DataError, one_line, printable
 
 MAX_PIXELS = "GANCOMP_MAX_PIXELS"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -239,11 +239,6 @@ def _os_reason(path: Path, error: OSError) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not a readable image (its first bytes are those of no format that is read)"
     return f"not a readable image ({one_line(error)})"
-
-
-def one_line(error: Exception) -> str:
-    """The error's text on one line, or its type where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def as_rgb_image(image: Image.Image) -> Image.Image:

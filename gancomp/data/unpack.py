@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from gancomp.data.images import one_line
-from gancomp.errors import DataError
+from gancomp.errors import DataError, one_line
 from gancomp.files import FULL_DISK
 
 CHUNK_BYTES = 1 << 20

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from gancomp.errors import CheckpointError
+from gancomp.errors import CheckpointError, one_line
 from gancomp.files import reporting_disk_errors, sync, sync_file, sync_folder
 from gancomp.records import read_record
 
@@ -218,8 +218,7 @@ def _check(path: Path) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> CheckpointError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return CheckpointError(f"{path}: is damaged ({reason})")
+    return CheckpointError(f"{path}: is damaged ({one_line(error)})")
 
 
 def _step_of(path: Path) -> int:

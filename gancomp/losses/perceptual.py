@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 
-from gancomp.errors import ConfigError, WeightsError, why_unreadable
+from gancomp.errors import ConfigError, WeightsError
 from gancomp.networks.winograd import FrozenConv2d
-from gancomp.paths import expanded, weights_folder
+from gancomp.paths import expanded
+from gancomp.weight_files import hub_file, read_weights
 
 PERCEPTUAL_SOURCES = ("vgg16", "vgg19", "random", "none")
 VARIABLES = {"vgg16": "GANCOMP_VGG16", "vgg19": "GANCOMP_VGG19"}
@@ -288,46 +286,20 @@ def _torchvision_file(network: str, say: Callable[[str], None]) -> Path:
     )
 
     weights, megabytes = {"vgg16": (VGG16_Weights, 528), "vgg19": (VGG19_Weights, 548)}[network]
-    url: str = weights.IMAGENET1K_V1.url
-    path = weights_folder() / url.rsplit("/", 1)[-1]
-    if path.is_file():
-        return path
-    name = network.upper()
-    say(f"downloading {name} ({megabytes} MB, ImageNet weights) from {url} to {path}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), _hash_prefix(path), progress=False)
-    except (OSError, HTTPException, RuntimeError, ValueError) as error:
-        raise WeightsError(
-            f"{name} could not be downloaded from {url} ({why_unreadable(error)}); "
-            f"{WAYS_OUT[network]}"
-        ) from error
-    return path
-
-
-def _hash_prefix(path: Path) -> str:
-    """What the file's SHA-256 must begin with: torch hub puts it behind the name's last dash."""
-    return path.stem.rsplit("-", 1)[-1]
+    return hub_file(
+        weights.IMAGENET1K_V1.url,
+        what=network.upper(),
+        size=f"{megabytes} MB, ImageNet weights",
+        say=say,
+        way_out=WAYS_OUT[network],
+    )
 
 
 def _read_state(network: str, file: Path, taps: Sequence[str]) -> tuple[dict[str, Tensor], str]:
     """The trunk's tensors in float32 keys `features.N.*`, and the file's SHA-256."""
-    try:
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        if file.suffix == ".safetensors":
-            content: Any = load(file.read_bytes())  # by its bytes: its name may be no UTF-8
-        else:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes the readers raise almost anything
-        raise WeightsError(
-            f"{file}: not readable as weights ({why_unreadable(error)}); give "
-            f"{network.upper()} weights as .safetensors or .pth: {WAYS_OUT[network]}"
-        ) from error
-    if not isinstance(content, Mapping):
-        raise WeightsError(
-            f"{file}: holds {type(content).__name__}, not named weights; {WAYS_OUT[network]}"
-        )
+    way_out = WAYS_OUT[network]
+    wanted = f"give {network.upper()} weights as .safetensors or .pth: {way_out}"
+    content, digest = read_weights(file, unreadable=wanted, unnamed=way_out)
     state = {_with_prefix(str(key)): value for key, value in content.items()}
     state = {key: value for key, value in state.items() if not key.startswith("classifier.")}
     _check_state(network, file, state, taps)

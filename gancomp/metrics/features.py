@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from http.client import HTTPException
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +16,7 @@ from torch import Tensor, nn
 
 from gancomp.errors import DataError, WeightsError, why_unreadable
 from gancomp.metrics.inception import INPUT_SIZE, LEAST_SIZE, FoldedInception
-from gancomp.paths import weights_folder
+from gancomp.weight_files import hub_file, read_weights
 
 WEIGHTS_NAME = "pt_inception-2015-12-05-6726825d.pth"
 WEIGHTS_HASH_PREFIX = "6726825d"
@@ -77,13 +74,20 @@ def load_inception(
         WeightsError: if the weights are missing, damaged, of another network, or cannot be
             downloaded.
     """
-    path = weights if weights is not None else _hub_file(say or _to_stderr)
+    path = weights
+    if path is None:
+        what, tell = "the FID Inception weights", say or _to_stderr
+        path = hub_file(WEIGHTS_URL, what=what, size="91 MB", say=tell)
     if not path.is_file():
         raise WeightsError(
             f"Inception weights {path}: no such file; needed is pytorch-fid's {WEIGHTS_NAME}, "
             f"which is also looked for at $TORCH_HOME/hub/checkpoints/{WEIGHTS_NAME}"
         )
-    state, digest = _read_state(path)
+    state, digest = read_weights(
+        path,
+        unreadable=f"delete it to have it downloaded again, or put a good {WEIGHTS_NAME} there",
+        unnamed=f"needed is {WEIGHTS_NAME}",
+    )
     try:
         network = FoldedInception(state)
         with torch.inference_mode():
@@ -212,59 +216,6 @@ def _full_precision(device: torch.device) -> Iterator[None]:
     )
     with torch.autocast(device.type, enabled=False), flags:
         yield
-
-
-def _hub_file(say: Callable[[str], None]) -> Path:
-    """pytorch-fid's weights in the torch hub folder, downloaded if they are not there."""
-    what = "the FID Inception weights"
-    return hub_file(WEIGHTS_URL, WEIGHTS_HASH_PREFIX, what=what, megabytes=91, say=say)
-
-
-def hub_file(
-    url: str, hash_prefix: str, *, what: str, megabytes: int, say: Callable[[str], None]
-) -> Path:
-    """The file of that name in the torch hub folder.
-
-    Args:
-        url: where it is downloaded from if it is not there.
-        hash_prefix: how the SHA-256 of a downloaded file must begin.
-        what: is downloaded, as messages call it.
-        megabytes: how much that is.
-        say: told, in one line and beforehand, where a download comes from.
-
-    Raises:
-        WeightsError: if it is not there and cannot be downloaded.
-    """
-    path = weights_folder() / url.rsplit("/", 1)[-1]
-    if path.is_file():
-        return path
-    say(f"downloading {what} ({megabytes} MB) from {url} to {path}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix, progress=False)
-    except (OSError, HTTPException, RuntimeError, ValueError) as error:
-        raise WeightsError(
-            f"{what} could not be downloaded from {url} ({why_unreadable(error)}); put that file "
-            f"at $TORCH_HOME/hub/checkpoints/{path.name} (here: {path})"
-        ) from error
-    return path
-
-
-def _read_state(path: Path) -> tuple[Mapping[str, Any], str]:
-    try:
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes torch.load raise almost anything
-        raise WeightsError(
-            f"{path}: not readable as weights ({why_unreadable(error)}); delete it to have it "
-            f"downloaded again, or put a good {WEIGHTS_NAME} there"
-        ) from error
-    if not isinstance(state, Mapping):
-        raise WeightsError(
-            f"{path}: holds {type(state).__name__}, not named weights; needed is {WEIGHTS_NAME}"
-        )
-    return state, digest
 
 
 def _to_stderr(message: str) -> None:

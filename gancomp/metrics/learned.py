@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 
-from gancomp.errors import ConfigError, WeightsError, why_unreadable
+from gancomp.errors import ConfigError, WeightsError
 from gancomp.metrics.base import Pixels
-from gancomp.metrics.features import hub_file
 from gancomp.metrics.options import LpipsOptions
 from gancomp.metrics.pairs import refuse_small
 from gancomp.paths import expanded
+from gancomp.weight_files import hub_file, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,9 +83,7 @@ class Lpips:
                 f"`lpips_weights` {path}: no such file; give torchvision's "
                 f"{item.url.rpartition('/')[2]}, or remove it to use that of TORCH_HOME"
             )
-        path = path or hub_file(
-            item.url, item.hash_prefix, what=what, megabytes=item.megabytes, say=say
-        )
+        path = path or hub_file(item.url, what=what, size=f"{item.megabytes} MB", say=say)
         state, digest = _read(path, item)
         network = self._empty(package)
         _fill(network.net, state, path, item)
@@ -138,29 +134,11 @@ def _tensor(pixels: Pixels) -> Tensor:
 
 
 def _read(path: Path, item: Backbone) -> tuple[Mapping[str, Any], str]:
-    try:
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        if path.suffix == ".safetensors":
-            state: Any = load(path.read_bytes())  # by its bytes: its name may be no UTF-8
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes torch.load raise almost anything
-        raise WeightsError(
-            f"{path}: not readable as weights ({why_unreadable(error)}); give torchvision's "
-            f"{item.url.rpartition('/')[2]}"
-        ) from error
-    if not isinstance(state, Mapping):
-        raise WeightsError(
-            f"{path}: holds {type(state).__name__}, not named weights; give torchvision's "
-            f"{item.url.rpartition('/')[2]}"
-        )
+    wanted = f"give torchvision's {item.url.rpartition('/')[2]}"
+    state, digest = read_weights(path, unreadable=wanted, unnamed=wanted)
     for key, value in state.items():
         if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
-            raise WeightsError(
-                f"{path}: {key} holds values that are not finite; give torchvision's "
-                f"{item.url.rpartition('/')[2]}"
-            )
+            raise WeightsError(f"{path}: {key} holds values that are not finite; {wanted}")
     return state, digest
 
 
