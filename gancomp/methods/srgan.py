@@ -67,8 +67,8 @@ class SuperResolutionMethod(Method):
         *,
         start_step: int = 0,
     ) -> Phase:
-        """A phase whose rate falls at `rate_drop_step`, and which may begin later."""
-        drop_step = start_step + self.options.rate_drop_step  # counted from its own first step
+        """A phase whose rate falls at `drop_step`, and which may begin later."""
+        drop_step = start_step + self.options.drop_step  # counted from its own first step
 
         def has_begun(progress: Progress) -> bool:
             return progress.step >= start_step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -21,6 +22,7 @@ class ContentOptions:
         content_scale: the maps are divided by it. 12.75 was chosen for weights that take pixels in
             0..255; torchvision's give maps of another scale.
         rate_drop_step: from this step of its own on, each optimizer works at a tenth of its rate.
+            None is 100,000, but never for an SRResNet, as in the code that Lee and Park build on.
     """
 
     content_tap: str = setting(
@@ -36,9 +38,20 @@ class ContentOptions:
         above=0.0,
         unused=(objective_is("pixel"),),
     )
-    rate_drop_step: int = setting(
-        100_000, "--rate-drop-step", "A tenth of the rate from this step on.", least=1
+    rate_drop_step: int | None = setting(
+        None,
+        "--rate-drop-step",
+        "A tenth of the rate from this step on.",
+        least=1,
+        shown="100,000; of SRResNets never",
     )
+
+    @property
+    def drop_step(self) -> float:
+        """That step; infinite if the rate never falls."""
+        if self.rate_drop_step is not None:
+            return self.rate_drop_step
+        return math.inf if getattr(self, "objective", None) == "pixel" else 100_000
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from loops import loop_of
 from torch import Tensor, nn
 
 from gancomp.engine.fit import run_step
-from gancomp.engine.phases import Step
+from gancomp.engine.phases import Progress, Step
 from gancomp.errors import ConfigError
 
 TAP, SCALE = "relu1_2", 12.75
@@ -211,6 +211,21 @@ def test_the_rate_falls_to_a_tenth_and_a_restored_optimizer_knows() -> None:
     fresh.phases()[0].optimizer.load_state_dict(phase.optimizer.state_dict())
     run_step(endless(fresh), 4, batch_for(SUPER_RESOLUTION))
     assert fresh.phases()[0].optimizer.param_groups[0]["lr"] == pytest.approx(2e-5)
+
+
+@pytest.mark.parametrize(
+    ("objective", "typed", "falls"),
+    [("gan", None, 100_000), ("content", None, 100_000), ("pixel", None, None), ("pixel", 7, 7)],
+)
+def test_srresnet_keeps_its_rate_to_the_end_unless_told_otherwise(
+    objective: str, typed: int | None, falls: int | None
+) -> None:
+    """As in the code that Lee and Park build on, whose million steps have one rate."""
+    options = {} if typed is None else {"rate_drop_step": typed}
+    (phase, *_) = small_method("srgan", objective=objective, **options).phases()
+    steps = (0, 6, 7, 99_999, 100_000, 999_999)
+    found = [phase.slowed(Progress(step, 0, 1)) for step in steps]
+    assert found == [0.1 if falls is not None and step >= falls else 1.0 for step in steps]
 
 
 def test_a_later_discriminator_counts_its_own_steps_until_its_rate_falls() -> None:

@@ -119,7 +119,7 @@ def test_the_defaults_are_the_full_lengths(photos: Path) -> None:
     )  # fmt: skip
     assert settings.data.batch_size == 16
     assert settings.discriminator.crop == 32
-    assert plan.options.rate_drop_step == 100_000
+    assert plan.options.drop_step == 100_000
     assert plan.options.content_tap == "relu5_4"
     assert settings.teacher.freeze
 
