@@ -44,12 +44,7 @@ class Dcd(Distillation):
     options: DcdOptions
 
     def __init__(self, components: Components, options: DcdOptions) -> None:
-        super().__init__(
-            components,
-            options,
-            lambda_fools=options.lambda_fools,
-            lambda_judged=options.lambda_judged,
-        )
+        super().__init__(components, options)
         self.refuse_no_loss(options.lambda_dcd, "lambda_dcd")
         self.discriminator_taps = _known_taps(self.task.discriminator, options.discriminator_taps)
         self.matched = MatchedTaps(self.task.generator, self.student)

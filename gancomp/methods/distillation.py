@@ -33,14 +33,15 @@ class Distillation(Method):
 
     The student imitates the teacher as it was at the start of the step: its output and maps are
     those of the one forward pass that also trains the teacher. It minimizes its GAN term and the
-    perceptual terms, as far as they have a weight, and what a subclass adds: `own_losses`. The
-    subclass hands over what is trained with the student when it makes the phases.
+    perceptual terms, as far as they have a weight, and what a subclass adds: `own_losses`, which is
+    all that it must have. What it trains with the student it hands over as it makes the phases.
 
     Args:
         components: with a student.
         options: the method's own, with the perceptual ones if it has such terms.
-        lambda_fools: weight of the student's own GAN term.
-        lambda_judged: weight of the student's fakes in the discriminator's loss.
+        lambda_fools: weight of the student's own GAN term; None is what `StudentGanOptions` say, 0
+            without them.
+        lambda_judged: weight of the student's fakes in the discriminator's loss; likewise.
 
     Raises:
         ConfigError: without a student, for half a block schedule, or for a term without taps.
@@ -55,8 +56,8 @@ class Distillation(Method):
         components: Components,
         options: BlockOptions,
         *,
-        lambda_fools: float = 0.0,
-        lambda_judged: float = 0.0,
+        lambda_fools: float | None = None,
+        lambda_judged: float | None = None,
     ) -> None:
         super().__init__()
         if components.student is None:
@@ -66,12 +67,17 @@ class Distillation(Method):
         self.options, self.blocks = options, BlockSchedule.of(options)
         if isinstance(options, PerceptualOptions):
             check_perceptual(options)
-        self.lambda_fools, self.lambda_judged = lambda_fools, lambda_judged
+        self.lambda_fools, self.lambda_judged = (
+            (getattr(options, name, 0.0) if weight is None else weight)
+            for name, weight in (("lambda_fools", lambda_fools), ("lambda_judged", lambda_judged))
+        )
         self.task, self.student = components.task, components.student
         self.perceptual = components.perceptual
         self.student_taps: tuple[str, ...] = ()
         self.guests = nn.ModuleDict()
         self.guest_weights: dict[str, float] = {}
+        self._components = components
+        self._phases = []
 
     @abstractmethod
     def own_losses(
@@ -125,7 +131,7 @@ class Distillation(Method):
         """
         self.guests[name], self.guest_weights[name] = guest, weight
         self.record((), guest.student_taps)
-        *before, own = self._phases
+        *before, own = self.phases()
         *_, other = guest.phases()
         assert isinstance(own.module, nn.ModuleList)
         assert isinstance(other.module, nn.ModuleList)
@@ -147,6 +153,8 @@ class Distillation(Method):
 
     def phases(self) -> list[Phase]:
         """Teacher (unless frozen), discriminator, student."""
+        if not self._phases:
+            self._phases = self.make_phases(self._components)
         return self._phases
 
     def generators(self) -> dict[str, TappedNetwork]:

@@ -32,12 +32,7 @@ class MapDistillation(Distillation):
 
     def __init__(self, components: Components, options: BlockOptions) -> None:
         assert isinstance(options, StudentGanOptions)
-        super().__init__(
-            components,
-            options,
-            lambda_fools=options.lambda_fools,
-            lambda_judged=options.lambda_judged,
-        )
+        super().__init__(components, options)
         self.map_weight: float = getattr(options, self.weight)
         self.refuse_no_loss(self.map_weight, self.weight)
         self.matched, self.seed = MatchedTaps(self.task.generator, self.student), components.seed

@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
-from builders import random_batch, random_features
+from builders import random_batch, random_features, random_step, small_generator, small_task
+from torch import Tensor
 
-from gancomp.engine.phases import Progress
+from gancomp.engine.phases import Progress, Step
 from gancomp.errors import ConfigError
+from gancomp.methods.base import Components
 from gancomp.methods.distillation import (
     BlockSchedule,
+    Distillation,
     check_perceptual,
     perceptual_losses,
     perceptual_taps,
 )
-from gancomp.methods.shared_options import BlockOptions, PerceptualOptions
+from gancomp.methods.shared_options import BlockOptions, PerceptualOptions, StudentGanOptions
+from gancomp.settings import OptimizerSettings
+from gancomp.tasks.base import Translation
 
 
 def turns(blocks: BlockSchedule, schedule_epochs: int) -> str:
@@ -82,3 +89,34 @@ def test_a_weighted_term_without_taps_is_refused() -> None:
     with pytest.raises(ConfigError, match="style_taps: is empty"):
         check_perceptual(PerceptualOptions(style_taps=()))
     check_perceptual(PerceptualOptions(style_taps=(), lambda_style=0.0))
+
+
+@dataclass(frozen=True)
+class PlainOptions(BlockOptions, StudentGanOptions):
+    """Half the weight of the student on both sides."""
+
+    lambda_student: float = 0.5
+
+
+class Plain(Distillation):
+    """All that a method must have: its own terms."""
+
+    name = "plain"
+    paper = "none"
+    Options = PlainOptions
+
+    def own_losses(
+        self, step: Step, teacher: Translation, student: Translation
+    ) -> dict[str, Tensor]:
+        return {"copy": (student.fake - teacher.fake.detach()).abs().mean()}
+
+
+@pytest.mark.parametrize(("options", "weight"), [(PlainOptions(), 0.5), (BlockOptions(), 0.0)])
+def test_a_method_needs_nothing_but_its_own_terms(options: BlockOptions, weight: float) -> None:
+    student = small_generator(2, "student")
+    method = Plain(Components(small_task(), student, None, OptimizerSettings(), 0), options)
+    assert [phase.name for phase in method.phases()] == ["teacher", "discriminator", "student"]
+    assert method.phases()[2] is method.phases()[2]
+    assert (method.lambda_fools, method.lambda_judged) == (weight, weight)
+    terms = method.losses("student", random_step())
+    assert set(terms) == ({"gan", "copy"} if weight else {"copy"})
