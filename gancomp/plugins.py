@@ -15,7 +15,7 @@ from gancomp.code_files import run_file
 from gancomp.errors import ConfigError, printable
 from gancomp.options import forget
 from gancomp.paths import expanded
-from gancomp.registry import ORIGINS, TABLES
+from gancomp.registry import FROM_FILE, ORIGINS, TABLES
 
 VARIABLE = "GANCOMP_PLUGINS"
 FLAG = "--plugin"
@@ -102,7 +102,7 @@ def _add_file(text: str) -> bool:
             _check_line(text, table, name, thing)
             attribute = f"{LINES}_{table}_{name}"
             setattr(module, attribute, thing)
-            _add(table, name, f"{module.__name__}:{attribute}", f"the file {path.name}")
+            _add(table, name, f"{module.__name__}:{attribute}", f"{FROM_FILE}{path.name}")
     return True
 
 

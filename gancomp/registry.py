@@ -214,6 +214,7 @@ OWN_OPTIONS = {  # kind -> its table, where its options stand apart, and how it 
     "metric": (METRICS, METRIC_OPTIONS, "metrics"),
     "shrinker": (SHRINKERS, SHRINKER_OPTIONS, "shrink"),
 }
+FROM_FILE = "the file "  # begins the origin of a line that is no package's
 ORIGINS: dict[tuple[str, str], str] = {}  # (table, name) -> the plug-in that added the line
 PRETRAINING = ("teacher-only", "srgan", "gan")  # they train one network alone
 

@@ -15,10 +15,13 @@ import pytest
 import torch
 from commands import run_command, write_model
 
+from gancomp.api.run import Run
 from gancomp.data.demo_set import write_demo_set
 from gancomp.export.model import open_model
 from gancomp.plugins import forget_plugins, load_plugins
 from gancomp.registry import METHODS, METRICS, SHRINKERS, TABLES, build_network, resolve
+from gancomp.report.repeat import repeat
+from gancomp.report.subjects import Subject
 
 PROJECT = Path(__file__).parent / "plugin"
 FILES = sorted((PROJECT / "gancomp_sharp").glob("[a-z]*.py"))
@@ -93,12 +96,21 @@ def test_a_plug_in_s_lines_work_in_every_command(
     last = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
     assert {"student/copy", "student/edges"} <= set(last["losses"])
 
+    repeated = repeat(Subject("run", Run.open(Path("run")))).command.split()
+    named = [word for word in repeated if word.endswith(".py")]
+    assert named == [origin.removeprefix("the file ") for origin in origins if "file" in origin]
     exported = run_command(capsys, "export", "run", "-o", "student.npz", "--json").document
     assert (exported["format"], exported["parity"]) == ("arrays", 0.0)
     command = ["profile", "--arch", "plain-net", "--width", "4", "--depth", "3", "--json"]
     assert run_command(capsys, *command).document["models"][0]["params"] == 112 + 3 * 148 + 111
     run_command(capsys, "translate", "run", "data/testA", "-o", "out")
     assert len(list(Path("out").glob("*.png"))) == 2
+    if how == "named":
+        monkeypatch.delenv("GANCOMP_PLUGINS")
+        forget_plugins()
+        outcome = run_command(capsys, *["distill", "--resume", "--out", "run", "--max-steps", "3"])
+        assert outcome.status == 2
+        assert "has sharp from a plug-in, the file method.py, the file network.py;" in outcome.err
 
 
 def test_a_plug_in_s_options_are_shown_checked_and_refused_elsewhere(

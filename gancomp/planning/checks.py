@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from gancomp.config import read
@@ -13,6 +15,29 @@ from gancomp.planning.unused import refuse_foreign_options
 from gancomp.registry import DISCRIMINATORS, METHODS, NETWORKS, build_network, is_code, resolve
 from gancomp.settings import DataSettings, NetworkSettings, Settings
 from gancomp.sizes import as_size, shown_size, sides
+
+
+def refuse_missing_plugins(settings: Settings, origins: Sequence[str], out: Path) -> None:
+    """Refuses to go on with a run whose method or networks nothing here adds.
+
+    Args:
+        settings: the run's.
+        origins: the plug-ins that it was begun with, as it has recorded them.
+        out: its folder.
+
+    Raises:
+        ConfigError: naming what is missing and where it came from.
+    """
+    student = [] if settings.student is None else [settings.student.arch]
+    archs = [settings.teacher.network.arch, *student]
+    wanted = [(METHODS, name) for name in (settings.method.name, *settings.method.also)]
+    wanted += [(NETWORKS, arch) for arch in archs if not is_code(arch)]
+    missing = [name for table, name in wanted if name not in table]
+    if origins and missing:
+        raise ConfigError(
+            f"`resume`: the run in {out} has {missing[0]} from a plug-in, {', '.join(origins)}; "
+            "install it, or name its file with `plugin`"
+        )
 
 
 def check(settings: Settings) -> Any:

@@ -22,7 +22,7 @@ from gancomp.export.model import LoadedModel, open_model
 from gancomp.inference.models import student_file, teacher_file
 from gancomp.options import field_of
 from gancomp.planning import own, shrinking, teachers
-from gancomp.planning.checks import check
+from gancomp.planning.checks import check, refuse_missing_plugins
 from gancomp.planning.unused import refuse_unused
 from gancomp.preset_parts import Preset
 from gancomp.presets import find_preset
@@ -375,6 +375,7 @@ def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], N
     out = given.out or _guess_out(command, given, typed, say)
     config = read_config(out, way_out="check the path, or remove `resume=True` to start one")
     saved = _as_it_was(settings_in(config))
+    refuse_missing_plugins(saved, config.find("plugins", list) or [], out)
     if typed.get("run", {}).get("precision") == "auto":  # the trial was made at the start
         typed = merge(typed, {"run": {"precision": saved.run.precision}})
     own.stand_for_recorded(saved, given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from gancomp.errors import GancompError
 from gancomp.flags import as_typed
 from gancomp.options import options_for, put
 from gancomp.planning.plan import Plan, make_plan
+from gancomp.registry import FROM_FILE
 from gancomp.report.subjects import Subject
 from gancomp.settings import Json, Overrides
 from gancomp.sizes import shown_size
@@ -69,7 +70,7 @@ def repeat(subject: Subject) -> Repeat:
     except GancompError as error:
         remark = f"It could not be checked here: {as_typed(str(error))}."
         chosen |= {path: value for path, value in _leaves(wanted, "") if path in OF_BOTH}
-    command, toml = _written(wanted["command"], chosen)
+    command, toml = _written(wanted["command"], chosen, subject.config.get("plugins") or [])
     return Repeat(command, toml, remark, exact)
 
 
@@ -129,10 +130,13 @@ def _differences(wanted: Json, found: Json) -> Iterator[tuple[str, Any]]:
             yield path, value
 
 
-def _written(command: str, chosen: Json) -> tuple[str, str]:
-    """The command line, and what it leaves to a file."""
+def _written(command: str, chosen: Json, plugins: Iterable[str]) -> tuple[str, str]:
+    """The command line, and what it leaves to a file; installed plug-ins need not be named."""
     rows = _rows(command)
     words: list[str] = ["gancomp", command]
+    for origin in map(str, plugins):
+        if origin.startswith(FROM_FILE):
+            words += ["--plugin", origin.removeprefix(FROM_FILE)]
     rest: Json = {}
     for path, value in chosen.items():
         row = rows.get(OF_BOTH.get(path, path))

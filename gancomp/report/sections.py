@@ -45,7 +45,7 @@ def summary(subject: Subject) -> str:
     settings = subject.settings
     data = (subject.config.get("dataset") or {}).get("name") or settings.data.dataset
     teacher = network_words(settings.teacher.network)
-    steps = f"{subject.last_step:,} steps" if subject.last_step else "no steps logged yet"
+    steps = _steps(subject.last_step) if subject.last_step else "no steps logged yet"
     end = f"on {data} ({settings.data.task}) at {shown_size(settings.data.size)} pixels; {steps}."
     if settings.student is None:
         return f"{teacher}, trained alone {end}"
@@ -269,7 +269,7 @@ def _facts(subject: Subject) -> dict[str, str]:
     last = subject.metrics[-1] if subject.metrics else {}
     speed = ""
     if last.get("seconds"):
-        speed = f"{duration(last['seconds'])} for {subject.last_step:,} steps"
+        speed = f"{duration(last['seconds'])} for {_steps(last.get('step', 0))}"
         speed += f" on {settings.run.device}, {last.get('images_per_second', 0):.2f} images/s"
     versions = config.get("versions") or {}
     stages = sorted(path.parent.name for path in subject.run.path.glob("stages/*/config.json"))
@@ -291,6 +291,10 @@ def _facts(subject: Subject) -> dict[str, str]:
         "plug-ins": ", ".join(map(str, config.get("plugins") or [])),
         "versions": ", ".join(f"{name} {value}" for name, value in versions.items()),
     }
+
+
+def _steps(number: int) -> str:
+    return f"{number:,} step{'' if number == 1 else 's'}"
 
 
 def _dataset(subject: Subject) -> str:

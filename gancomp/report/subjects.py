@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gancomp.api.run import Run
+from gancomp.engine.checkpoint import list_checkpoints
 from gancomp.engine.run import latest_run
 from gancomp.errors import ConfigError, RunError
 from gancomp.paths import expanded
@@ -57,8 +58,11 @@ class Subject:
 
     @property
     def last_step(self) -> int | None:
-        """The last logged step."""
-        return self.metrics[-1].get("step") if self.metrics else None
+        """The last step that was logged, or saved if that was later; None before either."""
+        logged = self.metrics[-1].get("step") if self.metrics else None
+        saved = list_checkpoints(self.run.path / "checkpoints")[:1]
+        steps = [logged, *(int(path.name.removeprefix("step_")) for path in saved)]
+        return max((step for step in steps if step is not None), default=None)
 
     def file(self, role: str) -> Path | None:
         """The generator of that role, if it was written."""

@@ -169,6 +169,17 @@ def test_the_command_resolves_to_the_settings_of_the_run(run: Path) -> None:
     assert "Checked" in found.remark
 
 
+def test_steps_that_were_saved_but_not_logged_count(run: Path) -> None:
+    (subject,) = subjects_of([run], latency=None)
+    assert subject.last_step == 3
+    saved = run / "checkpoints" / "step_00000004"
+    saved.mkdir(parents=True)
+    try:
+        assert subject.last_step == 4
+    finally:
+        shutil.rmtree(saved.parent)
+
+
 def test_pictures_are_kept_exactly_where_they_fit_and_made_smaller_where_not() -> None:
     noise = Image.effect_noise((256, 256), 90)
     assert encoded(noise, 200_000).startswith("data:image/png;")
