@@ -21,6 +21,7 @@ VARIABLE = "GANCOMP_PLUGINS"
 FLAG = "--plugin"
 LINES = "GANCOMP"  # the name of a file's own tables
 WITH_OPTIONS = ("methods", "metrics", "shrinkers")
+FILES: dict[Path, None] = {}  # that were run, in their order
 
 
 def load_plugins(typed: list[str]) -> list[str]:
@@ -46,8 +47,14 @@ def load_plugins(typed: list[str]) -> list[str]:
     return rest
 
 
+def named_files() -> list[str]:
+    """The files that were named, wherever: what another process has to be given."""
+    return [str(path) for path in FILES]
+
+
 def forget_plugins() -> None:
     """Takes all lines of plug-ins out of the tables again."""
+    FILES.clear()
     for table, name in ORIGINS:
         TABLES[table].pop(name, None)
     ORIGINS.clear()
@@ -88,6 +95,7 @@ def _add_installed(table: str, point: EntryPoint) -> bool:
 def _add_file(text: str) -> bool:
     path = Path(expanded(text)).resolve()
     module = run_file(path, f"`plugin` {text}", what="a plug-in")
+    FILES[path] = None
     tables: Any = getattr(module, LINES, None)
     if not isinstance(tables, Mapping) or not tables:
         raise ConfigError(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
+from gancomp import plugins
 from gancomp.engine.stopping import InterruptedRunError, StopWish
 from gancomp.settings import Json
 from gancomp.sweeping.folder import (
@@ -143,7 +144,11 @@ class Pool:
         device = self.devices[slot]
         log = (self.folder.logs / f"{run.name}.log").open("ab")
         threads = str(max(1, (os.cpu_count() or 1) // len(self.devices)))
-        variables = {THREADS: os.environ.get(THREADS, threads), PARENT: str(os.getpid())}
+        variables = {
+            THREADS: os.environ.get(THREADS, threads),
+            PARENT: str(os.getpid()),
+            plugins.VARIABLE: os.pathsep.join(plugins.named_files()),
+        }
         words = [str(self.folder.path), run.name, *([device] if device else [])]
         process = start_worker(words, log, variables)
         self.working[run.name] = Worker(run, slot, process, log)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gancomp.errors import ConfigError
+from gancomp.plugins import named_files
 from gancomp.sweeping.runs import plain_words
 
 INTERRUPTED = 130
@@ -26,17 +27,20 @@ class Job:
     Args:
         plan: the plan's file.
         out: the sweep's folder, which all machines see.
+
+    The files of plug-ins that are named here are named there.
     """
 
     def __init__(self, plan: Path, out: Path) -> None:
-        self.plan, self.out = plan, out
+        self.plan, self.out, self.plugins = plan, out, named_files()
 
     def __call__(self) -> int:
         """Works until nothing is left to do; returns the command's exit status."""
         # by name: it is the command line that imports this module, a job runs it as a whole
         command_line = importlib.import_module("gancomp.__main__")
+        files = [word for file in self.plugins for word in ("--plugin", file)]
         status: int = command_line.run(
-            ["sweep", str(self.plan), *plain_words({"out": str(self.out)})]
+            ["sweep", str(self.plan), *plain_words({"out": str(self.out)}), *files]
         )
         if status == INTERRUPTED:  # submitit's own handler, which we displaced, requeues the job
             name = os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")

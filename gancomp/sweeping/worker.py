@@ -22,6 +22,7 @@ from gancomp.__main__ import run as gancomp
 from gancomp.engine.run import CONFIG
 from gancomp.errors import GancompError
 from gancomp.locks import HeldError
+from gancomp.plugins import load_plugins
 from gancomp.settings import Json
 from gancomp.sweeping.folder import (
     DONE,
@@ -46,6 +47,7 @@ def main(arguments: list[str]) -> int:
     folder = SweepFolder(Path(path))
     _stop_without(os.environ.get(PARENT))
     try:
+        load_plugins([])
         (run,) = [run for run in folder.known_runs() if run.name == name]
         with folder.claimed(name):
             return work(folder, run, device[0] if device else None)
