@@ -24,7 +24,8 @@ from gancomp.data.demo_set import write_demo_set
 from gancomp.recipes import eval_fid
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-MODULES = ("children", "results", "run", "score", "table", "lease", "machine", "pack", "rehearse")
+MODULES = ("checks", "children", "rate", "results", "run", "session", "score", "table")
+MODULES += ("lease", "machine", "pack", "rehearse")
 TINY = (
     "--arch mobile-resnet6 --width 4 --student-width 2 --size 32 --d-layers 1 --d-width 4 "
     "--perceptual none"
@@ -134,6 +135,10 @@ def test_a_command_is_ended_for_its_time_and_when_this_process_is_told_to_stop(
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert "status -15" in (tmp_path / "log.txt").read_text()
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    stuck = runner.run("-c", deaf, seconds=1.0, grace=0.2)
+    assert stuck.cut
+    assert stuck.status in (-signal.SIGKILL, -signal.SIGTERM)  # this, if it was not yet deaf
     runner.stopped = True
     with pytest.raises(children.StoppedError):
         runner.run("-c", "import time; time.sleep(60)", seconds=60)
@@ -161,7 +166,7 @@ class Scripted:
 
 
 def session_of(folder: Path, children: Scripted, **given: Any) -> Any:
-    run, results = script("run"), script("results")
+    results = script("results")
     defaults: dict[str, Any] = {
         "minutes": 30.0,
         "device": "auto",
@@ -184,7 +189,8 @@ def session_of(folder: Path, children: Scripted, **given: Any) -> Any:
         "max_epochs": 100,
     }
     found = results.Results(folder / "results", folder / "work", limit=1 << 20)
-    return run.Session(argparse.Namespace(**(defaults | given)), children, found)
+    given = argparse.Namespace(**(defaults | given))
+    return script("session").Session(given, children, found, script("run").perform)
 
 
 def statuses(session: Any) -> dict[str, str]:
@@ -201,7 +207,7 @@ def test_the_benchmark_keeps_each_batch_size_and_parts_that_fail_stop_no_other(
 
     children = Scripted(answer)
     session = session_of(tmp_path, children)
-    parts = [script("run").read_part(text) for text in ("tests:2", "bench:6", "ablation")]
+    parts = [script("session").read_part(text) for text in ("tests:2", "bench:6", "ablation")]
     session.work_through(parts)
     assert statuses(session) == {"tests": "failed", "bench": "unfinished", "ablation": "done"}
     found = json.loads((tmp_path / "results" / "summary.json").read_text())["parts"]
@@ -227,27 +233,74 @@ def test_the_faster_way_is_taken_and_its_schedule_ends_within_the_time(
 
     children = Scripted(answer)
     session = session_of(tmp_path, children, max_epochs=10**6, trial_seconds=50.0)
-    run = script("run")
-    rate = run.measured_rate(session, time.monotonic() + 600)
+    run, rates = script("run"), script("rate")
+    rate = rates.measured_rate(session, time.monotonic() + 600)
     assert (rate["compile"], rate["images_per_second"]) == ("on", 50.0)
     assert rate["start_seconds"] == pytest.approx(10 - 60 * 4 / 50)
     assert len(children.typed) == 5
     assert all(words[words.index("--max-time") + 1] == "40.00s" for words in children.typed)
-    assert run.measured_rate(session, time.monotonic() + 600) == rate
+    assert rates.measured_rate(session, time.monotonic() + 600) == rate
     assert len(children.typed) == 5
-    plan = run.make_plan(session, rate, time.monotonic() + 600)
+    plan = rates.make_plan(session, rate, time.monotonic() + 600)
     # 6 images in batches of 4: one step, four images an epoch
     seconds = plan["total_steps"] * 4 / 50
     assert 0.94 < seconds / (600 - 45 - rate["start_seconds"]) <= 0.95
     assert (plan["steps_per_epoch"], plan["lr"]) == (1, 4e-4)
-    options = run.training_options(session.given, run.read_part("no-dcd@2"), plan)
+    options = run.training_options(session.given, script("session").read_part("no-dcd@2"), plan)
     assert "--batch-size 4 --lr 0.0004 --precision bf16 --compile on" in options
     assert f"--seed 2 --lambda-dcd 0 --epochs 0 --decay-epochs {plan['epochs']}" in options
     assert "--checkpoint-every 750" in options
 
 
+def test_of_a_benchmark_the_operators_come_when_all_sizes_are_timed(tmp_path: Path) -> None:
+    children = Scripted(lambda words: (0, '{"bench": "train"}'))
+    session = session_of(tmp_path, children)
+    session.work_through([script("session").read_part("bench:6")])
+    asked = [" ".join(words[4:]) for words in children.typed]
+    end = "--device auto"
+    assert asked == [
+        *(f"--grid --patience 30 --json --batch-size {size} {end}" for size in (1, 8)),
+        *(f"--profile --bf16 --rounds 1 --json --batch-size {size} {end}" for size in (1, 8)),
+    ]
+
+
+def test_a_run_that_fails_twice_goes_on_without_the_fast_way(tmp_path: Path, toy: Path) -> None:
+    children = Scripted(lambda words: (1, ""))
+    session = session_of(tmp_path, children)
+    plan = {"images_per_second": 9.0, "epochs": 3, "total_steps": 9, "precision": "bf16"}
+    plan |= {"compile": "fused+graphs", "cache": "on", "workers": 8}
+    session.results.part("dcd-s0")["plan"] = plan
+    session.work_through([script("session").read_part("dcd")])
+    ways = [" ".join(words).split("--compile ")[1:] for words in children.typed]
+    assert [[way.split()[0] for way in item] for item in ways] == [
+        ["fused+graphs"],
+        ["fused+graphs"],
+        ["fused+graphs", "off"],
+    ]
+    assert statuses(session) == {"dcd-s0": "unfinished"}
+    assert session.results.part("dcd-s0")["reason"] == "error: no"
+
+
+def test_a_run_goes_on_though_its_results_cannot_be_packed_or_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = session_of(tmp_path, Scripted(lambda words: (0, "")), pack_seconds=0.0)
+
+    def fails() -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(session.results, "pack", fails)
+    session.packed -= 1
+    session.looked_after(tmp_path / "work" / "runs" / "dcd-s0")
+    assert "results were not renewed: OSError: no room" in capsys.readouterr().err
+    monkeypatch.setattr(script("session"), "keep_snapshot", lambda run: fails())
+    for _ in range(2):
+        session.looked_after(tmp_path / "work" / "runs" / "dcd-s0")
+    assert capsys.readouterr().err.count("dcd-s0: OSError: no room") == 1
+
+
 def test_tests_that_are_cut_off_are_counted_by_their_lines() -> None:
-    count = script("run").count_tests
+    count = script("checks").count_tests
     lines = (
         "tests/test_gpu.py::test_a[graphs] PASSED [ 4%]\ntests/test_gpu.py::test_b FAILED [ 9%]\n"
     )
@@ -284,7 +337,7 @@ def test_the_benchmark_says_which_way_is_tried_first_and_others_if_it_fails(
             "contestants": {key: {"images_per_second": side[2]} for key, side in sides.items()},
         }
     }
-    rate = script("run").measured_rate(session, time.monotonic() + 600)
+    rate = script("rate").measured_rate(session, time.monotonic() + 600)
     tried = [words[words.index("--compile") + 1] for words in children.typed]
     assert tried == (["graphs", "fused+graphs"] if broken else ["graphs"])
     assert rate["compile"] == tried[-1]
@@ -295,7 +348,7 @@ def test_where_nothing_compiles_and_bf16_fails_a_plain_fp32_run_is_tried(
 ) -> None:
     children = Scripted(lambda words: (2, ""))
     session = session_of(tmp_path, children)
-    session.work_through([script("run").read_part("dcd")])
+    session.work_through([script("session").read_part("dcd")])
     tried = [words[words.index("--precision") :][:8] for words in children.typed]
     ways = ("fused+graphs", "graphs", "on+graphs", "on", "off")
     assert [" ".join(words) for words in tried] == [
@@ -306,7 +359,7 @@ def test_where_nothing_compiles_and_bf16_fails_a_plain_fp32_run_is_tried(
 
 
 def test_parts_are_read_and_strange_ones_refused() -> None:
-    run = script("run")
+    run = script("session")
     part = run.read_part("width8@3:4.5")
     assert (part.variant, part.seed, part.minutes, part.folder) == ("width8", 3, 4.5, "width8-s3")
     assert run.read_part("bench").folder == "bench"
@@ -329,11 +382,13 @@ def test_an_archive_leaves_out_what_does_not_fit_and_any_beginning_is_spread(
     (run / "config.json").write_text("{}")
     for name in ("student", *(f"snapshots/student_{step:08d}" for step in (1, 2, 3))):
         (run / f"{name}.safetensors").write_bytes(bytes(4000))
+    (run / "samples").mkdir()
+    (run / "samples" / "step_2.png").write_bytes(b"half a picture")
     found.part("dcd-s0")["kind"] = "run"
     found.pack()
-    assert found.summary["left_out"] == {
-        "students.zip": ["dcd-s0/snapshots/student_00000001.safetensors"]
-    }
+    students, samples = found.summary["left_out"].values()
+    assert students == ["dcd-s0/snapshots/student_00000001.safetensors"]
+    assert samples[0].startswith("dcd-s0/step_2.png: UnidentifiedImageError: ")
     assert (tmp_path / "results" / "students.zip").stat().st_size <= 20_000
     assert not list((tmp_path / "results").glob(".*"))
 

@@ -18,6 +18,8 @@ if str(ROOT) not in sys.path:  # gancomp need not be installed: who imports this
     sys.path.insert(0, str(ROOT))
 PR_SET_PDEATHSIG = 1
 POLL_S, GRACE_S = 0.2, 45.0
+BRIEF_S = 5.0  # grace of what saves nothing at its end
+STUCK_S = 10.0  # after SIGKILL: what is still there hangs in a driver, and is left
 TAIL = 2000  # characters of the output that are kept of what failed
 
 
@@ -74,12 +76,16 @@ class Children:
         self,
         *arguments: str,
         seconds: float,
+        grace: float = GRACE_S,
         meanwhile: Callable[[], object] = lambda: None,
     ) -> Ended:
-        """`python ARGUMENTS`; `meanwhile` is called several times a second.
+        """`python ARGUMENTS`, in the background of `meanwhile`.
 
-        At its time's end it gets SIGTERM, at which gancomp saves its state, and a while later
-        SIGKILL.
+        Args:
+            arguments: its words.
+            seconds: until it gets SIGTERM, at which gancomp saves its state.
+            grace: seconds from there to SIGKILL.
+            meanwhile: called several times a second.
 
         Raises:
             StoppedError: after a signal to this process.
@@ -97,9 +103,10 @@ class Children:
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
-            cut = self._wait(process, began + seconds, meanwhile)
+            cut = self._wait(process, began + seconds, grace, meanwhile)
         said, complained = (path.read_text(errors="replace") for path in (out, err))
-        ended = Ended(process.returncode, time.monotonic() - began, said, complained[-TAIL:], cut)
+        status = -signal.SIGKILL if process.returncode is None else process.returncode
+        ended = Ended(status, time.monotonic() - began, said, complained[-TAIL:], cut)
         with self.log.open("a") as file:
             file.write(f"$ python {' '.join(arguments)}\n{complained}{said}")
             file.write(f"[status {ended.status}, {ended.seconds:.1f} s{', cut' * cut}]\n")
@@ -111,21 +118,28 @@ class Children:
         self,
         process: subprocess.Popen[bytes],
         deadline: float,
+        grace: float,
         meanwhile: Callable[[], object],
     ) -> bool:
         """Waits for the process; whether it had to be told to stop."""
         told: float | None = None
-        while process.poll() is None:
-            now = time.monotonic()
-            if told is None and (self.stopped or now > deadline):
-                told = now
-                process.terminate()
-            elif told is not None and now > told + GRACE_S:
-                process.kill()
-            meanwhile()
-            time.sleep(POLL_S)
-        with contextlib.suppress(ProcessLookupError):  # workers, sides of a benchmark, compilers
-            os.killpg(process.pid, signal.SIGKILL)
+        try:
+            while process.poll() is None:
+                now = time.monotonic()
+                if told is None and (self.stopped or now > deadline):
+                    told = now
+                    process.terminate()
+                elif told is not None and now > told + grace + STUCK_S:
+                    break
+                elif told is not None and now > told + grace:
+                    process.kill()
+                meanwhile()
+                time.sleep(POLL_S)
+        finally:
+            with contextlib.suppress(
+                ProcessLookupError
+            ):  # workers, sides of a benchmark, compilers
+                os.killpg(process.pid, signal.SIGKILL)
         return told is not None
 
 

@@ -17,15 +17,18 @@ import argparse
 import dataclasses
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ARCHIVES = ("first.zip", "second.zip")
+ARCHIVES = ("first.zip", "second.zip", "third.zip")
 PACKED = Path("runs") / "lease"  # git ignores it: archives travel because a command names them
 THERE = "/tmp/gancomp-lease"  # outside the checkout, which may be renewed by any command
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 MIB = 1 << 20
+HEADER = 1024  # bytes that a file takes on its way, beside its own
+UNKNOWN_TREE = 8 * MIB  # of a checkout that git does not know
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Plan:
 
     Attributes:
         first: to bring and unpack the first archive.
-        second: likewise.
+        second: likewise; the third comes with the first fetch, as nothing waits for it.
         answer: from one command's end to the next one, and below `silence_s`.
         tests: the GPU tests, in the background from the first archive on.
         bench: the benchmark after them; the second archive comes meanwhile.
@@ -139,21 +142,23 @@ def next_call(plan: Plan, places: Places, *, done: int, left: float) -> Call | N
         left: seconds of the lease that were left when the last one's reply came.
     """
     machine = f"python3 {places.there}/examples/gpu/machine.py"
-    if done < len(ARCHIVES):
-        archive = places.packed / ARCHIVES[done]
-        unpack = f"python3 -m zipfile -e {archive} {places.there}"
+    archive = tuple(places.packed / name for name in ARCHIVES[done : done + 1])
+    for path in archive:
+        then = "&&" if done < 2 else ";"  # results come back whatever an archive does
+        machine = f"python3 -m zipfile -e {path} {places.there} {then} {machine}"
+    if done < 2:
         order = begin(plan) if done == 0 else bring(plan, left)
-        return Call(archive.stem, f"{unpack} && {machine} {order}", 60, (archive,))
+        return Call(archive[0].stem, f"{machine} {order}", 60, archive)
     room = left - plan.answer - plan.back - plan.spare  # for the command itself
     if room <= 0:
         return None
     wait = min(plan.fetch, room - plan.last - plan.answer - plan.back)  # a last one has to follow
     if wait > plan.fetch / 3:
         order = f"fetch --seconds {wait:.4g} --to {places.back}"
-        return Call("fetch", f"{machine} {order}", round(wait + 30))
+        return Call("fetch", f"{machine} {order}", round(wait + 30), archive)
     wait, grace = max(0.0, room - plan.last), min(room, plan.last)
     order = f"fetch --seconds {wait:.4g} --end-within {grace:.4g} --to {places.back}"
-    return Call("last", f"{machine} {order}", round(wait + grace + 30))
+    return Call("last", f"{machine} {order}", round(wait + grace + 30), archive)
 
 
 def begin(plan: Plan) -> str:
@@ -203,6 +208,21 @@ def refusal(call: Call, root: Path, limits: Limits, *, beside: int) -> str | Non
     if size > limits.in_bytes:
         return f"{call.part}: {mib(size)} travel; {mib(limits.in_bytes)} are allowed"
     return None
+
+
+def travels(root: Path) -> int:
+    """Bytes that travel with every command: the checkout's files but for ignored ones, and shared/.
+
+    Args:
+        root: of the checkout.
+    """
+    listed = ["git", "-C", str(root), "ls-files", "-z", "-co", "--exclude-standard"]
+    try:
+        said = subprocess.run(listed, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return UNKNOWN_TREE
+    found = {root / name for name in said.split("\0") if name} | set((root / "shared").rglob("*"))
+    return sum(path.lstat().st_size + HEADER for path in found if path.is_file())
 
 
 def left_behind(folder: Path, limits: Limits) -> list[str]:
@@ -256,7 +276,7 @@ def main(typed: list[str] | None = None) -> int:
     add("--left", type=float, help="seconds of the lease that are left")
     add("--back", default="results", help="the machine's folder that comes back, for its shell")
     add("--there", default=THERE, help="folder on the machine in which all is done")
-    add("--beside-mib", type=float, default=4.0, help="that travel with every command besides")
+    add("--beside-mib", type=float, help="that travel with every command, instead of the checkout")
     given = parser.parse_args(typed)
     limits, plan = Limits(), Plan()
     back = given.back if given.back.startswith("$") else shlex.quote(given.back)
@@ -273,7 +293,7 @@ def main(typed: list[str] | None = None) -> int:
         for call, began, ended in planned:
             print(f"{began:4.0f} to {ended:.0f} s, {call.part}: {describe(call)}")
         print(RULE.format(silence=limits.silence_s, lease=limits.lease_s))
-    beside = int(given.beside_mib * MIB)
+    beside = travels(root) if given.beside_mib is None else int(given.beside_mib * MIB)
     wrong = [why for call in calls if (why := refusal(call, root, limits, beside=beside))]
     for why in wrong:
         print(f"error: {why}")

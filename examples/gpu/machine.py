@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +31,17 @@ PID, ORDER, FINISHED, LOG = (
 )
 OUT = STATE / "gpu"
 DATASET, VGG = "dataset", "vgg"  # folders of the archives
-NEEDED = ("torch", "torchvision", "typer", "rich", "PIL", "safetensors", "pytest")
+LARGE = ("torch", "torchvision")  # only looked for: a first import takes long
+SMALL = ("typer", "rich", "PIL", "safetensors", "pytest")
+WHEELS, SITE = ROOT / "wheels", ROOT / "site"
+TRY = """
+import importlib, sys
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except Exception:
+        print(name)
+"""
 # what is dear first: the last ones stay where all together are too much
 WANTED = (
     "summary.json",
@@ -47,7 +58,10 @@ POLL_S = 0.1
 
 def begin(options: list[str]) -> int:
     """Starts the work; what it lacks is said at once, while the second archive can still help."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    missing = lacking()
+    if missing and unpack_wheels():
+        print(f"missing: {', '.join(missing)}; the packages of wheels/ are used")
+        missing = lacking()
     print(
         f"python {platform.python_version()}, {os.cpu_count()} CPUs, missing: {missing or 'none'}"
     )
@@ -75,6 +89,27 @@ def begin(options: list[str]) -> int:
     return 0
 
 
+def lacking() -> list[str]:
+    """Packages that are not there, or cannot be imported."""
+    absent = [name for name in LARGE if importlib.util.find_spec(name) is None]
+    tried = subprocess.run([sys.executable, "-c", TRY, *SMALL], capture_output=True, text=True)
+    return absent + tried.stdout.split()
+
+
+def unpack_wheels() -> bool:
+    """Puts the wheels that came along where all processes from here on look first; if there are.
+
+    A wheel is an archive of what is to be imported: no pip is needed.
+    """
+    found = sorted(WHEELS.glob("*.whl"))
+    for path in found:
+        with zipfile.ZipFile(path) as wheel:
+            wheel.extractall(SITE)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(SITE), *([before] if before else [])])
+    return bool(found)
+
+
 def data(seconds: float, options: list[str]) -> int:
     """Lets the run begin, which has to have ended `seconds` from now."""
     aside = ORDER.with_suffix(".aside")
@@ -82,6 +117,7 @@ def data(seconds: float, options: list[str]) -> int:
     aside.replace(ORDER)
     count = sum(path.is_file() for path in (ROOT / DATASET).rglob("*"))
     print(f"{count} images are there; the run ends within {seconds:.0f} s")
+    tell()
     return 0
 
 
@@ -116,7 +152,9 @@ def run_py(options: list[str]) -> int:
 
 
 def fetch(to: Path, *, seconds: float, end_within: float | None, limit: int) -> int:
-    """Puts the results there are into `to`, at the latest when the time is over.
+    """Puts the results there are into `to`, at once and again when the time is over.
+
+    So they come back even if the command is cut off.
 
     Args:
         to: the folder that comes back.
@@ -124,24 +162,32 @@ def fetch(to: Path, *, seconds: float, end_within: float | None, limit: int) -> 
         end_within: after that tell the work to end, and wait so many seconds more.
         limit: bytes of all files together.
     """
+    copy_results(to, limit)
     wait(seconds)
     if end_within is not None and is_running():
         with contextlib.suppress(ProcessLookupError):
             os.killpg(int(PID.read_text()), signal.SIGTERM)
         wait(end_within)
+    for name in copy_results(to, limit):
+        print(f"left here: {name}")
+    tell()
+    return 0
+
+
+def copy_results(to: Path, limit: int) -> list[str]:
+    """Copies the results there are; returns the names of those for which there is no room."""
     to.mkdir(parents=True, exist_ok=True)
-    room = limit
+    room, left_here = limit, []
     for name in WANTED:
         path = LOG if name == LOG.name else OUT / "results" / name
         if not path.exists():
             continue
         if path.stat().st_size > room:
-            print(f"left here: {name}")
+            left_here.append(name)
             continue
         shutil.copyfile(path, to / name)
         room -= (to / name).stat().st_size
-    tell()
-    return 0
+    return left_here
 
 
 def wait(seconds: float) -> None:

@@ -1,11 +1,12 @@
-"""Packs what a rented machine needs into two archives, each small enough to travel by itself.
+"""Packs what a rented machine needs into archives, each small enough to travel by itself.
 
     python examples/gpu/pack.py --dataset horse2zebra --vgg vgg16.safetensors
 
 The first has the code, VGG16 cut behind relu4_3 (the deepest layer that DCD looks at) in float16,
-and images until it is half of everything; the second has the other images. Their files are taken
-as they are: nothing is encoded again. With both archives there, runs/lease/packed.json says what
-is in them, by which files.
+wheels of packages that may be missing there, and training images until it is half of everything;
+the second has the other ones; the third, which no training waits for, the test images that are
+translated there. Image files are taken as they are: nothing is encoded again. What is in the
+archives, by which files, is said in runs/lease/packed.json.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from children import ROOT  # first: it lets this process import gancomp
-from lease import ARCHIVES, MIB, PACKED, Limits, mib
+from lease import ARCHIVES, MIB, PACKED, Limits, mib, travels
 from PIL import Image
 
 from gancomp.data.layout import locate
@@ -29,8 +30,10 @@ from gancomp.errors import GancompError
 from gancomp.files import replacing, write_text
 
 Entry = tuple[str, Path]  # name in an archive, and the file
-FOLDERS = ("trainA", "trainB", "testA", "testB")
-CODE = ("gancomp/**/*", "tests/**/*", "examples/gpu/*.py", "pyproject.toml")
+FOLDERS = ("trainA", "trainB", "testA")
+LATER = "testA"  # translated when all is trained
+WHEELS = Path("runs") / "wheels"
+CODE = ("gancomp/**/*", "tests/*.py", "examples/gpu/*.py", "pyproject.toml")
 DEFLATED = {".py", ".json", ".toml"}
 KINDS = ("weight", "bias")
 LAST_LAYER = 21  # features.21 is conv4_3; its ReLU, relu4_3, has no weights
@@ -122,14 +125,23 @@ def write_archive(path: Path, entries: list[Entry]) -> None:
 
 def counts(entries: list[Entry]) -> Iterator[tuple[str, int]]:
     """Files by the folder that they are in."""
-    for folder in ("gancomp", "tests", "examples", "vgg", *(f"dataset/{name}" for name in FOLDERS)):
+    for folder in (
+        "gancomp",
+        "tests",
+        "examples",
+        "vgg",
+        "wheels",
+        *(f"dataset/{name}" for name in FOLDERS),
+    ):
         number = sum(name.startswith(f"{folder}/") for name, _ in entries)
         if number:
             yield folder, number
 
 
-def pack(dataset: Path, vgg: Path | None, out: Path, *, size: int, room: int) -> dict[str, Any]:
-    """Writes both archives; returns what `packed.json` says.
+def pack(
+    dataset: Path, vgg: Path | None, out: Path, *, size: int, room: int, wheels: Path | None = None
+) -> dict[str, Any]:
+    """Writes the archives; returns what `packed.json` says.
 
     Args:
         dataset: its folder.
@@ -137,6 +149,7 @@ def pack(dataset: Path, vgg: Path | None, out: Path, *, size: int, room: int) ->
         out: folder of the archives.
         size: that all images have.
         room: bytes that no archive may exceed.
+        wheels: folder of packages' wheels; none if it is not there.
 
     Raises:
         ValueError: for a dataset that does not fit.
@@ -149,7 +162,10 @@ def pack(dataset: Path, vgg: Path | None, out: Path, *, size: int, room: int) ->
             cut = Path(folder) / f"{vgg.stem}-relu4_3.safetensors"
             cut_vgg(vgg, cut)
             always.append((f"vgg/{cut.name}", cut))
-        parts = halves(always, images)
+        for path in sorted(wheels.glob("*.whl")) if wheels is not None else ():
+            always.append((f"wheels/{path.name}", path))
+        later = [entry for entry in images if entry[0].startswith(f"dataset/{LATER}/")]
+        parts = *halves(always, [entry for entry in images if entry not in later]), later
         for name, entries in zip(ARCHIVES, parts, strict=True):
             write_archive(out / name, entries)
     for name, entries in zip(ARCHIVES, parts, strict=True):
@@ -174,16 +190,23 @@ def main(typed: list[str] | None = None) -> int:
     add("--vgg", type=Path, help="VGG16's weights, .safetensors or .pth")
     add("--size", type=int, default=256, help="that all images have")
     add("--out", type=Path, default=ROOT / PACKED)
-    add("--beside-mib", type=float, default=4.0, help="that travel with every command besides")
+    add("--wheels", type=Path, default=ROOT / WHEELS, help="folder of packages to bring")
+    add("--beside-mib", type=float, help="that travel with every command, instead of the checkout")
     given = parser.parse_args(typed)
-    room = Limits().in_bytes - int(given.beside_mib * MIB)
+    beside = travels(ROOT) if given.beside_mib is None else int(given.beside_mib * MIB)
+    room = Limits().in_bytes - beside
     try:
-        document = pack(locate(given.dataset), given.vgg, given.out, size=given.size, room=room)
+        found = locate(given.dataset)
+        document = pack(
+            found, given.vgg, given.out, size=given.size, room=room, wheels=given.wheels
+        )
     except (ValueError, OSError, GancompError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for name, facts in document["archives"].items():
-        print(f"{given.out / name}: {mib(facts['bytes'])}, {facts['files']}")
+        free = mib(room - facts["bytes"])
+        print(f"{given.out / name}: {mib(facts['bytes'])}, {free} less than allowed beside")
+        print(f"    {mib(beside)} that always travel; {facts['files']}")
     return 0
 
 

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import children  # noqa: F401  # first: it lets this process import gancomp
-from lease import MIB, PACKED, Call, Limits, Places, Plan, left_behind, next_call, refusal
+import children  # first: it lets this process import gancomp
+from lease import MIB, PACKED, Call, Limits, Places, Plan, left_behind, next_call, refusal, travels
 
 NETWORKS = "--arch mobile-resnet6 --width 4 --student-width 2 --size 32 --d-layers 1 --d-width 4"
 TOY = Plan(
@@ -266,7 +266,8 @@ def main(typed: list[str] | None = None) -> int:
         else:
             (folder / PACKED).parent.mkdir(parents=True)
             (folder / PACKED).symlink_to(given.packed.resolve())
-        lender = Lender(folder / "machine", folder, Limits(), pace=given.pace)
+        beside = travels(children.ROOT)
+        lender = Lender(folder / "machine", folder, Limits(), pace=given.pace, beside=beside)
         places = Places(back='"$OUT"', there=str(folder / "machine" / "there"))
         try:
             rehearse(lender, TOY.at(given.pace), places, print)

@@ -80,7 +80,11 @@ class Results:
         taken: list[tuple[str, bytes]] = []
         left_out = []
         for inside, path in entries:
-            content = self._content(path)
+            try:
+                content = self._content(path)
+            except Exception as error:  # one file that cannot be read keeps no other one back
+                left_out.append(f"{inside}: {type(error).__name__}: {error}")
+                continue
             if path.suffix == ".png":
                 inside = str(Path(inside).with_suffix(".webp"))
             needed = len(content) + 2 * len(inside) + 200

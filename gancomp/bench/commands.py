@@ -82,6 +82,12 @@ def bench_train(
     profile: Annotated[
         bool, typer.Option("--profile", help="Say in which operations the time goes.")
     ] = False,
+    patience: Annotated[
+        float | None,
+        typer.Option(
+            "--patience", help="Seconds for a way's first step.", show_default="any (--grid)"
+        ),
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
     json: Json = False,
@@ -107,6 +113,7 @@ def bench_train(
         grid=grid,
         ablate=ablate,
         profile=profile,
+        patience=patience,
     )
     document = recipe(request, console.say)
     console.print_json(document) if json else show(document)

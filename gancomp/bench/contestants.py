@@ -32,10 +32,13 @@ class ContestantProcess:
     Args:
         bench: name of the benchmark, for messages.
         connection: to the process.
+        kill: ends the process.
     """
 
-    def __init__(self, bench: str, connection: Connection) -> None:
-        self.bench, self.connection = bench, connection
+    def __init__(
+        self, bench: str, connection: Connection, kill: Callable[[], None] = lambda: None
+    ) -> None:
+        self.bench, self.connection, self.kill = bench, connection, kill
 
     def send(self, order: str) -> None:
         """Gives an order, whose answer has to be fetched.
@@ -53,12 +56,18 @@ class ContestantProcess:
         except BrokenPipeError as error:
             raise self._silent() from error
 
-    def answer(self) -> Any:
+    def answer(self, within: float | None = None) -> Any:
         """What came of the order; raises what the process raised.
 
+        Args:
+            within: seconds, after which the process is killed; None: as long as it takes.
+
         Raises:
-            RunError: if the process has ended.
+            RunError: if the process has ended, or is killed.
         """
+        if within is not None and not self.connection.poll(within):
+            self.kill()
+            raise RunError(f"no answer within {within:g} s")
         try:
             answer = self.connection.recv()
         except EOFError as error:
@@ -94,7 +103,7 @@ def open_contestant(bench: str, prepare: Prepare) -> Iterator[ContestantProcess]
     process.start()
     there.close()
     try:
-        yield ContestantProcess(bench, here)
+        yield ContestantProcess(bench, here, process.kill)
     finally:
         here.close()
         process.join(10)

@@ -89,6 +89,7 @@ class TrainRequest:
         grid: a contestant more for each number format and way of taking steps.
         ablate: a contestant more for each optimization, without it.
         profile: how the time of each side's step divides among operations.
+        patience: seconds that the first step of a side of the grid may take; None: any.
     """
 
     size: int = 256
@@ -104,6 +105,7 @@ class TrainRequest:
     grid: bool = False
     ablate: bool = False
     profile: bool = False
+    patience: float | None = None
 
     def __post_init__(self) -> None:
         """Refuses numbers that no step can be made with.
@@ -125,6 +127,8 @@ class TrainRequest:
                 raise ConfigError(f"`{name}` {value}: must be at least {limit}")
         if self.bf16 and self.grid:
             raise ConfigError("`bf16`: is among what `grid` times; remove one of them")
+        if self.patience is not None and not self.patience > 0:
+            raise ConfigError(f"`patience` {self.patience:g}: must be more than 0 seconds")
         if self.size % 4:
             raise ConfigError(f"`size` {self.size}: must be a multiple of 4")
         choose_device(self.device)
@@ -225,7 +229,7 @@ def _measure(
             )
             for item in group
         }
-        first, failed = _first_steps(sides, group, device, say)
+        first, failed = _first_steps(sides, group, device, say, patience=request.patience)
         sides = {name: side for name, side in sides.items() if name in first}
         timed = take_turns(
             sides, [STEP], device, rounds=request.rounds, warm_up=request.warm_up, say=say
@@ -240,6 +244,8 @@ def _first_steps(
     group: list[Contestant],
     device: torch.device,
     say: Callable[[str], None],
+    *,
+    patience: float | None = None,
 ) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
     """Losses of each side's first step; of those that only the grid asks for, why they failed.
 
@@ -258,15 +264,21 @@ def _first_steps(
             sides[item.name].send(STEP)
         for item in turn:
             try:
-                first[item.name] = sides[item.name].answer()
+                within = patience if is_extra(item) else None
+                first[item.name] = sides[item.name].answer(within)
             except Exception as error:  # out of memory, or whatever a compiler says
-                if not item.name.startswith(f"{OURS}, "):
+                if not is_extra(item):
                     raise
                 failed[item.name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         for item in turn:
             if item.name in first:
                 sides[item.name].ask(REST)
     return {item.name: first[item.name] for item in group if item.name in first}, failed
+
+
+def is_extra(item: Contestant) -> bool:
+    """Whether nothing is measured by this side, so that the others go on without it."""
+    return item.name.startswith(f"{OURS}, ")
 
 
 def _prepare(request: TrainRequest, contestant: Contestant) -> tuple[Runs, torch.device]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from commands import run_command
 from torch import Tensor, nn
 
+from gancomp.bench.contestants import ContestantProcess
 from gancomp.bench.literal import LiteralStep
 from gancomp.bench.sides import OPTIMIZATIONS, OURS, WAYS, Contestant, grid
 from gancomp.bench.train import (
@@ -25,7 +27,7 @@ from gancomp.bench.train import (
 )
 from gancomp.engine.phases import Progress, Step
 from gancomp.engine.step import FiniteWatch, take_step
-from gancomp.errors import ConfigError
+from gancomp.errors import ConfigError, RunError
 from gancomp.methods.dcd import Dcd
 from gancomp.networks import batching
 from gancomp.settings import OptimizerSettings
@@ -255,11 +257,13 @@ class Ready:
     def __init__(self, thing: object) -> None:
         self.thing = thing
         self.orders: list[str] = []
+        self.allowed: list[float | None] = []
 
     def send(self, order: str) -> None:
         self.orders.append(order)
 
-    def answer(self) -> object:
+    def answer(self, within: float | None = None) -> object:
+        self.allowed.append(within)
         if isinstance(self.thing, Exception):
             raise self.thing
         return self.thing
@@ -279,9 +283,27 @@ def test_a_side_of_the_grid_that_fails_is_named_and_left_out_but_no_other_one() 
         assert list(first) == ["gancomp", "gancomp, bf16, compiled"]
         assert failed == {broken.name: "RuntimeError: out of memory"}
     assert contestants[OURS].orders == ["step", "rest"] * 2
+    _first_steps(contestants, group, CPU, lambda message: None, patience=30.0)
+    assert [30.0 in side.allowed for side in contestants.values()] == [False, True, True]
     contestants[OURS] = contestants[broken.name]
     with pytest.raises(RuntimeError, match="out of memory"):
         _first_steps(contestants, group, CPU, lambda message: None)
+
+
+def test_a_side_that_hangs_is_killed_after_the_time_it_was_given() -> None:
+    killed: list[bool] = []
+    here, there = multiprocessing.Pipe()
+    side = ContestantProcess("train", here, lambda: killed.append(True))
+    with pytest.raises(RunError, match=r"no answer within 0\.01 s"):
+        side.answer(0.01)
+    assert killed == [True]
+    there.send({"loss": 1.0})
+    assert side.answer(60.0) == {"loss": 1.0}
+
+
+def test_no_time_at_all_is_refused() -> None:
+    with pytest.raises(ConfigError, match="`patience` 0: must be more than 0 seconds"):
+        TrainRequest(patience=0.0)
 
 
 def test_on_a_gpu_the_grid_has_each_number_format_in_each_way_once() -> None:
@@ -328,7 +350,7 @@ def test_the_command_hands_its_options_over(
     monkeypatch.setattr("gancomp.bench.train.bench_train", stand_in)
     options = (
         "--size 128 --batch-size 4 --width 8 --d-width 2 --rounds 3 --no-compile --bf16 --ablate "
-        "--profile --device cpu --threads 1 --json"
+        "--profile --patience 9 --device cpu --threads 1 --json"
     )
     assert run_command(capsys, "bench", "train", *options.split()).document == {"bench": "train"}
     assert run_command(capsys, "bench", "train", "--compile", "--json").status == 0
@@ -346,6 +368,7 @@ def test_the_command_hands_its_options_over(
             bf16=True,
             ablate=True,
             profile=True,
+            patience=9.0,
         ),
         TrainRequest(compiled=True),
         TrainRequest(grid=True),
