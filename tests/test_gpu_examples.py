@@ -183,6 +183,7 @@ def session_of(folder: Path, children: Scripted, **given: Any) -> Any:
         "workers": 8,
         "more": "",
         "dataset": str(folder / "toy"),
+        "translate": None,
         "reserve_seconds": 45.0,
         "save_seconds": 60.0,
         "pack_seconds": 60.0,
@@ -311,9 +312,9 @@ def test_tests_that_are_cut_off_are_counted_by_their_lines() -> None:
     assert count(lines + "=== 1 failed, 20 passed in 44.1s ===\n") == {"failed": 1, "passed": 20}
 
 
-@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize(("size", "broken"), [("4", False), ("4", True), ("8", False)])
 def test_the_benchmark_says_which_way_is_tried_first_and_others_if_it_fails(
-    tmp_path: Path, toy: Path, broken: bool
+    tmp_path: Path, toy: Path, size: str, broken: bool
 ) -> None:
     def answer(words: list[str]) -> tuple[int, str]:
         way = words[words.index("--compile") + 1]
@@ -331,12 +332,11 @@ def test_the_benchmark_says_which_way_is_tried_first_and_others_if_it_fails(
     for way, rate in (("plain", 50.0), ("graphs", 150.0), ("fused+graphs", 140.0)):
         sides[f"gancomp, bf16, {way}"] = ("bf16", way, rate)
     sides["gancomp"] = ("tf32", "compiled", 400.0)  # another format than the run's
-    session.results.part("bench")["batches"] = {
-        "4": {
-            "sides": {key: {"format": side[0], "way": side[1]} for key, side in sides.items()},
-            "contestants": {key: {"images_per_second": side[2]} for key, side in sides.items()},
-        }
+    timed = {
+        "sides": {key: {"format": side[0], "way": side[1]} for key, side in sides.items()},
+        "contestants": {key: {"images_per_second": side[2]} for key, side in sides.items()},
     }
+    session.results.part("bench")["batches"] = {"1": {}, size: timed, "16": {}}
     rate = script("rate").measured_rate(session, time.monotonic() + 600)
     tried = [words[words.index("--compile") + 1] for words in children.typed]
     assert tried == (["graphs", "fused+graphs"] if broken else ["graphs"])

@@ -87,8 +87,8 @@ class Plan:
     back: float = 5
     last: float = 40
     spare: float = 15
-    before: str = "bench --batch-sizes 1 8 16 4 --bench-options=--no-compile"
-    run: str = "--parts dcd --save-seconds 45 --pack-seconds 30 --trial-seconds 60"
+    before: str = "bench --device cuda --batch-sizes 1 8 16 4 --bench-options=--no-compile"
+    run: str = "--parts dcd --device cuda --save-seconds 45 --pack-seconds 30 --trial-seconds 60"
 
     def at(self, pace: float) -> Plan:
         """The same plan, `pace` times as fast: for rehearsals."""

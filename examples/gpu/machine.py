@@ -30,7 +30,7 @@ PID, ORDER, FINISHED, LOG = (
     STATE / name for name in ("work.pid", "order.json", "finished", "work.log")
 )
 OUT = STATE / "gpu"
-DATASET, VGG = "dataset", "vgg"  # folders of the archives
+DATASET, VGG, TRANSLATE = "dataset", "vgg", "testA"  # folders of the archives
 LARGE = ("torch", "torchvision")  # only looked for: a first import takes long
 SMALL = ("typer", "rich", "PIL", "safetensors", "pytest")
 WHEELS, SITE = ROOT / "wheels", ROOT / "site"
@@ -132,7 +132,8 @@ def work(options: list[str]) -> int:
         FINISHED.write_text("stopped\n")
         return 130
     order = json.loads(ORDER.read_text())
-    given = [f"--dataset={ROOT / DATASET}", *(f"--vgg={path}" for path in vgg_files())]
+    given = [f"--dataset={ROOT / DATASET}", f"--translate={ROOT / TRANSLATE}"]
+    given += [f"--vgg={path}" for path in vgg_files()]
     minutes = (order["until"] - time.monotonic()) / 60
     status = run_py([f"--minutes={minutes:.4f}", *given, *order["options"]])
     FINISHED.write_text(f"{status}\n")

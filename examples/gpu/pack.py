@@ -30,8 +30,9 @@ from gancomp.errors import GancompError
 from gancomp.files import replacing, write_text
 
 Entry = tuple[str, Path]  # name in an archive, and the file
+CONTENT = ("gancomp", "tests", "examples", "vgg", "wheels")
 FOLDERS = ("trainA", "trainB", "testA")
-LATER = "testA"  # translated when all is trained
+LATER = "testA"  # translated when all is trained; beside the dataset, as a run's must not change
 WHEELS = Path("runs") / "wheels"
 CODE = ("gancomp/**/*", "tests/*.py", "examples/gpu/*.py", "pyproject.toml")
 DEFLATED = {".py", ".json", ".toml"}
@@ -49,7 +50,7 @@ def code_files(root: Path) -> list[Entry]:
 
 
 def image_files(dataset: Path, size: int) -> list[Entry]:
-    """The dataset's files, as `dataset/FOLDER/NAME`.
+    """The dataset's files, as `dataset/FOLDER/NAME`; those of `LATER` as `LATER/NAME`.
 
     Raises:
         ValueError: for a missing folder, or an image of another size: it would travel in vain.
@@ -62,7 +63,8 @@ def image_files(dataset: Path, size: int) -> list[Entry]:
             with Image.open(path) as image:
                 if image.size != (size, size):
                     raise ValueError(f"{path}: is {image.size}, not {size} pixels; see --size")
-            entries.append((f"dataset/{folder}/{path.name}", path))
+            inside = folder if folder == LATER else f"dataset/{folder}"
+            entries.append((f"{inside}/{path.name}", path))
     return entries
 
 
@@ -125,14 +127,7 @@ def write_archive(path: Path, entries: list[Entry]) -> None:
 
 def counts(entries: list[Entry]) -> Iterator[tuple[str, int]]:
     """Files by the folder that they are in."""
-    for folder in (
-        "gancomp",
-        "tests",
-        "examples",
-        "vgg",
-        "wheels",
-        *(f"dataset/{name}" for name in FOLDERS),
-    ):
+    for folder in (*CONTENT, *(f"dataset/{name}" for name in FOLDERS), LATER):
         number = sum(name.startswith(f"{folder}/") for name, _ in entries)
         if number:
             yield folder, number
@@ -164,7 +159,7 @@ def pack(
             always.append((f"vgg/{cut.name}", cut))
         for path in sorted(wheels.glob("*.whl")) if wheels is not None else ():
             always.append((f"wheels/{path.name}", path))
-        later = [entry for entry in images if entry[0].startswith(f"dataset/{LATER}/")]
+        later = [entry for entry in images if entry[0].startswith(f"{LATER}/")]
         parts = *halves(always, [entry for entry in images if entry not in later]), later
         for name, entries in zip(ARCHIVES, parts, strict=True):
             write_archive(out / name, entries)

@@ -82,14 +82,19 @@ def measured_rate(session: Session, deadline: float) -> Json | None:
 
 
 def ways_to_try(session: Session) -> tuple[list[str], bool]:
-    """Values of `--compile`, and whether the benchmark has put them in order."""
+    """Values of `--compile`, and whether the benchmark has put them in order.
+
+    If it had no time for the runs' batch size, by the one that is nearest.
+    """
     given = session.given
     if given.compile != "auto":
         return [given.compile], False
     if given.device == "cpu":
         return ["off"], False
     parts = session.results.summary.get("parts", {})
-    bench = parts.get("bench", {}).get("batches", {}).get(str(given.batch_size), {})
+    timed = parts.get("bench", {}).get("batches", {})
+    nearest = min(timed, key=lambda size: abs(math.log(int(size) / given.batch_size)), default=None)
+    bench = timed.get(nearest, {})
     name = {"bf16": "bf16", "fp32": "tf32"}[given.precision]
     rates = {
         side["way"]: bench["contestants"][key]["images_per_second"]

@@ -108,7 +108,7 @@ def training_options(given: argparse.Namespace, part: Part, plan: Json) -> str:
 
 def translate(session: Session, run: Path, deadline: float) -> None:
     """What the student makes of the test images, which is what FID is computed of."""
-    sources = Path(session.given.dataset) / "testA"
+    sources = session.given.translate or Path(session.given.dataset) / "testA"
     student = run / "student.safetensors"
     if not (student.exists() and sources.is_dir()):
         return
@@ -133,6 +133,7 @@ def arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--dataset", default="", help="folder with trainA/, trainB/, testA/; runs need it")
+    add("--translate", type=Path, help="images for the student, instead of the dataset's testA/")
     add("--out", type=Path, required=True)
     add("--minutes", type=float, required=True, help="of this sitting, all in all")
     add("--parts", type=read_part, nargs="+", default=[Part("tests", 2), Part("bench", 6), MAIN])
@@ -164,6 +165,7 @@ def arguments() -> argparse.Namespace:
             parser.error(f"--dataset {given.dataset}: no folder trainA in it, which runs need")
         given.dataset = str(Path(given.dataset).resolve())
     given.out = given.out.resolve()
+    given.translate = given.translate and given.translate.resolve()
     return given
 
 
