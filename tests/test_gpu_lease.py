@@ -37,6 +37,7 @@ end = time.monotonic() + (float(os.environ["RUN_SECONDS"]) if "dcd" in sys.argv 
 while not stopped and time.monotonic() < end:
     time.sleep(0.05)
 write("unfinished" if stopped else "done")
+sys.exit(0 if "dcd" in sys.argv else 3)  # what comes before the run breaks down
 """
 
 
@@ -162,6 +163,9 @@ def test_the_simulated_machine_is_gone_after_a_silence_and_after_the_lease(
     assert (reply.status, reply.said, list(reply.files)) == (0, "hello\n", ["there"])
     assert 120 < reply.ended < 900
     assert (tmp_path / "back" / "there").read_text() == f"{tmp_path / 'checkout'}\n"
+    hangs = replace(call, command='echo 1 >"$OUT"/so-far; sleep 600', timeout_s=1)
+    cut = lender.run(hangs)
+    assert (cut.status, list(cut.files)) == (-signal.SIGKILL, ["so-far"])
     lender.wait(31)
     with pytest.raises(rehearse.RefusedError, match="31 s after the last command; the machine is"):
         lender.run(call)

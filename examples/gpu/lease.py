@@ -27,6 +27,7 @@ PACKED = Path("runs") / "lease"  # git ignores it: archives travel because a com
 THERE = "/tmp/gancomp-lease"  # outside the checkout, which may be renewed by any command
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 MIB = 1 << 20
+BRING_S = 120  # for a command that only unpacks and begins, at the very most
 HEADER = 1024  # bytes that a file takes on its way, beside its own
 UNKNOWN_TREE = 8 * MIB  # of a checkout that git does not know
 
@@ -148,7 +149,7 @@ def next_call(plan: Plan, places: Places, *, done: int, left: float) -> Call | N
         machine = f"python3 -m zipfile -e {path} {places.there} {then} {machine}"
     if done < 2:
         order = begin(plan) if done == 0 else bring(plan, left)
-        return Call(archive[0].stem, f"{machine} {order}", 60, archive)
+        return Call(archive[0].stem, f"{machine} {order}", BRING_S, archive)
     room = left - plan.answer - plan.back - plan.spare  # for the command itself
     if room <= 0:
         return None
@@ -258,11 +259,13 @@ def describe(call: Call) -> str:
 
 
 RULE = """
-After each reply: `lease.py next --done COMMANDS --left SECONDS`, or the line above that is due.
-The next command has to begin within {silence:g} s. The run counts on the second command's
---seconds: print it anew by what is left. If the lender does not say, {lease:g} s less your own
-clock since asking are left. When a fetch says "finished", everything is back: give the machine
-back; or, if a part failed, give the first two commands again, and what is done is not done again.
+Give each with its timeout and files. After each reply, within {silence:g} s: put the files that
+came back aside, and give the command that `lease.py next --done COMMANDS --left SECONDS` prints, or
+the line above that is due. The second one tells the run when to end: print it anew by what is left.
+If the lender does not say, {lease:g} s less your own clock since asking are left.
+No machine came, or it was taken away: `next --done 0` by what is left then.
+A fetch says "finished": everything is back, give the machine back; or, if a part failed and time is
+left, give the first two commands again: what is done is not done again.
 """
 
 
