@@ -106,6 +106,8 @@ def test_each_option_named_in_running_text_exists(page: str) -> None:
     torchruns = {"--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"}
     known = typers | torchruns | {"--max-restarts", "--ranks"}
     known |= {"--plugin", "--cov", "--dist", "--rootdir", "--hand-on"}
+    known |= {"--noconftest", "--exclude-standard", "--short"}  # pytest's, git's, and pip's
+    known |= {"--no-deps", "--only-binary", "--python-version", "--implementation", "--platform"}
     groups = [getattr(command, "commands", {}) for command in COMMANDS.commands.values()]
     for command in [
         *COMMANDS.commands.values(),

@@ -141,6 +141,7 @@ def make_plan(session: Session, rate: Json, deadline: float) -> Json:
         "steps_per_epoch": steps_per_epoch,
         "total_steps": epochs * steps_per_epoch,
         "seconds": seconds,
+        "start_seconds": max(0.0, rate["start_seconds"]),
         **{name: rate[name] for name in (*PLAINEST, "images_per_second")},
     }
 

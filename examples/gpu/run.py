@@ -69,11 +69,12 @@ def distil(session: Session, part: Part, document: Json, deadline: float) -> Non
             if (run / "config.json").exists()
             else training_options(session.given, part, plan)
         )
+        training = max(LEAST_S, seconds - plan.get("start_seconds", 0.0))
         if attempt == ATTEMPTS - 1:  # without whatever the fast way stumbles over
             options += " --compile off"
         try:
             ended = session.gancomp(
-                f"distill --json --max-time {seconds:.0f}s {options}",
+                f"distill --json --max-time {training:.0f}s {options}",
                 "--out",
                 run,
                 "--dataset",
