@@ -56,11 +56,17 @@ def shrink(
         Path, typer.Option("--out", "-o", help="The .safetensors file.", parser=expanded)
     ],
     size: SizeOfModel = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of new weights.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Of a search and of new weights; default: 0.")
+    ] = None,
     device: Device = "auto",
     dataset: Annotated[
         str | None,
         typer.Option("--dataset", help="Images for a search; default: the run's own."),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="Of --dataset: unpaired or paired; default: the model's."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the search that was begun for --out.")
@@ -95,6 +101,7 @@ def shrink(
         options=_gathered(by, own),
         seed=seed,
         dataset=dataset,
+        task=task,
         resume=resume,
         perceptual=perceptual,
         vgg=vgg,

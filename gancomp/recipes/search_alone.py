@@ -38,8 +38,10 @@ class ShrinkWanted:
         device: where milliseconds are measured.
         part: network of a file that holds several.
         options: the shrinker's own.
-        seed: of the weights, where the way to shrink gives none, and of a search.
+        seed: of the weights, where the way to shrink gives none, and of a search; by default 0, or
+            what a search was begun with.
         dataset: whose training images a search works on; by default the run's.
+        task: paired or unpaired, where the dataset's folders leave a doubt; by default the model's.
         resume: go on with the search that was begun for `out`.
         perceptual: where a search that compares features has them from; see `load_perceptual`.
         vgg: file of their weights.
@@ -53,8 +55,9 @@ class ShrinkWanted:
     device: str = "auto"
     part: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
+    seed: int | None = None
     dataset: str | None = None
+    task: str | None = None
     resume: bool = False
     perceptual: str | None = None
     vgg: Path | None = None
@@ -66,8 +69,8 @@ class ShrinkWanted:
         return {name: value for name, value in given.items() if value is not None}
 
 
-def searched(wanted: ShrinkWanted, way: Way, size: Size, view: View) -> Shrunk:
-    """The student that a search finds, in a folder beside the file that it goes to.
+def searched(wanted: ShrinkWanted, way: Way, size: Size, view: View) -> tuple[Shrunk, int]:
+    """The student that a search finds, in a folder beside the file that it goes to, and its seed.
 
     Args:
         wanted: as asked for.
@@ -82,6 +85,11 @@ def searched(wanted: ShrinkWanted, way: Way, size: Size, view: View) -> Shrunk:
     """
     folder = wanted.out.with_name(wanted.out.stem + SUFFIX)
     _refuse_other_sitting(wanted, folder)
+    if wanted.part is not None:
+        raise ConfigError(
+            f"`part` {wanted.part}: a search takes a file of one network; write one with gancomp "
+            "export, which has that option"
+        )
     arch = None
     if not wanted.resume and getattr(way.shrinker, "finds", None) is None:
         arch = open_model(teacher_file(str(wanted.model))).network.arch
@@ -95,17 +103,18 @@ def searched(wanted: ShrinkWanted, way: Way, size: Size, view: View) -> Shrunk:
         shrink_options=dict(wanted.options),
     )
     plan = make_plan("distill", given, view.say)
+    seed = plan.settings.run.seed
     if plan.search is not None:
         plan = replace(plan, search=replace(plan.search, asked=way.asked))
     with listening_for_stop() as stop, writing_run(folder, resume=plan.resume) as run:
         if plan.search is None:
-            return _found_before(plan.settings.student, plan.shrink or {}, folder)
+            return _found_before(plan.settings.student, plan.shrink or {}, folder), seed
         config = describe_run(plan, None)
         found = find_shape(plan, run, config, view, stop=stop)
         if found.shrunk is None:
             raise ConfigError(f"`max_time`: {way.asked} was out of time")
         run.write_config(describe_run(found.plan, None))
-    return found.shrunk
+    return found.shrunk, seed
 
 
 def _refuse_other_sitting(wanted: ShrinkWanted, folder: Path) -> None:
@@ -121,26 +130,36 @@ def _refuse_other_sitting(wanted: ShrinkWanted, folder: Path) -> None:
             f"`resume`: no search was begun for `out` {wanted.out} in {folder}; remove "
             "`resume=True`"
         )
+    if begun:
+        _refuse_other_model(wanted, folder)
+
+
+def _refuse_other_model(wanted: ShrinkWanted, folder: Path) -> None:
+    source = read_config(folder).get("settings.teacher.source", str)
+    if teacher_file(source).resolve() != teacher_file(str(wanted.model)).resolve():
+        raise ConfigError(
+            f"{wanted.model}: the search for `out` {wanted.out} was begun with {source}; give "
+            "that, or choose another `out`"
+        )
 
 
 def _found_before(student: NetworkSettings | None, shrink: Json, folder: Path) -> Shrunk:
     assert student is not None
-    found = {key: value for key, value in shrink.items() if key not in ("by", "budget", REACHED)}
+    of_run = ("by", "budget", "options", REACHED)
+    found = {key: value for key, value in shrink.items() if key not in of_run}
     return Shrunk(student, load_initial(folder), found)
 
 
 def _settings(wanted: ShrinkWanted, size: Size) -> Json:
     """What the run has of data and objective, with what was given instead."""
-    run: dict[str, Any] = {"seed": wanted.seed, "device": wanted.device}
+    run: dict[str, Any] = {"seed": wanted.seed or 0, "device": wanted.device}
     if wanted.resume:  # make_plan refuses what would change it
         given: Json = {"run": {"device": wanted.device}}
         if wanted.features:
             given["perceptual"] = wanted.features
-        if wanted.dataset is not None:
-            given["data"] = {"dataset": wanted.dataset}
-        if wanted.size is not None:
-            given.setdefault("data", {})["size"] = wanted.size
-        if wanted.seed:
+        data = {"dataset": wanted.dataset, "task": wanted.task, "size": wanted.size}
+        given["data"] = {name: value for name, value in data.items() if value is not None}
+        if wanted.seed is not None:
             given["run"]["seed"] = wanted.seed
         return given
     settings: Json = {"teacher": {"source": str(wanted.model)}, "run": run}
@@ -151,9 +170,11 @@ def _settings(wanted: ShrinkWanted, size: Size) -> Json:
         settings |= {name: saved[name] for name in SECTIONS if saved.get(name)}
         settings["adversarial"] = {"gan": saved["adversarial"]["gan"]}
         run["workers"] = saved.get("run", {}).get("workers", 2)
-    data = dict(settings.get("data", {}))
-    if wanted.dataset is not None:
-        data |= {"dataset": wanted.dataset}
+    header = open_model(teacher_file(str(wanted.model))).header
+    purpose = {name: header[name] for name in ("task", "direction") if header.get(name)}
+    data = purpose | settings.get("data", {})
+    given = {"dataset": wanted.dataset, "task": wanted.task}
+    data |= {name: value for name, value in given.items() if value is not None}
     if "dataset" not in data:
         raise ConfigError(
             f"`by` {wanted.by}: searches on images; give `dataset`, or a run instead of a file"

@@ -57,13 +57,13 @@ def shrink(wanted: ShrinkWanted, view: View) -> Json:
     model = open_model(path, wanted.part)
     size = wanted.size or as_size(*model.header["input"]["size"])
     if searches(way.shrinker):
-        shrunk = searched(wanted, way, size, view)
-    elif wanted.dataset is not None or wanted.resume:
-        given = "dataset" if wanted.dataset is not None else "resume"
-        raise ConfigError(f"`{given}`: {asked} looks at no images; remove it")
+        shrunk, seed = searched(wanted, way, size, view)
+    elif unused := [name for name in ("dataset", "task", "resume") if getattr(wanted, name)]:
+        raise ConfigError(f"`{unused[0]}`: {asked} looks at no images; remove it")
     else:
+        seed = wanted.seed or 0
         shrunk = _shrunk(model, way, size, wanted.device, say)
-    student = new_network(shrunk.student, wanted.seed, "student")
+    student = new_network(shrunk.student, seed, "student")
     if shrunk.weights is None:
         say(f"{asked}: has new weights, to be trained by distill")
     else:

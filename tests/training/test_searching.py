@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from commands import contents, run_command
+from commands import Outcome, contents, run_command, write_model
+from PIL import Image
 from shrink_builders import KilledError, clocked
 
 from gancomp.data.demo_set import write_demo_set
@@ -18,10 +19,13 @@ from gancomp.engine.run import check_place
 from gancomp.errors import ConfigError, WeightsError
 from gancomp.export.model import open_model
 from gancomp.methods.gan_compression import GanCompression
-from gancomp.recipes.search_alone import ShrinkWanted, _settings
+from gancomp.planning.shrinking import make_way
+from gancomp.recipes import search_alone
+from gancomp.recipes.search_alone import ShrinkWanted, _settings, searched
 from gancomp.registry import SHRINKERS
 from gancomp.shrink.candidates import Candidates
 from gancomp.training import judging, searching
+from gancomp.training.ways import Silent
 
 SIZES = (
     "--size 16 --d-layers 1 --d-width 4 --batch-size 1 --workers 0 --device cpu --log-every 1 "
@@ -183,6 +187,7 @@ def test_shrink_searches_beside_its_file_and_goes_on_with_resume(
         (["--by", "once-for-all"], "searches on images; give --dataset"),
         (["--by", "ratio", "--dataset", "data"], "looks at no images; remove it"),
         (["--by", "ratio", "--resume"], "looks at no images; remove it"),
+        (["--by", "ratio", "--task", "paired"], "looks at no images; remove it"),
     ],
 )
 def test_images_go_with_searches_only(
@@ -319,6 +324,52 @@ def test_a_search_goes_on_with_the_same_perceptual_weights_only(
     describe["sha256"] = "2"
     with pytest.raises(ConfigError, match=r"other perceptual weights \(a.pth\)"):
         sitting()
+
+
+def test_shrink_of_a_file_on_square_pairs_goes_on_as_it_was_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The task is the model's, where the images do not tell; seed and model stay on resuming."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    for number in range(2):
+        image = Image.effect_noise((32, 32), 60 + number).convert("RGB")
+        image.save(tmp_path / "data" / "train" / f"{number}.png")
+    model = write_model(tmp_path / "model.safetensors", task="paired", direction="BtoA")
+    other = write_model(tmp_path / "other.safetensors", task="paired", direction="BtoA")
+    unknown = write_model(tmp_path / "unknown.safetensors", task=None)
+
+    small = {"discriminator": {"arch": "patchgan", "width": 4, "layers": 1}}
+    monkeypatch.setattr(
+        search_alone, "_settings", lambda wanted, size: _settings(wanted, size) | small
+    )
+
+    def shrunk(name: str, model: Path, *more: object) -> Outcome:
+        command = f"--by gcc --budget 60% --size 16 --search-steps 1 --device cpu -o {name}".split()
+        return run_command(capsys, "shrink", model, *command, *more)
+
+    first = ["--dataset", "data", "--seed", 5]
+    assert "--task paired" in shrunk("a.safetensors", unknown, *first).err
+    too_little = ["--task", "paired", "--budget", "1B"]  # which is seen once the images are read
+    assert "with one channel" in shrunk("a.safetensors", unknown, *first, *too_little).err
+    outcome = shrunk("b.safetensors", model, *first)
+    assert outcome.status == 0, outcome.err
+    settings = json.loads(Path("b-search/config.json").read_text())["settings"]
+    assert (settings["data"]["task"], settings["data"]["direction"]) == ("paired", "BtoA")
+    written = Path("b.safetensors").read_bytes()
+    assert shrunk("b.safetensors", model, "--resume").status == 0
+    assert Path("b.safetensors").read_bytes() == written
+    refused = shrunk("b.safetensors", other, "--resume")
+    assert refused.status == 2
+    assert "was begun with model.safetensors; give that" in refused.err.replace(f"{tmp_path}/", "")
+    refused = shrunk("b.safetensors", model, "--resume", "--seed", 0)
+    assert "seed: 5 -> 0" in refused.err
+
+
+def test_a_search_takes_no_part_of_a_file(tmp_path: Path) -> None:
+    wanted = ShrinkWanted(tmp_path, "gcc", "50%", tmp_path / "a.safetensors", part="G_B")
+    with pytest.raises(ConfigError, match="`part` G_B: a search takes a file of one network"):
+        searched(wanted, make_way("gcc", "50%", "", {}), 16, Silent())
 
 
 def test_shrink_goes_on_with_weights_that_were_moved(tmp_path: Path) -> None:
