@@ -30,6 +30,16 @@ By = Annotated[
         autocompletion=complete_shrinker,
     ),
 ]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="Of a search and of new weights; default: 0.")
+]
+Dataset = Annotated[
+    str | None, typer.Option("--dataset", help="Images for a search; default: the run's own.")
+]
+Task = Annotated[
+    str | None,
+    typer.Option("--task", help="Of --dataset: unpaired or paired; default: the model's."),
+]
 Perceptual = Annotated[
     str | None, typer.Option("--perceptual", help="With --by agd: vgg16, random or none.")
 ]
@@ -56,18 +66,10 @@ def shrink(
         Path, typer.Option("--out", "-o", help="The .safetensors file.", parser=expanded)
     ],
     size: SizeOfModel = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Of a search and of new weights; default: 0.")
-    ] = None,
+    seed: Seed = None,
     device: Device = "auto",
-    dataset: Annotated[
-        str | None,
-        typer.Option("--dataset", help="Images for a search; default: the run's own."),
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option("--task", help="Of --dataset: unpaired or paired; default: the model's."),
-    ] = None,
+    dataset: Dataset = None,
+    task: Task = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the search that was begun for --out.")
     ] = False,
