@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 from gancomp.errors import ConfigError
 from gancomp.preset_parts import CODE_SCHEDULE, DCD, DEMO, Preset, paired, unpaired
@@ -13,71 +14,21 @@ from gancomp.registry import METHOD_OPTIONS, METHODS, ORIGINS, options_type
 CYCLEGAN = "CycleGAN (Zhu et al. 2017) and its released code"
 PIX2PIX = "pix2pix (Isola et al. 2017); discriminator and loss as GAN-Compression, OMGD and DCD use"
 
+BY_TABLE = f"figure: {DCD}, table 1"
+ONLINE = f"{CYCLEGAN}; the network is the online teacher of OMGD and DCD"
+TWO_FIGURES = "FID 61.53 (65.75 for GAN-Compression's released weights)"
+OF_CYCLEGAN = unpaired() | CODE_SCHEDULE
+OF_UNET, OF_MOBILE = (paired(norm) | CODE_SCHEDULE for norm in ("batch", "instance"))
+IN_TABLE = f"{CYCLEGAN}; {BY_TABLE}"
+
+_standard = partial(Preset, "standard", "pretrain", "teacher-only")
 TEACHER_ALONE: tuple[Preset, ...] = (
-    Preset(
-        "standard",
-        "pretrain",
-        "teacher-only",
-        "unpaired",
-        "mobile-resnet9",
-        None,
-        unpaired() | CODE_SCHEDULE,
-        f"{CYCLEGAN}; the network is the online teacher of OMGD and DCD",
-    ),
-    Preset(
-        "standard",
-        "pretrain",
-        "teacher-only",
-        "unpaired",
-        "resnet9",
-        "horse2zebra",
-        unpaired() | CODE_SCHEDULE,
-        f"{CYCLEGAN}; figure: {DCD}, table 1",
-        "FID 61.53 (65.75 for GAN-Compression's released weights)",
-    ),
-    Preset(
-        "standard",
-        "pretrain",
-        "teacher-only",
-        "unpaired",
-        "resnet9",
-        "summer2winter",
-        unpaired() | CODE_SCHEDULE,
-        f"{CYCLEGAN}; figure: {DCD}, table 1",
-        "FID 79.12",
-    ),
-    Preset(
-        "standard",
-        "pretrain",
-        "teacher-only",
-        "paired",
-        "unet256",
-        "edges2shoes",
-        paired("batch") | CODE_SCHEDULE,
-        f"{PIX2PIX}; figure: {DCD}, table 1",
-        "FID 34.31",
-    ),
-    Preset(
-        "standard",
-        "pretrain",
-        "teacher-only",
-        "paired",
-        "unet256",
-        None,
-        paired("batch") | CODE_SCHEDULE,
-        PIX2PIX,
-    ),
-    Preset(
-        "standard",
-        "pretrain",
-        "teacher-only",
-        "paired",
-        "mobile-resnet9",
-        None,
-        paired("instance") | CODE_SCHEDULE,
-        PIX2PIX,
-    ),
-    # the embedded demo set
+    _standard("unpaired", "mobile-resnet9", None, OF_CYCLEGAN, ONLINE),
+    _standard("unpaired", "resnet9", "horse2zebra", OF_CYCLEGAN, IN_TABLE, TWO_FIGURES),
+    _standard("unpaired", "resnet9", "summer2winter", OF_CYCLEGAN, IN_TABLE, "FID 79.12"),
+    _standard("paired", "unet256", "edges2shoes", OF_UNET, f"{PIX2PIX}; {BY_TABLE}", "FID 34.31"),
+    _standard("paired", "unet256", None, OF_UNET, PIX2PIX),
+    _standard("paired", "mobile-resnet9", None, OF_MOBILE, PIX2PIX),
     Preset(
         "demo",
         "pretrain",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from gancomp.declare import setting, zero
@@ -71,78 +72,33 @@ class DcdOptions(
 
 
 NO_STUDENT_GAN: Json = {"student_fools_discriminator": False, "student_in_discriminator": False}
+MOBILE, UNET = "mobile-resnet9", "unet256"
+CYCLEGAN = unpaired() | PAPER_SCHEDULE
+OF_UNET, OF_MOBILE = (paired(norm) | PAPER_SCHEDULE for norm in ("batch", "instance"))
+TABLE, OWN_DATA = f"{DCD}, section 4.1 and table 1", f"{DCD}, section 4.1, on your own data"
+AS_SCRIPT = f"{DCD}, section 4.1 with the networks of its released script"
+SMALL = "1.408G MACs (torchprofile's rule), 0.137M parameters"
+UNET_SIZE = "1.219G MACs (torchprofile's rule), 3.404M parameters"
+RELEASED = "DCD's released code and script"
+BLOCKS = f"{RELEASED}: blocks of %d teacher and %d student epochs"
+JOINT = f"{RELEASED}: joint, the student without a GAN term"
+COMPLETED = "DCD's released code, completed by the connectors that it lacks for the U-Net"
 
 
-def _blocks(teacher: int, student: int) -> Json:
-    blocks = {"teacher_block_epochs": teacher, "student_block_epochs": student}
-    return {"method": {"options": NO_STUDENT_GAN | blocks}}
+def _as_released(settings: Json, teacher: int = 0, student: int = 0) -> Json:
+    blocks = {"teacher_block_epochs": teacher, "student_block_epochs": student} if teacher else {}
+    return settings | CODE_SCHEDULE | {"method": {"options": NO_STUDENT_GAN | blocks}}
 
 
+_paper = partial(Preset, "dcd", "distill", "dcd")
+_released = partial(Preset, "dcd-released", "distill", "dcd")  # its crashes fixed
 PRESETS: tuple[Preset, ...] = (
-    # DCD as the paper has it
-    Preset(
-        "dcd",
-        "distill",
-        "dcd",
-        "unpaired",
-        "mobile-resnet9",
-        "horse2zebra",
-        unpaired() | PAPER_SCHEDULE,
-        f"{DCD}, section 4.1 and table 1",
-        "FID 48.24 at 1.408G MACs (torchprofile's rule), 0.137M parameters",
-    ),
-    Preset(
-        "dcd",
-        "distill",
-        "dcd",
-        "unpaired",
-        "mobile-resnet9",
-        "summer2winter",
-        unpaired() | PAPER_SCHEDULE,
-        f"{DCD}, section 4.1 and table 1",
-        "FID 73.63 at 1.408G MACs (torchprofile's rule), 0.137M parameters",
-    ),
-    Preset(
-        "dcd",
-        "distill",
-        "dcd",
-        "paired",
-        "unet256",
-        "edges2shoes",
-        paired("batch") | PAPER_SCHEDULE,
-        f"{DCD}, section 4.1 and table 1",
-        "FID 23.43 at 1.219G MACs (torchprofile's rule), 3.404M parameters",
-    ),
-    Preset(
-        "dcd",
-        "distill",
-        "dcd",
-        "unpaired",
-        "mobile-resnet9",
-        None,
-        unpaired() | PAPER_SCHEDULE,
-        f"{DCD}, section 4.1, on your own data",
-    ),
-    Preset(
-        "dcd",
-        "distill",
-        "dcd",
-        "paired",
-        "unet256",
-        None,
-        paired("batch") | PAPER_SCHEDULE,
-        f"{DCD}, section 4.1, on your own data",
-    ),
-    Preset(
-        "dcd",
-        "distill",
-        "dcd",
-        "paired",
-        "mobile-resnet9",
-        None,
-        paired("instance") | PAPER_SCHEDULE,
-        f"{DCD}, section 4.1 with the networks of its released script",
-    ),
+    _paper("unpaired", MOBILE, "horse2zebra", CYCLEGAN, TABLE, f"FID 48.24 at {SMALL}"),
+    _paper("unpaired", MOBILE, "summer2winter", CYCLEGAN, TABLE, f"FID 73.63 at {SMALL}"),
+    _paper("paired", UNET, "edges2shoes", OF_UNET, TABLE, f"FID 23.43 at {UNET_SIZE}"),
+    _paper("unpaired", MOBILE, None, CYCLEGAN, OWN_DATA),
+    _paper("paired", UNET, None, OF_UNET, OWN_DATA),
+    _paper("paired", MOBILE, None, OF_MOBILE, AS_SCRIPT),
     Preset(
         "demo",
         "distill",
@@ -165,45 +121,10 @@ PRESETS: tuple[Preset, ...] = (
         },
         "chosen by trial on the demo set; perceptual features of random weights, no download",
     ),
-    # DCD as released, its crashes fixed
-    Preset(
-        "dcd-released",
-        "distill",
-        "dcd",
-        "unpaired",
-        "mobile-resnet9",
-        "summer2winter",
-        unpaired() | CODE_SCHEDULE | _blocks(6, 24),
-        "DCD's released code and script: blocks of 6 teacher and 24 student epochs",
+    _released(
+        "unpaired", MOBILE, "summer2winter", _as_released(unpaired(), 6, 24), BLOCKS % (6, 24)
     ),
-    Preset(
-        "dcd-released",
-        "distill",
-        "dcd",
-        "unpaired",
-        "mobile-resnet9",
-        None,
-        unpaired() | CODE_SCHEDULE | _blocks(10, 40),
-        "DCD's released code and script: blocks of 10 teacher and 40 student epochs",
-    ),
-    Preset(
-        "dcd-released",
-        "distill",
-        "dcd",
-        "paired",
-        "mobile-resnet9",
-        None,
-        paired("instance") | CODE_SCHEDULE | {"method": {"options": NO_STUDENT_GAN}},
-        "DCD's released code and script: joint, the student without a GAN term",
-    ),
-    Preset(
-        "dcd-released",
-        "distill",
-        "dcd",
-        "paired",
-        "unet256",
-        None,
-        paired("batch") | CODE_SCHEDULE | {"method": {"options": NO_STUDENT_GAN}},
-        "DCD's released code, completed by the connectors that it lacks for the U-Net",
-    ),
+    _released("unpaired", MOBILE, None, _as_released(unpaired(), 10, 40), BLOCKS % (10, 40)),
+    _released("paired", MOBILE, None, _as_released(paired("instance")), JOINT),
+    _released("paired", UNET, None, _as_released(paired("batch")), COMPLETED),
 )
