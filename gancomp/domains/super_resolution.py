@@ -35,7 +35,6 @@ from gancomp.losses.perceptual import PERCEPTUAL_SOURCES, content_tap
 from gancomp.methods.base import Method
 from gancomp.paths import expanded
 from gancomp.registry import METHODS, resolve
-from gancomp.scoring.pairs import Pairs
 from gancomp.scoring.request import Contest, FidRequest, Say
 from gancomp.settings import Json, MethodSettings, PerceptualSettings, Settings, StageSettings
 from gancomp.sizes import square_side
@@ -45,14 +44,49 @@ class SuperResolution(Domain):
     """Photographs, from which crops and their small versions are made."""
 
     purpose = ENLARGES
+    pairs = staticmethod(super_resolution_pairs)
 
     def complete(self, values: Json, typed: Json, files: DatasetFiles) -> Json:
-        """The discriminator's crop, the content loss's tap, the lengths of stages."""
-        return complete(values, typed)
+        """`values` with what follows: the discriminator's crop, the content loss's tap, lengths.
+
+        `--max-steps` bounds the stages whose length was not typed, too.
+        """
+        most = (typed.get("schedule") or {}).get("max_steps")
+        if isinstance(most, int) and most > 0:
+            lengths = asdict(StageSettings()) | (values.get("stages") or {})
+            bounded = {
+                name: min(length, most)
+                for name, length in lengths.items()
+                if name.endswith("_steps") and name not in (typed.get("stages") or {})
+            }
+            values = merge(values, {"stages": bounded})
+        values = merge({"discriminator": {"crop": values["data"].get("size")}}, values)
+        source = values["perceptual"].get("source")
+        if source in PERCEPTUAL_SOURCES and source != "none":
+            values = merge({"method": {"options": {"content_tap": content_tap(source)}}}, values)
+        return values
 
     def problems(self, settings: Settings) -> list[str]:
-        """Two scales, a discriminator that is not there, a choice by FID."""
-        return problems_of(settings)
+        """What does not go together in a run of super-resolution."""
+        teacher, student, problems = settings.teacher.network, settings.student, []
+        if student is not None and student.scale != teacher.scale:
+            problems.append(
+                f"`student`: enlarges {student.scale} times, the teacher {teacher.scale} times; "
+                "choose two of one `scale`"
+            )
+        source = settings.teacher.source
+        wanted = settings.method.options.get("discriminator_from_teacher")
+        if wanted and source is not None and not expanded(source).is_dir():
+            problems.append(
+                f"`discriminator_from_teacher`: `teacher` {source} is a generator alone; give the "
+                "run that trained it as SRGAN"
+            )
+        if settings.selection.select != "last":
+            problems.append(
+                f"`select` {settings.selection.select}: scores by FID, which super-resolution is "
+                "not judged by; remove it, and see gancomp eval-sr"
+            )
+        return problems
 
     def refuse_unfit_files(self, settings: Settings, files: DatasetFiles) -> None:
         """Reads until there is one image that crops can be cut from."""
@@ -62,12 +96,47 @@ class SuperResolution(Domain):
             evaluation_crops(files.train, size=size, scale=scale, count=1, say=unheard)
 
     def stages(self, settings: Settings, options: Any) -> list[Stage]:
-        """SRResNets in pixels, then the teacher as the method wants it."""
-        return stages_of(settings, options)
+        """The stages before a run with these settings, in their order."""
+        if getattr(options, "objective", None) == "pixel":  # it is a stage itself
+            return []
+        lengths, stages = settings.stages, []
+        method = resolve(METHODS, "method", settings.method.name)
+        objective = getattr(method, "teacher_objective", None)
+        needs_teacher = settings.teacher.source is None and (
+            objective is not None or settings.command == "pretrain"
+        )
+        if needs_teacher:
+            steps = lengths.teacher_srresnet_steps
+            stages.append(Stage("0a-teacher-srresnet", "teacher", "pixel", steps))
+        if settings.student is not None and lengths.student_source is None:
+            steps = lengths.student_srresnet_steps
+            stages.append(Stage("0b-student-srresnet", "student", "pixel", steps))
+        if needs_teacher and objective == "gan":
+            stages.append(Stage("1-teacher-srgan", "teacher", "gan", lengths.teacher_gan_steps))
+        if needs_teacher and objective == "content":
+            steps = lengths.teacher_content_steps
+            stages.append(Stage("1-teacher-content", "teacher", "content", steps))
+        return stages
 
     def stage_settings(self, stage: Stage, whole: Settings, made: dict[str, Path]) -> Settings:
-        """Those of a method that trains one network alone."""
-        return settings_of(stage, whole, made)
+        """The settings of a stage of super-resolution, except for its length."""
+        of_teacher = stage.role == "teacher"
+        name = "srgan" if of_teacher else "no-kd"
+        known = {item.name for item in fields(resolve(METHODS, "method", name).Options)}
+        values: Json = {key: value for key, value in whole.method.options.items() if key in known}
+        values["objective"] = stage.objective
+        in_pixels = stage.objective == "pixel"
+        source = made.get("teacher") if of_teacher else None
+        rate = whole.stages.srresnet_lr if in_pixels else whole.optimizer.lr
+        return replace(
+            whole,
+            command="pretrain" if of_teacher else "distill",
+            student=None if of_teacher else whole.student,
+            teacher=replace(whole.teacher, source=str(source) if source else None, freeze=False),
+            method=MethodSettings(name, whole.method.preset, values),
+            optimizer=replace(whole.optimizer, lr=rate),
+            perceptual=PerceptualSettings("none") if in_pixels else whole.perceptual,
+        )
 
     def hand_on(
         self, settings: Settings, method: Method, made: dict[str, Path], *, out: Path
@@ -89,18 +158,6 @@ class SuperResolution(Domain):
         split = files.test or files.train
         return enlarged_samples(split, files.train, size=size, scale=scale)
 
-    def pairs(
-        self,
-        request: FidRequest,
-        chosen: Chosen,
-        other: Chosen | None,
-        say: Say,
-        *,
-        device: torch.device,
-    ) -> Pairs:
-        """Enlarged images, beside originals or the teacher's."""
-        return super_resolution_pairs(request, chosen, other, say, device=device)
-
     def contest(
         self, request: FidRequest, chosen: Chosen, say: Say, *, device: torch.device
     ) -> Contest:
@@ -108,99 +165,6 @@ class SuperResolution(Domain):
         raise ConfigError(
             f"{chosen.model.path}: enlarges images; gancomp eval-sr scores it, against originals"
         )
-
-
-def complete(values: Json, typed: Json) -> Json:
-    """`values` with what follows: the discriminator's crop, the content loss's tap, lengths.
-
-    `--max-steps` bounds the stages whose length was not typed, too.
-
-    Args:
-        values: nested settings: the preset's, the teacher's file's and what was typed.
-        typed: the last of them alone.
-    """
-    most = (typed.get("schedule") or {}).get("max_steps")
-    if isinstance(most, int) and most > 0:
-        lengths = asdict(StageSettings()) | (values.get("stages") or {})
-        bounded = {
-            name: min(length, most)
-            for name, length in lengths.items()
-            if name.endswith("_steps") and name not in (typed.get("stages") or {})
-        }
-        values = merge(values, {"stages": bounded})
-    values = merge({"discriminator": {"crop": values["data"].get("size")}}, values)
-    source = values["perceptual"].get("source")
-    if source in PERCEPTUAL_SOURCES and source != "none":
-        values = merge({"method": {"options": {"content_tap": content_tap(source)}}}, values)
-    return values
-
-
-def problems_of(settings: Settings) -> list[str]:
-    """What does not go together in a run of super-resolution."""
-    teacher, student, problems = settings.teacher.network, settings.student, []
-    if student is not None and student.scale != teacher.scale:
-        problems.append(
-            f"`student`: enlarges {student.scale} times, the teacher {teacher.scale} times; choose "
-            "two of one `scale`"
-        )
-    source = settings.teacher.source
-    wanted = settings.method.options.get("discriminator_from_teacher")
-    if wanted and source is not None and not expanded(source).is_dir():
-        problems.append(
-            f"`discriminator_from_teacher`: `teacher` {source} is a generator alone; give the "
-            "run that trained it as SRGAN"
-        )
-    if settings.selection.select != "last":
-        problems.append(
-            f"`select` {settings.selection.select}: scores by FID, which super-resolution is not "
-            "judged by; remove it, and see gancomp eval-sr"
-        )
-    return problems
-
-
-def stages_of(settings: Settings, options: Any) -> list[Stage]:
-    """The stages before a run with these settings, in their order."""
-    if getattr(options, "objective", None) == "pixel":  # it is a stage itself
-        return []
-    lengths, stages = settings.stages, []
-    method = resolve(METHODS, "method", settings.method.name)
-    objective = getattr(method, "teacher_objective", None)
-    needs_teacher = settings.teacher.source is None and (
-        objective is not None or settings.command == "pretrain"
-    )
-    if needs_teacher:
-        steps = lengths.teacher_srresnet_steps
-        stages.append(Stage("0a-teacher-srresnet", "teacher", "pixel", steps))
-    if settings.student is not None and lengths.student_source is None:
-        steps = lengths.student_srresnet_steps
-        stages.append(Stage("0b-student-srresnet", "student", "pixel", steps))
-    if needs_teacher and objective == "gan":
-        stages.append(Stage("1-teacher-srgan", "teacher", "gan", lengths.teacher_gan_steps))
-    if needs_teacher and objective == "content":
-        steps = lengths.teacher_content_steps
-        stages.append(Stage("1-teacher-content", "teacher", "content", steps))
-    return stages
-
-
-def settings_of(stage: Stage, whole: Settings, made: dict[str, Path]) -> Settings:
-    """The settings of a stage of super-resolution, except for its length."""
-    of_teacher = stage.role == "teacher"
-    name = "srgan" if of_teacher else "no-kd"
-    known = {item.name for item in fields(resolve(METHODS, "method", name).Options)}
-    values: Json = {key: value for key, value in whole.method.options.items() if key in known}
-    values["objective"] = stage.objective
-    in_pixels = stage.objective == "pixel"
-    source = made.get("teacher") if of_teacher else None
-    rate = whole.stages.srresnet_lr if in_pixels else whole.optimizer.lr
-    return replace(
-        whole,
-        command="pretrain" if of_teacher else "distill",
-        student=None if of_teacher else whole.student,
-        teacher=replace(whole.teacher, source=str(source) if source else None, freeze=False),
-        method=MethodSettings(name, whole.method.preset, values),
-        optimizer=replace(whole.optimizer, lr=rate),
-        perceptual=PerceptualSettings("none") if in_pixels else whole.perceptual,
-    )
 
 
 def bring_discriminator(given: str | None, out: Path, method: Method) -> None:

@@ -20,7 +20,6 @@ from gancomp.inference.enlarge import enlarge
 from gancomp.inference.models import Chosen, check_upscales
 from gancomp.scoring.pairs import Pairs
 from gancomp.scoring.request import FidRequest, Say, dataset_name
-from gancomp.sizes import shown_size
 
 Pixels = NDArray[np.uint8]
 
@@ -72,15 +71,7 @@ def super_resolution_pairs(
 
 
 def _refuse_unused(request: FidRequest, chosen: Chosen) -> None:
-    given = {
-        "direction": request.direction,
-        "size": request.size and shown_size(request.size),
-        "in_range": request.in_range,
-        "out_range": request.out_range,
-    }
-    names = [
-        f"`{name}`" for name, value in given.items() if value is not None
-    ] + request.of_synthesis()
+    names = [f"`{name}`" for name in request.of_images()] + request.of_synthesis()
     if names:
         raise ConfigError(
             f"{names[0]}: has no effect on {chosen.model.path}, which enlarges images; remove it"

@@ -7,7 +7,6 @@ from abc import abstractmethod
 from torch import Tensor, nn
 
 from gancomp.engine.phases import Phase, Step, always
-from gancomp.errors import ConfigError
 from gancomp.methods.base import Components, Method, adversarial_phases
 from gancomp.networks.base import TappedNetwork
 
@@ -30,11 +29,7 @@ class Apprentice(Method):
 
     def __init__(self, components: Components) -> None:
         super().__init__()
-        if components.student is None:
-            raise ConfigError(
-                f"`method` {self.name}: needs a student; use gancomp pretrain for a teacher alone"
-            )
-        self.task, self.student = components.task, components.student
+        self.task, self.student = components.task, components.trained_student(self.name)
         self.perceptual = components.perceptual
 
     def begin_with_teacher(self, components: Components, own: list[Phase]) -> list[Phase]:

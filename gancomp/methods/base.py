@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gancomp.engine.phases import Phase, Progress, Step
+from gancomp.errors import ConfigError
 from gancomp.losses.perceptual import PerceptualFeatures
 from gancomp.networks.base import TappedNetwork
 from gancomp.settings import OptimizerSettings, Settings
@@ -35,6 +36,18 @@ class Components:
     perceptual: PerceptualFeatures | None
     optimizer: OptimizerSettings
     seed: int
+
+    def trained_student(self, method: str) -> TappedNetwork:
+        """The student, which `method` cannot do without.
+
+        Raises:
+            ConfigError: if there is none.
+        """
+        if self.student is None:
+            raise ConfigError(
+                f"`method` {method}: needs a student; use gancomp pretrain for a teacher alone"
+            )
+        return self.student
 
 
 class Method(nn.Module, ABC):

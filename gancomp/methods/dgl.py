@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from gancomp.engine.phases import Step
-from gancomp.errors import ConfigError
 from gancomp.losses.gan import generator_loss
 from gancomp.methods.adversarial_pair import AdversarialPair, judge_phases, turn_of
 from gancomp.methods.base import Components
@@ -35,9 +34,7 @@ class Dgl(SynthesisMethod):
 
     def __init__(self, components: Components, options: DglOptions) -> None:
         super().__init__()
-        student = components.student
-        if student is None:
-            raise ConfigError("`method` dgl: needs a student; use gancomp pretrain for a teacher")
+        student = components.trained_student(self.name)
         assert isinstance(student, SynthesisGenerator)
         self.task, self.options = synthesis_task(components), options
         _, teacher_discriminator = self.task.players

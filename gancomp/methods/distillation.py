@@ -60,10 +60,6 @@ class Distillation(Method):
         lambda_judged: float | None = None,
     ) -> None:
         super().__init__()
-        if components.student is None:
-            raise ConfigError(
-                f"`method` {self.name}: needs a student; use gancomp pretrain for a teacher alone"
-            )
         self.options, self.blocks = options, BlockSchedule.of(options)
         if isinstance(options, PerceptualOptions):
             check_perceptual(options)
@@ -71,7 +67,7 @@ class Distillation(Method):
             (getattr(options, name, 0.0) if weight is None else weight)
             for name, weight in (("lambda_fools", lambda_fools), ("lambda_judged", lambda_judged))
         )
-        self.task, self.student = components.task, components.student
+        self.task, self.student = components.task, components.trained_student(self.name)
         self.perceptual = components.perceptual
         self.student_taps: tuple[str, ...] = ()
         self.guests = nn.ModuleDict()

@@ -108,17 +108,16 @@ class SrganDistillation(SuperResolutionMethod):
 
     def __init__(self, components: Components, options: KdOptions) -> None:
         super().__init__()
-        if components.student is None:
-            raise ConfigError(
-                f"`method` {self.name}: needs a student; use gancomp pretrain for a teacher alone"
-            )
         if not components.task.frozen:
             raise ConfigError(
                 f"`freeze_teacher=False`: `method` {self.name} learns from a finished teacher; "
                 "remove the option"
             )
         require_features(self.name, components.perceptual)
-        self.task, self.student = super_resolution_task(components), components.student
+        self.task, self.student = (
+            super_resolution_task(components),
+            components.trained_student(self.name),
+        )
         self.perceptual, self.options = components.perceptual, options
         self.judges = nn.ModuleDict(self.make_judges(components.seed))
         self._phases = [self.make_phase("student", self.student, components.optimizer)]

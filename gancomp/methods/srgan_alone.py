@@ -7,7 +7,6 @@ from abc import abstractmethod
 from torch import Tensor, nn
 
 from gancomp.engine.phases import Phase, Step
-from gancomp.errors import ConfigError
 from gancomp.losses.pixel import pixel_loss
 from gancomp.methods.base import Components
 from gancomp.methods.srgan import (
@@ -101,6 +100,4 @@ class NoKd(TrainedAlone):
 
     def choose_network(self, components: Components) -> tuple[str, TappedNetwork]:
         """The student."""
-        if components.student is None:
-            raise ConfigError("`method` no-kd: needs a student; gancomp pretrain has teachers only")
-        return "student", components.student
+        return "student", components.trained_student(self.name)

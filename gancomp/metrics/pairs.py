@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import torch
 
 
-class Psnr:
-    """Peak signal-to-noise ratio in dB, of 8-bit RGB whole; infinite for equal images."""
+class _OfPairs:
+    """What both have in common."""
 
     needs: ClassVar[Literal["pairs"]] = "pairs"
     Options = NoOptions
@@ -27,6 +27,10 @@ class Psnr:
 
     def prepare(self, device: torch.device, say: Callable[[str], None]) -> None:
         """There is nothing to load."""
+
+
+class Psnr(_OfPairs):
+    """Peak signal-to-noise ratio in dB, of 8-bit RGB whole; infinite for equal images."""
 
     def of_pair(self, image: Pixels, reference: Pixels) -> float:
         """In dB."""
@@ -37,20 +41,11 @@ class Psnr:
         return {"of": "8-bit RGB, whole; equal images are not in the mean"}
 
 
-class Ssim:
+class Ssim(_OfPairs):
     """Structural similarity, mean over RGB; 1 for equal images.
 
     Source: Wang et al. 2004, as `image_quality.ssim` computes it.
     """
-
-    needs: ClassVar[Literal["pairs"]] = "pairs"
-    Options = NoOptions
-
-    def __init__(self, options: NoOptions) -> None:
-        self.options = options
-
-    def prepare(self, device: torch.device, say: Callable[[str], None]) -> None:
-        """There is nothing to load."""
 
     def of_pair(self, image: Pixels, reference: Pixels) -> float:
         """Up to 1."""

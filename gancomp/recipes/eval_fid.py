@@ -18,7 +18,7 @@ from gancomp.domains.choice import domain_for
 from gancomp.engine.device import choose_device
 from gancomp.engine.sharing import first_rank_first, from_lead, working_together
 from gancomp.engine.speed import keep_freed_memory
-from gancomp.errors import ConfigError, RunError
+from gancomp.errors import ConfigError
 from gancomp.inference.models import Chosen, choose
 from gancomp.metrics.base import ImageSet, Metric
 from gancomp.metrics.features import WEIGHTS_HASH_PREFIX, load_inception
@@ -46,7 +46,7 @@ from gancomp.scoring.request import (
     holds_statistics,
     listing,
 )
-from gancomp.scoring.scores import remember
+from gancomp.scoring.scores import keep
 from gancomp.settings import Json
 
 
@@ -62,7 +62,7 @@ def eval_fid(request: FidRequest, say: Say) -> Json:
 
         def kept() -> Json:
             score = {"fid": compared.numbers["fid"].value, **compared.protocol}
-            compared.keep(score, say_alone)
+            keep(compared.run, score, say_alone)
             return score
 
         return from_lead(kept)
@@ -87,15 +87,6 @@ class Compared:
         protocol = self.protocol["protocol"] | pairs.protocol["protocol"]
         whole = {**self.protocol, "protocol": protocol}
         return Compared(self.numbers | pairs.numbers, whole, self.run)
-
-    def keep(self, score: Json, say: Say) -> None:
-        """Adds `score` to the run's `eval.json`."""
-        if self.run is None:
-            return
-        try:
-            remember(self.run, score, say)
-        except RunError as error:  # a run of somebody else's may be scored, too
-            say(f"warning: the score is not kept: {error}")
 
 
 def compare(

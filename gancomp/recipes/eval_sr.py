@@ -19,14 +19,14 @@ from gancomp.data.splits import DatasetFiles
 from gancomp.data.super_resolution import load_high_resolution
 from gancomp.engine.device import choose_device
 from gancomp.engine.sharing import first_rank_first, one_by_one, working_together
-from gancomp.errors import ConfigError, DataError, RunError
+from gancomp.errors import ConfigError, DataError
 from gancomp.export.deployed import runtime_of
 from gancomp.inference.enlarge import enlarge
 from gancomp.inference.memory import is_lack_of_memory
 from gancomp.inference.models import Chosen, check_upscales, choose
 from gancomp.metrics.image_quality import Quality, image_quality
 from gancomp.ranks import current
-from gancomp.scoring.scores import remember
+from gancomp.scoring.scores import keep
 from gancomp.settings import Json
 
 Say = Callable[[str], None]
@@ -91,17 +91,8 @@ def _eval_sr(request: SrRequest, say: Say) -> Json:
     )
     document = describe(scores, files, network.scale) | {"model": str(chosen.model.path)}
     document["protocol"] |= about_model(chosen, device.type)
-    current().from_lead(partial(_keep, chosen.run, document, say))
+    current().from_lead(partial(keep, chosen.run, document, say))
     return document
-
-
-def _keep(run: Path | None, document: Json, say: Say) -> None:
-    if run is None:
-        return
-    try:
-        remember(run, document, say)
-    except RunError as error:  # a run of somebody else's may be scored, too
-        say(f"warning: the score is not kept: {error}")
 
 
 def benchmark(dataset: str, *, strict: bool, say: Say) -> DatasetFiles:

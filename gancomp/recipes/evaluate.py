@@ -14,6 +14,7 @@ from gancomp.recipes.pairs import begin_pairs
 from gancomp.registry import METRICS
 from gancomp.scoring.measuring import check_bootstrap, make_metrics, sorted_metrics
 from gancomp.scoring.request import FidRequest, Say
+from gancomp.scoring.scores import keep
 from gancomp.settings import Json
 
 
@@ -80,7 +81,7 @@ def _evaluate(
 def _kept(compared: Compared, say: Say) -> Json:
     numbers = {name: asdict(number) for name, number in compared.numbers.items()}
     score = {"metrics": numbers, **compared.protocol}
-    compared.keep(score, say)
+    keep(compared.run, score, say)
     return score
 
 

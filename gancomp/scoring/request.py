@@ -28,7 +28,7 @@ from gancomp.scoring.images import Images
 from gancomp.scoring.images import Pixels as Pixels
 from gancomp.scoring.images import Say as Say
 from gancomp.settings import Json, PixelSettings
-from gancomp.sizes import Size, check_size
+from gancomp.sizes import Size, check_size, shown_size
 
 GRAY = ", gray repeated to 3 channels"
 
@@ -57,6 +57,16 @@ class FidRequest:
     in_range: tuple[float, float] | None = None
     out_range: tuple[float, float] | None = None
     recursive: bool = False
+
+    def of_images(self) -> dict[str, object]:
+        """The options given that only a model with images for input has a use for."""
+        given = {
+            "direction": self.direction,
+            "size": self.size and shown_size(self.size),
+            "in_range": self.in_range,
+            "out_range": self.out_range,
+        }
+        return {option: value for option, value in given.items() if value is not None}
 
     def of_synthesis(self) -> list[str]:
         """The options given that only a generator from noise has a use for."""

@@ -22,6 +22,16 @@ class DamagedScoresError(RunError):
     """An `eval.json` that holds no scores."""
 
 
+def keep(run: Path | None, score: Json, say: Callable[[str], None]) -> None:
+    """As `remember`, where the model has a run; what keeps it from that is only said."""
+    if run is None:
+        return
+    try:
+        remember(run, score, say)
+    except RunError as error:  # a run of somebody else's may be scored, too
+        say(f"warning: the score is not kept: {error}")
+
+
 def remember(run: Path, score: Json, say: Callable[[str], None]) -> None:
     """Adds the score to the run's `eval.json`; an equal protocol's older score gives way.
 

@@ -29,7 +29,6 @@ from gancomp.scoring.request import (
     holds_statistics,
 )
 from gancomp.settings import Json
-from gancomp.sizes import shown_size
 
 NUM_FAKES = 50_000
 
@@ -71,18 +70,11 @@ def refuse_unused(request: FidRequest, chosen: Chosen) -> None:
         ConfigError: naming the first one.
     """
     model = chosen.model.path
-    given = {
-        "direction": request.direction,
-        "size": request.size and shown_size(request.size),
-        "in_range": request.in_range,
-        "out_range": request.out_range,
-    }
-    for option, value in given.items():
-        if value is not None:
-            raise ConfigError(
-                f"`{option}` {shown(value)}: has no effect on {model}, which makes images out of "
-                "noise; remove it"
-            )
+    for option, value in request.of_images().items():
+        raise ConfigError(
+            f"`{option}` {shown(value)}: has no effect on {model}, which makes images out of "
+            "noise; remove it"
+        )
     if request.real_split != "auto":
         raise ConfigError(
             f"`real_split` {request.real_split}: has no effect on {model}, which is compared with "
