@@ -73,6 +73,20 @@ def test_a_given_teacher_is_frozen_unless_asked_otherwise(
     assert said[0].startswith(f"`method` {method}: its paper's teacher is finished before")
 
 
+def test_discriminators_are_those_of_the_teachers_run(
+    photos: Path, run: Path, tmp_path: Path
+) -> None:
+    """Whatever the preset has: a U-Net's have batch norm, those of gan-compression do not."""
+    named: Json = {"teacher": {"source": str(run)}, "method": {"name": "gan-compression"}}
+    found = plan(photos, tmp_path, [], discriminator={}, **named).settings.discriminator
+    assert found == plan(photos, tmp_path, [], **named).settings.discriminator
+    assert found.width == 4
+    with pytest.raises(ConfigError, match="`d_width` 8: the discriminators of `teacher` .* have 4"):
+        plan(photos, tmp_path, [], discriminator={"width": 8}, **named)
+    alone = named | {"teacher": {"source": str(run / "teacher.safetensors")}}
+    assert plan(photos, tmp_path, [], discriminator={}, **alone).settings.discriminator.width == 64
+
+
 def test_dcd_trains_a_given_teacher_on(photos: Path, run: Path, tmp_path: Path) -> None:
     dcd = plan(photos, tmp_path, [], teacher={"source": str(run)}, perceptual={"source": "none"})
     assert not dcd.settings.teacher.freeze

@@ -16,6 +16,7 @@ from gancomp.domains.translation.settings import (
     of_teacher,
     pixel_remarks,
     pixels_of,
+    with_discriminators,
     with_networks,
 )
 from gancomp.export.model import open_model
@@ -40,11 +41,11 @@ class Translation(Domain):
         return before_crop(size)
 
     def complete(self, values: Json, typed: Json, files: DatasetFiles) -> Json:
-        """Channels and values of both sides, and the networks' channels."""
+        """Channels and values of both sides, the networks' channels, the teacher's opponents."""
         source = (typed.get("teacher") or {}).get("source")
         given: Any = of_teacher(open_model(teacher_file(source))) if source else {}
         data = values["data"] | pixels_of(files, typed["data"], given)
-        return with_networks(values | {"data": data})
+        return with_networks(with_discriminators(values, typed) | {"data": data})
 
     def reader_options(self, settings: Settings) -> Json:
         """How sources and targets are stored; those of other kinds are plain 8-bit RGB."""

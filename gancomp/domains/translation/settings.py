@@ -10,9 +10,11 @@ from gancomp.config import merge, read
 from gancomp.data.deep import can_become, read_raw, stored_format
 from gancomp.data.splits import DatasetFiles, Half
 from gancomp.data.transforms import FULL_RANGES, PixelFormat
+from gancomp.engine.run import CONFIG, read_config, settings_in
 from gancomp.errors import ConfigError, DataError
 from gancomp.export.model import LoadedModel
 from gancomp.inference.pixels import bits_lost, check_range, format_of, pixels_in, shown
+from gancomp.paths import expanded
 from gancomp.settings import Json, PixelSettings, Settings
 
 ENDS = {"source": "in", "target": "out"}
@@ -73,6 +75,27 @@ def with_networks(values: Json) -> Json:
     network = {"in_channels": source, "out_channels": target}
     values = merge({"teacher": {"network": network}}, values)
     return merge({"adversarial": {"lambda_identity": 0.0}}, values) if source != target else values
+
+
+def with_discriminators(values: Json, typed: Json) -> Json:
+    """Settings as nested tables, with the discriminators that a teacher's run brings along.
+
+    Raises:
+        ConfigError: if others were typed.
+        RunError: if that run cannot be read.
+    """
+    source = (typed.get("teacher") or {}).get("source")
+    if source is None or not (expanded(source) / CONFIG).exists():
+        return values
+    found = settings_in(read_config(expanded(source))).discriminator
+    saved = {"arch": found.arch, **found.arguments()}
+    for name, value in (typed.get("discriminator") or {}).items():
+        if saved.get(name, value) != value:
+            raise ConfigError(
+                f"`d_{name}` {value}: the discriminators of `teacher` {source} have {saved[name]}; "
+                "remove it, or give teacher.safetensors itself"
+            )
+    return values | {"discriminator": merge(saved, typed.get("discriminator") or {})}
 
 
 def channel_problems(settings: Settings) -> list[str]:
