@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gancomp import console
-from gancomp.commands import Json, Part
+from gancomp.commands import Json, Part, size_of
 from gancomp.network_options import OwnArch
 from gancomp.own_code import naming
 from gancomp.paths import expanded
@@ -69,6 +69,12 @@ def quantize(
     pixels: Annotated[
         bool, typer.Option("--pixels", help="Bytes in and out, images of any size.")
     ] = False,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size", help="The one size of images, N or HEIGHTxWIDTH.", show_default="all"
+        ),
+    ] = None,
     part: Part = None,
     arch: OwnArch = None,
     json: Json = False,
@@ -93,6 +99,7 @@ def quantize(
             num=num,
             min_psnr=min_psnr,
             pixels=pixels,
+            size=size_of(size),
             part=part,
             say=console.say,
         )

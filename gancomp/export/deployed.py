@@ -27,6 +27,7 @@ from gancomp.export.parity import small_side
 from gancomp.export.program import ProgramSession, content_of, header_in, large_weights
 from gancomp.export.runtimes import (
     OnnxSession,
+    Open,
     OpenVinoSession,
     Session,
     damaged,
@@ -36,7 +37,6 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.networks.stylegan2 import StyleGAN2
 from gancomp.networks.synthesis import Latents, SynthesisGenerator
 
-Open = Callable[[int], Session]  # by the number of threads
 FILTER = 16  # numbers of StyleGAN2's fixed filter
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gancomp.export.parity import ExportError
-from gancomp.export.runtimes import Array, Session
+from gancomp.export.runtimes import Array, Open
 from gancomp.metrics.latency import time_in_turns
 
 THREADS = (1, 2)
-
-Open = Callable[[int], Session]  # by the number of threads
 
 
 def time_files(files: Mapping[str, Open], given: Array) -> list[dict[str, Any]]:

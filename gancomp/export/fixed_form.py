@@ -75,6 +75,13 @@ def one_input(form: Form, network: TappedNetwork) -> Any:
     return example_inputs(form, network, form.fixed_size, 1)
 
 
+def fixed_shapes(form: Form, network: TappedNetwork) -> list[tuple[int, ...]] | None:
+    """Those of the inputs of a form for images of one size; None where it takes all."""
+    if form.fixed_size is None:
+        return None
+    return [tuple(value.shape) for value in one_input(form, network)]
+
+
 def replace_norms_and_paddings(network: nn.Module) -> None:
     """Puts norms made of means and paddings made of slices into the place of torch's layers."""
     for module in list(network.modules()):

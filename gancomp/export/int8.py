@@ -13,6 +13,7 @@ import torch
 
 from gancomp.data.transforms import to_nearest_uint8
 from gancomp.export.faster import check_faster, time_files
+from gancomp.export.fixed_form import fixed_shapes
 from gancomp.export.form import Form
 from gancomp.export.model import LoadedModel
 from gancomp.export.openvino_model import converted, has_bf16, serialized
@@ -67,7 +68,8 @@ def in_8_bits(
         ConfigError: without the extra `openvino`.
         ExportError: if too little of it can be in 8 bits, or that is not faster.
     """
-    whole = converted(with_pixels(graph, form) if pixels else graph)
+    shapes = fixed_shapes(form, model.network)
+    whole = converted(with_pixels(graph, form) if pixels else graph, shapes)
     inputs = to_nearest_uint8 if pixels else torch.Tensor.numpy
     found = Quantizer(whole, pictures, out, inputs=inputs, say=say).search(least_db)
     files = {"fp32": serialized(whole), "int8": (found.xml, found.weights)}

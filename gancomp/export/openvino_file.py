@@ -15,7 +15,7 @@ import torch
 from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.checked import CheckedExporter
 from gancomp.export.extras import needed
-from gancomp.export.fixed_form import of_one_size, one_input
+from gancomp.export.fixed_form import fixed_shapes, of_one_size
 from gancomp.export.form import Form
 from gancomp.export.int8 import in_8_bits
 from gancomp.export.model import LoadedModel
@@ -25,7 +25,7 @@ from gancomp.export.openvino_model import converted, serialized
 from gancomp.export.parity import LEAST_PSNR_DB
 from gancomp.export.pixels_graph import check_8_bit, with_pixels
 from gancomp.export.quantized import Pictures
-from gancomp.export.runtimes import OpenVinoSession
+from gancomp.export.runtimes import Open, OpenVinoSession
 from gancomp.files import replacing, reporting_disk_errors
 from gancomp.launch import unheard
 from gancomp.sizes import Size, shown_size
@@ -43,7 +43,7 @@ class OpenVino(CheckedExporter):
         precision: what it is to be computed in: `"fp32"`; `"bf16"`, whose file holds its weights in
             16 bits; or `"int8"`, convolutions alone. Images of the latter two differ from PyTorch's
             a little.
-        calibrate: of int8: the pictures for a model.
+        calibrate: of int8: the pictures for a model, of `size` where there is one.
         min_psnr: of int8: PSNR against full precision that no picture may fall below.
         size: the only one of images that the file takes, one at a time; by default all sizes, in
             any number. OpenVINO plans better for what it knows.
@@ -51,8 +51,10 @@ class OpenVino(CheckedExporter):
     """
 
     suffix: ClassVar[str] = ".xml"
+    packages: ClassVar[tuple[str, ...]] = ("openvino", "onnx", "onnxscript")
+    extra: ClassVar[str] = "openvino"
     precision: str = "fp32"
-    calibrate: Callable[[LoadedModel], Pictures] | None = None
+    calibrate: Callable[..., Pictures] | None = None
     min_psnr: float | None = None
     size: Size | None = None
     say: Callable[[str], None] = field(default=unheard, init=False)
@@ -71,14 +73,12 @@ class OpenVino(CheckedExporter):
         if self.pixels:
             check_8_bit(model)
         needed("openvino", "openvino", f"`out` {out}")
-        pictures = self.calibrate(model) if self.calibrate is not None else None
+        pictures = self.calibrate(model, size=self.size) if self.calibrate is not None else None
         form, graph = onnx_graph(model, f"`out` {out}", extra="openvino")
         half = self.precision == "bf16"
-        whole = converted(graph)
         if self.size is not None:
             form = of_one_size(form, model, self.size)
-            shapes = [list(value.shape) for value in one_input(form, model.network)]
-            whole.reshape(dict(enumerate(shapes)))
+        whole = converted(graph, fixed_shapes(form, model.network))
         xml, weights = serialized(whole, half=half)
         least_db = LEAST_PSNR_DB if half else None
         self.check(model, form, self._opened(xml, weights, out), least_db=least_db)
@@ -101,13 +101,20 @@ class OpenVino(CheckedExporter):
             return super().parity(model, out)
         return self.found.psnr_db
 
+    def opener(self, model: LoadedModel, named: str) -> Open:
+        """See `Timed`; for images of all sizes, and not in 8 bits."""
+        _, graph = onnx_graph(model, named, extra="openvino")
+        xml, weights = serialized(converted(graph), half=self.precision == "bf16")
+        return lambda threads: OpenVinoSession(
+            xml, weights, model.path, threads=threads, precision=self.precision
+        )
+
     def _check_options(self, model: LoadedModel) -> None:
         if self.precision not in PRECISIONS:
             raise ConfigError(f"`precision` {self.precision}: known: {', '.join(PRECISIONS)}")
-        if self.size is not None and (self.pixels or self.precision == "int8"):
-            other = "`pixels`" if self.pixels else "`precision` int8"
+        if self.size is not None and self.pixels:
             raise ConfigError(
-                f"`size` {shown_size(self.size)}: files with {other} take all sizes; remove one "
+                f"`size` {shown_size(self.size)}: files with `pixels` take all sizes; remove one "
                 "of the two"
             )
         if self.precision != "int8":

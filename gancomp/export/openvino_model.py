@@ -5,17 +5,26 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gancomp.export.extras import needed
 
 
-def converted(graph: bytes) -> Any:
-    """An ONNX model as OpenVINO's."""
+def converted(graph: bytes, shapes: Sequence[Sequence[int]] | None = None) -> Any:
+    """An ONNX model as OpenVINO's.
+
+    Args:
+        graph: the model.
+        shapes: the only ones of its inputs that it is to take; by default all.
+    """
     openvino = needed("openvino", "openvino", "conversion")
     with contextlib.redirect_stdout(io.StringIO()):
-        return openvino.convert_model(io.BytesIO(graph))
+        model = openvino.convert_model(io.BytesIO(graph))
+    if shapes is not None:
+        model.reshape(dict(enumerate(map(list, shapes))))
+    return model
 
 
 def serialized(model: Any, *, half: bool = False) -> tuple[bytes, bytes]:

@@ -20,6 +20,9 @@ Array = NDArray[Any]
 WEIGHTS = ("f32", "f16", "bf16", "i8", "u8")  # types of constants that are no sizes or indices
 
 
+Open = Callable[[int], "Session"]  # a file, by the number of threads
+
+
 def is_large(shape: Sequence[int]) -> bool:
     """Whether a weight of this shape is more than a vector, which runtimes fold into others."""
     return sum(length > 1 for length in shape) > 1

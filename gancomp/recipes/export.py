@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gancomp.errors import ConfigError
+from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.formats import exporter_for
 from gancomp.export.model import LoadedModel
 from gancomp.inference.calibration import calibration_pictures
@@ -51,7 +51,7 @@ def export(
         RunError: if `out` cannot be written.
     """
     given = dict(options or {})
-    given["beside"] = tuple(choose(path).model for path in given.get("beside") or ()) or None
+    given["beside"] = tuple(_beside(path) for path in given.get("beside") or ()) or None
     if calibrate is not None:
         given["calibrate"] = partial(calibration_pictures, folder=calibrate, num=num, say=say)
     name, exporter = exporter_for(out, format, given)
@@ -76,6 +76,13 @@ def export(
         document["weights"] = str(beside)
     checked = getattr(exporter, "checked", None)  # a format of a plug-in may not tell
     return document if checked is None else document | {"checked": checked}
+
+
+def _beside(path: Path) -> LoadedModel:
+    try:
+        return choose(path).model
+    except CheckpointError as error:
+        raise CheckpointError(f"`beside` {error}") from error
 
 
 def _content(out: Path) -> bytes:

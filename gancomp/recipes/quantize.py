@@ -26,6 +26,7 @@ from gancomp.networks.inference import run_generator
 from gancomp.recipes.export import export
 from gancomp.scoring.measuring import Extractor, features_of
 from gancomp.settings import Json
+from gancomp.sizes import Size
 
 SUFFIX = ".xml"
 
@@ -38,6 +39,7 @@ def quantize(
     num: int | None = None,
     min_psnr: float | None = None,
     pixels: bool = False,
+    size: Size | None = None,
     part: str | None = None,
     say: Callable[[str], None] = unheard,
 ) -> Json:
@@ -50,6 +52,7 @@ def quantize(
         num: of them, at most.
         min_psnr: in dB, against full precision, that no picture may fall below.
         pixels: bytes in and out, images of any size.
+        size: the only one of images that the file takes; by default all.
         part: network of a model file that holds several.
         say: told what takes long.
 
@@ -62,10 +65,15 @@ def quantize(
     """
     if out.suffix.lower() != SUFFIX:
         raise ConfigError(f"`out` {out}: 8 bits are for OpenVINO; end the name in {SUFFIX}")
-    options: Json = {"pixels": pixels or None, "precision": "int8", "min_psnr": min_psnr}
+    options: Json = {
+        "pixels": pixels or None,
+        "precision": "int8",
+        "min_psnr": min_psnr,
+        "size": size,
+    }
     document = export(model, out, part=part, options=options, calibrate=calibrate, num=num, say=say)
     loaded = choose(model, part).model
-    pictures = calibration_pictures(loaded, folder=calibrate, num=num, say=unheard)
+    pictures = calibration_pictures(loaded, folder=calibrate, num=num, size=size, say=unheard)
     return document | {"drift": drift(loaded, out, pictures, say)}
 
 

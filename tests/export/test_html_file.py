@@ -145,7 +145,7 @@ def test_what_no_page_can_show_is_refused_by_name() -> None:
     [
         (["--pixels"], "--pixels: has no effect on html"),
         (["--runtime", "nowhere"], "--runtime nowhere: No such file or directory"),
-        (["--beside", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--beside", "nowhere.safetensors"], "error: --beside nowhere.safetensors: no such"),
         (["--format", "onnx", "--runtime", "."], "--runtime: has no effect on onnx"),
     ],
 )

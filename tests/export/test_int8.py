@@ -110,6 +110,20 @@ def test_export_writes_the_same_bytes_and_nothing_of_this_machine(
     assert json.loads(header or "")["export"]["precision"] == "int8"
 
 
+def test_a_file_of_one_size_is_made_of_pictures_of_it(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "one.xml"
+    outcome = quantize(folder, out, capsys, "--size", "16x32", "--min-psnr", 20, "--json")
+    assert outcome.status == 0, outcome.err
+    checked = outcome.document["checked"]
+    assert checked["sizes"] == [[16, 32]]
+    assert checked["quantized"]["timed_on"] == [1, 3, 16, 32]
+    network = open_deployed(out).network
+    assert network.fixed_size == (16, 32)
+    assert network.how.endswith("int8")
+
+
 @pytest.mark.parametrize(
     ("words", "int8_ms", "named"),
     [
@@ -143,6 +157,10 @@ def test_what_is_not_worth_it_is_one_line_and_no_file(
     [
         ("quantize {model} --calibrate {pictures} -o a.onnx", "end the name in .xml"),
         ("quantize {model} --calibrate {nothing} -o a.xml", "no readable images"),
+        ("quantize {model} --calibrate nowhere -o a.xml", "error: --calibrate nowhere: cannot be"),
+        ("export {model} --precision int8 --calibrate nowhere -o a.xml", "error: --calibrate now"),
+        ("quantize {model} --calibrate {pictures} -o a.xml --size 16 --pixels", "--size 16: fil"),
+        ("quantize {model} --calibrate {pictures} -o a.xml --size 18", "multiples of 4"),
         ("export {model} --precision int8 -o a.xml", "add --calibrate"),
         ("export {model} --calibrate {pictures} -o a.xml", "--precision int8"),
         ("export {model} --calibrate {pictures} -o a.safetensors", "--calibrate: has no effect"),
