@@ -65,6 +65,7 @@ COMPLETERS: dict[str, Completer] = {
     "dataset": complete_dataset,
     "task": _from(lambda: TASKS),
     "shrink": complete_shrinker,
+    "budget_format": complete_format,
 }
 
 

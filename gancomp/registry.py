@@ -187,8 +187,8 @@ SHRINKERS = {  # where a student comes from
 }
 SHRINKER_OPTIONS = {
     "ratio": "gancomp.declare:NoOptions",
-    "latency": "gancomp.declare:NoOptions",
-    "width": "gancomp.shrink.options:BudgetOptions",
+    "latency": "gancomp.shrink.options:FormOptions",
+    "width": "gancomp.shrink.options:WidthOptions",
     "magnitude": "gancomp.shrink.options:MagnitudeOptions",
     "once-for-all": "gancomp.shrink.search_options:OnceForAllOptions",
     "gcc": "gancomp.shrink.search_options:GccOptions",

@@ -17,6 +17,7 @@ from gancomp.export.fixed_form import fixed_form, one_input
 from gancomp.export.form import Form
 from gancomp.export.model import LoadedModel
 from gancomp.export.parity import ExportError
+from gancomp.export.runtimes import Open
 from gancomp.files import replacing, reporting_disk_errors
 from gancomp.networks.base import TappedNetwork
 from gancomp.sizes import Size
@@ -31,6 +32,8 @@ class ExecuTorch(CheckedExporter):
     """
 
     suffix: ClassVar[str] = ".pte"
+    packages: ClassVar[tuple[str, ...]] = ("executorch.exir", "executorch.runtime")
+    extra: ClassVar[str] = "executorch"
     pixels: bool = field(default=False, init=False)
     size: Size | None = None
 
@@ -55,6 +58,14 @@ class ExecuTorch(CheckedExporter):
             out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as aside:
             aside.write_bytes(with_header(program, json.dumps(header, sort_keys=True)))
+
+    def opener(self, model: LoadedModel, named: str) -> Open:
+        """See `Timed`; for images of the model's own size."""
+        exir, form = needed("executorch.exir", self.extra, named), fixed_form(model, self.size)
+        program, _ = _lowered(exir, form, model.network, named)
+        return lambda threads: ExecuTorchSession(
+            program, model.path, threads=threads, names=form.inputs
+        )
 
 
 def _lowered(exir: Any, form: Form, network: TappedNetwork, named: str) -> tuple[bytes, int]:

@@ -18,7 +18,7 @@ from gancomp.export.model import LoadedModel
 from gancomp.export.native import HEADER_KEY
 from gancomp.export.parity import ExportError
 from gancomp.export.pixels_graph import check_8_bit, with_pixels
-from gancomp.export.runtimes import OnnxSession
+from gancomp.export.runtimes import OnnxSession, Open
 from gancomp.files import replacing, reporting_disk_errors
 from gancomp.networks.base import TappedNetwork
 from gancomp.registry import DISCRIMINATORS
@@ -33,6 +33,8 @@ class Onnx(CheckedExporter):
     """ONNX, checked by ONNX Runtime before it is written."""
 
     suffix: ClassVar[str] = ".onnx"
+    packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
+    extra: ClassVar[str] = "onnx"
 
     def write(self, model: LoadedModel, out: Path) -> None:
         """Writes the generator, whose images are compared with PyTorch's before.
@@ -47,6 +49,11 @@ class Onnx(CheckedExporter):
             out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as aside:
             aside.write_bytes(content)
+
+    def opener(self, model: LoadedModel, named: str) -> Open:
+        """See `Timed`."""
+        _, graph = onnx_graph(model, named)
+        return lambda threads: OnnxSession(graph, model.path, threads=threads, precision="fp32")
 
     def content(self, model: LoadedModel, named: str) -> tuple[Form, bytes]:
         """The exported form of a generator, and the bytes of its file, checked as `write` has it.

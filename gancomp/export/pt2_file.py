@@ -19,6 +19,7 @@ from gancomp.export.native import HEADER_KEY
 from gancomp.export.onnx_file import traced
 from gancomp.export.parity import ExportError
 from gancomp.export.program import ProgramSession, content_of
+from gancomp.export.runtimes import Open
 from gancomp.files import replacing, reporting_disk_errors
 from gancomp.registry import DISCRIMINATORS
 
@@ -28,6 +29,8 @@ class Pt2(CheckedExporter):
     """An exported program, checked before it is written."""
 
     suffix: ClassVar[str] = ".pt2"
+    packages: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = ""
     pixels: bool = field(default=False, init=False)
 
     def write(self, model: LoadedModel, out: Path) -> None:
@@ -38,10 +41,7 @@ class Pt2(CheckedExporter):
             ExportError: if it cannot be exported, or the file's images would not be the network's.
             RunError: if `out` cannot be written.
         """
-        if model.network.arch in DISCRIMINATORS:
-            raise ConfigError(f"{model.path}: is a discriminator; give a generator")
-        form = exported_form(model.network)
-        program = _program(model, form, out)
+        form, program = _program(model, f"`out` {out}")
         content = _saved(program)
         self.check(model, form, ProgramSession(content, out, threads=torch.get_num_threads()))
         header = self.header(model, form, content_of(content, out))
@@ -50,9 +50,17 @@ class Pt2(CheckedExporter):
         with replacing(out) as aside:
             aside.write_bytes(_saved(program, json.dumps(header, sort_keys=True)))
 
+    def opener(self, model: LoadedModel, named: str) -> Open:
+        """See `Timed`."""
+        content = _saved(_program(model, named)[1])
+        return lambda threads: ProgramSession(content, model.path, threads=threads)
 
-def _program(model: LoadedModel, form: Form, out: Path) -> Any:
-    program = traced(model.network, form, f"`out` {out}")
+
+def _program(model: LoadedModel, named: str) -> tuple[Form, Any]:
+    if model.network.arch in DISCRIMINATORS:
+        raise ConfigError(f"{model.path}: is a discriminator; give a generator")
+    form = exported_form(model.network)
+    program = traced(model.network, form, named)
     _check_open(program, form, model)
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
@@ -63,7 +71,7 @@ def _program(model: LoadedModel, form: Form, out: Path) -> Any:
     program._guards_code = []
     for symbol, limits in program.range_constraints.items():
         program.range_constraints[symbol] = type(limits)(min(1, limits.lower), limits.upper)
-    return program
+    return form, program
 
 
 def _saved(program: Any, header: str | None = None) -> bytes:

@@ -87,6 +87,7 @@ def make_plan(command: str, given: Overrides, say: Callable[[str], None]) -> Pla
             "`dataset`: is needed, a folder or a known name (gancomp data list). "
             "To try without data: gancomp demo"
         )
+    shrinking.way_of(given)  # what it needs may be missing: better said before a download
     files = scan(
         locate(data["dataset"], say),
         task=data.get("task"),
@@ -140,10 +141,11 @@ def _shape(settings: Settings, given: Overrides, say: Callable[[str], None]) -> 
         return _Shape(settings)
     shrinking.refuse_other_student(given, way)
     shrink: Json = {"by": way.name, "budget": way.text}
-    if searches(way.shrinker):
-        return _Shape(settings, shrink | {"options": given.shrink_options}, search=way)
     if way.shrinker.from_settings:
         return _Shape(settings, shrink)
+    shrink["options"] = given.shrink_options  # a resumed run is refused others
+    if searches(way.shrinker):
+        return _Shape(settings, shrink, search=way)
     open_teacher = shrinking.opener(settings)
     settings, shrunk = shrinking.shrink_checked(settings, way, open_teacher, say)
     check(settings)

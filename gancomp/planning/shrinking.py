@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,20 @@ from gancomp.config import read
 from gancomp.declare import NoOptions
 from gancomp.errors import CheckpointError, ConfigError
 from gancomp.export.model import open_model
+from gancomp.export.timed import DeployedForm
 from gancomp.files import replacing
 from gancomp.inference.models import teacher_file
 from gancomp.networks.base import TappedNetwork
+from gancomp.options import all_options, field_of
 from gancomp.preset_parts import Preset
 from gancomp.records import Record
 from gancomp.registry import NETWORKS, SHRINKERS, options_type, resolve
 from gancomp.settings import Json, NetworkSettings, Overrides, Settings
 from gancomp.settings.networks import declared_of, has_width
-from gancomp.shrink.base import Shrinker, ShrinkRequest, Shrunk, searches
+from gancomp.shrink.base import Form, Shrinker, ShrinkRequest, Shrunk, searches
+from gancomp.shrink.budget import Budget
+from gancomp.shrink.latency import Latency
+from gancomp.shrink.options import FormOptions
 from gancomp.shrink.ratio import Ratio
 
 REACHED = "reached"  # in a run's `shrink`: the search is over
@@ -39,6 +44,7 @@ class Way:
         text: the budget as typed.
         budget: as read.
         asked: both as typed, for messages.
+        form: in which a time is measured; None where it is as gancomp runs networks.
     """
 
     name: str
@@ -46,11 +52,19 @@ class Way:
     text: str
     budget: Any
     asked: str
+    form: Form | None = None
 
     @property
     def prunes(self) -> bool:
         """Whether it makes the teacher itself smaller."""
         return bool(getattr(self.shrinker, "prunes", False))
+
+    @property
+    def most_ms(self) -> float | None:
+        """The budget, if it is of time."""
+        if isinstance(self.budget, Budget):
+            return self.budget.most if self.budget.measure == "ms" else None
+        return self.budget if isinstance(self.shrinker, Latency) else None
 
 
 def way_of(given: Overrides) -> Way | None:
@@ -59,7 +73,8 @@ def way_of(given: Overrides) -> Way | None:
     Raises:
         ConfigError: for two of them, an unknown name, or a budget that is none.
     """
-    if given.shrink is None and (given.budget is not None or given.shrink_options):
+    has_options = given.shrink_options and given.latency_budget is None
+    if given.shrink is None and (given.budget is not None or has_options):
         first = "budget" if given.budget is not None else next(iter(given.shrink_options))
         raise ConfigError(f"`{first}`: needs `shrink` {'|'.join(SHRINKERS)}")
     if given.shrink is not None:
@@ -70,7 +85,7 @@ def way_of(given: Overrides) -> Way | None:
         return make_way(given.shrink, given.budget, asked, given.shrink_options)
     if given.latency_budget is not None:
         text = given.latency_budget
-        return make_way("latency", text, f"`latency_budget` {text}", {})
+        return make_way("latency", text, f"`latency_budget` {text}", given.shrink_options)
     if given.ratio is not None:
         return ratio_way(given.ratio)
     return None
@@ -95,12 +110,45 @@ def make_way(
         field: by which it was chosen.
 
     Raises:
-        ConfigError: for an unknown name, a budget that is none, or an option that it lacks.
+        ConfigError: for an unknown name, a budget that is none, an option that it lacks, or a form
+            that cannot be measured here.
     """
     kind = resolve(SHRINKERS, field, name)
+    _refuse_foreign(name, options, field)
     own: Any = read(options_type(name, "shrinker"), dict(options), "shrink_options")
     shrinker: Shrinker = kind(own)
-    return Way(name, shrinker, text, shrinker.read(asked, text), asked)
+    budget = shrinker.read(asked, text)
+    return Way(name, shrinker, text, budget, asked, _form_of(own, budget, asked))
+
+
+def _refuse_foreign(name: str, options: Mapping[str, Any], field: str) -> None:
+    """Refuses options of other ways to shrink."""
+    known = [item.name for item in fields(options_type(name, "shrinker"))]
+    for given in options:
+        if given not in known:
+            rows = (row for row in all_options() if row.setting == f"shrink_options.{given}")
+            owners = "|".join(owner.rpartition(" ")[2] for row in rows for owner in row.owners)
+            hint = f"it belongs to `{field}` {owners}; " if owners else ""
+            raise ConfigError(
+                f"{field_of(f'shrink_options.{given}')}: `{field}` {name} has no such option; "
+                f"{hint}remove it"
+            )
+
+
+def _form_of(options: object, budget: object, asked: str) -> Form | None:
+    """The form that a budget of time is to be measured in, if that was asked for."""
+    if not isinstance(options, FormOptions):
+        return None
+    given, precision = options.budget_format, options.budget_precision
+    if given is None and precision == FormOptions().budget_precision:
+        return None
+    if given is None:
+        raise ConfigError(f"`budget_precision` {precision}: needs `budget_format` openvino")
+    if isinstance(budget, Budget) and budget.measure != "ms":
+        raise ConfigError(
+            f"`budget_format` {given}: {asked} is no time; remove it, or give one, such as 25ms"
+        )
+    return DeployedForm(given, precision)
 
 
 def compares_features(name: str | None) -> bool:
@@ -207,6 +255,7 @@ def request_of(
         device=settings.run.device,
         open_teacher=open_teacher,
         say=say,
+        form=way.form,
     )
 
 

@@ -346,7 +346,7 @@ def _how(subject: Subject) -> str:
         return text
     return (
         f"{text}: {stored['measured_ms']:g} ms for an image, measured before training on "
-        f"{stored.get('device')}, {stored.get('threads')} threads"
+        f"{stored.get('runtime') or stored.get('device')}, {stored.get('threads')} threads"
     )
 
 

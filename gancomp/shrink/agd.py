@@ -69,7 +69,7 @@ class CellSearch:
             raise ConfigError(
                 f"{request.asked}: finds generators that translate images, not {teacher.arch}"
             )
-        self.meter = Meter(request.budget, options, request.size, request.device, request.teacher)
+        self.meter = Meter.for_request(request, options)
         self.meter.keep_times_in(setup.times)
         self.most = self.meter.limit(teacher)
         self.space = CellSpace(

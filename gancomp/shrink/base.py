@@ -20,6 +20,38 @@ if TYPE_CHECKING:
     from gancomp.tasks.base import Task
 
 
+class Form(Protocol):
+    """What networks are turned into before they are timed, on the CPU.
+
+    Attributes:
+        name: format and precision, as times are kept under it.
+    """
+
+    name: str
+
+    def __call__(self, network: TappedNetwork, size: Size) -> Timed:
+        """The network in this form, for images of that size.
+
+        Raises:
+            ConfigError, ExportError: if it cannot have it.
+        """
+
+
+class Timed(Protocol):
+    """A network that is ready to be timed.
+
+    Attributes:
+        how: what computes it, in words.
+    """
+
+    @property
+    def how(self) -> str:
+        """See above."""
+
+    def __call__(self, inputs: Any, /) -> Any:
+        """The output for such inputs as the network takes."""
+
+
 @dataclass(frozen=True)
 class ShrinkRequest:
     """The student that is wanted.
@@ -34,6 +66,7 @@ class ShrinkRequest:
         device: `auto`, `cpu`, `cuda:N` or `mps`.
         open_teacher: the teacher with its weights; None where it is trained from scratch.
         say: told what was chosen.
+        form: in which times are measured; None for networks as gancomp runs them.
     """
 
     teacher: NetworkSettings
@@ -44,6 +77,7 @@ class ShrinkRequest:
     device: str = "auto"
     open_teacher: Callable[[], TappedNetwork] | None = None
     say: Callable[[str], None] = print
+    form: Form | None = None
 
 
 @dataclass(frozen=True)

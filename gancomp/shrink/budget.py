@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from gancomp.engine.device import choose_device
-from gancomp.errors import ConfigError
+from gancomp.errors import ConfigError, RunError
 from gancomp.metrics.cost import Cost, measure_cost
 from gancomp.metrics.latency import time_in_turns
 from gancomp.networks.accelerate import accelerate
@@ -21,6 +21,7 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.registry import build_network
 from gancomp.settings import Json, NetworkSettings
+from gancomp.shrink.base import Form, ShrinkRequest, Timed
 from gancomp.shrink.counted import WidthCosts, width_costs
 from gancomp.shrink.kept import KeptLines
 from gancomp.shrink.options import BudgetOptions
@@ -40,6 +41,7 @@ UNITS: dict[str, tuple[Measure, float]] = {
     "%": ("share", 1e-2),
 }
 NUM_RUNS = 15
+OURS = "gancomp"  # the form that times are of where nothing else is said
 TIMES = "times.jsonl"  # beside what else a search keeps
 SLACK_IN_TIME = 0.05  # a narrower range below a time is missed by chance too often
 CLOSE_IN_TIME = 0.97  # of a budget: as near as a clock tells
@@ -78,6 +80,7 @@ class Meter:
         size: of the images.
         device: on which milliseconds are measured, see `choose_device`.
         teacher: what milliseconds are measured in turns with.
+        form: in which they are measured; by default as gancomp runs networks.
     """
 
     def __init__(
@@ -87,12 +90,27 @@ class Meter:
         size: Size,
         device: str,
         teacher: NetworkSettings | None = None,
+        *,
+        form: Form | None = None,
     ) -> None:
         self.budget, self.rule, self.size, self.device = budget, options.budget_rule, size, device
+        self.form = form
         self._counts: WidthCosts | None = None
         self._teacher = teacher
         self._clock: Clock | None = None
         self._times: KeptLines | None = None
+
+    @classmethod
+    def for_request(cls, request: ShrinkRequest, options: BudgetOptions) -> Meter:
+        """What measures by the request's budget, as a way to shrink with such options counts."""
+        return cls(
+            request.budget,
+            options,
+            request.size,
+            request.device,
+            request.teacher,
+            form=request.form,
+        )
 
     @property
     def clock(self) -> Clock:
@@ -100,7 +118,8 @@ class Meter:
         if self._clock is None:
             assert self._teacher is not None, "a budget of time needs one"
             teacher = build_network(self._teacher.arch, **self._teacher.arguments())
-            self._clock = Clock(teacher, self.size, choose_device(self.device))
+            device = choose_device(self.device)
+            self._clock = Clock(teacher, self.size, device, form=self.form)
             if self._times is not None:
                 self._clock.keep_in(self._times)
         return self._clock
@@ -190,7 +209,8 @@ class Meter:
             return f"{value:,.0f} bytes"
         if self.budget.measure == "ms":
             both = "" if again is None else f" and, measured again, {again:.3g} ms"
-            return f"{value:.3g} ms{both} ({torch.get_num_threads()} threads)"
+            how = "" if self.form is None else f", {self.clock.how}"
+            return f"{value:.3g} ms{both} ({torch.get_num_threads()} threads{how})"
         return f"{value / 1e9:.4g}G MACs" + (" (torchprofile)" if self.rule != "true" else "")
 
 
@@ -229,8 +249,12 @@ class Clock:
     Args:
         teacher: the network to measure by; its weights do not matter.
         size: of the images.
-        device: where they are timed.
+        device: where they are timed, as gancomp runs them; another form is the CPU's.
         num_runs: passes of each, for one figure.
+        form: in which both are timed; by default as gancomp runs them.
+
+    Attributes:
+        how: what computes them, in words.
     """
 
     def __init__(
@@ -240,8 +264,11 @@ class Clock:
         device: torch.device,
         *,
         num_runs: int = NUM_RUNS,
+        form: Form | None = None,
     ) -> None:
-        self.size, self.device, self.num_runs = size, device, num_runs
+        self.size, self.num_runs, self.form = size, num_runs, form
+        self.device = device if form is None else torch.device("cpu")
+        self.how = ""
         self._teacher = self._pass(teacher)
         self._medians: list[float] = []
         self._kept: KeptLines | None = None
@@ -253,15 +280,21 @@ class Clock:
         A search that goes on measures nothing anew, so that it ends as it would have.
 
         Raises:
-            RunError: if the file cannot be read.
+            RunError: if the file cannot be read, or holds times of another form.
         """
         self._kept = times
-        for record in times.read():
+        for number, record in enumerate(times.read(), 1):
+            kept, wanted = record.find("form", str) or OURS, self._form_name
+            if kept != wanted:
+                raise RunError(
+                    f"{times.file}: line {number} is a time of {kept}, this search measures "
+                    f"{wanted}; remove the file to measure anew"
+                )
             self._known[record.get("network", str)] = record.get("ms", float)
             self._medians.append(record.get("teacher_ms", float))
 
     def ms(self, network: TappedNetwork) -> float:
-        """The median of one image with `network`, in eval mode, as gancomp runs it."""
+        """The median of one image with `network`, in eval mode."""
         runs = {"teacher": self._teacher, "student": self._pass(network)}
         timed = time_in_turns(runs, num_runs=self.num_runs, device=self.device, settled=True)
         self._medians.append(timed["teacher"].median_ms)
@@ -274,7 +307,8 @@ class Clock:
             ms = self.ms(build_network(network.arch, **network.arguments()))
             if self._kept is None:
                 return ms
-            self._kept.keep({"network": key, "ms": ms, "teacher_ms": self._medians[-1]})
+            line = {"network": key, "ms": ms, "teacher_ms": self._medians[-1]}
+            self._kept.keep(line if self.form is None else line | {"form": self.form.name})
             self._known[key] = ms
         return self._known[key]
 
@@ -290,10 +324,17 @@ class Clock:
             "teacher_ms": round(self.teacher_ms, 3),
             "device": self.device.type,
             "threads": torch.get_num_threads(),
+            **({} if self.form is None else {"runtime": self.how}),
         }
 
+    @property
+    def _form_name(self) -> str:
+        return OURS if self.form is None else self.form.name
+
     def _pass(self, network: TappedNetwork) -> Callable[[], Any]:
-        fast: Callable[[Any], Any] = accelerate(network.eval().to(self.device))
+        network = network.eval().to(self.device)
+        fast: Timed = accelerate(network) if self.form is None else self.form(network, self.size)
+        self.how = fast.how
         with self.device:
             inputs = network.example_input(input_shape(network, self.size))
         return lambda: fast(inputs)

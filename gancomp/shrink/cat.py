@@ -55,7 +55,7 @@ class Cat:
         teacher = _teacher_of(request)
         channels = Channels(teacher)
         scores = channels.scores("first")
-        meter = Meter(request.budget, self.options, request.size, request.device, request.teacher)
+        meter = Meter.for_request(request, self.options)
         meter.keep_times_in(KeptLines())  # in memory: what a shape took at first and again
         limit, floors = meter.limit(teacher), self.floors(teacher)
         cost = partial(meter.of_widths, channels.widths.built)

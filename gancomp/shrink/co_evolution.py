@@ -80,7 +80,7 @@ class Population:
         self.name, self.whole, self.options = name, whole, options
         self.genes = _genes_of(whole, request.asked)
         self.channels = Channels(whole)
-        self.meter = Meter(request.budget, options, request.size, request.device, request.teacher)
+        self.meter = Meter.for_request(request, options)
         self.limit = self.meter.limit(built_on_meta(request.teacher))
         self.masks: list[Mask] = []
         self.names: list[str] = []

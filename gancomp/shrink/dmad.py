@@ -80,7 +80,7 @@ class MaskSearch:
         start = request.student.changed(channels=None, width=width)
         network = new_network(start, setup.seed, "student")
         self.masked = MaskedChannels(network, setup.seed)
-        self.meter = Meter(request.budget, options, request.size, request.device, request.teacher)
+        self.meter = Meter.for_request(request, options)
         self.limit = self.meter.limit(built_on_meta(request.teacher))
         least = self.cost([1] * self.masked.num_widths)
         if least > self.limit:

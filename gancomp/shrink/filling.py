@@ -15,6 +15,7 @@ def filled(
     limit: float,
     reached: float,
     close: float = CLOSE,
+    passes: int | None = None,
 ) -> tuple[list[int], float]:
     """Widths of layers from `lower` towards `upper`, one after the other, as the limit allows.
 
@@ -28,6 +29,7 @@ def filled(
         limit: the most they may be.
         reached: the cost of `lower`.
         close: the share of the limit that is enough.
+        passes: over the layers, where costs take long to find out; None for as many as it takes.
 
     Returns: the widths, and their cost.
     """
@@ -37,7 +39,7 @@ def filled(
             start = best[0]
             order = (*range(1, len(start)), 0)
             steps = [at for at in order for _ in range(upper[at] - start[at])]
-            found = spent(start, steps, cost, limit=limit, enough=close * limit)
+            found = spent(start, steps, cost, limit=limit, enough=close * limit, passes=passes)
             best = max(best, found, key=lambda item: item[1])
     return best
 
@@ -49,6 +51,7 @@ def spent(
     *,
     limit: float,
     enough: float,
+    passes: int | None = None,
 ) -> tuple[list[int], float]:
     """Widths with as many steps as the limit allows, one after the other.
 
@@ -61,11 +64,13 @@ def spent(
         cost: of such widths.
         limit: the most they may be.
         enough: where to stop.
+        passes: see `filled`.
 
     Returns: the widths, and their cost; 0 if no step was taken.
     """
-    reached = 0.0
-    while steps and reached < enough:
+    reached, done = 0.0, 0
+    while steps and reached < enough and (passes is None or done < passes):
+        done += 1
         meets, fails = 0, len(steps) + 1
         while fails - meets > 1:
             middle = (meets + fails) // 2

@@ -77,7 +77,7 @@ class SparseSearch:
         task = setup.fresh_task(self.network)
         components = Components(task, None, None, setup.optimizer, setup.seed)
         self.method = SparseTraining(components, options.sparsity)
-        self.meter = Meter(request.budget, options, request.size, request.device, request.teacher)
+        self.meter = Meter.for_request(request, options)
         self.meter.keep_times_in(setup.times)
         self.limit = self.meter.limit(built_on_meta(request.teacher))
         self.channels = Channels(self.network)

@@ -6,11 +6,10 @@ import math
 import re
 from dataclasses import replace
 
-from gancomp.declare import NoOptions
 from gancomp.errors import ConfigError
 from gancomp.shrink.base import ShrinkRequest, Shrunk
 from gancomp.shrink.budget import Budget, Meter
-from gancomp.shrink.options import BudgetOptions
+from gancomp.shrink.options import BudgetOptions, FormOptions
 from gancomp.shrink.width import widest
 
 
@@ -19,9 +18,9 @@ class Latency:
 
     example = "25ms"
     from_settings = False
-    Options = NoOptions
+    Options = FormOptions
 
-    def __init__(self, options: NoOptions) -> None:
+    def __init__(self, options: FormOptions) -> None:
         self.options = options
 
     def read(self, asked: str, budget: str) -> float:
@@ -42,13 +41,7 @@ class Latency:
         Raises:
             ConfigError: if none does, naming what the smallest takes.
         """
-        meter = Meter(
-            Budget("ms", request.budget),
-            BudgetOptions(),
-            request.size,
-            request.device,
-            request.teacher,
-        )
-        shrunk = widest(request, meter)
+        in_ms = replace(request, budget=Budget("ms", request.budget))
+        shrunk = widest(request, Meter.for_request(in_ms, BudgetOptions()))
         found = {"asked_ms": request.budget, "size": request.size, **shrunk.found}
         return replace(shrunk, found=found)

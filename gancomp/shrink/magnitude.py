@@ -66,7 +66,7 @@ class Magnitude:
                 f"`student_arch` {request.student.arch}"
             )
         teacher = request.open_teacher()
-        meter = Meter(request.budget, self.options, request.size, request.device, request.teacher)
+        meter = Meter.for_request(request, self.options)
         shape = _traced_shape(teacher)
         prunable: Prunable = (
             Coupled(teacher, shape, request.asked)

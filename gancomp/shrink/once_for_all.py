@@ -194,7 +194,7 @@ class Affordable:
     ) -> None:
         self.supernet, self.space, self.request = supernet, space, request
         self.options, self.seed = options, seed
-        self.meter = Meter(request.budget, options, request.size, request.device, request.teacher)
+        self.meter = Meter.for_request(request, options)
         self.costs = stage_costs(supernet, request.size)
         self._measured: dict[tuple[Shape, bool], float] = {}
 

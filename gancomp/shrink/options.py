@@ -18,7 +18,27 @@ class BudgetOptions:
 
 
 @dataclass(frozen=True)
-class MagnitudeOptions(BudgetOptions):
+class FormOptions:
+    """In which form a budget of time is measured, where it is not as gancomp runs networks."""
+
+    budget_format: str | None = setting(
+        None,
+        "--budget-format",
+        "A time is that of a file for openvino, onnx, pt2 or executorch.",
+        shown="as gancomp runs it",
+    )
+    budget_precision: Literal["fp32", "bf16"] = setting(
+        "fp32", "--budget-precision", "Of `budget_format` openvino: fp32 or bf16."
+    )
+
+
+@dataclass(frozen=True)
+class WidthOptions(BudgetOptions, FormOptions):
+    """Of a budget of anything."""
+
+
+@dataclass(frozen=True)
+class MagnitudeOptions(BudgetOptions, FormOptions):
     """What may go."""
 
     min_share: float = setting(

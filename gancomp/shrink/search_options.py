@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from gancomp.declare import setting
-from gancomp.shrink.options import BudgetOptions
+from gancomp.shrink.options import BudgetOptions, FormOptions
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def generations_setting(default: int) -> int:
 
 
 @dataclass(frozen=True)
-class HeldOutOptions(SearchOptions):
+class HeldOutOptions(SearchOptions, FormOptions):
     """Of searches that compare candidates on images.
 
     Attributes:
@@ -155,7 +155,7 @@ class StartOptions(SearchOptions):
 
 
 @dataclass(frozen=True)
-class GccOptions(StartOptions):
+class GccOptions(StartOptions, FormOptions):
     """Sparse training before the threshold.
 
     Attributes:
@@ -184,7 +184,7 @@ class GccOptions(StartOptions):
 
 
 @dataclass(frozen=True)
-class CatOptions(BudgetOptions):
+class CatOptions(BudgetOptions, FormOptions):
     """One-step pruning.
 
     Attributes:

@@ -112,7 +112,8 @@ def test_a_way_of_ones_own_has_its_options_and_hands_weights_to_the_student(
     typed = f"{base} --shrink cut --budget 2x --cut-rounds 2".split()
     assert run_command(capsys, *typed).status == 0
     config = json.loads(Path("run/config.json").read_text())
-    assert config["shrink"] == {"by": "cut", "budget": "2x", "width": 2}
+    kept = {"by": "cut", "budget": "2x", "options": {"cut_rounds": 2}, "width": 2}
+    assert config["shrink"] == kept
     assert config["settings"]["student"]["width"] == 2
     wanted = build_network("mobile-resnet6", width=2)
     initialize(wanted, torch.Generator().manual_seed(77))
