@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -109,6 +110,8 @@ def test_no_help_imports_torch_or_costs_more_than_half_a_second(tmp_path: Path) 
 def test_nothing_imports_the_compiler_which_takes_seconds() -> None:
     modules = {name for _, name, _ in pkgutil.walk_packages(gancomp.__path__, "gancomp.")}
     modules.remove("gancomp.__main__")  # would run
+    if importlib.util.find_spec("triton") is None:
+        modules.remove("gancomp.networks.fused_kernels")  # written in Triton's language
     code = f"import {', '.join(sorted(modules))}, sys; sys.exit('torch._dynamo' in sys.modules)"
     assert len(modules) > 100
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
