@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from prdc import compute_prdc
-from torch_fidelity.metric_prc import prc_features_to_metric
 
 from gancomp.errors import ConfigError
 from gancomp.metrics import tiles
@@ -72,15 +70,19 @@ def test_the_border_counts_for_precision_and_recall_alone() -> None:
 def test_the_four_equal_those_of_prdc_and_torch_fidelity(
     k: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    prdc = pytest.importorskip("prdc", reason="prdc is not installed")
+    fidelity = pytest.importorskip(
+        "torch_fidelity.metric_prc", reason="torch-fidelity is not installed"
+    )
     monkeypatch.setattr(tiles, "TILE", 50)
     fakes, reals = rows(0, 130, 0.8), rows(1, 170)
     ours = shares(ImageSet(fakes), ImageSet(reals), k)
-    theirs = compute_prdc(reals.astype(np.float64), fakes.astype(np.float64), k)
+    theirs = prdc.compute_prdc(reals.astype(np.float64), fakes.astype(np.float64), k)
     assert {name: [value] for name, value in theirs.items()} == {
         name: pytest.approx(values, rel=1e-12) for name, values in ours.items()
     }
     closed = shares(ImageSet(fakes), ImageSet(reals), k, closed=True)
-    others = prc_features_to_metric(
+    others = fidelity.prc_features_to_metric(
         torch.from_numpy(fakes).double(),
         torch.from_numpy(reals).double(),
         prc_neighborhood=k,

@@ -66,7 +66,7 @@ class Pooling(nn.Module):
 
 def by_torchprofile(network: nn.Module, inputs: object) -> int:
     """What torchprofile counts, of torch's own layers, activations in place as released."""
-    profile = pytest.importorskip("torchprofile")
+    profile = pytest.importorskip("torchprofile", reason="torchprofile is not installed")
     plain = plain_copy(network).eval()
     for layer in plain.modules():
         if isinstance(layer, nn.LeakyReLU):
