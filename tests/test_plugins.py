@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import run_command, write_model
+from PIL import Image
 
 from gancomp.api.run import Run
 from gancomp.data.demo_set import write_demo_set
@@ -263,6 +264,48 @@ def test_a_model_says_which_plug_in_it_needs(
     assert "comes from a plug-in, the file network.py" in outcome.err
     outcome = run_command(capsys, "profile", f"--plugin={FILE.with_name('network.py')}", model)
     assert outcome.status == 0
+
+
+PAIR_METRIC = """
+from dataclasses import dataclass
+
+from gancomp.declare import setting
+
+
+@dataclass(frozen=True)
+class MaeOptions:
+    mae_channel: int = setting(0, "--mae-channel", "Which channel.", least=0, most=2)
+
+
+class Mae:
+    needs = "pairs"
+    Options = MaeOptions
+
+    def __init__(self, options):
+        self.options = options
+
+    def of_pair(self, image, reference):
+        channel = self.options.mae_channel
+        return float(abs(image[..., channel] * 1.0 - reference[..., channel]).mean())
+
+
+GANCOMP = {"metrics": {"mae": Mae}}
+"""
+
+
+def test_a_score_of_pairs_needs_nothing_but_its_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(PAIR_METRIC)
+    for name, color in (("real", (0, 9, 0)), ("fake", (0, 2, 0))):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (16, 16), color).save(tmp_path / name / "one.png")
+    words = ["eval", "--plugin", tmp_path / "mine.py", "--pairs", "files", "--metrics", "mae"]
+    sides = ["--fake", tmp_path / "fake", "--real", tmp_path / "real"]
+    outcome = run_command(capsys, *words, *sides, "--mae-channel", "1", "--json")
+    assert outcome.status == 0, outcome.err
+    assert outcome.document["metrics"]["mae"]["value"] == 7.0
+    assert outcome.document["protocol"]["pairs"]["options"] == {"mae": {"mae_channel": 1}}
 
 
 def test_a_run_never_loads_code_by_itself(tmp_path: Path) -> None:

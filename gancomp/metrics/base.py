@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gancomp.metrics.fid import Statistics, statistics_of
-
-if TYPE_CHECKING:
-    import torch
 
 Pixels = NDArray[np.uint8]
 
@@ -79,6 +77,11 @@ class Metric(Protocol):
 class PairMetric(Protocol):
     """One way to compare an image with the one that it should be; also a line of `METRICS`.
 
+    It may have more: `prepare(device, say)`, called once before the first pair to load what it
+    compares with, which raises `ConfigError` or `WeightsError` if that cannot be had; and
+    `protocol()`, a table for JSON of what a reader must know of it instead of its options, asked
+    after that.
+
     Attributes:
         needs: "pairs".
         Options: dataclass of its own options.
@@ -87,13 +90,6 @@ class PairMetric(Protocol):
     needs: ClassVar[Literal["pairs"]]
     Options: ClassVar[type]
 
-    def prepare(self, device: torch.device, say: Callable[[str], None]) -> None:
-        """Loads what it compares with, once, before the first pair.
-
-        Raises:
-            ConfigError, WeightsError: if that cannot be had.
-        """
-
     def of_pair(self, image: Pixels, reference: Pixels) -> float:
         """Of two `(H, W, 3)` images of one size; infinite where equal ones have no number.
 
@@ -101,5 +97,10 @@ class PairMetric(Protocol):
             DataError: if they are too small.
         """
 
-    def protocol(self) -> dict[str, Any]:
-        """What a reader must know of it, for JSON; asked after `prepare`."""
+
+def options_told(metric: Metric | PairMetric) -> dict[str, Any] | None:
+    """Its options, for JSON: what a reader must know of a metric that has no protocol."""
+    options = getattr(metric, "options", None)
+    if not dataclasses.is_dataclass(options) or isinstance(options, type):
+        return None
+    return dataclasses.asdict(options)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -11,9 +10,6 @@ from gancomp.declare import NoOptions
 from gancomp.errors import DataError
 from gancomp.metrics.base import Pixels
 from gancomp.metrics.image_quality import SSIM_RADIUS, psnr, ssim
-
-if TYPE_CHECKING:
-    import torch
 
 
 class _OfPairs:
@@ -24,9 +20,6 @@ class _OfPairs:
 
     def __init__(self, options: NoOptions) -> None:
         self.options = options
-
-    def prepare(self, device: torch.device, say: Callable[[str], None]) -> None:
-        """There is nothing to load."""
 
 
 class Psnr(_OfPairs):

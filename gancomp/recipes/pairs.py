@@ -103,7 +103,8 @@ def begin_pairs(
     device = choose_device(request.device)
     found = pairs_of(request, pairs, say, device=device)
     for metric in metrics.values():
-        metric.prepare(device, say)
+        if (prepare := getattr(metric, "prepare", None)) is not None:
+            prepare(device, say)
     return PairsBegun(found, PairScores(found, metrics, say))
 
 

@@ -5,7 +5,6 @@ One pass of Inception over each side; that over the real images is remembered.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from gancomp import console
 from gancomp.config import read
 from gancomp.engine.sharing import help_if_needed, helped
 from gancomp.errors import ConfigError, DataError
-from gancomp.metrics.base import ImageSet, Metric, PairMetric
+from gancomp.metrics.base import ImageSet, Metric, PairMetric, options_told
 from gancomp.metrics.features import (
     NUM_FEATURES,
     Features,
@@ -344,10 +343,6 @@ def own_protocols(metrics: Mapping[str, Metric], fakes: ImageSet, reals: ImageSe
     told: Json = {}
     for name, metric in metrics.items():
         own = getattr(metric, "protocol", None)
-        options = getattr(metric, "options", None)
-        if own is not None:
-            told[name] = own(fakes, reals)
-        elif dataclasses.is_dataclass(options) and not isinstance(options, type):
-            told[name] = dataclasses.asdict(options)
+        told[name] = own(fakes, reals) if own is not None else options_told(metric)
     told = {name: item for name, item in told.items() if item}
     return {"options": told} if told else {}

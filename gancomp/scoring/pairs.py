@@ -13,7 +13,7 @@ import numpy as np
 from gancomp import console
 from gancomp.data.in_order import read_as_pytorch_fid, read_in_order
 from gancomp.errors import ConfigError, DataError
-from gancomp.metrics.base import PairMetric
+from gancomp.metrics.base import PairMetric, options_told
 from gancomp.metrics.features import NUM_FEATURES, Features
 from gancomp.metrics.resampling import LEVEL, SEED
 from gancomp.ranks import current
@@ -181,10 +181,15 @@ def _none_of(made: Iterator[Pixels]) -> Features:
 
 def pair_protocol(scores: PairScores) -> Json:
     """What a reader must know to repeat the scores."""
-    own = {name: metric.protocol() for name, metric in scores.metrics.items()}
+    own = {name: _told(metric) for name, metric in scores.metrics.items()}
     pairs, skipped = scores.pairs, len(scores.skipped)
     counts = {"reference": pairs.reference, "num": scores.count, "skipped": skipped}
     return counts | pairs.protocol | {"options": own}
+
+
+def _told(metric: PairMetric) -> Json | None:
+    own = getattr(metric, "protocol", None)
+    return own() if own is not None else options_told(metric)
 
 
 def _mean(values: list[float], bootstrap: int) -> Number:
