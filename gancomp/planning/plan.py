@@ -140,6 +140,7 @@ def _shape(settings: Settings, given: Overrides, say: Callable[[str], None]) -> 
     if way is None:
         return _Shape(settings)
     shrinking.refuse_other_student(given, way)
+    shrinking.refuse_other_task(way, settings.data.task)
     shrink: Json = {"by": way.name, "budget": way.text}
     if way.shrinker.from_settings:
         return _Shape(settings, shrink)

@@ -321,6 +321,20 @@ def refuse_other_student(given: Overrides, way: Way) -> None:
         )
 
 
+def refuse_other_task(way: Way, task: str | None) -> None:
+    """Refuses data that a search does not work on; `task` is None where nobody knows.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    tasks = getattr(way.shrinker, "tasks", None)
+    if tasks is not None and task is not None and task not in tasks:
+        raise ConfigError(
+            f"{way.asked}: searches on {' or '.join(tasks)} data, not {task}; choose magnitude or "
+            "width instead"
+        )
+
+
 def save_initial(run: Path, weights: Mapping[str, Tensor]) -> None:
     """Keeps the weights that a student begins with, for a run that is killed at once."""
     with replacing(run / INITIAL) as aside:

@@ -14,7 +14,7 @@ from gancomp.errors import ConfigError, RunError
 from gancomp.export.model import open_model
 from gancomp.inference.models import teacher_file
 from gancomp.planning.plan import make_plan
-from gancomp.planning.shrinking import REACHED, Way, load_initial
+from gancomp.planning.shrinking import REACHED, Way, load_initial, refuse_other_task
 from gancomp.settings import Json, NetworkSettings, Overrides
 from gancomp.shrink.base import Shrunk
 from gancomp.sizes import Size, sides
@@ -90,9 +90,11 @@ def searched(wanted: ShrinkWanted, way: Way, size: Size, view: View) -> tuple[Sh
             f"`part` {wanted.part}: a search takes a file of one network; write one with gancomp "
             "export, which has that option"
         )
+    model = open_model(teacher_file(str(wanted.model)))
+    refuse_other_task(way, model.header.get("task"))
     arch = None
     if not wanted.resume and getattr(way.shrinker, "finds", None) is None:
-        arch = open_model(teacher_file(str(wanted.model))).network.arch
+        arch = model.network.arch
     given = Overrides(
         settings=_settings(wanted, size),
         out=folder,

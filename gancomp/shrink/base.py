@@ -213,6 +213,7 @@ class Searcher(Shrinker, Protocol):
 
     One with `judges_both_ways = True` has unpaired targets held out, too.
     One with `has_features = True` compares VGG's maps, which `SearchSetup.features` opens.
+    One with `tasks` works on data of these only.
     One with `finds`, an architecture, finds students of that one only.
     """
 

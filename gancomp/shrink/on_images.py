@@ -15,6 +15,7 @@ class OnImages:
     example = "50%"
     from_settings = False
     searches = True
+    tasks = ("unpaired", "paired")
 
     def __init__(self, options: Any) -> None:
         self.options = options

@@ -165,6 +165,12 @@ def test_a_network_without_a_width_is_built_without_one_and_refuses_to_be_asked_
         shrinking.refuse_width("plain", None, "`ratio` 0.5")
 
 
+def test_a_search_on_other_data_than_its_own_is_refused(toy: Path) -> None:
+    data = {"data": {"dataset": str(toy / "trainA"), "task": "super-resolution", "size": 32}}
+    with pytest.raises(ConfigError, match="`shrink` gcc .* paired data, not super-resolution"):
+        student_of(toy, settings=data, shrink="gcc", budget="50%")
+
+
 PRUNING = [name for name in SHRINKERS if getattr(resolve(SHRINKERS, "", name), "prunes", False)]
 
 

@@ -22,7 +22,8 @@ from gancomp.methods.gan_compression import GanCompression
 from gancomp.planning.shrinking import make_way
 from gancomp.recipes import search_alone
 from gancomp.recipes.search_alone import ShrinkWanted, _settings, searched
-from gancomp.registry import SHRINKERS
+from gancomp.registry import SHRINKERS, resolve
+from gancomp.shrink.base import searches
 from gancomp.shrink.candidates import Candidates
 from gancomp.training import judging, searching
 from gancomp.training.ways import Silent
@@ -364,6 +365,18 @@ def test_shrink_of_a_file_on_square_pairs_goes_on_as_it_was_begun(
     assert "was begun with model.safetensors; give that" in refused.err.replace(f"{tmp_path}/", "")
     refused = shrunk("b.safetensors", model, "--resume", "--seed", 0)
     assert "seed: 5 -> 0" in refused.err
+
+
+@pytest.mark.parametrize("by", [by for by in SHRINKERS if searches(resolve(SHRINKERS, "", by))])
+def test_what_is_not_translated_is_not_searched_for(
+    by: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_model(tmp_path / "m.safetensors", "srresnet", task="super-resolution")
+    command = ["shrink", model, "--by", by, "--budget", "50%", "--dataset", tmp_path]
+    outcome = run_command(capsys, *command, "-o", tmp_path / "a.safetensors")
+    assert outcome.status == 2
+    assert "searches on unpaired or paired data, not super-resolution; choose mag" in outcome.err
+    assert [*tmp_path.iterdir()] == [model]
 
 
 def test_a_search_takes_no_part_of_a_file(tmp_path: Path) -> None:
