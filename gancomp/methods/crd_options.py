@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 from gancomp.declare import setting, task_is, zero
@@ -91,40 +92,21 @@ BLOCKS = f"{RELEASED}: blocks of %d teacher and %d student epochs"
 JOINT = f"{RELEASED}: patches as it takes them, summed over the batch, no GAN term"
 
 
-def _row(
-    name: str,
-    task: str,
-    arch: str,
-    settings: Json,
-    source: str,
-    dataset: str | None = None,
-    reported: str | None = None,
-) -> Preset:
-    return Preset(name, "distill", "crd", task, arch, dataset, settings, source, reported)
-
+# each row: task, network, data set, settings, source, reported
+_paper = partial(Preset, "crd", "distill", "crd")
+_released = partial(Preset, "crd-released", "distill", "crd")
+REPORTED = "FID 46.61 at 1.408G MACs (torchprofile's rule), 0.137M parameters"
+OURS = _options(unpaired(), {})
+SHORT, LONG = (_options(unpaired(), _blocks(teacher)) for teacher in (6, 10))
+BATCH, INSTANCE = paired("batch"), paired("instance")
 
 PRESETS: tuple[Preset, ...] = (
-    _row(
-        "crd",
-        "unpaired",
-        MOBILE,
-        _options(unpaired(), {}),
-        WEIGHTS,
-        "horse2zebra",
-        "FID 46.61 at 1.408G MACs (torchprofile's rule), 0.137M parameters",
-    ),
-    _row("crd", "unpaired", MOBILE, _options(unpaired(), {}), WEIGHTS),
-    _row("crd", "paired", UNET, _options(paired("batch"), PAIRED), WEIGHTS),
-    _row("crd", "paired", MOBILE, _options(paired("instance"), PAIRED), WEIGHTS),
-    _row(
-        "crd-released",
-        "unpaired",
-        MOBILE,
-        _options(unpaired(), _blocks(6)),
-        BLOCKS % (6, 24),
-        "summer2winter",
-    ),
-    _row("crd-released", "unpaired", MOBILE, _options(unpaired(), _blocks(10)), BLOCKS % (10, 40)),
-    _row("crd-released", "paired", UNET, _options(paired("batch"), CODE_PAIRED), JOINT),
-    _row("crd-released", "paired", MOBILE, _options(paired("instance"), CODE_PAIRED), JOINT),
+    _paper("unpaired", MOBILE, "horse2zebra", OURS, WEIGHTS, REPORTED),
+    _paper("unpaired", MOBILE, None, OURS, WEIGHTS),
+    _paper("paired", UNET, None, _options(BATCH, PAIRED), WEIGHTS),
+    _paper("paired", MOBILE, None, _options(INSTANCE, PAIRED), WEIGHTS),
+    _released("unpaired", MOBILE, "summer2winter", SHORT, BLOCKS % (6, 24)),
+    _released("unpaired", MOBILE, None, LONG, BLOCKS % (10, 40)),
+    _released("paired", UNET, None, _options(BATCH, CODE_PAIRED), JOINT),
+    _released("paired", MOBILE, None, _options(INSTANCE, CODE_PAIRED), JOINT),
 )

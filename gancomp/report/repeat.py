@@ -12,6 +12,7 @@ from typing import Any
 from gancomp.declare import Option
 from gancomp.errors import GancompError
 from gancomp.flags import as_typed
+from gancomp.launch import unheard
 from gancomp.options import options_for, put
 from gancomp.planning.plan import Plan, make_plan
 from gancomp.registry import FROM_FILE
@@ -85,7 +86,7 @@ def _planned(command: str, chosen: Json, root: Path) -> Plan:
     if root.is_dir():
         put(settings, PLACE, str(root))
     nowhere = Path("runs") / "a-run-that-is-not-begun"
-    return make_plan(command, Overrides(settings=settings, out=nowhere, **fields), lambda _: None)
+    return make_plan(command, Overrides(settings=settings, out=nowhere, **fields), unheard)
 
 
 def _first(missing: Json, command: str) -> Json:
