@@ -1,4 +1,4 @@
-"""A training loop around a small method, without a run's folder or data of its own."""
+"""A training loop around a small method, without a run's folder or data; a view that keeps all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from gancomp.console import ConsoleView
 from gancomp.engine.fit import Loop
 from gancomp.engine.run import RunFolder
 from gancomp.settings import RunSettings, ScheduleSettings
@@ -26,3 +27,17 @@ def loop_of(method: Any, device: str = "cpu", *, precision: str = "fp32", **leng
         saved=lambda step: None,
         view=None,  # type: ignore[arg-type]  # nothing is shown
     )
+
+
+class Told(ConsoleView):
+    """Keeps what was said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+    def advance(self, record: dict[str, Any]) -> None:
+        self.lines.append(f"step {record['step']}")

@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from loops import Told
 
 from gancomp.config import merge
-from gancomp.console import ConsoleView
 from gancomp.data.demo_set import write_demo_set
 from gancomp.planning.plan import make_plan
 from gancomp.recipes.distill import distill
 from gancomp.recipes.pretrain import pretrain
 from gancomp.settings import Json, Overrides
 from gancomp.training import forecast
-
-
-class Told(ConsoleView):
-    """Keeps what was said."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
-
-    def advance(self, record: dict[str, Any]) -> None:
-        self.lines.append(f"step {record['step']}")
 
 
 @pytest.fixture(scope="module")

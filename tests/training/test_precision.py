@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from loops import Told
 
 from gancomp import ranks
 from gancomp.config import merge
-from gancomp.console import ConsoleView
 from gancomp.data.demo_set import write_demo_set
 from gancomp.planning.plan import make_plan
 from gancomp.recipes.distill import build, distill
@@ -28,17 +28,6 @@ SMALL: Json = {
     "schedule": {"max_steps": 2},
     "run": {"workers": 0, "device": "cpu", "log_every": 1, "precision": "auto"},
 }
-
-
-class Told(ConsoleView):
-    """Keeps what was said."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
 
 
 @pytest.fixture(scope="module")
