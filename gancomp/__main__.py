@@ -74,17 +74,14 @@ def _run(arguments: list[str]) -> int:
 
 
 def _command(arguments: list[str]) -> int:
-    from typer.main import get_command
-
     from gancomp.plugins import load_plugins
 
     arguments = load_plugins(arguments)
     refuse_ranks(arguments)
     from gancomp.cli import app
-    from gancomp.commands import refresh
+    from gancomp.commands import parser_of
 
-    refresh()
-    command = get_command(app)
+    command = parser_of(app)
     try:
         result = command.main(arguments, prog_name="gancomp", standalone_mode=False)
         sys.stdout.flush()

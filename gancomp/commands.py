@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -146,14 +147,23 @@ def signed_by(signer: Callable[[], None]) -> None:
     signer()
 
 
-def refresh() -> None:
-    """Gives the commands the options of all lines there are now, those of plug-ins included."""
+def parser_of(app: typer.Typer) -> Any:
+    """What parses a command line, with the options of all lines there are now.
+
+    Those of plug-ins included; a process that runs several commands builds it once.
+    """
     table = all_options()
-    if all(known is table for known in _SIGNED_WITH):
-        return  # building them takes a tenth of a second
-    for signer in _SIGNERS:
-        signer()
-    _SIGNED_WITH[:] = [table] * len(_SIGNERS)
+    if not all(known is table for known in _SIGNED_WITH):
+        for signer in _SIGNERS:
+            signer()
+        _SIGNED_WITH[:] = [table] * len(_SIGNERS)
+        _parser.cache_clear()
+    return _parser(app)
+
+
+@functools.cache
+def _parser(app: typer.Typer) -> Any:
+    return typer.main.get_command(app)
 
 
 def sign(command: Any, parameters: list[inspect.Parameter]) -> None:

@@ -42,6 +42,7 @@ PER_OUTPUT = {  # operator -> what torchprofile charges for each number that com
     aten._adaptive_avg_pool3d: 1,
     aten.upsample_bilinear2d: 4,
 }
+Factors = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,44 @@ def measure_cost(network: nn.Module, input_shape: Sequence[int] = (1, 3, 256, 25
     Raises:
         ConfigError: if the network cannot take such an input.
     """
-    shape = tuple(input_shape)
+    counter, output = _counted(network, tuple(input_shape))
+    macs: Counter[str] = Counter()
+    for part, factors in counter.macs:
+        macs[part] += math.prod(factors)
+    tensors = [*network.parameters(), *network.buffers()]
+    parts = MacsParts(**macs)
+    return Cost(
+        params=sum(parameter.numel() for parameter in network.parameters()),
+        macs=parts.convolutions + parts.linear + parts.products,
+        macs_torchprofile=sum(map(math.prod, counter.torchprofile)),
+        size_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+        input=tuple(input_shape),
+        output=tuple(output.shape) if isinstance(output, Tensor) else (),
+        parts=parts,
+    )
+
+
+def cost_terms(network: nn.Module, input_shape: Sequence[int]) -> dict[str, list[Factors]]:
+    """What the figures of `measure_cost` are sums of: products of sizes, whose factors these are.
+
+    Args:
+        network: as there.
+        input_shape: as there.
+
+    Returns: under `macs`, `macs_torchprofile`, `params` and `bytes`.
+    """
+    counter, _ = _counted(network, tuple(input_shape))
+    tensors = [*network.parameters(), *network.buffers()]
+    return {
+        "macs": [factors for part, factors in counter.macs if part != "filters"],
+        "macs_torchprofile": counter.torchprofile,
+        "params": [tuple(parameter.shape) for parameter in network.parameters()],
+        "bytes": [(tensor.element_size(), *tensor.shape) for tensor in tensors],
+    }
+
+
+def _counted(network: nn.Module, shape: tuple[int, ...]) -> tuple[_Counter, Any]:
+    """What ran in a copy of the network, and what came out."""
     counter = _Counter()
     needs_values = bool(getattr(network, "needs_values", False))
     with torch.no_grad(), torch.device("cpu" if needs_values else "meta"):
@@ -128,26 +166,21 @@ def measure_cost(network: nn.Module, input_shape: Sequence[int] = (1, 3, 256, 25
                 f"{_describe(network)} cannot take an input of shape {list(shape)}; "
                 f"choose another `size` or `in_channels` ({reason})"
             ) from error
-    tensors = [*network.parameters(), *network.buffers()]
-    parts = MacsParts(**counter.macs)
-    return Cost(
-        params=sum(parameter.numel() for parameter in network.parameters()),
-        macs=parts.convolutions + parts.linear + parts.products,
-        macs_torchprofile=counter.macs_torchprofile,
-        size_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
-        input=shape,
-        output=tuple(output.shape) if isinstance(output, Tensor) else (),
-        parts=parts,
-    )
+    return counter, output
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch left it untyped
-    """Adds up the operators that run beneath it; needs shapes only."""
+    """Writes down what the operators cost that run beneath it; needs shapes only.
+
+    Attributes:
+        macs: the part that each one's belong to, and the factors of how many there are.
+        torchprofile: the factors of what torchprofile charges for each.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch left it untyped
-        self.macs: Counter[str] = Counter()
-        self.macs_torchprofile = 0
+        self.macs: list[tuple[str, Factors]] = []
+        self.torchprofile: list[Factors] = []
         self._counted_as: list[str] = []  # by the modules that are running, one in another
 
     def heed_modules(self, network: nn.Module) -> None:
@@ -170,38 +203,46 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch lef
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        outputs = func(*args, **(kwargs or {}))
         operator = func.overloadpacket
+        if operator in NORM_WEIGHT and args[0].is_meta:
+            outputs: Any = _normalized(args[0])
+        else:
+            outputs = func(*args, **(kwargs or {}))
         if operator is aten.convolution:
             self._count_convolution(args[0], args[1], transposed=args[6], outputs=outputs)
         elif operator in MATMULS:
             # every output element sums over the inner size, the last one of the left factor
             left, part = MATMULS[operator]
-            macs = outputs.numel() * args[left].shape[-1]
+            macs = (*outputs.shape, args[left].shape[-1])
             self._add(part, macs, macs)
         elif operator in NORM_WEIGHT and args[NORM_WEIGHT[operator]] is not None:
-            self.macs_torchprofile += outputs[0].numel()
+            self.torchprofile.append(tuple(outputs[0].shape))
         elif operator in PER_OUTPUT:
-            self.macs_torchprofile += PER_OUTPUT[operator] * outputs.numel()
+            self.torchprofile.append((PER_OUTPUT[operator], *outputs.shape))
         return outputs
 
     def _count_convolution(
         self, inputs: Tensor, weight: Tensor, *, transposed: bool, outputs: Tensor
     ) -> None:
-        kernel = math.prod(weight.shape[2:])
+        kernel = weight.shape[2:]
         if transposed:  # weight: (in, out / groups, k, k)
-            macs = inputs.numel() * weight.shape[1] * kernel
+            macs = (*inputs.shape, weight.shape[1], *kernel)
             # torchprofile tells by the weight's first size what kind it is, and knows no groups
             square = outputs.shape[1] == weight.shape[0]
-            by_output = outputs.numel() * weight.shape[1 if square else 0] * kernel
+            by_output = (*outputs.shape, weight.shape[1 if square else 0], *kernel)
         else:  # weight: (out, in / groups, k, k)
-            macs = by_output = outputs.numel() * weight.shape[1] * kernel
+            macs = by_output = (*outputs.shape, weight.shape[1], *kernel)
         self._add("convolutions", macs, by_output)
 
-    def _add(self, part: str, macs: int, macs_torchprofile: int) -> None:
-        part = self._counted_as[-1] if self._counted_as else part
-        self.macs[part] += macs
-        self.macs_torchprofile += macs_torchprofile
+    def _add(self, part: str, macs: Factors, torchprofile: Factors) -> None:
+        self.macs.append((self._counted_as[-1] if self._counted_as else part, macs))
+        self.torchprofile.append(torchprofile)
+
+
+def _normalized(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What a norm's operator returns without data, at a tenth of what finding out would take."""
+    statistics = maps.new_empty(0)  # which only a backward pass would look at
+    return torch.empty_like(maps), statistics, statistics
 
 
 def _activate_in_place(network: nn.Module) -> None:

@@ -14,7 +14,7 @@ from gancomp.engine.device import choose_device
 from gancomp.engine.run import latest_run
 from gancomp.errors import ConfigError, RunError
 from gancomp.export.deployed import is_deployed, runtime_of, size_on_disk
-from gancomp.export.model import open_model
+from gancomp.export.model import LoadedModel, open_model
 from gancomp.inference.models import check_takes, generator_of, open_any
 from gancomp.metrics.cost import measure_cost
 from gancomp.metrics.latency import Latency, time_in_turns
@@ -224,8 +224,10 @@ def _files(path: Path) -> list[Path]:
 
 
 def _from_file(path: Path, size: Size | None, part: str | None, device: str = "auto") -> Subject:
-    path = expanded(path)
-    model = open_any(path, part, device)
+    return _of_model(open_any(expanded(path), part, device), size)
+
+
+def _of_model(model: LoadedModel, size: Size | None) -> Subject:
     own_size = as_size(*model.header["input"]["size"])
     role = model.header["role"] or "generator"
     return _subject(role, model.network, size or own_size, model.path)
@@ -279,9 +281,10 @@ def profile_table(paths: list[Path]) -> None:
     """Shows the costs of these files side by side, with the FID if one was computed."""
     rows = []
     for path in paths:
-        row = _row(_from_file(path, None, None), 1)
+        model = open_model(path)
+        row = _row(_of_model(model, None), 1)
         try:
-            fid = latest_fid(path, open_model(path).header["step"])
+            fid = latest_fid(path, model.header["step"])
         except RunError as error:  # a table of costs does not need it
             console.say(f"warning: {error}")
             fid = None

@@ -14,7 +14,7 @@ import torch
 
 from gancomp.engine.device import choose_device
 from gancomp.errors import ConfigError, RunError
-from gancomp.metrics.cost import Cost, measure_cost
+from gancomp.metrics.cost import Cost, cost_terms, measure_cost
 from gancomp.metrics.latency import time_in_turns
 from gancomp.networks.accelerate import accelerate
 from gancomp.networks.base import TappedNetwork
@@ -178,9 +178,7 @@ class Meter:
     def counts(self, built: Callable[[list[int]], TappedNetwork], widths: list[int]) -> Json:
         """Its `costs`; all are widths of one network."""
         if self._counts is None:
-            self._counts = width_costs(
-                built, len(widths), self.size, lambda network: costs(network, self.size)
-            )
+            self._counts = counts_by_widths(built, len(widths), self.size)
         return dict(self._counts.of(widths))
 
     def of_counts(self, counts: Mapping[str, int]) -> float:
@@ -229,6 +227,21 @@ def costs(network: TappedNetwork, size: Size) -> Json:
         "params": cost.params,
         "bytes": cost.size_bytes,
     }
+
+
+def counts_by_widths(
+    built: Callable[[list[int]], TappedNetwork], number: int, size: Size
+) -> WidthCosts:
+    """The `costs` of networks that differ in the widths of their layers.
+
+    Args:
+        built: the network of given widths.
+        number: of widths.
+        size: of the images.
+    """
+    return width_costs(
+        built, number, size, lambda network: cost_terms(network, input_shape(network, size))
+    )
 
 
 def input_shape(network: TappedNetwork, size: Size) -> tuple[int, ...]:

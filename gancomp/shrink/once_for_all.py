@@ -18,7 +18,7 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.seeding import derive_seed
 from gancomp.settings import Json
 from gancomp.shrink.base import Judge, SearchSetup, ShrinkRequest, Shrunk
-from gancomp.shrink.budget import SLACK_IN_TIME, Meter, built_on_meta, costs
+from gancomp.shrink.budget import SLACK_IN_TIME, Meter, built_on_meta, costs, counts_by_widths
 from gancomp.shrink.candidates import Candidate, Candidates
 from gancomp.shrink.evolution import (
     MOST_DRAWS,
@@ -29,6 +29,7 @@ from gancomp.shrink.evolution import (
     near_budget,
     read_space,
 )
+from gancomp.shrink.explicit import LayerWidths
 from gancomp.shrink.on_images import OnImages
 from gancomp.shrink.search_options import OnceForAllOptions
 from gancomp.shrink.supernet import SlicedAdaptors, StageCosts, SuperNetwork, channels_of
@@ -280,9 +281,9 @@ def stage_costs(supernet: SuperNetwork, size: Size) -> StageCosts:
     settings = {key: value for key, value in supernet.settings().items() if key != "channels"}
     key = json.dumps([supernet.arch, settings | {"width": None}, size])
     if key not in _KNOWN:
-        _KNOWN[key] = StageCosts(
-            lambda stages: costs(built_on_meta(supernet.settings_of(stages)), size)
-        )
+        layers = LayerWidths(supernet.full)
+        counts = counts_by_widths(layers.built, len(layers.widths), size)
+        _KNOWN[key] = StageCosts(lambda stages: counts.of(channels_of(stages, supernet.num_blocks)))
     return _KNOWN[key]
 
 

@@ -14,7 +14,6 @@ from gancomp.errors import ConfigError
 from gancomp.networks.base import TappedNetwork
 from gancomp.registry import build_network
 from gancomp.settings import NetworkSettings
-from gancomp.shrink.counted import PairCosts
 
 FIRST, LAST = 3, 2  # widths before and after those of the blocks
 NUM_STAGES = 8  # stem, down1, down2, three thirds of the blocks, up1, up2
@@ -34,7 +33,7 @@ def channels_of(stages: Sequence[int], num_blocks: int) -> tuple[int, ...]:
     return (*wide[:FIRST], *inner, *wide[-LAST:])
 
 
-class StageCosts(PairCosts):
+class StageCosts:
     """What sub-networks cost, found out once: no term is of more than two stages that meet.
 
     Args:
@@ -42,7 +41,29 @@ class StageCosts(PairCosts):
     """
 
     def __init__(self, measure: Callable[[Sequence[int]], Mapping[str, int]]) -> None:
-        super().__init__(measure, NUM_STAGES, MEETING)
+        def at(*wider: int) -> Mapping[str, int]:
+            return measure([1 + (place in wider) for place in range(NUM_STAGES)])
+
+        self.base = at()
+        self.single = {i: _minus(at(i), self.base) for i in range(NUM_STAGES)}
+        self.double = {
+            (i, j): _minus(_minus(_minus(at(i, j), self.base), self.single[i]), self.single[j])
+            for i, j in MEETING
+        }
+
+    def of(self, stages: Sequence[int]) -> dict[str, int]:
+        """By name, of these widths."""
+        more = [width - 1 for width in stages]
+        return {
+            name: value
+            + sum(self.single[i][name] * more[i] for i in self.single)
+            + sum(each[name] * more[i] * more[j] for (i, j), each in self.double.items())
+            for name, value in self.base.items()
+        }
+
+
+def _minus(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: value - other[name] for name, value in one.items()}
 
 
 class SuperNetwork(TappedNetwork):
