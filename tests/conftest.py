@@ -1,5 +1,6 @@
 """Shared by all tests: one thread each, since the networks are too small to gain from more."""
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -9,9 +10,12 @@ import pytest
 import torch
 from lines import plug_ins_loaded
 
+from gancomp.__main__ import OBJECTS_BETWEEN_COLLECTIONS
+
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports Triton
 torch.set_num_threads(1)
+gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)  # as of any command
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine proves nothing
 hypothesis.settings.load_profile("untimed")
 
@@ -22,6 +26,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker("no_cover")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Thousands of tests and all of torch stay to the end: no use to look for garbage there."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

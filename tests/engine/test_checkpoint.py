@@ -110,19 +110,6 @@ def test_everything_is_synced_before_it_gets_its_name_and_the_name_after_that(
     assert calls == [STATE, MANIFEST, ".step_00000001.partial", "rename", "checkpoints"]
 
 
-def lines_of(action: Callable[[], object]) -> int:
-    """How many lines of our code `action` runs."""
-    count = 0
-
-    def step() -> None:
-        nonlocal count
-        count += 1
-
-    with Traced(step):
-        action()
-    return count
-
-
 class Traced:
     """Calls `each` before every line of checkpoint.py and files.py that runs in the block."""
 
@@ -144,52 +131,28 @@ class Traced:
         return self.trace
 
 
-def dying_at(line: int, action: Callable[[], object]) -> int:
-    """Runs `action` in a child that is gone before the given line; returns its exit status."""
-    child = os.fork()
-    if child == 0:
-        left = line
-
-        def step() -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                os._exit(9)
-
-        status = 1
-        try:
-            with Traced(step):
-                action()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 @pytest.mark.parametrize("keep", [1, 2])
 def test_a_crash_before_any_line_of_a_save_leaves_a_whole_checkpoint(
-    keep: int, tmp_path: Path
+    keep: int, folder: Path, tmp_path: Path
 ) -> None:
-    before = tmp_path / "before"
-    before.mkdir()
     for step in (1, 2):
-        save(before, step, keep=keep)
+        save(folder, step, keep=keep)
+    crashes: list[Path] = []
 
-    def fresh(name: str) -> Path:
-        return Path(shutil.copytree(before, tmp_path / name))
+    def crash() -> None:
+        """What lies on the disk at this moment is what a process that is gone leaves there."""
+        crashes.append(Path(shutil.copytree(folder, tmp_path / f"before line {len(crashes)}")))
 
-    counted = fresh("count")
-    num_lines = lines_of(lambda: save(counted, 3, keep=keep))
-    assert num_lines > 40
+    with Traced(crash):
+        save(folder, 3, keep=keep)
+    assert len(crashes) > 40
     seen = set()
-    for line in range(1, num_lines + 1):
-        folder = fresh(str(line))
-        assert dying_at(line, lambda folder=folder: save(folder, 3, keep=keep)) == 9
-        seen.add(newest(folder))
-        save(folder, 4, keep=keep)
-        assert newest(folder) == 4
-        left = {path.name for path in folder.iterdir()}
-        assert left == {f"step_{step:08d}" for step in steps(folder)}, "leftovers of the crash"
+    for left_behind in crashes:
+        seen.add(newest(left_behind))
+        save(left_behind, 4, keep=keep)
+        assert newest(left_behind) == 4
+        left = {path.name for path in left_behind.iterdir()}
+        assert left == {f"step_{step:08d}" for step in steps(left_behind)}, "leftovers of the crash"
         assert len(left) == keep
     assert seen == {2, 3}
 
