@@ -11,6 +11,7 @@ import re
 import resource
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,12 @@ def test_no_help_imports_torch_or_costs_more_than_half_a_second(tmp_path: Path) 
         each = report["cpu_s"].values()
         taken.append(cpu_seconds() - before - sum(each) + max(each))
     assert min(taken) < 0.5
+
+
+def test_known_datasets_are_listed_without_torch() -> None:
+    code = "from gancomp.__main__ import run; import sys; status = run(['data', 'list'])"
+    code += "; sys.exit(status or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_nothing_imports_the_compiler_which_takes_seconds() -> None:
@@ -247,25 +254,50 @@ def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(
     assert f"did you mean {meant}?" in outcome.err
 
 
+NEXT = "--- next command ---\n"
+ONE_AFTER_THE_OTHER = f"""
+import json, sys
+from gancomp.__main__ import run
+for number, command in enumerate(json.loads(sys.argv[1])):
+    if number:
+        for stream in (sys.stdout, sys.stderr):
+            stream.write({NEXT!r})
+            stream.flush()
+    if run(command) != 0:
+        sys.exit(f"{{command}} failed")
+"""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What a command of a process wrote to its two streams."""
+
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture(scope="module")
 def training(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One tiny pretraining and one tiny distillation from the command line, `--json`."""
     root = tmp_path_factory.mktemp("training")
     write_demo_set(root / "data", size=32, train=3, test=3)
-    found = {}
     small = SMALL.replace("--max-steps 1", "--max-steps 2 --log-every 1").split()
-    for name, more in (("pretrain", []), ("distill", ["--perceptual", "none"])):
-        done = subprocess.run(
-            [sys.executable, "-m", "gancomp", name, "--dataset", "data", *small, *more, "--json"],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=root,
-            env=os.environ | {"NO_COLOR": "1", "FORCE_COLOR": ""},
-        )
-        assert done.returncode == 0, done.stderr
-        found[name] = done
-    return {"root": root, **found}
+    commands = [
+        [name, "--dataset", "data", *small, *more, "--json"]
+        for name, more in (("pretrain", []), ("distill", ["--perceptual", "none"]))
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_AFTER_THE_OTHER, json.dumps(commands)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=root,
+        env=os.environ | {"NO_COLOR": "1", "FORCE_COLOR": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    printed = zip(done.stdout.split(NEXT), done.stderr.split(NEXT), strict=True)
+    pretrained, distilled = (Printed(out, err) for out, err in printed)
+    return {"root": root, "pretrain": pretrained, "distill": distilled}
 
 
 @pytest.mark.parametrize("name", ["pretrain", "distill"])

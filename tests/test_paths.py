@@ -137,6 +137,7 @@ def test_what_is_written_goes_into_the_home_folder_and_not_into_one_called_by_th
 AS_NOBODY = """
 import os, sys
 import gancomp.data_commands, gancomp.recipes.data, gancomp.data.download, gancomp.__main__
+import gancomp.data.check, gancomp.data.layout
 gancomp.__main__.run(["data", "list"])  # imports what could not be read any more
 os.setgroups([])
 os.setgid(54321)

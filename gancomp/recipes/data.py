@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gancomp import console
-from gancomp.data.check import check_folder
 from gancomp.data.download import fetch_announced
-from gancomp.data.layout import locate
 from gancomp.data.registered import KNOWN_DATASETS, find_known, known_names
 from gancomp.errors import DataError
 from gancomp.paths import download_folder
@@ -63,6 +61,9 @@ def check_dataset(folder: str, task: str | None, say: Callable[[str], None]) -> 
     Raises:
         DataError: if there is no such dataset.
     """
+    from gancomp.data.check import check_folder  # which imports torch: seconds that a list spares
+    from gancomp.data.layout import locate
+
     return check_folder(locate(folder, say), task, progress=_tenths(say)).to_json()
 
 
