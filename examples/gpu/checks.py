@@ -47,7 +47,8 @@ def run_benchmark(session: Session, part: Part, document: Json, deadline: float)
     document["status"] = "done" if all(size in done for size in sizes) else "unfinished"
     profiles = document.setdefault("profiles", {})
     known = [size for size in sizes if size in done]
-    ask_benchmark(session, "--profile --bf16 --rounds 1", known, deadline, profiles, {})
+    unknown = document["profile_failures"] = {}
+    ask_benchmark(session, "--profile --bf16 --rounds 1", known, deadline, profiles, unknown)
 
 
 def ask_benchmark(
