@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from builders import batch_for, random_batch, small_method, small_task
+from builders import batch_for, random_batch, random_features, small_method, small_task
 from loops import loop_of
 
 from gancomp.data.demo_set import write_demo_set
@@ -25,6 +25,12 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _others_keep_their_features_on_the_cpu() -> Iterator[None]:
+    yield
+    random_features.cache_clear()  # methods take them along to the GPU
 
 
 def first_losses(

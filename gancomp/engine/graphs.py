@@ -69,15 +69,33 @@ class CudaRecorder:
         capture = torch.cuda.graph(
             graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"
         )
-        # a capture that fails does not leave its stream: the one outside does
-        with torch.cuda.stream(torch.cuda.current_stream(self.device)), capture:
-            result = work()
+        try:
+            # a capture that fails does not leave its stream: the one outside does
+            with torch.cuda.stream(torch.cuda.current_stream(self.device)), capture:
+                result = work()
+        except Exception:
+            self._end_of_failed()
+            raise
 
         def replay() -> Tensor:
             graph.replay()
             return result
 
         return replay
+
+    def _end_of_failed(self) -> None:
+        """Does what torch leaves out when CUDA itself breaks a capture off.
+
+        Its allocator would go on as if captured, and give no batch's memory back; and the device's
+        random numbers could not be drawn any more, as by dropout.
+        """
+        index = torch.cuda.current_device() if self.device.index is None else self.device.index
+        with contextlib.suppress(RuntimeError):  # any other failed capture has ended in order
+            torch._C._cuda_endAllocateToPool(index, self.pool)
+        source = torch.cuda.default_generators[index]
+        fresh = torch.Generator(torch.device("cuda", index))
+        fresh.set_state(source.get_state())
+        source.graphsafe_set_state(fresh)
 
 
 class CaptureError(RuntimeError):
@@ -197,6 +215,7 @@ class Graphs:
         self._batch: dict[str, Tensor] = {}
         self._rates = _Rates(list(optimizers(method.phases()).values()), device)
         self._sets: dict[Hashable, _Set] = {}
+        self._written: list[Tensor] = []
 
     @property
     def num_captured(self) -> int:
@@ -248,7 +267,10 @@ class Graphs:
         if found.replay is None and found.taken >= WARM_UP and not self.failed:
             self._capture(found)
         if found.replay is not None:
-            return found.replay()
+            values = found.replay()
+            # torch has not seen that the weights were written to; what is kept of them goes by that
+            torch.autograd.graph.increment_version(self._written)
+            return values
         found.taken += 1
         return self.recorder.warm_up(partial(self._work, found))
 
@@ -256,10 +278,16 @@ class Graphs:
         if self.num_captured >= MOST_GRAPHS:
             return
         found.held.sealed = True
+        networks = self.method.networks().values()
+        self._written = [
+            item for network in networks for item in (*network.parameters(), *network.buffers())
+        ]
         try:
             found.replay = self.recorder.record(partial(self._work, found))
         except Exception as error:  # a step that cannot be captured fails in any way CUDA has
             self.failed = True
+            for item in self._sets.values():  # what they draw from may be another generator now
+                item.replay = None
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             self.say(f"a step could not be captured as a CUDA graph ({reason}); training goes on")
         finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -48,12 +50,18 @@ def structural_similarity(images: Tensor, targets: Tensor) -> Tensor:
 def _smooth(images: Tensor) -> Tensor:
     """The Gaussian window's average at each pixel: along the columns, then along the rows."""
     num_channels = images.shape[1]
-    offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=torch.float64)  # which MPS lacks
-    weights = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
-    weights = (weights / weights.sum()).to(images)
-    kernel = weights.expand(num_channels, 1, 1, -1)
+    kernel = _window(images.dtype, images.device).expand(num_channels, 1, 1, -1)
     images = F.conv2d(images, kernel.mT, padding=(SSIM_RADIUS, 0), groups=num_channels)
     return F.conv2d(images, kernel, padding=(0, SSIM_RADIUS), groups=num_channels)
+
+
+@functools.cache  # a step that is captured as a CUDA graph cannot bring it from the host
+@torch.inference_mode(False)
+def _window(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The Gaussian window's weights, `(11,)`."""
+    offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=torch.float64)  # which MPS lacks
+    weights = torch.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
+    return (weights / weights.sum()).to(device, dtype)
 
 
 def total_variation(images: Tensor) -> Tensor:

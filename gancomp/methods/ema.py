@@ -46,9 +46,10 @@ class MovingAverage(nn.Module, Generic[Network]):
         own = _tensors(self.network)
         pairs = [(own[name], value) for name, value in _tensors(network).items()]
         fractions = [pair for pair in pairs if pair[0].is_floating_point()]
-        torch._foreach_lerp_(
-            [mine for mine, _ in fractions], [item for _, item in fractions], 1 - beta
-        )
+        followers = [mine for mine, _ in fractions]
+        torch._foreach_lerp_(followers, [item for _, item in fractions], 1 - beta)
+        # a GPU's kernel for all at once leaves that out; StyleGAN2's mean style is kept by it
+        torch.autograd.graph.increment_version(followers)
         for mine, value in pairs:
             if not mine.is_floating_point():
                 mine.copy_(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,8 @@ class Styled(Protocol):
         latent_avg: `(style_channels,)`, the mean style, or None where it is not known.
     """
 
-    latent_avg: Tensor | None
+    if TYPE_CHECKING:  # a buffer, which isinstance does not find since Python 3.12
+        latent_avg: Tensor | None
 
     def map(self, z: Tensor) -> Tensor:
         """`(N, style_channels)`: the style of each latent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -16,6 +17,7 @@ from gancomp.networks.synthesis import Latents
 from gancomp.settings import AdversarialSettings, NetworkSettings
 from gancomp.tasks.synthesis import (
     Judged,
+    Styled,
     SynthesisTask,
     draw,
     fakes_of,
@@ -25,6 +27,16 @@ from gancomp.tasks.synthesis import (
 )
 
 ARCHS = ("stylegan2", "biggan")
+
+
+def test_stylegan2_has_styles_in_every_python() -> None:
+    """Since Python 3.12 isinstance finds neither buffers nor what else a module has by name."""
+    generator, _ = tiny_task("stylegan2").players
+    assert isinstance(generator, Styled)
+    asked = [name for name in {**vars(Styled), **Styled.__annotations__} if name[0] != "_"]
+    assert sorted(asked) == ["map", "styles", "synthesize"]
+    for name in asked:
+        inspect.getattr_static(generator, name)
 
 
 def literal(kind: str, logits: Tensor, *, wanted: bool) -> float:
