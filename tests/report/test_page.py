@@ -20,6 +20,7 @@ from gancomp.report.page import LIMIT, ReportRequest, report
 from gancomp.report.pictures import encoded, examples_of
 from gancomp.report.progress import losses
 from gancomp.report.repeat import Repeat, repeat
+from gancomp.report.sections import facts
 from gancomp.report.subjects import Subject, subjects_of
 
 pytest.importorskip("matplotlib", reason="needs the extra report")
@@ -253,3 +254,13 @@ def test_the_same_run_gives_the_same_page_and_json_names_it(
     assert document["bytes"] == out.stat().st_size
     assert document["runs"] == [str(run)]
     assert document["missing"] == {}
+
+
+def test_a_time_that_was_a_budget_names_what_it_was_measured_in(run: Path) -> None:
+    (subject,) = subjects_of([run], latency=None)
+    measured = {"by": "width", "budget": "10ms", "measured_ms": 9.8, "device": "cpu", "threads": 2}
+    for found, named in (({}, "cpu"), ({"runtime": "openvino 1, bf16"}, "openvino 1, bf16")):
+        subject.config["shrink"] = measured | found
+        assert f"9.8 ms for an image, measured before training on {named}, 2 threads" in str(
+            facts(subject, "")
+        )
