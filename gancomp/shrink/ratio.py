@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import ClassVar
 
 from gancomp.declare import PRUNED, NoOptions
@@ -11,6 +12,7 @@ from gancomp.registry import NETWORKS
 from gancomp.settings import Json, NetworkSettings
 from gancomp.settings.networks import declared_of
 from gancomp.shrink.base import ShrinkRequest, Shrunk
+from gancomp.shrink.budget import built_on_meta
 
 ROUNDING = 1e-9  # 29 % of 100 channels are 29, and 28.999999999999996 by the computer
 
@@ -58,7 +60,35 @@ class Ratio:
             raise ConfigError(
                 f"{request.asked}: one channel of {width} is {1 / width:.2%}; give that or more"
             )
-        return Shrunk(narrowed(request.student, request.budget, nearest=self.nearest))
+        found = narrowed(request.student, request.budget, nearest=self.nearest)
+        if self.nearest or found.arch not in NETWORKS:
+            return Shrunk(found)
+        whole = _sides(request.student)
+        while (widest := _widest_share(found, whole)) > request.budget + ROUNDING:
+            if found.width == 1:  # whose layers are wider: those of agd are multiples of 8
+                raise ConfigError(
+                    f"{request.asked}: {found.arch} of width 1 has {widest:.2%} of the channels; "
+                    "give that or more"
+                )
+            found = found.changed(width=found.width - 1)
+        return Shrunk(found)
+
+
+def _sides(network: NetworkSettings) -> dict[str, tuple[int, ...]]:
+    """Of each weight of the network in its own widths, by name."""
+    plain = built_on_meta(network.changed(**dict.fromkeys((PRUNED, "channels"))))
+    return {name: tuple(value.shape) for name, value in plain.named_parameters()}
+
+
+def _widest_share(student: NetworkSettings, whole: Mapping[str, tuple[int, ...]]) -> float:
+    """The largest share of the channels of a layer that has more than one."""
+    shares = (
+        own / theirs
+        for name, sides in _sides(student).items()
+        for own, theirs in zip(sides, whole.get(name, ()), strict=False)
+        if own not in (1, theirs)
+    )
+    return max(shares, default=0.0)
 
 
 def narrowed(network: NetworkSettings, ratio: float, *, nearest: bool = True) -> NetworkSettings:
