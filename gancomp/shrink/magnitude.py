@@ -170,12 +170,16 @@ def _shrunk(prunable: Prunable, removed: Removed, meter: Meter, request: ShrinkR
         "kept_whole": prunable.skipped,
         "difference_from_masked": difference(prunable, removed, built),
     }
+    timed = ""
     if meter.budget.measure == "ms":
-        found |= meter.clock.facts(meter.of(built))
+        ms = meter.of(built)
+        found |= meter.clock.facts(ms)
+        timed = f"; takes {meter.worded(ms)}"
     share = found["macs"] / found["teacher"]["macs"]
     request.say(
         f"{request.asked}: {sum(map(len, removed.values()))} channels go; "
         f"{found['macs'] / 1e9:.4g}G MACs ({share:.1%}), {found['params']:,} parameters are left"
+        f"{timed}"
     )
     return Shrunk(student, weights, found)
 

@@ -216,7 +216,9 @@ def test_a_form_is_of_times_alone(toy: Path) -> None:
 def test_pruning_takes_a_form_too(name: str) -> None:
     shrinker = resolve(SHRINKERS, "shrink", name)(options_type(name, "shrinker")())
     asked = setup_of(shrinker, "4.1ms", teacher=small_generator(4, norm="batch")).request
-    found = shrinker.shrink(replace(asked, form=StandIn("onnx"))).found
+    said: list[str] = []
+    found = shrinker.shrink(replace(asked, form=StandIn("onnx"), say=said.append)).found
+    assert "threads, runtime 1.0, bf16)" in said[-1]
     assert found["runtime"] == "runtime 1.0, bf16"
     assert found["measured_ms"] <= 4.1
 
