@@ -325,7 +325,8 @@ def translate(
     ],
     inputs: Annotated[list[Path], typer.Argument(help="Image files or folders.", parser=expanded)],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the results.", parser=expanded)
+        Path,
+        typer.Option("--out", "-o", help="Folder for the results, or one's name.", parser=expanded),
     ],
     size: SizeOfInputs = None,
     in_range: InRange = None,

@@ -218,7 +218,7 @@ class ConsoleView:
     def start(self, total_steps: int, step: int) -> None:
         """Training begins at `step` of `total_steps`."""
         self.total = total_steps
-        if step:
+        if 0 < step < total_steps:
             say(f"going on after step {step} of {total_steps}")
         if stderr.is_terminal:
             self.bar.reset(self.task, total=total_steps, completed=step)

@@ -194,13 +194,15 @@ def factory_of(spec: str) -> Callable[..., Any]:
         raise ConfigError(f"{said(spec)}: {place} has no {name}; {hint}It has {has}")
     if not callable(found) or hasattr(found, "state_dict") and not isinstance(found, type):
         raise ConfigError(
-            f"{said(spec)}: {name} is {_a(found)}, not a function or class that makes a generator"
+            f"{said(spec)}: {name} is {a_kind_of(found)}, not a function or class that makes a "
+            "generator"
         )
     factory: Callable[..., Any] = found
     return factory
 
 
-def _a(thing: object) -> str:
+def a_kind_of(thing: object) -> str:
+    """The name of its type behind an article."""
     name = type(thing).__name__
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 

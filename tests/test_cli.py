@@ -404,6 +404,14 @@ def test_on_a_terminal_every_loss_is_shown_whole_below_the_bar(
     assert "student: gan 0.5" in text
 
 
+def test_a_run_that_is_done_is_not_said_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    for step in (10, 12):
+        view = ConsoleView()
+        view.start(10, step)
+        view.finish()
+    assert capsys.readouterr().err == ""
+
+
 def test_progress_says_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
     view = ConsoleView()
     view.start(10, 4)

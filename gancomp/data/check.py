@@ -17,11 +17,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gancomp.data.class_folders import TEST_FOLDERS, TRAIN_FOLDERS, folders, image_folders
+from gancomp.data.class_folders import (
+    TEST_FOLDERS,
+    TRAIN_FOLDERS,
+    folders,
+    image_folders,
+    inner_folders,
+)
 from gancomp.data.deep import Stored, read_raw, stored_format
 from gancomp.data.formats import count_suffixes, list_images, sort_folder
-from gancomp.data.images import file_mode, load_image
-from gancomp.data.layout import check_side_by_side, scan
+from gancomp.data.images import file_mode, load_image, num_frames
+from gancomp.data.layout import FLAT, check_side_by_side, scan
 from gancomp.data.transforms import PixelFormat
 from gancomp.errors import DataError
 from gancomp.launch import unheard
@@ -90,6 +96,8 @@ class _Seen:
     size: tuple[int, int] = (0, 0)
     gray: bool = False
     digest: bytes = b""
+    dtype: str = "uint8"
+    num_frames: int = 1
 
 
 def check_folder(
@@ -134,6 +142,7 @@ def check_folder(
         problems.extend(_unequal_pairs(by_folder))
     reports = {name: _summary(many) for name, many in by_folder.items()}
     notes = _notes(by_folder, reports) + _shared_by_train_and_test(by_folder) + _ignored(listings)
+    notes += _cut_short(by_folder, plain=task in PLAIN_TASKS)
     if found_task in ("unpaired", "paired"):
         notes += _never_square(by_folder, halves=side_by_side)
     if found_task == "super-resolution":
@@ -191,12 +200,14 @@ def _read(path: Path, *, deep: bool) -> _Seen:
         if deep and not (stored := stored_format(path)).is_plain:
             return _read_deep(path, stored)
         mode, image = file_mode(path), load_image(path)
+        dtype, frames = stored_format(path).dtype, num_frames(path)
     except DataError as error:
         return _Seen(path, error=str(error))
     pixels = np.asarray(image)
     digest = hashlib.blake2b(f"{image.size}".encode(), digest_size=16)
     digest.update(pixels.tobytes())
-    return _Seen(path, None, mode, image.size, _is_gray(image, mode), digest.digest())
+    gray = _is_gray(image, mode)
+    return _Seen(path, None, mode, image.size, gray, digest.digest(), dtype, frames)
 
 
 def _read_deep(path: Path, stored: Stored) -> _Seen:
@@ -206,7 +217,8 @@ def _read_deep(path: Path, stored: Stored) -> _Seen:
     digest = hashlib.blake2b(f"{raw.shape}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(raw).tobytes())
     mode = f"{stored.dtype}, {stored.channels} channel{'s' * (stored.channels > 1)}"
-    return _Seen(path, None, mode, size, stored.channels == 1, digest.digest())
+    gray = stored.channels == 1
+    return _Seen(path, None, mode, size, gray, digest.digest(), stored.dtype)
 
 
 def _is_gray(image: Image.Image, mode: str) -> bool:
@@ -236,6 +248,33 @@ def _ignored(listings: dict[str, tuple[Path, ...]]) -> list[str]:
             notes.append(
                 f"{name}/: {len(others)} files are no images by their names and ignored: "
                 f"{count_suffixes(others)}, e.g. {others[0].name}"
+            )
+        inner = (path for folder in holders for path in inner_folders(folder))
+        for path in inner:
+            if path not in holders:
+                notes.append(f"{path}: its images ({len(list_images(path))}) are not read; {FLAT}")
+    return notes
+
+
+def _cut_short(by_folder: dict[str, list[_Seen]], *, plain: bool) -> list[str]:
+    """Notes on files of which a part is read: the first of several pictures, or 8 of 16 bits."""
+    notes: list[str] = []
+    for name, many in by_folder.items():
+        moving = [seen for seen in many if seen.num_frames > 1]
+        if moving:
+            notes.append(
+                f"{name}/: {len(moving)} of {len(many)} hold several pictures, of which the first "
+                f"one is read, e.g. {moving[0].path.name} ({moving[0].num_frames})"
+            )
+        for dtype in sorted({seen.dtype for seen in many} - {"uint8"}):
+            deep = [seen for seen in many if seen.dtype == dtype]
+            option = "`out_range`" if name.endswith("B") else "`in_range`"
+            how = f"need {option}"
+            if plain or dtype == "uint16":
+                how = "are read as 8-bit RGB" + (f"; {option} 0,65535 keeps them" * (not plain))
+            notes.append(
+                f"{name}/: {len(deep)} of {len(many)} are {dtype} and {how}, e.g. "
+                f"{deep[0].path.name}"
             )
     return notes
 

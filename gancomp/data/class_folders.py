@@ -30,6 +30,12 @@ def image_folders(folder: Path) -> list[Path]:
     return [path for path in folders(folder) if list_images(path)]
 
 
+def inner_folders(folder: Path) -> list[Path]:
+    """Folders of images beside images, where nothing reads them; without a dataset's splits."""
+    splits = (*TRAIN_FOLDERS, *TEST_FOLDERS)
+    return [path for path in image_folders(folder) if path.name not in splits]
+
+
 def labelled(
     folder: Path,
     readable: Callable[[Sequence[Path]], list[Path]],

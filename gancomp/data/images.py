@@ -97,6 +97,17 @@ def file_mode(path: Path) -> str:
     return decoded(path, lambda image: image.mode)
 
 
+def num_frames(path: Path) -> int:
+    """How many pictures follow each other in the file; of a photograph with previews (MPO) one.
+
+    Raises:
+        DataError: as `image_size`.
+    """
+    return decoded(
+        path, lambda image: 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    )
+
+
 def is_stored_sideways(path: Path) -> bool:
     """Whether the EXIF orientation swaps width and height.
 

@@ -15,6 +15,7 @@ from gancomp.data.class_folders import (
     TRAIN_FOLDERS,
     folders,
     image_folders,
+    inner_folders,
     labelled,
     refuse_splits_as_classes,
     refuse_strangers,
@@ -36,6 +37,7 @@ WITHOUT_DIRECTION = {
     "synthesis": "from noise to images",
 }
 FEW = 8  # pairs whose sizes are compared where nobody said that they are pairs
+FLAT = "move them into the folder above, of which nothing deeper is looked at"
 NUM_NAMED = 10  # a longer list of files is cut: `gancomp data check` prints it whole
 LAYOUTS = (
     "unpaired data needs trainA/, trainB/ (and testA/, testB/); paired data train/ (and val/ or "
@@ -158,6 +160,7 @@ class _Scanner:
     say: Say
     skipped: list[Path] = field(default_factory=list)
     ignored: dict[Path, None] = field(default_factory=dict)  # in order, each once
+    inner: dict[Path, None] = field(default_factory=dict)  # folders beside images, the same way
 
     def has(self, name: str) -> bool:
         return (self.root / name).is_dir()
@@ -231,6 +234,8 @@ class _Scanner:
         """The images in `folder`; files of other kinds are remembered, to be named in the end."""
         images, others = sort_folder(folder)
         self.ignored |= dict.fromkeys(others)
+        if images:
+            self.inner |= dict.fromkeys(inner_folders(folder))
         return images
 
     def _files(self, folder: Path) -> Split:
@@ -255,6 +260,8 @@ class _Scanner:
                 f"{self.root}: ignored {len(self.ignored)} files that are no images by their "
                 f"names: {count_suffixes(self.ignored)}; the first is {first}"
             )
+        for folder in self.inner:
+            self.say(f"{folder}: its images ({len(list_images(folder))}) are not read; {FLAT}")
         name = self.root.resolve().name
         return DatasetFiles(name, self.root, task, train, test, tuple(self.skipped), classes)
 

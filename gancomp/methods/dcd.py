@@ -8,6 +8,7 @@ follows the paper, and the options (with the `dcd-released` preset) reach what t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -25,8 +26,10 @@ from gancomp.networks.base import TappedNetwork
 from gancomp.networks.batching import running_statistics
 from gancomp.networks.shapes import tap_sizes
 from gancomp.seeding import derive_generator
-from gancomp.sizes import Size, shown_size
+from gancomp.sizes import Size, as_size, shown_size, sides
 from gancomp.tasks.base import Translation
+
+STEP, REACH = 32, 512  # pixels: larger images that are looked at where some are too small
 
 
 class Dcd(Distillation):
@@ -63,20 +66,28 @@ class Dcd(Distillation):
         super().check_size(size)
         if self.options.lambda_dcd == 0:
             return
-        for height, width in self.matched.sizes(size):
+        if (small := self._too_small(size)) is not None:
+            step = math.lcm(STEP, self.task.generator.size_multiple)
+            height, width = sides(size)
+            larger = (as_size(height + more, width + more) for more in range(step, REACH, step))
+            fitting = next((each for each in larger if self._too_small(each) is None), None)
+            use = f"`size` {shown_size(fitting)} or more" if fitting else "a larger `size`"
+            raise ConfigError(
+                f"`size` {shown_size(size)}: the discriminator reduces the generator's "
+                f"{small[0]}x{small[1]} map to less than it can normalize; use {use}, fewer "
+                "`d_layers`, `d_norm` batch, or `lambda_dcd` 0"
+            )
+
+    def _too_small(self, size: Size) -> tuple[int, int] | None:
+        """The first map of images of `size` that the discriminator cannot take; None: it can."""
+        for each in self.matched.sizes(size):
             try:
                 tap_sizes(
-                    self.task.discriminator,
-                    self.discriminator_taps,
-                    (height, width),
-                    running_statistics=True,
+                    self.task.discriminator, self.discriminator_taps, each, running_statistics=True
                 )
-            except (ValueError, RuntimeError) as error:
-                raise ConfigError(
-                    f"`size` {shown_size(size)}: the discriminator reduces the generator's "
-                    f"{height}x{width} map to less than it can normalize; use a larger `size`, "
-                    "fewer `d_layers`, `d_norm` batch, or `lambda_dcd` 0"
-                ) from error
+            except (ValueError, RuntimeError):
+                return each
+        return None
 
     def _make_connectors(self, seed: int) -> tuple[Connectors, Connectors]:
         both = self.options.train_connectors == "both"

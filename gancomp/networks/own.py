@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from gancomp.declare import PRUNED
 from gancomp.errors import CheckpointError, ConfigError, GancompError, explain_memory
@@ -31,7 +32,8 @@ from gancomp.networks.own_trial import (
 )
 from gancomp.networks.pruned import Shapes, cut
 from gancomp.networks.settings import check_count
-from gancomp.own_code import factory_of, said
+from gancomp.own_code import a_kind_of, factory_of, said
+from gancomp.sizes import as_size, shown_size
 
 # a factory's parameters for the channels of images, as CycleGAN, ESRGAN and others call them
 IN_CHANNELS = ("in_channels", "input_nc", "in_nc", "num_in_ch", "in_ch")
@@ -166,10 +168,15 @@ def _whole(spec: str, arguments: Mapping[str, Any]) -> nn.Module:
         ) from error
     if not isinstance(module, nn.Module):
         raise ConfigError(
-            f"{said(spec)}: its factory gives a {type(module).__name__}, not a torch.nn.Module"
+            f"{said(spec)}: its factory gives {a_kind_of(module)}, not a torch.nn.Module"
         )
     if next(module.parameters(), None) is None:
         raise ConfigError(f"{said(spec)}: its module has no weights")
+    if lazy := [name for name, value in module.state_dict().items() if is_lazy(value)]:
+        raise ConfigError(
+            f"{said(spec)}: {lazy[0]} has no shape before a first pass; let the factory make one, "
+            "or use layers that are told their channels"
+        )
     if strange := [
         name for name, value in module.state_dict().items() if not isinstance(value, Tensor)
     ]:
@@ -260,14 +267,25 @@ class OwnGenerator(TappedNetwork):
         return trial
 
     def maps(self, size: Size | None = None) -> Maps:
-        """All its maps of a pass at `size`, by default at one it takes."""
+        """All its maps of a pass at `size`, by default at one it takes.
+
+        Raises:
+            ConfigError: if it does not take that size.
+        """
         trial = self.trial
         size = size or trial.size
-        return remembered(
-            _maps,
-            (self._kind, size),
-            lambda: maps_of(self.module, trial.in_channels, size, on_meta=trial.on_meta),
-        )
+
+        def find() -> Maps:
+            try:
+                return maps_of(self.module, trial.in_channels, size, on_meta=trial.on_meta)
+            except Exception as error:  # whatever the code of others raises
+                height, width = trial.size
+                raise ConfigError(
+                    f"{said(self.arch)}: fails on images of `size` {shown_size(as_size(*size))} "
+                    f"({type(error).__name__}), and takes those of {height}x{width} pixels"
+                ) from error
+
+        return remembered(_maps, (self._kind, size), find)
 
     @property
     def needs_values(self) -> bool:  # type: ignore[override]  # found out, not set

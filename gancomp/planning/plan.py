@@ -225,8 +225,9 @@ def _resolve(
     compares = resolve(METHODS, "", preset.method).has_features
     if not compares and not shrinking.compares_features(given.shrink):
         if "perceptual" in typed:
+            by = f"`method` {preset.method}" if command == "distill" else command
             raise ConfigError(
-                f"`perceptual`, `vgg`: {command} has no perceptual loss for {files.task} data; "
+                f"`perceptual`, `vgg`: {by} has no perceptual loss for {files.task} data; "
                 "remove them"
             )
         values["perceptual"] = {"source": "none"}

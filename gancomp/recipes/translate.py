@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from gancomp.data.deep import read_values
-from gancomp.data.formats import count_suffixes, sort_folder
+from gancomp.data.formats import ARRAY_SUFFIX, IMAGE_SUFFIXES, count_suffixes, sort_folder
 from gancomp.data.images import load_image
 from gancomp.data.indexed import Picture
 from gancomp.data.transforms import (
@@ -211,7 +211,12 @@ def _expand(inputs: list[Path], say: Callable[[str], None]) -> Iterator[Path]:
 
 
 def _targets(files: list[Path], out: Path, suffix: str) -> list[Path]:
-    """One result per file, told apart where names are equal; never an input itself."""
+    """One result per file, told apart where names are equal; never an input itself.
+
+    They lie in the folder `out`; a name of an image there is the one result's own.
+    """
+    if out.suffix.lower() in (*IMAGE_SUFFIXES, ARRAY_SUFFIX) and not out.is_dir():
+        return [_own_name(files, out, suffix)]
     taken: set[Path] = set()
     inputs = {os.path.realpath(file) for file in files}  # a link to itself does not raise here
     targets = []
@@ -226,6 +231,24 @@ def _targets(files: list[Path], out: Path, suffix: str) -> list[Path]:
         taken.add(target)
         targets.append(target)
     return targets
+
+
+def _own_name(files: list[Path], out: Path, suffix: str) -> Path:
+    """`out`, an image's name, if the result can have it.
+
+    Raises:
+        ConfigError: if there are several results, they are of another format, or it is an input.
+    """
+    if len(files) > 1:
+        raise ConfigError(f"`out` {out}: is one image's name, for {len(files)}; give a folder")
+    if out.suffix.lower() not in (suffix, f"{suffix}f"):  # .tiff is .tif, and .pngf is no image
+        raise ConfigError(
+            f"`out` {out}: the result is no {out.suffix[1:]} but a {suffix[1:]} file; call it "
+            f"{out.stem}{suffix}, or give a folder"
+        )
+    if os.path.realpath(out) == os.path.realpath(files[0]):
+        raise ConfigError(f"`out` {out}: would overwrite the input; choose another name")
+    return out
 
 
 def _translate_file(
@@ -259,7 +282,8 @@ def _translate_file(
             f"{file}: {width}x{height} pixels are too many for the memory "
             f"({str(error).splitlines()[0]}); use a smaller `size`"
         ) from error
-    format = {suffix: name for name, suffix in SUFFIXES.items()}[target.suffix]
+    formats = {suffix: name for name, suffix in SUFFIXES.items()} | {".tiff": "tiff"}
+    format = formats[target.suffix.lower()]
     with reporting_disk_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as aside:

@@ -9,7 +9,7 @@ import typer
 
 from gancomp import console
 from gancomp.commands import Json
-from gancomp.network_options import TimedOn, TimedThreads
+from gancomp.network_options import OwnArch, TimedOn, TimedThreads
 from gancomp.paths import expanded
 
 
@@ -36,6 +36,7 @@ def report(
     ] = False,
     device: TimedOn = None,
     threads: TimedThreads = None,
+    arch: OwnArch = None,
     json: Json = False,
 ) -> None:
     """Write one HTML page about a run, or to compare several: it needs no network and no server.
@@ -45,12 +46,14 @@ def report(
 
     Example: gancomp report runs/latest -o report.html
     """
+    from gancomp.own_code import naming
     from gancomp.recipes.profile import latency_asked_for
     from gancomp.report.page import ReportRequest
     from gancomp.report.page import report as write
 
     timed = latency_asked_for(latency, device=device, threads=threads)
-    result = write(ReportRequest(runs or [], out, title, timed), console.say)
+    with naming(arch, to_open=True):
+        result = write(ReportRequest(runs or [], out, title, timed), console.say)
     if json:
         console.print_json(result)
         return

@@ -24,7 +24,11 @@ OF_BOTH = {  # what an option sets for teacher and student at once, or as a plai
     "teacher.network.arch": "arch",
     "student.arch": "student_arch",
     "student.width": "student_width",
+    "teacher.network.width_argument": "width_argument",
+    "student.width_argument": "width_argument",
 }
+TAPS = {"teacher.network.taps": "taps", "student.taps": "student_taps"}  # found anew if not given
+AS_FIELDS = OF_BOTH | TAPS
 PLACE = "data.dataset"  # a path, which means another thing elsewhere
 # what other settings follow from is looked at first, what no option sets last
 EARLY = ("data.task", "data.direction", "data.size", "teacher.source", *OF_BOTH)
@@ -79,8 +83,8 @@ def _planned(command: str, chosen: Json, root: Path) -> Plan:
     settings: Json = {}
     fields: Json = {}
     for path, value in chosen.items():
-        if path in OF_BOTH:
-            fields[OF_BOTH[path]] = value
+        if path in AS_FIELDS:
+            fields[AS_FIELDS[path]] = tuple(value) if path in TAPS else value
         else:
             put(settings, path, value)
     if root.is_dir():
@@ -93,7 +97,7 @@ def _first(missing: Json, command: str) -> Json:
     """Those of the settings that are to be given next: others may follow from them."""
     known = {path: value for path, value in missing.items() if value is not None}
     flags = _rows(command)
-    typed = {path: value for path, value in known.items() if OF_BOTH.get(path, path) in flags}
+    typed = {path: value for path, value in known.items() if AS_FIELDS.get(path, path) in flags}
     early = {path: value for path, value in typed.items() if path.startswith(EARLY)}
     return early or typed or known
 
@@ -140,11 +144,11 @@ def _written(command: str, chosen: Json, plugins: Iterable[str]) -> tuple[str, s
             words += ["--plugin", origin.removeprefix(FROM_FILE)]
     rest: Json = {}
     for path, value in chosen.items():
-        row = rows.get(OF_BOTH.get(path, path))
+        row = rows.get(AS_FIELDS.get(path, path))
         typed = _typed(row, value) if row is not None else None
         if typed is None:
             put(rest, path, value)
-        else:
+        elif typed[0] not in words:  # the width's name is that of teacher and student
             words += typed
     if rest:
         words += ["--config", NEW]
@@ -159,6 +163,8 @@ def _typed(row: Option, value: Any) -> list[str] | None:
         return [flag] if flag else None
     if row.setting in ("data.size", "data.load_size"):
         return [row.name, shown_size(tuple(value) if isinstance(value, list) else value)]
+    if row.setting in TAPS.values():
+        return [row.name, ",".join(value)]
     if row.reads is None and isinstance(value, int | float | str):
         return [row.name, str(value)]
     return None

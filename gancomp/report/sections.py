@@ -11,7 +11,7 @@ from PIL import Image
 
 from gancomp.console import duration
 from gancomp.errors import ConfigError
-from gancomp.registry import METHODS, resolve
+from gancomp.registry import METHODS, is_code, resolve
 from gancomp.report.charts import Chart, short
 from gancomp.report.html import Html, details, element, joined, table
 from gancomp.report.pictures import Example, Examples, Grid
@@ -356,13 +356,15 @@ def again(subject: Subject, found: Repeat, prefix: str) -> Html:
     if found.toml:
         lines.append(_command("settings.toml, which that command reads", found.toml))
     lines.append(element("p", found.remark, class_="note"))
-    rest = [f"gancomp translate {_path(subject)} PHOTOS -o translated"]
+    own = _own_code(subject, subject.role)
+    rest = [f"gancomp translate {_path(subject)} PHOTOS -o translated{own}"]
     task = subject.settings.data.task
     if task == "synthesis":
         rest = [f"gancomp generate {_path(subject)} -n 64 -o images"]
     score = "eval-sr" if task == "super-resolution" else "eval"
-    rest = [_run(score, subject), f"gancomp profile {_path(subject)} --latency", *rest]
-    rest.append(f"gancomp export {_path(subject)} -o {subject.role}.onnx")
+    timed = f"gancomp profile {_path(subject)} --latency{own or _own_code(subject, 'teacher')}"
+    rest = [_run(score, subject), timed, *rest]
+    rest.append(f"gancomp export {_path(subject)} -o {subject.role}.onnx{own}")
     lines.append(_command("Score, measure, use and export it", "\n".join(rest)))
     versions = subject.config.get("versions") or {}
     pins = ", ".join(
@@ -384,9 +386,16 @@ def _path(subject: Subject) -> str:
     return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
+def _own_code(subject: Subject, role: str) -> str:
+    """What a command that opens this generator needs if it is of people's own code."""
+    student = subject.settings.student if role == "student" else None
+    arch = (student or subject.settings.teacher.network).arch
+    return f" --arch {shlex.quote(arch)}" if is_code(arch) else ""
+
+
 def _run(command: str, subject: Subject) -> str:
     more = {"eval": " --metrics fid", "eval-sr": " --dataset Set5"}[command]
-    return f"gancomp {command} {_path(subject)}{more}"
+    return f"gancomp {command} {_path(subject)}{more}{_own_code(subject, subject.role)}"
 
 
 def _command(title: str, text: str) -> Html:

@@ -72,6 +72,27 @@ def test_grayscale_mixed_sizes_and_repeats_are_notes(
     assert report.folders["trainA"].modes == {"RGB": 6, "L": 1}
 
 
+def test_what_is_read_in_part_or_not_at_all_is_noted(
+    unpaired_root: Path, make_image: MakeImage
+) -> None:
+    train = unpaired_root / "trainA"
+    make_image(train / "2026" / "x.png")
+    frames = [Image.new("RGB", (24, 24), (shade, 9, 8)) for shade in (1, 90, 200)]
+    frames[0].save(train / "moving.gif", save_all=True, append_images=frames[1:])
+    Image.new("I;16", (24, 24), 700).save(train / "deep.png")
+    Image.new("I;16", (24, 24), 900).save(unpaired_root / "trainB" / "deep.png")
+    report = check_folder(unpaired_root)
+    notes = "\n".join(report.notes)
+    assert f"{train / '2026'}: its images (1) are not read; move them into the folder" in notes
+    assert "trainA/: 1 of 7 hold several pictures, of which the first one is read" in notes
+    assert (
+        "trainA/: 1 of 7 are uint16 and are read as 8-bit RGB; `in_range` 0,65535 keeps them, e.g. "
+        "deep.png" in notes
+    )
+    assert "`out_range` 0,65535 keeps them" in notes
+    assert report.problems == []
+
+
 @pytest.mark.parametrize(
     ("size", "pairs", "hint"),
     [

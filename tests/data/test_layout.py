@@ -406,3 +406,13 @@ def test_horse2zebra_has_its_published_counts_and_seven_gray_zebras() -> None:
     zebras = [path for path in files.train.target if Image.open(path).mode == "L"]
     assert len(zebras) == 7
     assert {load_image(path).mode for path in zebras} == {"RGB"}
+
+
+def test_folders_of_images_beside_images_are_said_not_to_be_read(unpaired_root: Path) -> None:
+    inner = unpaired_root / "trainA" / "2026"
+    inner.mkdir()
+    Image.new("RGB", (8, 8)).save(inner / "x.png")
+    said: list[str] = []
+    files = scan(unpaired_root, say=said.append)
+    assert inner / "x.png" not in files.train.source
+    assert [line for line in said if line.startswith(f"{inner}: its images (1) are not read")]

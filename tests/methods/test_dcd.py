@@ -288,8 +288,11 @@ def test_one_block_length_alone_is_refused() -> None:
 
 
 def test_maps_that_the_discriminator_would_shrink_to_a_point_are_refused() -> None:
-    with pytest.raises(ConfigError, match="`size` 16"):
-        small_method().check_size(16)
+    method = small_method()
+    with pytest.raises(ConfigError, match="`size` 16.* use `size` 48 or more") as refused:
+        method.check_size(16)
+    assert "fewer `d_layers`" in str(refused.value)
+    method.check_size(48)
 
 
 def test_a_step_with_the_paired_conditional_discriminator_maps_taps_to_six_channels() -> None:

@@ -299,3 +299,34 @@ def test_code_is_a_line_of_the_table_until_it_is_forgotten() -> None:
     assert spec in generators()
     forget_code()
     assert spec not in NETWORKS
+
+
+def test_a_factory_of_layers_without_shapes_is_refused() -> None:
+    with naming(name_function(without_shapes)), pytest.raises(ConfigError, match="has no shape"):
+        build_network(name_function(without_shapes))
+
+
+def without_shapes() -> nn.Module:
+    return nn.Sequential(nn.LazyConv2d(4, 1), nn.LazyConv2d(3, 1))
+
+
+def test_a_size_that_the_code_fails_on_is_refused_in_one_line() -> None:
+    spec = name_function(OneSize)
+    with naming(spec):
+        network = build_network(spec)
+    assert isinstance(network, OwnGenerator)
+    with pytest.raises(ConfigError, match=r"fails on images of `size` 32 .* 64x64 pixels"):
+        network.maps((32, 32))
+
+
+class OneSize(nn.Module):
+    """Takes 64 pixels square alone: a weight for each column."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.columns = nn.Linear(64, 64)
+
+    def forward(self, image: Tensor) -> Tensor:
+        square = image if image.shape[2] == 64 else image[..., :0, :]
+        return torch.tanh(self.columns(self.conv(square).view_as(image)))

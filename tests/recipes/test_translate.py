@@ -393,3 +393,35 @@ def test_what_a_gray_picture_takes_is_told_for_a_network_of_one_channel(
 def test_a_layer_s_bytes_are_those_of_its_input_and_its_output() -> None:
     layer = torch.nn.Conv2d(3, 5, 3, padding=1)
     assert memory.bytes_per_pixel(layer) == 4 * (3 + 5)
+
+
+def test_one_image_is_written_under_the_name_that_out_gives(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = picture(tmp_path / "a.png")
+    outcome = run_command(capsys, "translate", model, file, "-o", tmp_path / "out" / "Z.PNG")
+    assert outcome.status == 0, outcome.err
+    assert Image.open(tmp_path / "out" / "Z.PNG").size == (16, 12)
+
+
+@pytest.mark.parametrize(
+    ("names", "out", "said"),
+    [
+        (["a.png", "b.png"], "z.png", "is one image's name, for 2; give a folder"),
+        (["a.png"], "z.jpg", "the result is no jpg but a png file; call it z.png"),
+        (["a.png"], "a.png", "would overwrite the input; choose another name"),
+    ],
+)
+def test_a_name_that_the_result_cannot_have_is_refused(
+    names: list[str],
+    out: str,
+    said: str,
+    tmp_path: Path,
+    model: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = [picture(tmp_path / name) for name in names]
+    before = contents(tmp_path)
+    outcome = run_command(capsys, "translate", model, *files, "-o", tmp_path / out)
+    assert (outcome.status, contents(tmp_path)) == (2, before)
+    assert said in outcome.err

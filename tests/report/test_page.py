@@ -264,3 +264,26 @@ def test_a_time_that_was_a_budget_names_what_it_was_measured_in(run: Path) -> No
         assert f"9.8 ms for an image, measured before training on {named}, 2 threads" in str(
             facts(subject, "")
         )
+
+
+def test_a_run_of_own_code_has_a_page_whose_commands_name_the_code(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "from torch import nn\n\n\ndef make(wide=4):\n    return nn.Sequential(\n"
+    code += "        nn.Conv2d(3, wide, 3, padding=1), nn.Conv2d(wide, 3, 1), nn.Tanh()\n    )\n"
+    (tmp_path / "mine.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    settings = "--width-argument wide --size 32 --max-steps 1 --perceptual none --lambda-dcd 0"
+    options = f"{settings} --student-width 2 --d-width 4 --d-layers 1 --workers 0 --device cpu"
+    own = ("--arch", "mine.py:make")
+    words = ("--dataset", data, *own, *options.split(), "--out", "mine")
+    assert run_command(capsys, "distill", *words).status == 0
+    assert run_command(capsys, "report", "mine", "-o", "mine.html", *own).status == 0
+    page = html.unescape((tmp_path / "mine.html").read_text())
+    assert "Checked: it resolves to the settings of this run, on the same files." in page
+    again = re.search(r"gancomp distill [^<]*", page)
+    assert again is not None
+    assert again[0].count("--width-argument wide") == 1
+    assert "--taps" not in again[0]
+    assert "gancomp export mine -o student.onnx --arch mine.py:make" in page
+    assert "gancomp eval mine --metrics fid --arch mine.py:make" in page
