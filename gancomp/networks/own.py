@@ -33,7 +33,6 @@ from gancomp.networks.own_trial import (
 from gancomp.networks.pruned import Shapes, cut
 from gancomp.networks.settings import check_count
 from gancomp.own_code import a_kind_of, factory_of, said
-from gancomp.sizes import as_size, shown_size
 
 # a factory's parameters for the channels of images, as CycleGAN, ESRGAN and others call them
 IN_CHANNELS = ("in_channels", "input_nc", "in_nc", "num_in_ch", "in_ch")
@@ -281,7 +280,7 @@ class OwnGenerator(TappedNetwork):
             except Exception as error:  # whatever the code of others raises
                 height, width = trial.size
                 raise ConfigError(
-                    f"{said(self.arch)}: fails on images of `size` {shown_size(as_size(*size))} "
+                    f"{said(self.arch)}: fails on images of `size` {size[0]}x{size[1]} "
                     f"({type(error).__name__}), and takes those of {height}x{width} pixels"
                 ) from error
 

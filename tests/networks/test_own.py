@@ -315,7 +315,7 @@ def test_a_size_that_the_code_fails_on_is_refused_in_one_line() -> None:
     with naming(spec):
         network = build_network(spec)
     assert isinstance(network, OwnGenerator)
-    with pytest.raises(ConfigError, match=r"fails on images of `size` 32 .* 64x64 pixels"):
+    with pytest.raises(ConfigError, match=r"fails on images of `size` 32x32 .* 64x64 pixels"):
         network.maps((32, 32))
 
 
