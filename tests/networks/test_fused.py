@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from builders import random_batch, small_task
@@ -23,6 +25,25 @@ pytest.importorskip("triton", reason="Triton is not installed here")
 pytestmark = pytest.mark.skipif(
     os.environ.get("TRITON_INTERPRET") != "1",
     reason="where there is a GPU, test_gpu.py runs the kernels; with TRITON_INTERPRET=1 this does",
+)
+
+
+def interpreter_fails() -> bool:
+    """Whether Triton's interpreter takes an array of one number for a number, and NumPy does not.
+
+    So Triton 3.6, which comes with torch 2.11, on NumPy 2.5; compiled kernels are not concerned.
+    """
+    from triton.runtime import interpreter
+
+    try:
+        int(np.zeros(1))  # type: ignore[call-overload]  # what is asked here
+    except TypeError:
+        return "int(self.handle.data))" in inspect.getsource(interpreter)
+    return False
+
+
+interpreted = pytest.mark.skipif(
+    interpreter_fails(), reason="this Triton's interpreter fails with this NumPy: take an older one"
 )
 # a tile has 32 positions of 64 channels, or more positions of fewer; pads of 1 and 3 are in use
 CASES = [
@@ -53,6 +74,7 @@ def gradient_of(output: Tensor, features: Tensor) -> Tensor:
     return gradient
 
 
+@interpreted
 @pytest.mark.parametrize(("shape", "slope", "padding"), CASES)
 def test_the_kernels_give_what_the_layers_in_turn_give(
     shape: tuple[int, ...], slope: float | None, padding: int, monkeypatch: pytest.MonkeyPatch
@@ -68,6 +90,7 @@ def test_the_kernels_give_what_the_layers_in_turn_give(
     torch.testing.assert_close(gradient, gradient_of(wanted, features), rtol=0, atol=1e-4)
 
 
+@interpreted
 def test_statistics_of_bfloat16_are_those_of_float32() -> None:
     features = features_of((2, 66, 9, 11)).detach().bfloat16().requires_grad_()
     wanted = in_turn(features.float(), 1e-5, 0.2, 1)
@@ -81,6 +104,7 @@ def test_statistics_of_bfloat16_are_those_of_float32() -> None:
     torch.testing.assert_close(gradient, wanted, rtol=2**-6, atol=2**-6)
 
 
+@interpreted
 def test_a_second_derivative_is_that_of_the_layers_in_turn() -> None:
     def second(one_kernel: bool) -> Tensor:
         features = features_of((1, 3, 5, 6))
@@ -113,6 +137,7 @@ def test_maps_of_another_order_or_size_and_every_cpu_take_the_layers_in_turn(
     assert reason.startswith("Triton's kernels do not run here (ModuleNotFoundError: ")
 
 
+@interpreted
 @pytest.mark.parametrize("name", ["generator", "discriminator"])
 def test_a_fused_network_gives_the_same_maps_and_gradients(name: str) -> None:
     task = small_task()
