@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from loops import loop_of
 from torch import Tensor, nn
 
-from gancomp.config import read
+from gancomp.config import merge, read
 from gancomp.engine.fit import run_step
 from gancomp.engine.phases import optimizers
 from gancomp.methods.base import Components
+from gancomp.planning.plan import Plan, make_plan
 from gancomp.registry import METHODS, resolve
 from gancomp.settings import (
     AdversarialSettings,
+    Json,
     NetworkSettings,
     OptimizerSettings,
+    Overrides,
 )
 from gancomp.tasks.base import new_network
 from gancomp.tasks.synthesis import SynthesisTask
@@ -28,6 +33,8 @@ GENERATOR: dict[str, dict[str, Any]] = {
     "stylegan2": {"style_channels": 8, "mapping_layers": 1, "const_channels": 8},
     "biggan": {"num_classes": NUM_CLASSES},
 }
+STYLES = GENERATOR["stylegan2"]
+LAZY = {"r1_every": 2, "path_every": 3}
 RULES: dict[str, dict[str, Any]] = {
     "stylegan2": {"ema_beta": 0.9},
     "biggan": {"ema_beta": 0.9, "r1_gamma": 0.0, "path_weight": 0.0, "style_mixing": 0.0},
@@ -103,3 +110,20 @@ def whole_state(method: Any) -> dict[str, Any]:
     }
     states["optimizers"] = [item.state_dict() for item in optimizers(method.phases()).values()]
     return states
+
+
+def typed(photos: Path, **sections: Any) -> Json:
+    """The settings of a tiny run on images in a folder, with others in their sections."""
+    values: Json = {
+        "data": {"dataset": str(photos), "task": "synthesis", "size": 16, "batch_size": 4},
+        "teacher": {"network": {"width": 8, **STYLES}},
+        "discriminator": {"width": 8},
+        "method": {"options": dict(LAZY)},
+        "schedule": {"max_steps": 3},
+        "run": {"workers": 0, "device": "cpu", "log_every": 1},
+    }
+    return merge(values, sections)
+
+
+def planned(command: str, values: Json, **given: Any) -> Plan:
+    return make_plan(command, Overrides(settings=values, **given), pytest.fail)

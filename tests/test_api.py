@@ -24,7 +24,6 @@ from torch import Tensor
 
 import gancomp
 from gancomp import cli, score_commands
-from gancomp.api.arguments import overrides, request
 from gancomp.api.boundary import called
 from gancomp.data.demo_set import write_demo_set
 from gancomp.engine.stopping import InterruptedRunError
@@ -483,19 +482,3 @@ def test_the_types_of_results_are_known_to_mypy(tmp_path: Path) -> None:
     for kind in ("Image.Image", "ndarray", "dict[", "Run"):
         assert kind in printed
     assert "error" not in printed
-
-
-@pytest.mark.parametrize(
-    ("given", "wanted"), [(256, 256), ((32, 64), (32, 64)), ([32, 32], 32), ("32x64", (32, 64))]
-)
-def test_a_size_is_a_side_or_height_and_width(given: Any, wanted: Any) -> None:
-    settings = overrides("distill", {"size": given}).settings
-    assert settings["data"]["size"] == wanted
-    assert request("evaluate", FidRequest, {"size": given})["size"] == wanted
-
-
-def test_what_is_no_size_is_refused_by_name() -> None:
-    for given in ((32, 64, 96), (32, "wide"), 1.5):
-        with pytest.raises(gancomp.GancompError) as caught:
-            overrides("distill", {"size": given})
-        assert caught.value.field == "size"

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gancomp
+from gancomp.api.arguments import overrides, request
 from gancomp.errors import ConfigError
+from gancomp.scoring.request import FidRequest
 from gancomp.sizes import as_size, before_crop, in_pixels, read_size, shown_size, sides, square_side
 
 lengths = st.integers(1, 10_000)
@@ -46,3 +51,19 @@ def test_what_must_be_square_says_so() -> None:
 def test_messages_say_which_number_is_which() -> None:
     assert in_pixels(256) == "256x256"
     assert in_pixels((256, 512)) == "256x512 (height x width)"
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"), [(256, 256), ((32, 64), (32, 64)), ([32, 32], 32), ("32x64", (32, 64))]
+)
+def test_a_size_is_a_side_or_height_and_width(asked: Any, wanted: Any) -> None:
+    settings = overrides("distill", {"size": asked}).settings
+    assert settings["data"]["size"] == wanted
+    assert request("evaluate", FidRequest, {"size": asked})["size"] == wanted
+
+
+def test_what_is_no_size_is_refused_by_name() -> None:
+    for wrong in ((32, 64, 96), (32, "wide"), 1.5):
+        with pytest.raises(gancomp.GancompError) as caught:
+            overrides("distill", {"size": wrong})
+        assert caught.value.field == "size"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from builders import small_generator
 from commands import write_model
-from torch import Tensor, nn
+from stand_ins import Means
 
 from gancomp.data import images
 from gancomp.data.demo_set import write_demo_set
@@ -20,22 +20,13 @@ from gancomp.training.searching import searching_plan
 from gancomp.training.selection import divide
 
 
-class Means(nn.Module):
-    """Stands in for Inception: means of color over a coarse grid."""
-
-    weights_id = "6726825d as if"
-
-    def forward(self, images_01: Tensor) -> Tensor:
-        return nn.functional.adaptive_avg_pool2d(images_01, 2).flatten(1)
-
-
 @pytest.mark.parametrize("paired", [False, True])
 @pytest.mark.parametrize("score", ["fid", "l1"])
 def test_candidates_are_scored_on_training_images_that_nothing_is_trained_on(
     score: str, paired: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(judging, "load_inception", lambda say: Means())
+    monkeypatch.setattr(judging, "load_inception", lambda say: Means(2))
     whole = plan_of(tmp_path, paired, "once-for-all", {"search_score": score, "search_held_out": 3})
     plan = searching_plan(whole)
     opened = files_opened(monkeypatch)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from commands import SMALL, run_command
-from torch import Tensor, nn
+from stand_ins import Means
 
 from gancomp.data.demo_set import write_demo_set
 from gancomp.data.in_order import uint8_folder
@@ -21,15 +21,6 @@ from gancomp.scoring import request as requests
 from gancomp.settings import Overrides, Settings
 from gancomp.training import selection as recipe
 from gancomp.training.selection import divide
-
-
-class Means(nn.Module):
-    """Stands in for Inception: means of color over a coarse grid."""
-
-    weights_id = "6726825d as if"
-
-    def forward(self, images_01: Tensor) -> Tensor:
-        return nn.functional.adaptive_avg_pool2d(images_01, 3).flatten(1)
 
 
 @pytest.fixture(params=["unpaired", "paired"])
