@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from commands import write_model
 from stand_ins import Means
 
 from gancomp.data.demo_set import write_demo_set
@@ -26,3 +27,8 @@ def toy(tmp_path: Path) -> Path:
     """4 + 4 training and 3 + 3 test images."""
     write_demo_set(tmp_path / "toy", size=32, train=4, test=3)
     return tmp_path / "toy"
+
+
+@pytest.fixture
+def model(tmp_path: Path, toy: Path) -> Path:
+    return write_model(tmp_path / "model.safetensors", width=2, dataset=str(toy))

@@ -24,11 +24,6 @@ from gancomp.recipes import eval_fid as recipe
 from gancomp.scoring import measuring
 
 
-@pytest.fixture
-def model(tmp_path: Path, toy: Path) -> Path:
-    return write_model(tmp_path / "model.safetensors", width=2, dataset=str(toy))
-
-
 @pytest.mark.usefixtures("stub")
 def test_two_folders_are_scored_as_they_are(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--real", toy / "testB", "--fake", toy / "testA"]
