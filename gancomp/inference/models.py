@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from gancomp.data.formats import list_images
 from gancomp.data.transforms import MOST_CHANNELS
 from gancomp.engine.run import CONFIG, latest_run
 from gancomp.errors import CheckpointError, ConfigError
@@ -154,6 +155,11 @@ def generator_of(run: Path) -> Path:
             return run / name
     if is_biggan_folder(run):
         return run
+    if images := list_images(run):
+        raise CheckpointError(
+            f"{run}: holds images ({len(images)}) and no model; give a model file or a run "
+            "(images are scored by eval-fid and eval with `fake`)"
+        )
     raise CheckpointError(
         f"{run}: has neither student.safetensors nor teacher.safetensors; give a model file, or a "
         "run that has saved at least once"

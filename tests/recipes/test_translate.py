@@ -425,3 +425,13 @@ def test_a_name_that_the_result_cannot_have_is_refused(
     outcome = run_command(capsys, "translate", model, *files, "-o", tmp_path / out)
     assert (outcome.status, contents(tmp_path)) == (2, before)
     assert said in outcome.err
+
+
+def test_a_folder_of_images_in_the_model_s_place_is_told_what_scores_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(tmp_path / "a.png")
+    outcome = run_command(capsys, "eval-fid", tmp_path)
+    assert outcome.status == 2
+    assert "holds images (1) and no model" in outcome.err
+    assert "eval-fid and eval with --fake" in outcome.err
