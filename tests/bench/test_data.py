@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import itertools
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -46,15 +46,21 @@ def test_the_plain_way_makes_batches_like_ours(toy: Path) -> None:
         assert all(image.abs().max() <= 1 for image in batch.values())
 
 
-def test_the_wait_share_is_the_time_between_steps() -> None:
+def test_the_wait_share_is_the_time_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [5.0]  # of a clock that no other work of the machine moves
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
     def slow() -> bench.Batches:
         while True:
-            time.sleep(0.03)
+            sleep(0.03)
             yield dict[str, Tensor](x=torch.zeros(1))
 
-    # a busy machine makes sleeps longer, both kinds of them
-    assert 0.3 < wait_share(slow(), 10, num_steps=10) < 0.99
-    assert wait_share(itertools.repeat({}), 10, num_steps=10) < 0.2
+    clock = SimpleNamespace(sleep=sleep, perf_counter=lambda: now[0])
+    monkeypatch.setattr(bench, "time", clock)
+    assert wait_share(slow(), 10, num_steps=10) == 0.75
+    assert wait_share(itertools.repeat({}), 10, num_steps=10) == 0
 
 
 def test_paired_data_is_refused(tmp_path: Path) -> None:
