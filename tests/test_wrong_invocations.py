@@ -69,7 +69,7 @@ CASES: list[tuple[str, str, str]] = [
     ("data fetch horse2zebar", "horse2zebar", "did you mean horse2zebra"),
     # impossible numbers
     (f"distill --dataset data {TRAIN} --ratio 0", "--ratio 0", "greater than 0"),
-    (f"distill --dataset data {TRAIN} --size 8x64", "--size 8x64", "larger --size"),
+    (f"distill --dataset data {TRAIN} --size 8x64", "--size 8x64", "use --size 40x96 or more"),
     (f"pretrain --dataset data {SMALL} --epochs 0 --decay-epochs 0", "--epochs 0", "raise one"),
     ("profile --arch resnet9 --width 0", "--width 0", "1 or more"),
     ("translate student.safetensors photo.png -o new --size 64x2", "64x2", "from 8 to 4096"),
