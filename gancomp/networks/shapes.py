@@ -56,9 +56,17 @@ def _tap_sizes(
         for module in twin.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eval()
+    for module in twin.modules():
+        module.register_forward_hook(_refuse_empty)
     inputs = torch.zeros(1, twin.settings()["in_channels"], *size, device=device)
     with torch.no_grad():
         return [(item.shape[2], item.shape[3]) for item in twin.features(inputs, taps).values()]
+
+
+def _refuse_empty(module: nn.Module, inputs: Any, output: Any) -> None:
+    """Raises ValueError for a map without positions: on the meta device torch 2.11 makes some."""
+    if isinstance(output, torch.Tensor) and 0 in output.shape[2:]:
+        raise ValueError(f"a map of {tuple(output.shape[2:])} is left by {type(module).__name__}")
 
 
 def without_data(network: Module) -> Module:
