@@ -1,4 +1,4 @@
-"""gancomp makes GANs small: it distils, measures and exports cheap student generators."""
+"""gancomp makes GANs small: it distills, measures and exports cheap student generators."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -57,7 +57,7 @@ app = typer.Typer(
     name="gancomp",
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="Makes GANs small: distils a cheap student generator with the help of the teacher's "
+    help="Makes GANs small: distills a cheap student generator with the help of the teacher's "
     "discriminator, proves how good and how fast it is, and exports it.\n\n"
     "Try it without any data: [bold]gancomp demo[/bold]",
 )

@@ -236,7 +236,7 @@ def trains_alone(method: str) -> bool:
     """Whether a method trains one network alone, for `pretrain`."""
     if method in METHOD_OPTIONS and ("methods", method) not in ORIGINS:
         return method in PRETRAINING
-    return not resolve(METHODS, "method", method).distils
+    return not resolve(METHODS, "method", method).distills
 
 
 def options_type(name: str, kind: str = "method") -> type:

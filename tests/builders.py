@@ -82,7 +82,7 @@ def small_method(
     features = random_features(taps) if perceptual and taps else None
     components = Components(
         task=task,
-        student=make_student(2, "student") if kind.distils else None,
+        student=make_student(2, "student") if kind.distills else None,
         perceptual=features,
         optimizer=OptimizerSettings(),
         seed=0,

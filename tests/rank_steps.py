@@ -96,7 +96,7 @@ def _method(name: str, task: str, special: dict[str, Any]) -> Method:
             rules = {"accumulation": 2}
         # a bias right before BatchNorm has rounding errors for gradients: no steps are made of them
         return tiny_method(name, arch, optimizer=replace(ADAM, eps=1e-4), **rules)
-    frozen = task == SUPER_RESOLUTION and kind.distils
+    frozen = task == SUPER_RESOLUTION and kind.distills
     if (name, task) == ("omgd", "paired"):
         return small_method(name, small_task(task, d_layers=3), shared_blocks=3)
     weights: dict[str, Any] = {"pool_size": special.get("pool_size", 3)}
@@ -116,7 +116,7 @@ def _method(name: str, task: str, special: dict[str, Any]) -> Method:
 
 
 def with_student(name: str, task: Task, student: Any) -> Method:
-    """A method that distils into the given network."""
+    """A method that distills into the given network."""
     kind = resolve(METHODS, "method", name)
     components = Components(task, student, None, OptimizerSettings(), 0)
     method: Method = kind(components, kind.Options())

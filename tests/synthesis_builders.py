@@ -70,8 +70,8 @@ def tiny_method(
 ) -> Any:
     kind = resolve(METHODS, "method", name)
     components = Components(
-        task=task or tiny_task(arch, frozen=kind.distils),
-        student=tiny_generator(arch, student_width, "student") if kind.distils else None,
+        task=task or tiny_task(arch, frozen=kind.distills),
+        student=tiny_generator(arch, student_width, "student") if kind.distills else None,
         perceptual=None,
         optimizer=optimizer,
         seed=0,

@@ -114,7 +114,7 @@ def test_a_method_says_what_it_is_for(name: str) -> None:
     assert method.tasks
     assert set(method.tasks) <= set(TASKS)
     assert (method.__doc__ or "").strip()
-    assert isinstance(method.distils, bool)
+    assert isinstance(method.distills, bool)
     rows = [row for row in all_presets() if row.method == name]
     assert {row.task for row in rows} <= set(method.tasks)
 

@@ -113,7 +113,7 @@ def test_an_option_reaches_an_existing_setting_of_its_type(option: Option) -> No
 def test_a_methods_options_are_those_of_its_class(name: str) -> None:
     method = resolve(METHODS, "method", name)
     assert options_type(name) is method.Options
-    assert method.distils == (name not in PRETRAINING)
+    assert method.distills == (name not in PRETRAINING)
 
 
 def test_an_option_of_several_methods_names_them_all() -> None:

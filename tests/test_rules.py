@@ -110,7 +110,7 @@ CASES: list[tuple[str, str, str]] = [
     (f"distill --dataset data {TRAIN} --cache maybe", "--cache maybe", "auto, on, off"),
     (f"distill --dataset data {TRAIN} --compile maybe", "--compile maybe", "auto, off, on"),
     # wrong names
-    (f"distill --dataset data {TRAIN} --method teacher-only", "does not distil", "dcd"),
+    (f"distill --dataset data {TRAIN} --method teacher-only", "does not distill", "dcd"),
     (f"distill --dataset data {TRAIN} --preset dcd-relaesed", "dcd-relaesed", "dcd-released?"),
     (f"distill --dataset data {TRAIN} --arch resnet8", "--arch resnet8", "did you mean resnet9"),
     (f"distill --dataset data {TRAIN} --arch patchgan", "--arch", "choose a generator"),

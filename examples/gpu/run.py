@@ -47,7 +47,7 @@ print(json.dumps({
 """
 
 
-def distil(session: Session, part: Part, document: Json, deadline: float) -> None:
+def distill(session: Session, part: Part, document: Json, deadline: float) -> None:
     """One run: its rate is measured, its schedule made, then it is trained, or goes on."""
     document["kind"] = "run"
     document |= {"variant": part.variant, "seed": part.seed}
@@ -125,7 +125,7 @@ PARTS = {"tests": run_tests, "bench": run_benchmark, "ablation": run_ablation}
 
 def perform(session: Session, part: Part, document: Json, deadline: float) -> None:
     """Does a part."""
-    PARTS.get(part.name, distil)(session, part, document, deadline)
+    PARTS.get(part.name, distill)(session, part, document, deadline)
 
 
 def arguments() -> argparse.Namespace:

@@ -36,12 +36,12 @@ def inner_folders(folder: Path) -> list[Path]:
     return [path for path in image_folders(folder) if path.name not in splits]
 
 
-def labelled(
+def labeled(
     folder: Path,
     readable: Callable[[Sequence[Path]], list[Path]],
     known: tuple[str, ...] | None = None,
 ) -> tuple[Split, tuple[str, ...]]:
-    """The images of the class folders in `folder`, labelled by the order of the folders' names.
+    """The images of the class folders in `folder`, labeled by the order of the folders' names.
 
     Args:
         folder: holds folders with images.

@@ -16,7 +16,7 @@ from gancomp.data.class_folders import (
     folders,
     image_folders,
     inner_folders,
-    labelled,
+    labeled,
     refuse_splits_as_classes,
     refuse_strangers,
     what_is_there,
@@ -228,7 +228,7 @@ class _Scanner:
         for empty in folders(folder):
             if not list_images(empty):
                 self.say(f"{empty}: holds no images and is skipped; it is no class")
-        return labelled(folder, lambda paths: self._readable(paths, image_size), known)
+        return labeled(folder, lambda paths: self._readable(paths, image_size), known)
 
     def _images(self, folder: Path) -> tuple[Path, ...]:
         """The images in `folder`; files of other kinds are remembered, to be named in the end."""

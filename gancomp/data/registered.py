@@ -41,7 +41,7 @@ class KnownDataset:
         sha256: of the archive; None where no record was found.
         md5: of the archive; used where there is no sha256.
         aliases: further names.
-        notes: licence and citation.
+        notes: license and citation.
     """
 
     name: str

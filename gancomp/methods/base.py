@@ -55,7 +55,7 @@ class Method(nn.Module, ABC):
 
     Attributes:
         Options: dataclass of the method's own knobs, read and checked by `config.read`.
-        distils: whether the method needs a student.
+        distills: whether the method needs a student.
         tasks: the kinds of data that it works on.
         has_features: whether any of its losses compares VGG's maps.
         replayable: whether a step may be replayed as a CUDA graph: `losses` and what phases do
@@ -73,7 +73,7 @@ class Method(nn.Module, ABC):
 
     name: ClassVar[str]
     paper: ClassVar[str]
-    distils: ClassVar[bool] = True
+    distills: ClassVar[bool] = True
     tasks: ClassVar[tuple[str, ...]] = ("unpaired", "paired")
     has_features: ClassVar[bool] = True
     replayable: ClassVar[bool] = False
@@ -109,7 +109,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def generators(self) -> dict[str, TappedNetwork]:
-        """What is handed out in the end, by role: `teacher`, and `student` if it distils."""
+        """What is handed out in the end, by role: `teacher`, and `student` if it distills."""
 
     @abstractmethod
     def phases(self) -> list[Phase]:

@@ -84,7 +84,7 @@ class Srgan(TrainedAlone):
 
     name = "srgan"
     shared_by_ranks = True
-    distils = False
+    distills = False
 
     def choose_network(self, components: Components) -> tuple[str, TappedNetwork]:
         """The task's generator."""

@@ -53,7 +53,7 @@ class Gan(SynthesisMethod):
     name = "gan"
     shared_by_ranks = True
     paper = "StyleGAN2 (Karras et al., CVPR 2020); BigGAN (Brock et al., ICLR 2019)"
-    distils = False
+    distills = False
     Options = GanOptions
 
     def __init__(self, components: Components, options: GanOptions) -> None:

@@ -16,7 +16,7 @@ class TeacherOnly(Method):
     name = "teacher-only"
     shared_by_ranks = True
     paper = "CycleGAN (Zhu et al. 2017), pix2pix (Isola et al. 2017)"
-    distils = False
+    distills = False
     has_features = False
     replayable = True
 

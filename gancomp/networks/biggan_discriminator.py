@@ -118,15 +118,15 @@ class BigGANDiscriminator(SynthesisDiscriminator):
         self.linear = SpectralLinear(channels[-1], 1)
         self.embed = SpectralEmbedding(settings["num_classes"], channels[-1])
 
-    def walk(self, labelled: LabelledImages) -> Iterator[tuple[str, Tensor]]:
+    def walk(self, labeled: LabelledImages) -> Iterator[tuple[str, Tensor]]:
         """Yields the layers' names and outputs: blocks, `relu`, `sum`, `logits`.
 
         Raises:
             ValueError: if the images are not of the size that it judges.
         """
-        if labelled.images.shape[2:] != (self.resolution, self.resolution):
+        if labeled.images.shape[2:] != (self.resolution, self.resolution):
             raise ValueError(f"takes {self.resolution}x{self.resolution} images only")
-        output = labelled.images
+        output = labeled.images
         for index, block in enumerate(self.blocks):
             assert isinstance(block, nn.Sequential)
             for depth, layer in enumerate(block):
@@ -137,7 +137,7 @@ class BigGANDiscriminator(SynthesisDiscriminator):
         with full_precision(output):  # the logits are worth more than bfloat16's 8 bits
             summed = output.to(self.linear.weight.dtype).sum(dim=(2, 3))
         yield "sum", summed
-        yield "logits", self._logits(summed, labelled.classes)
+        yield "logits", self._logits(summed, labeled.classes)
 
     def _logits(self, summed: Tensor, classes: Tensor) -> Tensor:
         with full_precision(summed):

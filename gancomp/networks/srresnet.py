@@ -47,7 +47,7 @@ class SRResNet(TappedNetwork):
     under which the published figures came about (torch's: one slope of 0.25, 0.1, 1e-5, He).
 
     Source: Ledig et al. 2017 (SRGAN), figure 4; details from the Keras code that Lee and Park
-    2021 distil with.
+    2021 distill with.
     """
 
     size_multiple = 1

@@ -47,16 +47,16 @@ def check(settings: Settings) -> Any:
         ConfigError: naming the settings that do not go together.
     """
     method = resolve(METHODS, "method", settings.method.name)
-    if method.distils != (settings.command == "distill"):
-        known = ", ".join(name for name in METHODS if resolve(METHODS, "", name).distils)
-        raise ConfigError(f"`method` {settings.method.name}: does not distil; known: {known}")
+    if method.distills != (settings.command == "distill"):
+        known = ", ".join(name for name in METHODS if resolve(METHODS, "", name).distills)
+        raise ConfigError(f"`method` {settings.method.name}: does not distill; known: {known}")
     problems = []
     schedule, data = settings.schedule, settings.data
     if data.task not in method.tasks:
         fitting = ", ".join(
             name
             for name in METHODS
-            if (known := resolve(METHODS, "", name)).distils == method.distils
+            if (known := resolve(METHODS, "", name)).distills == method.distills
             and data.task in known.tasks
         )
         raise ConfigError(

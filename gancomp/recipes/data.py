@@ -89,7 +89,8 @@ def show_check(report: Json) -> None:
         ]
         for name, item in report["folders"].items()
     ]
-    console.print_table(["folder", "images", "unreadable", "grayscale", "sizes"], rows)
+    if rows:
+        console.print_table(["folder", "images", "unreadable", "grayscale", "sizes"], rows)
     if classes := report["classes"]:
         shown = [f"{name} ({count})" for name, count in list(classes.items())[:MANY_CLASSES]]
         more = ["..."] if len(classes) > MANY_CLASSES else []

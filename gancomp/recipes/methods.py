@@ -12,12 +12,12 @@ from gancomp.settings import Json
 
 
 def list_methods() -> list[Json]:
-    """Name, command and paper of every method; what does not distil is for `pretrain`."""
+    """Name, command and paper of every method; what does not distill is for `pretrain`."""
     methods = {name: resolve(METHODS, "method", name) for name in METHODS}
     return [
         {
             "name": name,
-            "command": "distill" if method.distils else "pretrain",
+            "command": "distill" if method.distills else "pretrain",
             "paper": method.paper,
         }
         for name, method in methods.items()
@@ -68,7 +68,7 @@ def describe_method(name: str) -> Json:
     method = resolve(METHODS, "method", name)
     return {
         "name": name,
-        "command": "distill" if method.distils else "pretrain",
+        "command": "distill" if method.distills else "pretrain",
         "paper": method.paper,
         "tasks": list(method.tasks),
         "summary": (method.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " "),

@@ -186,17 +186,17 @@ def _view(tracer: Tracer, args: Any, given: Any, made: Sequence[Tensor]) -> None
     before, after = list(args[0].shape), list(output.shape)
     axes: Axes = [None] * len(after)
     for olds, news in _blocks(before, after):
-        labelled = [axis for axis in olds if tracer.of(args[0])[axis] is not None]
-        if not labelled:
+        labeled = [axis for axis in olds if tracer.of(args[0])[axis] is not None]
+        if not labeled:
             continue
         lengths = [before[axis] for axis in olds]
-        if len(labelled) > 1:
-            for axis in labelled:
+        if len(labeled) > 1:
+            for axis in labeled:
                 tracer.give_up(tracer.of(args[0])[axis])  # type: ignore[arg-type]  # not None
             continue
-        labels: Any = tracer.of(args[0])[labelled[0]]
+        labels: Any = tracer.of(args[0])[labeled[0]]
         place = [1] * len(olds)
-        place[olds.index(labelled[0])] = -1
+        place[olds.index(labeled[0])] = -1
         merged = np.broadcast_to(labels.reshape(place), lengths).reshape(-1)
         if len(news) == 1:
             axes[news[0]] = merged

@@ -1,4 +1,4 @@
-"""What every adversarial objective offers to the methods that train or distil under it."""
+"""What every adversarial objective offers to the methods that train or distill under it."""
 
 from __future__ import annotations
 

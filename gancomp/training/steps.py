@@ -1,4 +1,4 @@
-"""The steps that pretrain and distil share; each function is one of them."""
+"""The steps that pretrain and distill share; each function is one of them."""
 
 from __future__ import annotations
 

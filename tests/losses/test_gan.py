@@ -69,7 +69,7 @@ def test_term_and_its_gradient_equal_the_formula_summed_logit_by_logit(
 
 
 def test_vanilla_terms_are_equation_7_with_its_student_weight() -> None:
-    # E log D(y) + E log(1 - D(T(x))) + lam_stu E log(1 - D(S(x))), which D maximises
+    # E log D(y) + E log(1 - D(T(x))) + lam_stu E log(1 - D(S(x))), which D maximizes
     real, teacher_fake, student_fake = (random_logits(seed) for seed in (1, 2, 3))
     lambda_student = 0.7
     objective = 0.0

@@ -35,7 +35,7 @@ with plug_ins_loaded():
 
 def teachers(method: str, task: str) -> tuple[bool, ...]:
     """Whether its teacher may be frozen: alone it never is, after stages of its own always."""
-    if not KINDS[method].distils:
+    if not KINDS[method].distills:
         return (False,)
     return (True,) if task in (SUPER_RESOLUTION, SYNTHESIS) else (False, True)
 
@@ -178,7 +178,7 @@ def frozen_features(method: Method) -> list[torch.nn.Parameter]:
     return list(network.parameters()) if network is not None else []
 
 
-@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.distils])
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.distills])
 def test_no_network_runs_more_often_than_the_equations_ask(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

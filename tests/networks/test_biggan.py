@@ -57,7 +57,7 @@ def latents(network: BigGAN, count: int = 2, seed: int = 1) -> Latents:
     return Latents(drawn.z.double(), drawn.classes)
 
 
-def labelled(resolution: int = 32, count: int = 3) -> tuple[Tensor, Tensor]:
+def labeled(resolution: int = 32, count: int = 3) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(8)
     shape = (count, 3, resolution, resolution)
     images = torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
@@ -135,7 +135,7 @@ def test_images_are_those_of_a_second_implementation(resolution: int) -> None:
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 def test_logits_and_two_gradients_are_those_of_a_second_implementation(resolution: int) -> None:
     network = small("biggan-discriminator", resolution)
-    images, classes = labelled(resolution, 1 if resolution > 64 else 3)
+    images, classes = labeled(resolution, 1 if resolution > 64 else 3)
     weights = [network.linear.weight, network.embed.weight, network.blocks[1][0].conv1.weight]
     found = []
     for run in (
@@ -156,7 +156,7 @@ def test_logits_and_two_gradients_are_those_of_a_second_implementation(resolutio
 
 def test_the_class_enters_the_logit_by_its_projection_alone() -> None:
     network = small("biggan-discriminator")
-    images, classes = labelled()
+    images, classes = labeled()
     (summed,) = network.features(network.question(images, classes), ["sum"]).values()
     table = network.embed.normalized_weight()
     other = (classes + 1) % CLASSES
@@ -178,7 +178,7 @@ def run(network: Any) -> Tensor:
     if isinstance(network, BigGAN):
         output: Tensor = network(latents(network))
     else:
-        output = network.judge(*labelled(network.resolution))
+        output = network.judge(*labeled(network.resolution))
     return output
 
 
@@ -221,7 +221,7 @@ def test_channels_last_and_bfloat16_give_nearly_the_same(arch: str) -> None:
         network.draw_latents(2, torch.Generator().manual_seed(1)) if arch == "biggan" else None
     )
     if given is None:
-        images, classes = labelled()
+        images, classes = labeled()
         given = network.question(images.float(), classes)
     wanted = network(given)
     ordered = copy.deepcopy(network).to(memory_format=torch.channels_last)
@@ -244,7 +244,7 @@ def test_channels_last_and_bfloat16_give_nearly_the_same(arch: str) -> None:
 def test_the_gradient_penalty_has_the_same_gradients_in_channels_last(count: int) -> None:
     network = small("biggan-discriminator").train()
     ordered = copy.deepcopy(network).to(memory_format=torch.channels_last)
-    images, classes = labelled(count=count)
+    images, classes = labeled(count=count)
     found = []
     for judging in (network, ordered):
         leaf = images.clone().requires_grad_()
@@ -350,4 +350,4 @@ def test_impossible_settings_are_refused(arch: str, settings: Any, message: str)
 def test_images_of_another_size_are_refused() -> None:
     network = small("biggan-discriminator")
     with pytest.raises(ValueError, match="32x32 images only"):
-        network.judge(*labelled(64))
+        network.judge(*labeled(64))

@@ -111,7 +111,7 @@ def test_a_config_file_with_a_value_for_a_table_is_refused_and_not_a_crash(
         ({"schedule": {"epochs": 0, "decay_epochs": 0}}, {}, "there would be no training"),
         ({"data": {"load_size": 16}}, {}, "`load_size` 16: must be at least `size` 32"),
         ({"data": {"size": 34}}, {}, "`size` 34: .* needs a multiple of 4"),
-        ({"method": {"name": "teacher-only"}}, {}, "`method` teacher-only: does not distil"),
+        ({"method": {"name": "teacher-only"}}, {}, "`method` teacher-only: does not distill"),
         ({}, {"ratio": 0.5, "student_width": 3}, "`ratio` and `student_width`: give one"),
         ({}, {"arch": "patchgan"}, "is a discriminator"),
     ],
