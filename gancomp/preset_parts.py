@@ -25,7 +25,8 @@ class Preset:
         reported: the published figure, never one of ours.
         ratio: the student's channels over the teacher's.
         student: settings of the student's network that do not follow from the ratio; those that
-            belong to its width hold unless another width or network is asked for.
+            belong to its width hold unless another width or network is asked for, and `dropout`
+            for networks of the same kind unless a rate is typed, be it the teacher's.
         direction: in which the reported figure was measured; a run's own is always the one typed.
     """
 

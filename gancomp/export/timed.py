@@ -95,9 +95,7 @@ class DeployedForm:
             model = LoadedModel(network, header, Path(network.arch), "gancomp")
             opened = self._exporter.opener(model, self._named)
             kind = (
-                DeployedSynthesis
-                if isinstance(network, SynthesisGenerator)
-                else (DeployedGenerator)
+                DeployedSynthesis if isinstance(network, SynthesisGenerator) else DeployedGenerator
             )
             self._kept[key] = kind(network, opened)  # type: ignore[arg-type]  # its own kind
         self._kept.move_to_end(key)

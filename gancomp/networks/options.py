@@ -42,7 +42,11 @@ class DeepOptions(ImageOptions):
 
     norm: Literal["instance", "batch"] | None = _norm()
     dropout: float | None = _translation(
-        "--dropout", "Dropout rate inside the generators.", shown="0", least=0.0, most=0.999
+        "--dropout",
+        "Dropout rate inside the generators.",
+        shown="0, or the preset's",
+        least=0.0,
+        most=0.999,
     )
 
 

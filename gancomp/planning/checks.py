@@ -48,8 +48,7 @@ def check(settings: Settings) -> Any:
     """
     method = resolve(METHODS, "method", settings.method.name)
     if method.distills != (settings.command == "distill"):
-        known = ", ".join(name for name in METHODS if resolve(METHODS, "", name).distills)
-        raise ConfigError(f"`method` {settings.method.name}: does not distill; known: {known}")
+        raise ConfigError(_wrong_command(settings))
     problems = []
     schedule, data = settings.schedule, settings.data
     if data.task not in method.tasks:
@@ -93,6 +92,20 @@ def check(settings: Settings) -> Any:
     if problems := method.problems_of(settings, options):
         raise ConfigError("; ".join(problems))
     return options
+
+
+def _wrong_command(settings: Settings) -> str:
+    """Of a method that is for the other command."""
+    name, distills = settings.method.name, settings.command == "distill"
+    known = ", ".join(
+        method for method in METHODS if resolve(METHODS, "", method).distills == distills
+    )
+    if distills:
+        return f"`method` {name}: does not distill; known: {known}"
+    return (
+        f"`method` {name}: distills, which is for gancomp distill; "
+        f"gancomp {settings.command} knows: {known}"
+    )
 
 
 def _check_network(label: str, network: NetworkSettings, data: DataSettings) -> list[str]:

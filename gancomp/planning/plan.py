@@ -21,12 +21,12 @@ from gancomp.errors import ConfigError
 from gancomp.export.model import LoadedModel, open_model
 from gancomp.inference.models import student_file, teacher_file
 from gancomp.options import field_of
-from gancomp.planning import own, shrinking, teachers
+from gancomp.planning import own, published, shrinking, teachers
 from gancomp.planning.checks import check, refuse_missing_plugins
 from gancomp.planning.unused import refuse_unused
 from gancomp.preset_parts import Preset
 from gancomp.presets import find_preset
-from gancomp.registry import METHODS, NETWORKS, is_code, network_parameters, resolve
+from gancomp.registry import METHODS, NETWORKS, is_code, resolve
 from gancomp.settings import (
     DataSettings,
     Json,
@@ -161,9 +161,9 @@ def _is_as_published(settings: Settings, preset: Preset, files: DatasetFiles) ->
     plain = Overrides(arch=preset.arch)
     data = {"dataset": settings.data.dataset, "direction": preset.direction}
     typed: Json = {"data": data, "method": {"preset": preset.name}}
-    published, _ = _resolve(settings.command, plain, typed, files)
-    free = replace(settings, run=published.run)
-    return not changed_on_resume(published, free)
+    as_published, _ = _resolve(settings.command, plain, typed, files)
+    free = replace(settings, run=as_published.run)
+    return not changed_on_resume(as_published, free)
 
 
 def _tables(config: Path) -> Json:
@@ -214,7 +214,7 @@ def _resolve(
     shrinking.refuse_width(
         base["teacher"]["network"]["arch"], None if width is None else f"`width` {width}"
     )
-    rows = _for_network(preset.settings, base["teacher"]["network"]["arch"])
+    rows = published.for_network(preset, base["teacher"]["network"]["arch"])
     values = merge(merge(merge(base, rows), {"teacher": teacher}), typed)
     teachers.freeze_given(values, typed)
     domain = domain_of(files.task)
@@ -242,14 +242,6 @@ def _resolve(
     else:
         own.refuse_idle(given, [values["teacher"]["network"]["arch"]])
     return read(Settings, values), preset
-
-
-def _for_network(settings: Json, arch: str) -> Json:
-    """A preset's settings without those of its network that another network does not have."""
-    network = settings.get("teacher", {}).get("network", {})
-    known = network_parameters(arch) if arch in NETWORKS else network
-    kept = {name: value for name, value in network.items() if name in known}
-    return settings | {"teacher": settings.get("teacher", {}) | {"network": kept}}
 
 
 def registered_name(*names: str) -> str:
@@ -318,11 +310,12 @@ def _student(teacher: NetworkSettings, given: Overrides, typed: Json, preset: Pr
     width = given.student_width
     by_width = None if width is None else f"`student_width` {width}"
     shrinking.refuse_width(arch, way.asked if way else None, by_width)
-    published = shrinking.published_shape(arch, teacher, given, preset) if way is None else {}
+    shape = published.shape(arch, teacher, given, preset) if way is None else {}
     if way is None or not way.shrinker.from_settings:
         way = shrinking.ratio_way(preset.ratio)
     shrunk = shrinking.shrunk_at_once(teacher, arch, way, typed.get("data", {}).get("size"))
-    student: Json = shrunk.arguments() | {"arch": shrunk.arch} | published
+    student: Json = shrunk.arguments() | {"arch": shrunk.arch} | shape
+    student = published.with_dropout(student, typed, preset)
     if given.student_width is not None:
         student["width"] = given.student_width
     if given.narrow_const is not None:

@@ -19,7 +19,6 @@ from gancomp.files import replacing
 from gancomp.inference.models import teacher_file
 from gancomp.networks.base import TappedNetwork
 from gancomp.options import all_options, field_of
-from gancomp.preset_parts import Preset
 from gancomp.records import Record
 from gancomp.registry import NETWORKS, SHRINKERS, options_type, resolve
 from gancomp.settings import Json, NetworkSettings, Overrides, Settings
@@ -192,16 +191,6 @@ def refuse_width(arch: str, *asked: str | None) -> None:
                 f"{text}: {arch} has no width; remove it, or choose another `arch` or "
                 "`student_arch`"
             )
-
-
-def published_shape(arch: str, teacher: NetworkSettings, given: Overrides, preset: Preset) -> Json:
-    """What the preset says of the student's network, unless another size of it is asked for."""
-    network = preset.settings.get("teacher", {}).get("network", {})
-    if arch != preset.student.get("arch", preset.arch) or given.student_width is not None:
-        return {}
-    if teacher.width != network.get("width", teacher.width):
-        return {}
-    return {name: value for name, value in preset.student.items() if name != "arch"}
 
 
 def shrunk_at_once(teacher: NetworkSettings, arch: str, way: Way, size: Any) -> NetworkSettings:

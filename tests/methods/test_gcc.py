@@ -19,7 +19,7 @@ from gancomp.methods.gcc import Gcc
 from gancomp.methods.gcc_options import PRESETS, GccOptions
 from gancomp.metrics.cost import measure_cost
 from gancomp.networks.resnet import mobile_resnet9
-from gancomp.planning.shrinking import published_shape
+from gancomp.planning import published
 from gancomp.registry import TASKS, resolve
 from gancomp.settings import (
     AdversarialSettings,
@@ -200,8 +200,8 @@ def test_the_released_widths_cost_what_is_reported(
 def test_horse2zebras_student_has_the_released_widths_unless_another_size_is_asked_for() -> None:
     row = next(row for row in PRESETS if row.dataset == "horse2zebra")
     teacher, arch = NetworkSettings("mobile-resnet9", 64), "mobile-resnet9"
-    found = published_shape(arch, teacher, Overrides(), row)
+    found = published.shape(arch, teacher, Overrides(), row)
     assert found == {"width": 24, "channels": OF_A[0]}
-    assert published_shape(arch, teacher, Overrides(student_width=16), row) == {}
-    assert published_shape(arch, NetworkSettings(arch, 8), Overrides(), row) == {}
-    assert published_shape("resnet9", teacher, Overrides(), row) == {}
+    assert published.shape(arch, teacher, Overrides(student_width=16), row) == {}
+    assert published.shape(arch, NetworkSettings(arch, 8), Overrides(), row) == {}
+    assert published.shape("resnet9", teacher, Overrides(), row) == {}

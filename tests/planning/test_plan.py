@@ -127,6 +127,19 @@ def test_what_cannot_be_done_is_said_before_anything_starts(
     assert not (tmp_path / "run").exists()
 
 
+def test_pretrain_by_a_method_that_distills_names_the_command_for_it(
+    sets: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('[method]\nname = "dcd"\n')
+    with pytest.raises(ConfigError) as info:
+        plan(small(sets / "toy"), "pretrain", config=config)
+    assert str(info.value) == (
+        "`method` dcd: distills, which is for gancomp distill; "
+        "gancomp pretrain knows: teacher-only, srgan, gan"
+    )
+
+
 def test_a_missing_dataset_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="horse2zebra"):
         plan(small(tmp_path / "no"))
