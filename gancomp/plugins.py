@@ -15,7 +15,7 @@ from gancomp.code_files import run_file
 from gancomp.errors import ConfigError, printable
 from gancomp.options import forget
 from gancomp.paths import expanded
-from gancomp.registry import FROM_FILE, ORIGINS, TABLES
+from gancomp.registry import FROM_FILE, ORIGINS, PLUGIN_FILES, TABLES
 
 VARIABLE = "GANCOMP_PLUGINS"
 FLAG = "--plugin"
@@ -58,6 +58,7 @@ def forget_plugins() -> None:
     for table, name in ORIGINS:
         TABLES[table].pop(name, None)
     ORIGINS.clear()
+    PLUGIN_FILES.clear()
     forget()
 
 
@@ -111,6 +112,7 @@ def _add_file(text: str) -> bool:
             attribute = f"{LINES}_{table}_{name}"
             setattr(module, attribute, thing)
             _add(table, name, f"{module.__name__}:{attribute}", f"{FROM_FILE}{path.name}")
+            PLUGIN_FILES[table, name] = str(path)
     return True
 
 

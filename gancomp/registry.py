@@ -216,6 +216,7 @@ OWN_OPTIONS = {  # kind -> its table, where its options stand apart, and how it 
 }
 FROM_FILE = "the file "  # begins the origin of a line that is no package's
 ORIGINS: dict[tuple[str, str], str] = {}  # (table, name) -> the plug-in that added the line
+PLUGIN_FILES: dict[tuple[str, str], str] = {}  # (table, name) -> its whole path, where it is a file
 PRETRAINING = ("teacher-only", "srgan", "gan")  # they train one network alone
 
 

@@ -70,7 +70,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
 def named(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The same files, named by the environment."""
     monkeypatch.setenv("GANCOMP_PLUGINS", os.pathsep.join(map(str, FILES)))
-    return ["the file method.py", "the file network.py"]
+    files = [FILE.with_name(f"{name}.py") for name in ("method", "network", "shrinker")]
+    return [f"the file {file}" for file in files]
 
 
 @pytest.mark.parametrize("how", ["installed", "named"])
@@ -112,7 +113,12 @@ def test_a_plug_in_s_lines_work_in_every_command(
         forget_plugins()
         outcome = run_command(capsys, *["distill", "--resume", "--out", "run", "--max-steps", "3"])
         assert outcome.status == 2
-        assert "has sharp from a plug-in, the file method.py, the file network.py;" in outcome.err
+        assert f"has sharp from a plug-in, {', '.join(origins)};" in outcome.err
+        assert Path(named[0]).is_file()
+        kept = Path("run/config.json").read_text()  # as older runs have it
+        Path("run/config.json").write_text(kept.replace(f"{FILE.parent}/", ""))
+        remark = repeat(Subject("run", Run.open(Path("run")))).remark
+        assert remark.endswith("method.py, network.py, shrinker.py; name where it is now.")
 
 
 def test_a_plug_in_s_options_are_shown_checked_and_refused_elsewhere(

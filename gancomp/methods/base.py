@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -50,6 +51,9 @@ class Components:
         return self.student
 
 
+RENAMED = {"distils": ("distills", "0.1.0", "American spelling")}  # old: new, since, reason
+
+
 class Method(nn.Module, ABC):
     """What is optimized while training: one paper, one subclass, one file.
 
@@ -81,6 +85,18 @@ class Method(nn.Module, ABC):
     whole_teacher: ClassVar[tuple[str, ...]] = ()
     shared_by_ranks: ClassVar[bool] = False
     Options: ClassVar[type]
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        """Takes what a subclass gives by an older name for what it is now called."""
+        super().__init_subclass__(**given)
+        for old, (new, since, reason) in RENAMED.items():
+            if old in vars(cls) and new not in vars(cls):
+                setattr(cls, new, vars(cls)[old])
+                warnings.warn(
+                    f"{cls.__name__}.{old}: is called {new} since {since} ({reason}); rename it",
+                    DeprecationWarning,
+                    stacklevel=3,  # the class statement, past abc's
+                )
 
     @staticmethod
     def perceptual_taps(options: Any) -> tuple[str, ...]:

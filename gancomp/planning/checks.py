@@ -12,18 +12,29 @@ from gancomp.errors import ConfigError
 from gancomp.methods.also import guests_of, own_options
 from gancomp.networks.synthesis import SynthesisGenerator
 from gancomp.planning.unused import refuse_foreign_options
-from gancomp.registry import DISCRIMINATORS, METHODS, NETWORKS, build_network, is_code, resolve
+from gancomp.registry import (
+    DISCRIMINATORS,
+    METHODS,
+    NETWORKS,
+    SHRINKERS,
+    build_network,
+    is_code,
+    resolve,
+)
 from gancomp.settings import DataSettings, NetworkSettings, Settings
 from gancomp.sizes import as_size, shown_size, sides
 
 
-def refuse_missing_plugins(settings: Settings, origins: Sequence[str], out: Path) -> None:
-    """Refuses to go on with a run whose method or networks nothing here adds.
+def refuse_missing_plugins(
+    settings: Settings, origins: Sequence[str], out: Path, *, search: str | None
+) -> None:
+    """Refuses to go on with a run whose method, networks or search nothing here adds.
 
     Args:
         settings: the run's.
         origins: the plug-ins that it was begun with, as it has recorded them.
         out: its folder.
+        search: the way to shrink that it has not finished.
 
     Raises:
         ConfigError: naming what is missing and where it came from.
@@ -32,11 +43,12 @@ def refuse_missing_plugins(settings: Settings, origins: Sequence[str], out: Path
     archs = [settings.teacher.network.arch, *student]
     wanted = [(METHODS, name) for name in (settings.method.name, *settings.method.also)]
     wanted += [(NETWORKS, arch) for arch in archs if not is_code(arch)]
+    wanted += [] if search is None else [(SHRINKERS, search)]
     missing = [name for table, name in wanted if name not in table]
-    if origins and missing:
+    if missing and (origins or search in missing):  # older runs did not record a search's
         raise ConfigError(
-            f"`resume`: the run in {out} has {missing[0]} from a plug-in, {', '.join(origins)}; "
-            "install it, or name its file with `plugin`"
+            f"`resume`: the run in {out} has {missing[0]} from {', '.join(['a plug-in', *origins])}"
+            "; install it, or name its file with `plugin`"
         )
 
 

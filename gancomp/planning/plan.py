@@ -372,7 +372,8 @@ def _resumed(command: str, given: Overrides, typed: Json, say: Callable[[str], N
     out = given.out or _guess_out(command, given, typed, say)
     config = read_config(out, way_out="check the path, or remove `resume=True` to start one")
     saved = _as_it_was(settings_in(config))
-    refuse_missing_plugins(saved, config.find("plugins", list) or [], out)
+    origins, search = config.find("plugins", list) or [], shrinking.unfinished(config)
+    refuse_missing_plugins(saved, origins, out, search=search)
     if typed.get("run", {}).get("precision") == "auto":  # the trial was made at the start
         typed = merge(typed, {"run": {"precision": saved.run.precision}})
     own.stand_for_recorded(saved, given)

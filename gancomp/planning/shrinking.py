@@ -248,16 +248,28 @@ def request_of(
     )
 
 
+def unfinished(config: Record) -> str | None:
+    """The name of the search that a run was begun with, if it is not over.
+
+    One that nothing here knows is taken for a search where nothing says what it found.
+    """
+    saved = config.find("shrink", dict) or {}
+    name = saved.get("by")
+    if not isinstance(name, str) or not isinstance(saved.get("budget"), str) or saved.get(REACHED):
+        return None
+    if name not in SHRINKERS:
+        return None if saved.keys() - {"by", "budget", "options"} else name
+    return name if searches(resolve(SHRINKERS, "shrink", name)) else None
+
+
 def search_to_go_on(config: Record) -> Way | None:
     """The search that a run was begun with, if it is not over."""
-    saved = config.find("shrink", dict) or {}
-    name, budget = saved.get("by"), saved.get("budget")
-    if not isinstance(name, str) or not isinstance(budget, str) or saved.get(REACHED):
+    name = unfinished(config)
+    if name is None:
         return None
-    if name not in SHRINKERS or not searches(resolve(SHRINKERS, "shrink", name)):
-        return None
+    budget = config.get("shrink.budget", str)
     asked = f"`shrink` {name} `budget` {budget}"
-    return make_way(name, budget, asked, saved.get("options") or {})
+    return make_way(name, budget, asked, config.find("shrink.options", dict) or {})
 
 
 def refuse_other_budget(given: Overrides, config: Record, out: Path) -> None:

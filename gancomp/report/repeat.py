@@ -75,7 +75,11 @@ def repeat(subject: Subject) -> Repeat:
     except GancompError as error:
         remark = f"It could not be checked here: {as_typed(str(error))}."
         chosen |= {path: value for path, value in _leaves(wanted, "") if path in OF_BOTH}
-    command, toml = _written(wanted["command"], chosen, subject.config.get("plugins") or [])
+    origins = map(str, subject.config.get("plugins") or [])  # installed ones need not be named
+    files = [item.removeprefix(FROM_FILE) for item in origins if item.startswith(FROM_FILE)]
+    command, toml = _written(wanted["command"], chosen, files)
+    if gone := [file for file in files if not Path(file).is_file()]:  # older runs kept no folder
+        remark += f" Not found here: {', '.join(gone)}; name where it is now."
     return Repeat(command, toml, remark, exact)
 
 
@@ -136,12 +140,11 @@ def _differences(wanted: Json, found: Json) -> Iterator[tuple[str, Any]]:
 
 
 def _written(command: str, chosen: Json, plugins: Iterable[str]) -> tuple[str, str]:
-    """The command line, and what it leaves to a file; installed plug-ins need not be named."""
+    """The command line with the files of plug-ins, and what it leaves to a file."""
     rows = _rows(command)
     words: list[str] = ["gancomp", command]
-    for origin in map(str, plugins):
-        if origin.startswith(FROM_FILE):
-            words += ["--plugin", origin.removeprefix(FROM_FILE)]
+    for file in plugins:
+        words += ["--plugin", file]
     rest: Json = {}
     for path, value in chosen.items():
         row = rows.get(AS_FIELDS.get(path, path))

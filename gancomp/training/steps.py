@@ -35,7 +35,7 @@ from gancomp.paths import expanded
 from gancomp.planning import shrinking
 from gancomp.planning.plan import Plan
 from gancomp.ranks import current
-from gancomp.registry import METHODS, ORIGINS, READERS, TASKS, resolve
+from gancomp.registry import FROM_FILE, METHODS, ORIGINS, PLUGIN_FILES, READERS, TASKS, resolve
 from gancomp.settings import Json, Settings
 from gancomp.sizes import sides
 from gancomp.tasks.base import Task, new_network
@@ -180,7 +180,7 @@ def describe_run(plan: Plan, perceptual: PerceptualFeatures | None) -> Json:
             "fingerprint": plan.files.fingerprint(),
         },
         "perceptual": perceptual.describe if perceptual else {"source": "none"},
-        "plugins": plugins_of(plan.settings),
+        "plugins": plugins_of(plan),
         **({"torchrun": job} if (job := job_id()) is not None else {}),
         "versions": {
             "gancomp": gancomp.__version__,
@@ -190,14 +190,21 @@ def describe_run(plan: Plan, perceptual: PerceptualFeatures | None) -> Json:
     }
 
 
-def plugins_of(settings: Settings) -> list[str]:
-    """The plug-ins that a run's method and networks come from."""
+def plugins_of(plan: Plan) -> list[str]:
+    """The plug-ins that a run's method, networks and way to shrink come from.
+
+    Files with their whole paths: a command that trains the run again names them.
+    """
+    settings = plan.settings
     methods = (settings.method.name, *settings.method.also)
     lines = [("methods", name) for name in methods]
     lines.append(("networks", settings.teacher.network.arch))
     if settings.student is not None:
         lines.append(("networks", settings.student.arch))
-    return list(dict.fromkeys(ORIGINS[line] for line in lines if line in ORIGINS))
+    if plan.shrink is not None:
+        lines.append(("shrinkers", plan.shrink["by"]))
+    files = {line: f"{FROM_FILE}{path}" for line, path in PLUGIN_FILES.items()}
+    return list(dict.fromkeys((ORIGINS | files)[line] for line in lines if line in ORIGINS))
 
 
 def begin_or_continue(plan: Plan, run: RunFolder, config: Json, view: View) -> Checkpoint | None:

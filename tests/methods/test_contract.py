@@ -51,6 +51,16 @@ def built(name: str, task: str, frozen: bool) -> Method:
     return small_method(name, small_task(task, frozen=frozen, whole=whole))
 
 
+def test_a_subclass_that_gives_an_attribute_by_its_older_name_is_heard_and_told() -> None:
+    with pytest.warns(DeprecationWarning, match="Alone.distils: is called distills") as told:
+
+        class Alone(Method):
+            distils = False
+
+    assert not Alone.distills
+    assert told[0].filename == __file__
+
+
 def test_the_cases_cover_every_method_and_task() -> None:
     assert {method for method, _, _ in CASES} == set(METHODS)
     assert {task for _, task, _ in CASES} == set(TASKS)

@@ -20,9 +20,17 @@ from gancomp.networks.base import initialize
 from gancomp.options import forget
 from gancomp.planning import shrinking
 from gancomp.planning.plan import make_plan
-from gancomp.registry import NETWORKS, SHRINKER_OPTIONS, SHRINKERS, build_network, resolve
+from gancomp.registry import (
+    NETWORKS,
+    ORIGINS,
+    SHRINKER_OPTIONS,
+    SHRINKERS,
+    build_network,
+    resolve,
+)
 from gancomp.settings import NetworkSettings, Overrides
 from gancomp.shrink.base import ShrinkRequest, Shrunk
+from gancomp.training.steps import describe_run
 
 
 @dataclass(frozen=True)
@@ -169,6 +177,33 @@ def test_a_search_on_other_data_than_its_own_is_refused(toy: Path) -> None:
     data = {"data": {"dataset": str(toy / "trainA"), "task": "super-resolution", "size": 32}}
     with pytest.raises(ConfigError, match="`shrink` gcc .* paired data, not super-resolution"):
         student_of(toy, settings=data, shrink="gcc", budget="50%")
+
+
+def test_a_search_of_a_plug_in_does_not_go_on_without_it(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SHRINKERS, "halves", SHRINKERS["gcc"])
+    monkeypatch.setitem(SHRINKER_OPTIONS, "halves", SHRINKER_OPTIONS["gcc"])
+    monkeypatch.setitem(ORIGINS, ("shrinkers", "halves"), "the file halves.py")
+    values: Any = {"data": {"dataset": str(toy), "size": 32}, "perceptual": {"source": "none"}}
+    out, given = Path("run"), {"shrink": "halves", "budget": "60%"}
+    begun = make_plan("distill", Overrides(values, **given, out=out), print)
+    config = describe_run(begun, None)
+    assert (begun.search is not None, config["plugins"]) == (True, ["the file halves.py"])
+
+    def resumed(**shrink: Any) -> Any:
+        RunFolder(out).write_config(config | {"shrink": config["shrink"] | shrink})
+        return make_plan("distill", Overrides(out=out, resume=True), print).search
+
+    out.mkdir()
+    assert resumed() is not None
+    monkeypatch.delitem(SHRINKERS, "halves")
+    with pytest.raises(ConfigError, match="has halves from a plug-in, the file halves.py;"):
+        resumed()
+    assert resumed(reached=True) is resumed(width=4) is None  # the student is known
+    config["plugins"] = []  # as runs kept it before
+    with pytest.raises(ConfigError, match="has halves from a plug-in; install it, or name"):
+        resumed()
 
 
 PRUNING = [name for name in SHRINKERS if getattr(resolve(SHRINKERS, "", name), "prunes", False)]
