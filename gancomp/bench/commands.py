@@ -85,7 +85,9 @@ def bench_train(
     patience: Annotated[
         float | None,
         typer.Option(
-            "--patience", help="Seconds for a way's first step.", show_default="any (--grid)"
+            "--patience",
+            help="Seconds for the first step of each side of --grid or --bf16.",
+            show_default="any",
         ),
     ] = None,
     device: Device = "auto",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -56,18 +57,21 @@ class ContestantProcess:
         except BrokenPipeError as error:
             raise self._silent() from error
 
-    def answer(self, within: float | None = None) -> Any:
+    def answer(self, within: float | None = None, *, since: float | None = None) -> Any:
         """What came of the order; raises what the process raised.
 
         Args:
             within: seconds, after which the process is killed; None: as long as it takes.
+            since: when they began, by `time.monotonic`; None: now.
 
         Raises:
             RunError: if the process has ended, or is killed.
         """
-        if within is not None and not self.connection.poll(within):
-            self.kill()
-            raise RunError(f"no answer within {within:g} s")
+        if within is not None:
+            passed = 0.0 if since is None else time.monotonic() - since
+            if not self.connection.poll(max(within - passed, 0.0)):
+                self.kill()
+                raise RunError(f"no answer within {within:g} s")
         try:
             answer = self.connection.recv()
         except EOFError as error:

@@ -94,3 +94,8 @@ def grid(ours: Contestant, device: torch.device, *, compiled: bool) -> list[Cont
             if not slowest and side.describe(device) != ours.describe(device):
                 sides.append(side)
     return sides
+
+
+def is_extra(item: Contestant) -> bool:
+    """Whether nothing is measured by this side, so that the others go on without it."""
+    return item.name.startswith(f"{OURS}, ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from gancomp.bench.sides import (
     WAYS,
     Contestant,
     grid,
+    is_extra,
 )
 from gancomp.data.images import say_on_stderr
 from gancomp.engine.device import choose_device
@@ -89,7 +91,7 @@ class TrainRequest:
         grid: a contestant more for each number format and way of taking steps.
         ablate: a contestant more for each optimization, without it.
         profile: how the time of each side's step divides among operations.
-        patience: seconds that the first step of a side of the grid may take; None: any.
+        patience: seconds that the first step of a side of `grid` or `bf16` may take; None: any.
     """
 
     size: int = 256
@@ -129,6 +131,10 @@ class TrainRequest:
             raise ConfigError("`bf16`: is among what `grid` times; remove one of them")
         if self.patience is not None and not self.patience > 0:
             raise ConfigError(f"`patience` {self.patience:g}: must be more than 0 seconds")
+        if self.patience is not None and not (self.grid or self.bf16):
+            raise ConfigError(
+                f"`patience` {self.patience:g}: is for sides of `grid` and `bf16`; add one of them"
+            )
         if self.size % 4:
             raise ConfigError(f"`size` {self.size}: must be a multiple of 4")
         choose_device(self.device)
@@ -262,10 +268,11 @@ def _first_steps(
         for item in turn:
             say(f"{item.name}: first step, which is not timed (and compiles)")
             sides[item.name].send(STEP)
+        began = time.monotonic()  # for all of the turn, which wait at the same time
         for item in turn:
             try:
                 within = patience if is_extra(item) else None
-                first[item.name] = sides[item.name].answer(within)
+                first[item.name] = sides[item.name].answer(within, since=began)
             except Exception as error:  # out of memory, or whatever a compiler says
                 if not is_extra(item):
                     raise
@@ -274,11 +281,6 @@ def _first_steps(
             if item.name in first:
                 sides[item.name].ask(REST)
     return {item.name: first[item.name] for item in group if item.name in first}, failed
-
-
-def is_extra(item: Contestant) -> bool:
-    """Whether nothing is measured by this side, so that the others go on without it."""
-    return item.name.startswith(f"{OURS}, ")
 
 
 def _prepare(request: TrainRequest, contestant: Contestant) -> tuple[Runs, torch.device]:

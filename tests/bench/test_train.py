@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import multiprocessing
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -258,12 +259,14 @@ class Ready:
         self.thing = thing
         self.orders: list[str] = []
         self.allowed: list[float | None] = []
+        self.since: set[float | None] = set()
 
     def send(self, order: str) -> None:
         self.orders.append(order)
 
-    def answer(self, within: float | None = None) -> object:
+    def answer(self, within: float | None = None, *, since: float | None = None) -> object:
         self.allowed.append(within)
+        self.since.add(since)
         if isinstance(self.thing, Exception):
             raise self.thing
         return self.thing
@@ -285,6 +288,12 @@ def test_a_side_of_the_grid_that_fails_is_named_and_left_out_but_no_other_one() 
     assert contestants[OURS].orders == ["step", "rest"] * 2
     _first_steps(contestants, group, CPU, lambda message: None, patience=30.0)
     assert [30.0 in side.allowed for side in contestants.values()] == [False, True, True]
+    sides = [Contestant(f"{OURS}, {name}, compiled") for name in ("tf32", "bf16")]
+    ready = {side.name: Ready({"loss": 1.0}) for side in sides}
+    asked: Any = ready
+    _first_steps(asked, sides, torch.device("cuda"), lambda message: None, patience=30.0)
+    (began,) = {since for side in ready.values() for since in side.since - {None}}  # of all
+    assert began is not None
     contestants[OURS] = contestants[broken.name]
     with pytest.raises(RuntimeError, match="out of memory"):
         _first_steps(contestants, group, CPU, lambda message: None)
@@ -296,7 +305,9 @@ def test_a_side_that_hangs_is_killed_after_the_time_it_was_given() -> None:
     side = ContestantProcess("train", here, lambda: killed.append(True))
     with pytest.raises(RunError, match=r"no answer within 0\.01 s"):
         side.answer(0.01)
-    assert killed == [True]
+    with pytest.raises(RunError, match=r"no answer within 600 s"):
+        side.answer(600.0, since=time.monotonic() - 600.0)
+    assert killed == [True, True]
     there.send({"loss": 1.0})
     assert side.answer(60.0) == {"loss": 1.0}
 
@@ -304,6 +315,13 @@ def test_a_side_that_hangs_is_killed_after_the_time_it_was_given() -> None:
 def test_no_time_at_all_is_refused() -> None:
     with pytest.raises(ConfigError, match="`patience` 0: must be more than 0 seconds"):
         TrainRequest(patience=0.0)
+
+
+def test_patience_is_refused_where_no_side_would_be_given_up() -> None:
+    for ablate in (False, True):
+        with pytest.raises(ConfigError, match="`patience` 9: is for sides of `grid` and `bf16`"):
+            TrainRequest(patience=9.0, ablate=ablate)
+    assert TrainRequest(patience=9.0, grid=True).patience == 9.0
 
 
 def test_on_a_gpu_the_grid_has_each_number_format_in_each_way_once() -> None:
