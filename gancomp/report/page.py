@@ -15,6 +15,7 @@ from gancomp.paths import expanded
 from gancomp.recipes.profile import LatencyRequest
 from gancomp.report import comparison, sections
 from gancomp.report.charts import check_matplotlib
+from gancomp.report.facts import facts
 from gancomp.report.html import Html, details, element, joined
 from gancomp.report.pictures import Album, Examples, Grid, examples_of, grids_of
 from gancomp.report.progress import losses
@@ -206,7 +207,7 @@ def _parts(shown: Shown, album: Album, prefix: str) -> dict[str, Html]:
         "pictures": sections.side_by_side(subject, shown.examples, album, prefix),
         "samples": sections.film(subject, shown.grids, album, prefix),
         "losses": losses(subject, prefix),
-        "facts": sections.facts(subject, prefix),
+        "facts": facts(subject, prefix),
         "again": sections.again(subject, shown.repeat, prefix),
     }
 

@@ -16,11 +16,11 @@ from report_runs import HOSTILE, keep_scores, write_data, write_run
 from gancomp.api.run import Run
 from gancomp.errors import RunError
 from gancomp.report import page
+from gancomp.report.facts import facts
 from gancomp.report.page import LIMIT, ReportRequest, report
 from gancomp.report.pictures import encoded, examples_of
 from gancomp.report.progress import losses
 from gancomp.report.repeat import Repeat, repeat
-from gancomp.report.sections import facts
 from gancomp.report.subjects import Subject, subjects_of
 
 pytest.importorskip("matplotlib", reason="needs the extra report")
