@@ -209,15 +209,15 @@ class _Scanner:
         name = next((name for name in TRAIN_FOLDERS if self.has(name)), None)
         if name is None:
             refuse_splits_as_classes(self.root)
-            train, classes = self._labelled(self.root)
+            train, classes = self._labeled(self.root)
             return self._dataset("synthesis", train, None, classes)
         refuse_strangers(self.root, name)
-        train, classes = self._labelled(self.root / name)
+        train, classes = self._labeled(self.root / name)
         test = next((name for name in TEST_FOLDERS if self.has(name)), None)
-        held_back = self._labelled(self.root / test, classes)[0] if test else None
+        held_back = self._labeled(self.root / test, classes)[0] if test else None
         return self._dataset("synthesis", train, held_back, classes)
 
-    def _labelled(
+    def _labeled(
         self, folder: Path, known: tuple[str, ...] | None = None
     ) -> tuple[Split, tuple[str, ...]]:
         """The images of `folder` with their labels, and the names of the classes, if any."""

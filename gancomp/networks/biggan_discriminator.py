@@ -16,7 +16,7 @@ from gancomp.networks.base import construct
 from gancomp.networks.biggan import check_attention, check_settings, draw_weights
 from gancomp.networks.equalized import full_precision
 from gancomp.networks.spectral import SpectralConv2d, SpectralEmbedding, SpectralLinear
-from gancomp.networks.synthesis import LabelledImages, SynthesisDiscriminator
+from gancomp.networks.synthesis import LabeledImages, SynthesisDiscriminator
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class DiscriminatorBlock(nn.Module):
 class BigGANDiscriminator(SynthesisDiscriminator):
     """Blocks down to 4x4 (8x8 at 32 pixels), a sum over all positions, a projection on the class.
 
-    Maps `LabelledImages` to logits `(N, 1)`. Taps by default: the attended maps and the last
+    Maps `LabeledImages` to logits `(N, 1)`. Taps by default: the attended maps and the last
     block's. State keys are those of BigGAN's release.
 
     Source: Brock et al. 2019, appendix B; Miyato and Koyama 2018 (projection).
@@ -118,7 +118,7 @@ class BigGANDiscriminator(SynthesisDiscriminator):
         self.linear = SpectralLinear(channels[-1], 1)
         self.embed = SpectralEmbedding(settings["num_classes"], channels[-1])
 
-    def walk(self, labeled: LabelledImages) -> Iterator[tuple[str, Tensor]]:
+    def walk(self, labeled: LabeledImages) -> Iterator[tuple[str, Tensor]]:
         """Yields the layers' names and outputs: blocks, `relu`, `sum`, `logits`.
 
         Raises:

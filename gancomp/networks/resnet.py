@@ -6,7 +6,7 @@ has a dropout slot at index 4, so its second convolution is `conv_block.6`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -132,42 +132,70 @@ def _upconv_norm_relu(source: int, target: int, *, norm: str) -> list[nn.Module]
     return [conv, norm_layer(norm, target), RELU_AFTER[norm]()]
 
 
-def _factory(arch: str, *, num_blocks: int, mobile: bool) -> Callable[..., ResNetGenerator]:
-    """What makes the network called `arch`."""
+def resnet9(
+    width: int = 64,
+    *,
+    in_channels: int = 3,
+    out_channels: int = 3,
+    norm: str = "instance",
+    dropout: float = 0.0,
+    channels: Sequence[int] | None = None,
+) -> ResNetGenerator:
+    """The generator of CycleGAN with 9 residual blocks of dense 3x3 convolutions.
 
-    def make(
-        width: int = 64,
-        *,
-        in_channels: int = 3,
-        out_channels: int = 3,
-        norm: str = "instance",
-        dropout: float = 0.0,
-        channels: Sequence[int] | None = None,
-    ) -> ResNetGenerator:
-        """The generator of CycleGAN: dense 3x3 convolutions in its blocks, unless `mobile`.
+    Args:
+        width: ngf; the later widths are 2 and 4 times it.
+        in_channels: channels of the input image.
+        out_channels: channels of the output image.
+        norm: `"instance"` or `"batch"`.
+        dropout: rate within the residual blocks.
+        channels: explicit widths instead: stem, down1, down2, inner width of each block (0: there
+            is no such block), up1, up2.
 
-        Args:
-            width: ngf; the later widths are 2 and 4 times it.
-            in_channels: channels of the input image.
-            out_channels: channels of the output image.
-            norm: `"instance"` or `"batch"`.
-            dropout: rate within the residual blocks.
-            channels: explicit widths instead: stem, down1, down2, inner width of each block (0:
-                there is no such block), up1, up2.
-
-        Raises:
-            ConfigError: for a setting that no network can be built with.
-        """
-        settings = GeneratorSettings(width, in_channels, out_channels, norm, dropout, channels)
-        return construct(
-            lambda: ResNetGenerator(arch, settings, num_blocks=num_blocks, mobile=mobile)
-        )
-
-    return make
+    Raises:
+        ConfigError: for a setting that no network can be built with.
+    """
+    settings = GeneratorSettings(width, in_channels, out_channels, norm, dropout, channels)
+    return construct(lambda: ResNetGenerator("resnet9", settings, num_blocks=9, mobile=False))
 
 
-resnet9 = _factory("resnet9", num_blocks=9, mobile=False)
-resnet6 = _factory("resnet6", num_blocks=6, mobile=False)  # CycleGAN's choice for 128x128 images
-# with separable convolutions in its blocks: the default network of OMGD and DCD
-mobile_resnet9 = _factory("mobile-resnet9", num_blocks=9, mobile=True)
-mobile_resnet6 = _factory("mobile-resnet6", num_blocks=6, mobile=True)
+def resnet6(
+    width: int = 64,
+    *,
+    in_channels: int = 3,
+    out_channels: int = 3,
+    norm: str = "instance",
+    dropout: float = 0.0,
+    channels: Sequence[int] | None = None,
+) -> ResNetGenerator:
+    """The same as `resnet9` with 6 residual blocks, CycleGAN's choice for 128x128 images."""
+    settings = GeneratorSettings(width, in_channels, out_channels, norm, dropout, channels)
+    return construct(lambda: ResNetGenerator("resnet6", settings, num_blocks=6, mobile=False))
+
+
+def mobile_resnet9(
+    width: int = 64,
+    *,
+    in_channels: int = 3,
+    out_channels: int = 3,
+    norm: str = "instance",
+    dropout: float = 0.0,
+    channels: Sequence[int] | None = None,
+) -> ResNetGenerator:
+    """`resnet9` with separable convolutions in its blocks, the default network of OMGD and DCD."""
+    settings = GeneratorSettings(width, in_channels, out_channels, norm, dropout, channels)
+    return construct(lambda: ResNetGenerator("mobile-resnet9", settings, num_blocks=9, mobile=True))
+
+
+def mobile_resnet6(
+    width: int = 64,
+    *,
+    in_channels: int = 3,
+    out_channels: int = 3,
+    norm: str = "instance",
+    dropout: float = 0.0,
+    channels: Sequence[int] | None = None,
+) -> ResNetGenerator:
+    """`mobile_resnet9` with 6 residual blocks."""
+    settings = GeneratorSettings(width, in_channels, out_channels, norm, dropout, channels)
+    return construct(lambda: ResNetGenerator("mobile-resnet6", settings, num_blocks=6, mobile=True))

@@ -69,7 +69,7 @@ class Latents:
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class LabeledImages:
     """Images and what they claim to show.
 
     Attributes:
@@ -132,7 +132,7 @@ class SynthesisGenerator(TappedNetwork):
 class SynthesisDiscriminator(TappedNetwork):
     """A network that gives each image one logit, `(N, 1)`.
 
-    Without classes it takes images, with classes `LabelledImages`.
+    Without classes it takes images, with classes `LabeledImages`.
 
     Attributes:
         resolution: height and width of the images.
@@ -148,13 +148,13 @@ class SynthesisDiscriminator(TappedNetwork):
         logits: Tensor = self(self.question(images, classes))
         return logits
 
-    def question(self, images: Tensor, classes: Tensor | None = None) -> Tensor | LabelledImages:
+    def question(self, images: Tensor, classes: Tensor | None = None) -> Tensor | LabeledImages:
         """What `forward` takes; to be used where compiled networks cannot go, as in R1."""
         if self.num_classes is None:
             return images
         assert classes is not None
-        return LabelledImages(images, classes)
+        return LabeledImages(images, classes)
 
-    def example_input(self, shape: Sequence[int]) -> Tensor | LabelledImages:
+    def example_input(self, shape: Sequence[int]) -> Tensor | LabeledImages:
         """Images without meaning; `shape` is `(N, 3, resolution, resolution)`."""
         return self.question(torch.zeros(tuple(shape)), torch.zeros(shape[0], dtype=torch.int64))

@@ -44,7 +44,7 @@ def test_a_folder_of_images_is_for_synthesis_without_classes(unpaired_root: Path
     assert files.train.labels is None
 
 
-def test_class_folders_are_labelled_in_the_order_of_their_names(zoo: Path) -> None:
+def test_class_folders_are_labeled_in_the_order_of_their_names(zoo: Path) -> None:
     (zoo / ".cache").mkdir()
     files = scan(zoo, task="synthesis", say=refuse_warning)
     assert files.classes == ("ape", "zebra")

@@ -1,5 +1,8 @@
 """Layer indices, widths and parameter names of the ResNet generators."""
 
+import pickle
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -107,3 +110,8 @@ def test_a_bad_setting_is_one_line_that_names_it(settings: dict[str, object], me
     with pytest.raises(ConfigError, match=message) as caught:
         mobile_resnet9(**settings)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("factory", [resnet9, resnet6, mobile_resnet9, mobile_resnet6])
+def test_what_makes_a_network_is_a_function_of_its_own(factory: Callable[..., nn.Module]) -> None:
+    assert pickle.loads(pickle.dumps(factory)) is factory
