@@ -74,8 +74,9 @@ def way_of(given: Overrides) -> Way | None:
     """
     has_options = given.shrink_options and given.latency_budget is None
     if given.shrink is None and (given.budget is not None or has_options):
-        first = "budget" if given.budget is not None else next(iter(given.shrink_options))
-        raise ConfigError(f"`{first}`: needs `shrink` {'|'.join(SHRINKERS)}")
+        if given.budget is not None:
+            raise ConfigError(f"`budget`: needs `shrink` {'|'.join(SHRINKERS)}")
+        raise _homeless(next(iter(given.shrink_options)))
     if given.shrink is not None:
         kind = resolve(SHRINKERS, "shrink", given.shrink)
         if given.budget is None:
@@ -120,13 +121,28 @@ def make_way(
     return Way(name, shrinker, text, budget, asked, _form_of(own, budget, asked))
 
 
+def _owners(option: str) -> list[str]:
+    """The ways to shrink that have this option."""
+    rows = (row for row in all_options() if row.setting == f"shrink_options.{option}")
+    return [owner.rpartition(" ")[2] for row in rows for owner in row.owners]
+
+
+def _homeless(option: str) -> ConfigError:
+    """What is said of an option of ways to shrink where none was chosen."""
+    owners = _owners(option)
+    or_else = " or `latency_budget`" if "latency" in owners else ""
+    return ConfigError(
+        f"{field_of(f'shrink_options.{option}')}: needs `shrink` {'|'.join(owners or SHRINKERS)}"
+        f"{or_else}"
+    )
+
+
 def _refuse_foreign(name: str, options: Mapping[str, Any], field: str) -> None:
     """Refuses options of other ways to shrink."""
     known = [item.name for item in fields(options_type(name, "shrinker"))]
     for given in options:
         if given not in known:
-            rows = (row for row in all_options() if row.setting == f"shrink_options.{given}")
-            owners = "|".join(owner.rpartition(" ")[2] for row in rows for owner in row.owners)
+            owners = "|".join(_owners(given))
             hint = f"it belongs to `{field}` {owners}; " if owners else ""
             raise ConfigError(
                 f"{field_of(f'shrink_options.{given}')}: `{field}` {name} has no such option; "
@@ -292,7 +308,7 @@ def refuse_other_budget(given: Overrides, config: Record, out: Path) -> None:
         [] if same and way.shrinker.read(way.asked, str(known[1])) == way.budget else [way.asked]
     )
     begun = saved.get("options")
-    if not asked and isinstance(begun, dict):  # of a search; others do not keep theirs
+    if not asked and isinstance(begun, dict):  # runs of before may have none
         asked = _changed_options(way.name, begun, given.shrink_options)
     if asked:
         raise ConfigError(

@@ -212,6 +212,20 @@ def test_a_form_is_of_times_alone(toy: Path) -> None:
         plan(toy, shrink="dmad", budget="2G", shrink_options=OPENVINO)
 
 
+def test_without_a_way_to_shrink_only_those_that_take_a_form_are_offered(toy: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(toy, ratio=0.5, shrink_options=OPENVINO)
+    said = str(caught.value)
+    offered = said.partition("needs `shrink` ")[2].removesuffix(" or `latency_budget`").split("|")
+    assert said == f"`budget_format`: needs `shrink` {'|'.join(offered)} or `latency_budget`"
+    takes_one = [
+        name for name in SHRINKERS if issubclass(options_type(name, "shrinker"), FormOptions)
+    ]
+    assert offered == takes_one
+    with pytest.raises(ConfigError, match=r"`min_share`: needs `shrink` [a-z|-]*magnitude[a-z|-]*$"):
+        plan(toy, shrink_options={"min_share": 0.2})
+
+
 @pytest.mark.parametrize("name", ["cat", "magnitude"])
 def test_pruning_takes_a_form_too(name: str) -> None:
     shrinker = resolve(SHRINKERS, "shrink", name)(options_type(name, "shrinker")())
