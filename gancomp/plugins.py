@@ -47,9 +47,9 @@ def load_plugins(typed: list[str]) -> list[str]:
     return rest
 
 
-def named_files() -> list[str]:
-    """The files that were named, wherever: what another process has to be given."""
-    return [str(path) for path in FILES]
+def words_for_files() -> list[str]:
+    """`--plugin FILE` for each file that was named, wherever: what another process is given."""
+    return [word for path in FILES for word in (FLAG, str(path))]
 
 
 def forget_plugins() -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
-from gancomp import plugins
 from gancomp.engine.stopping import InterruptedRunError, StopWish
+from gancomp.plugins import words_for_files
 from gancomp.settings import Json
 from gancomp.sweeping.folder import (
     DONE,
@@ -144,12 +144,9 @@ class Pool:
         device = self.devices[slot]
         log = (self.folder.logs / f"{run.name}.log").open("ab")
         threads = str(max(1, (os.cpu_count() or 1) // len(self.devices)))
-        variables = {
-            THREADS: os.environ.get(THREADS, threads),
-            PARENT: str(os.getpid()),
-            plugins.VARIABLE: os.pathsep.join(plugins.named_files()),
-        }
+        variables = {THREADS: os.environ.get(THREADS, threads), PARENT: str(os.getpid())}
         words = [str(self.folder.path), run.name, *([device] if device else [])]
+        words += words_for_files()
         process = start_worker(words, log, variables)
         self.working[run.name] = Worker(run, slot, process, log)
         self._tell_once(f"{run.name}: begins{f' on {device}' if device else ''}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gancomp.errors import ConfigError
-from gancomp.plugins import named_files
+from gancomp.plugins import words_for_files
 from gancomp.sweeping.runs import plain_words
 
 INTERRUPTED = 130
@@ -32,15 +32,14 @@ class Job:
     """
 
     def __init__(self, plan: Path, out: Path) -> None:
-        self.plan, self.out, self.plugins = plan, out, named_files()
+        self.plan, self.out, self.plugins = plan, out, words_for_files()
 
     def __call__(self) -> int:
         """Works until nothing is left to do; returns the command's exit status."""
         # by name: it is the command line that imports this module, a job runs it as a whole
         command_line = importlib.import_module("gancomp.__main__")
-        files = [word for file in self.plugins for word in ("--plugin", file)]
         status: int = command_line.run(
-            ["sweep", str(self.plan), *plain_words({"out": str(self.out)}), *files]
+            ["sweep", str(self.plan), *plain_words({"out": str(self.out)}), *self.plugins]
         )
         if status == INTERRUPTED:  # submitit's own handler, which we displaced, requeues the job
             name = os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")

@@ -1,8 +1,8 @@
 """One run of a sweep, in a process of its own: claims it, trains it, scores it, says so.
 
-`python -m gancomp.sweeping.worker DIR NAME [DEVICE]`. It works as `gancomp` commands do, and goes
-on where a killed one stopped. It leaves with the command's exit status: 0 done, 1 and 2 failed, 130
-interrupted; and with 75 if another process has the run.
+`python -m gancomp.sweeping.worker DIR NAME [DEVICE] [--plugin FILE]...`. It works as `gancomp`
+commands do, and goes on where a killed one stopped. It leaves with the command's exit status: 0
+done, 1 and 2 failed, 130 interrupted; and with 75 if another process has the run.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import time
 import traceback
 from pathlib import Path
 
+from gancomp.__main__ import fail
 from gancomp.__main__ import run as gancomp
 from gancomp.engine.run import CONFIG
 from gancomp.errors import GancompError
+from gancomp.flags import as_typed
 from gancomp.locks import HeldError
 from gancomp.plugins import load_plugins
 from gancomp.settings import Json
@@ -43,14 +45,13 @@ LOOK_S = 1.0
 
 def main(arguments: list[str]) -> int:
     """Works on the run that is named; returns the exit status."""
-    path, name, *device = arguments
+    path, name, *rest = arguments
     folder = SweepFolder(Path(path))
     _stop_without(os.environ.get(PARENT))
     try:
-        load_plugins([])
         (run,) = [run for run in folder.known_runs() if run.name == name]
         with folder.claimed(name):
-            return work(folder, run, device[0] if device else None)
+            return _with_plugins(folder, run, rest)
     except HeldError:
         return HELD
     except GancompError as error:
@@ -58,17 +59,39 @@ def main(arguments: list[str]) -> int:
         return 2
 
 
+def _with_plugins(folder: SweepFolder, run: SweepRun, rest: list[str]) -> int:
+    """Works on the run with the plug-ins that are named; one that cannot be loaded fails the run.
+
+    Args:
+        folder: of the sweep.
+        run: claimed.
+        rest: the command line after the run's name.
+    """
+    try:
+        device = load_plugins(rest)
+    except GancompError as error:
+        reason = as_typed(" ".join(str(error).split()))
+        folder.write_result(run.name, {"state": FAILED, "error": reason, **_known(folder, run)})
+        return fail(reason, 2)
+    return work(folder, run, device[0] if device else None)
+
+
+def _known(folder: SweepFolder, run: SweepRun) -> Json:
+    """What was done of the run before."""
+    result = folder.result(run.name)
+    return {
+        "trained": is_trained({"name": run.name}, folder),
+        "seconds": result.get("seconds", 0.0),
+        "passes": result.get("passes", []),
+    }
+
+
 def work(folder: SweepFolder, run: SweepRun, device: str | None) -> int:
     """Does what is left of the run; its claim is ours."""
     (entry,) = folder.states([run])
     if is_finished(entry):
         return 0
-    result, chosen = folder.result(run.name), ["--device", device] if device else []
-    known: Json = {
-        "trained": is_trained(entry, folder),
-        "seconds": result.get("seconds", 0.0),
-        "passes": result.get("passes", []),
-    }
+    known, chosen = _known(folder, run), ["--device", device] if device else []
     began = time.monotonic()
     log = folder.logs / f"{run.name}.log"
     size = log.stat().st_size if log.exists() else 0

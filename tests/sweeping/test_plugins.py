@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO
@@ -11,7 +14,7 @@ import pytest
 
 import gancomp.cli  # noqa: F401  which gives `eval` its options
 from gancomp.data.demo_set import write_demo_set
-from gancomp.plugins import VARIABLE, forget_plugins, load_plugins
+from gancomp.plugins import FILES, VARIABLE, forget_plugins, load_plugins
 from gancomp.recipes.sweep import asked_for, sweep
 from gancomp.sweeping import pool, slurm, worker
 
@@ -30,6 +33,15 @@ metrics = "fid"
 """
 
 
+FAILS_THERE = """
+import os
+if os.getenv("ELSEWHERE"):
+    raise OSError("no such card")
+def sharp(): ...
+GANCOMP = {"exporters": {"sharp": sharp}}
+"""
+
+
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -40,30 +52,57 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_a_worker_trains_with_the_options_of_a_plug_in_that_was_named(
-    plan: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trained: list[list[str]] = []
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
+    """Commands of workers, which begin without any plug-in, and do nothing."""
+    words_of: list[list[str]] = []
 
     def start(words: list[str], log: IO[bytes], variables: dict[str, str]) -> SimpleNamespace:
-        forget_plugins()  # another process starts without
+        named = dict(FILES)
+        forget_plugins()
         with monkeypatch.context() as there:
-            there.setenv(VARIABLE, variables[VARIABLE])
+            there.setenv("ELSEWHERE", "1")
+            for name in [name for name in sys.modules if name.startswith("gancomp_plugin_")]:
+                there.delitem(sys.modules, name)
+            for name, value in variables.items():
+                there.setenv(name, value)
             status = worker.main(words)
+        forget_plugins()
+        load_plugins([word for file in named for word in ("--plugin", str(file))])
         return SimpleNamespace(returncode=status, poll=lambda: status)
 
     monkeypatch.setattr(pool, "start_worker", start)
-    monkeypatch.setattr(worker, "_command", lambda words: trained.append(words) or 0)
+    monkeypatch.setattr(worker, "_command", lambda words: words_of.append(words) or 0)
     monkeypatch.setattr(worker, "_scored", lambda words: (0, {}))
     monkeypatch.setattr(worker, "numbers_in", lambda document: {"fid": 1.0})
     monkeypatch.setattr(worker, "_stop_without", lambda parent: None)
-    try:
-        load_plugins(["--plugin", os.path.relpath(PLUGIN)])
-        sweep(asked_for(plan, plan.parent / "out", jobs=None, devices=()), print)
-    finally:
-        forget_plugins()
+    yield words_of
+    forget_plugins()
+
+
+def test_a_worker_trains_with_the_options_of_a_plug_in_whatever_its_folder_is_called(
+    plan: Path, trained: list[list[str]]
+) -> None:
+    folder = plan.parent / f"a{os.pathsep}b"
+    folder.mkdir()
+    shutil.copy(PLUGIN, folder)
+    load_plugins(["--plugin", os.path.relpath(folder / PLUGIN.name)])
+    sweep(asked_for(plan, plan.parent / "out", jobs=None, devices=()), print)
     (words,) = trained
     assert words[words.index("--edges") + 1] == "columns"
+
+
+def test_a_plug_in_that_fails_in_a_worker_fails_its_run_and_the_command_says_why(
+    plan: Path, trained: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = plan.parent / "cards.py"
+    file.write_text(FAILS_THERE)
+    plan.write_text(PLAN.replace('"sharp"', '"dcd"').replace('edges = "columns"', ""))
+    load_plugins([f"--plugin={file}"])
+    sweep(asked_for(plan, plan.parent / "out", jobs=None, devices=()), print)
+    said = capsys.readouterr().out
+    assert f"failed: --plugin {file}: fails (OSError: no such card)" in said
+    assert not trained
 
 
 def test_a_job_of_slurm_names_them_too(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
