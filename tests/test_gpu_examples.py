@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -211,7 +212,7 @@ def test_the_faster_way_is_taken_and_its_schedule_ends_within_the_time(
     def answer(words: list[str]) -> tuple[int, str]:
         run = Path(words[words.index("--out") + 1])
         run.mkdir(parents=True)
-        rate = 50.0 if words[words.index("--compile") + 1] == "on" else 40.0
+        rate = 50.0 if words[words.index("--compile") + 1] == "graphs" else 40.0
         line = {"step": 60, "images_per_second": rate, "memory_mb": 9.0, "data_wait": 0.0}
         (run / "metrics.jsonl").write_text((json.dumps(line) + "\n") * 6 + '{"step": 6')
         return 0, "{}"
@@ -220,21 +221,29 @@ def test_the_faster_way_is_taken_and_its_schedule_ends_within_the_time(
     session = session_of(tmp_path, children, max_epochs=10**6, trial_seconds=50.0)
     run, rates = script("run"), script("rate")
     rate = rates.measured_rate(session, time.monotonic() + 600)
-    assert (rate["compile"], rate["images_per_second"]) == ("on", 50.0)
+    assert (rate["compile"], rate["images_per_second"]) == ("graphs", 50.0)
     assert rate["start_seconds"] == pytest.approx(10 - 60 * 4 / 50)
-    assert len(children.typed) == 5
+    assert len(children.typed) == 2  # no benchmark says which is faster; the rest is not tried
     assert all(words[words.index("--max-time") + 1] == "40.00s" for words in children.typed)
     assert rates.measured_rate(session, time.monotonic() + 600) == rate
-    assert len(children.typed) == 5
+    assert len(children.typed) == 2
     plan = rates.make_plan(session, rate, time.monotonic() + 600)
     # 6 images in batches of 4: one step, four images an epoch
     seconds = plan["total_steps"] * 4 / 50
     assert 0.94 < seconds / (600 - 45 - rate["start_seconds"]) <= 0.95
     assert (plan["steps_per_epoch"], plan["lr"]) == (1, 4e-4)
     options = run.training_options(session.given, script("session").read_part("no-dcd@2"), plan)
-    assert "--batch-size 4 --lr 0.0004 --precision bf16 --compile on" in options
+    assert "--batch-size 4 --lr 0.0004 --precision bf16 --compile graphs" in options
     assert f"--seed 2 --lambda-dcd 0 --epochs 0 --decay-epochs {plan['epochs']}" in options
     assert "--checkpoint-every 750" in options
+
+
+def test_a_way_that_hangs_does_not_take_all_the_time_of_a_short_benchmark(tmp_path: Path) -> None:
+    children = Scripted(lambda words: (0, '{"bench": "train"}'))
+    session = session_of(tmp_path, children)
+    session.work_through([script("session").read_part("bench:1.25")])
+    first = children.typed[0]
+    assert first[first.index("--patience") + 1] == "19"
 
 
 def test_of_a_benchmark_the_operators_come_when_all_sizes_are_timed(tmp_path: Path) -> None:
@@ -325,6 +334,31 @@ def test_the_benchmark_says_which_way_is_tried_first_and_others_if_it_fails(
     tried = [words[words.index("--compile") + 1] for words in children.typed]
     assert tried == (["graphs", "fused+graphs"] if broken else ["graphs"])
     assert rate["compile"] == tried[-1]
+
+
+def test_all_trials_together_take_a_quarter_and_none_waits_for_a_compiler_that_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    asked: list[tuple[str, float]] = []
+
+    class Hanging(Scripted):
+        def run(self, *arguments: str, **options: Any) -> Any:
+            asked.append((arguments[arguments.index("--compile") + 1], options["seconds"]))
+            clock[0] += options["seconds"]
+            return super().run(*arguments, **options)
+
+    session = session_of(
+        tmp_path, Hanging(lambda words: (1, "")), trial_seconds=60.0, bench_options="--no-compile"
+    )
+    rates = script("rate")
+    stopped = SimpleNamespace(monotonic=lambda: clock[0], time_ns=time.time_ns)
+    monkeypatch.setattr(rates, "time", stopped)
+    assert rates.measured_rate(session, clock[0] + 560) is None
+    ways, last = asked[:-1], asked[-1]
+    assert ways == [("fused+graphs", 60.0), ("graphs", 40.0), ("off", 40.0)]
+    assert sum(seconds for _, seconds in ways) == 560 / 4
+    assert last == ("off", 60.0)  # in fp32: without a rate there is no run
 
 
 def test_where_nothing_compiles_and_bf16_fails_a_plain_fp32_run_is_tried(

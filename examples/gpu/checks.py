@@ -10,7 +10,9 @@ from children import BRIEF_S, ROOT
 from results import Json
 from session import LEAST_S, Part, Session, finish, reason
 
-PATIENCE_S = 30  # for each way's first step: one that hangs costs no other one
+# for each way's first step: one that hangs costs no other one
+PATIENCE_S = 30
+PATIENCE_SHARE = 0.25  # of the benchmark's time at most: a batch size's results come at its end
 STALLED_S = 20  # of one test, after which the log says where it is
 
 
@@ -43,7 +45,9 @@ def run_benchmark(session: Session, part: Part, document: Json, deadline: float)
     done = document.setdefault("batches", {})
     failures = document["failures"] = {}
     sizes = [str(size) for size in session.given.batch_sizes]
-    ask_benchmark(session, f"--grid --patience {PATIENCE_S}", sizes, deadline, done, failures)
+    patience = min(PATIENCE_S, PATIENCE_SHARE * (deadline - time.monotonic()))
+    asked = f"--grid --patience {max(1.0, patience):.0f}"
+    ask_benchmark(session, asked, sizes, deadline, done, failures)
     document["status"] = "done" if all(size in done for size in sizes) else "unfinished"
     profiles = document.setdefault("profiles", {})
     known = [size for size in sizes if size in done]

@@ -76,7 +76,7 @@ class Plan:
         last: for the last fetch, in which a run that has not ended is told to.
         spare: of the lease that no part counts on.
         before: what `run.py` is told after `--parts tests:MINUTES`: the benchmark and its options.
-        run: and for the run.
+        run: and for the run, whose trials leave out what the benchmark does.
     """
 
     first: float = 40
@@ -89,7 +89,10 @@ class Plan:
     last: float = 40
     spare: float = 15
     before: str = "bench --device cuda --batch-sizes 1 8 16 4 --bench-options=--no-compile"
-    run: str = "--parts dcd --device cuda --save-seconds 45 --pack-seconds 30 --trial-seconds 60"
+    run: str = (
+        "--parts dcd --device cuda --save-seconds 45 --pack-seconds 30 --trial-seconds 60 "
+        "--bench-options=--no-compile"
+    )
 
     def at(self, pace: float) -> Plan:
         """The same plan, `pace` times as fast: for rehearsals."""

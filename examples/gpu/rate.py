@@ -11,7 +11,7 @@ from pathlib import Path
 
 from children import BRIEF_S, Ended
 from results import Json, last_records
-from session import Session, reason
+from session import LEAST_S, Session, reason
 
 PAPER_LR, PAPER_EPOCHS = 2e-4, 100  # DCD, section 4.1: batch 1, linear decay from the first epoch
 IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -26,7 +26,8 @@ WAYS = {
 # the way to train that has the least to fail
 PLAINEST = {"precision": "fp32", "compile": "off", "workers": 0, "cache": "off"}
 MARGIN = 0.95  # of the measured rate: machines drift
-SHARE_TO_MEASURE = 0.25  # of a run's time, at most, for each trial of the rate
+SHARE_TO_MEASURE = 0.25  # of a run's time, at most, for all trials of the rate
+COMPARED = 2  # ways that are tried even if the first gives a rate, where no benchmark tells
 
 
 def common_options(given: argparse.Namespace, way: Json) -> str:
@@ -49,48 +50,63 @@ def learning_rate(given: argparse.Namespace) -> float:
 def measured_rate(session: Session, deadline: float) -> Json | None:
     """The rate of the fastest way to take steps, by short trials that are made but once.
 
-    With `--compile auto` the benchmark says which way is the fastest, if it was made; the others
-    are tried if that one fails. Without it all are. Only if all fail, what has the least to fail is
-    tried.
+    With `--compile auto` the benchmark says which way is the fastest, if it was made; without it
+    the two that are likely the fastest are compared. The others are tried only while none has given
+    a rate, and last of all what has the least to fail. All together may take a share of the time,
+    each half of what is left of that while others may follow; only the last one may go beyond, as
+    without a rate there is no run.
     """
     given, summary = session.given, session.results.summary
-    ordered, known = ways_to_try(session)
+    ordered, compared = ways_to_try(session)
     same = {"precision": given.precision, "workers": given.workers, "cache": given.cache}
-    wanted = [same | {"compile": item} for item in ordered]
     trials: dict[str, Json] = summary.setdefault("calibration", {})
-    limit = min(given.trial_seconds, SHARE_TO_MEASURE * (deadline - time.monotonic()))
-    for way in [*wanted, PLAINEST]:
+    share = SHARE_TO_MEASURE * (deadline - time.monotonic())
+    until = time.monotonic() + share
+    for number, way in enumerate([*(same | {"compile": item} for item in ordered), PLAINEST]):
+        is_last = number == len(ordered)
         name = ", ".join(f"{key} {way[key]}" for key in PLAINEST) + f", batch {given.batch_size}"
-        if name in session.tried or ((known or way not in wanted) and best(trials)):
+        if name in session.tried or ((is_last or number >= compared) and best(trials)):
+            continue
+        left = (until - time.monotonic()) / (2 if number + 1 < len(ordered) else 1)
+        limit = min(given.trial_seconds, share if is_last else left)
+        if limit < LEAST_S and not is_last:
             continue
         session.tried.add(name)
         if "images_per_second" in trials.get(name, {}):
             continue
-        out = session.results.work / "trials" / f"{time.time_ns()}"
-        every = max(1, given.trial_steps // 6)
-        typed = (
-            f"distill --json {common_options(given, way)} --max-steps {given.trial_steps} "
-            f"--log-every {every} --max-time {limit * 0.8:.2f}s"
-        )
-        ended = session.gancomp(
-            typed, "--out", out, "--dataset", given.dataset, seconds=limit, grace=BRIEF_S
-        )
-        trials[name] = way | judged(out, ended, given.batch_size)
-        shutil.rmtree(out, ignore_errors=True)
+        trials[name] = way | trial_of(session, way, limit)
         session.pack()
     return best(trials)
 
 
-def ways_to_try(session: Session) -> tuple[list[str], bool]:
-    """Values of `--compile`, and whether the benchmark has put them in order.
+def trial_of(session: Session, way: Json, limit: float) -> Json:
+    """What came of a trial of `way`, of at most `limit` seconds."""
+    given = session.given
+    out = session.results.work / "trials" / f"{time.time_ns()}"
+    every = max(1, given.trial_steps // 6)
+    typed = (
+        f"distill --json {common_options(given, way)} --max-steps {given.trial_steps} "
+        f"--log-every {every} --max-time {limit * 0.8:.2f}s"
+    )
+    ended = session.gancomp(
+        typed, "--out", out, "--dataset", given.dataset, seconds=limit, grace=BRIEF_S
+    )
+    found = judged(out, ended, given.batch_size)
+    shutil.rmtree(out, ignore_errors=True)
+    return found
 
-    If it had no time for the runs' batch size, by the one that is nearest.
+
+def ways_to_try(session: Session) -> tuple[list[str], int]:
+    """Values of `--compile`, and how many of them are to be tried in any case.
+
+    The benchmark has put them in order; if it had no time for the runs' batch size, the nearest one
+    counts. What it was told to leave out for its time is left out here, too.
     """
     given = session.given
     if given.compile != "auto":
-        return [given.compile], False
+        return [given.compile], 1
     if given.device == "cpu":
-        return ["off"], False
+        return ["off"], 1
     parts = session.results.summary.get("parts", {})
     timed = parts.get("bench", {}).get("batches", {})
     nearest = min(timed, key=lambda size: abs(math.log(int(size) / given.batch_size)), default=None)
@@ -101,8 +117,10 @@ def ways_to_try(session: Session) -> tuple[list[str], bool]:
         for key, side in bench.get("sides", {}).items()
         if key.startswith("gancomp") and side["format"] == name and side.get("way") in WAYS
     }
-    ordered = sorted(WAYS, key=lambda way: -rates.get(way, 0.0))
-    return [WAYS[way] for way in ordered], bool(rates)
+    slow_to_start = ("compiled",) if "--no-compile" in given.bench_options.split() else ()
+    ways = [way for way in WAYS if not way.startswith(slow_to_start)]
+    ordered = sorted(ways, key=lambda way: -rates.get(way, 0.0))
+    return [WAYS[way] for way in ordered], 1 if rates else COMPARED
 
 
 def best(trials: dict[str, Json]) -> Json | None:

@@ -60,6 +60,16 @@ def distill(session: Session, part: Part, document: Json, deadline: float) -> No
         document["plan"] = make_plan(session, rate, deadline)
         session.results.save()
     plan = document["plan"]
+    train(session, part, document, deadline)
+    is_done = document.get("step", 0) >= plan["total_steps"]
+    document["status"] = "done" if is_done else "unfinished"
+    session.results.save()
+    translate(session, run, deadline)
+
+
+def train(session: Session, part: Part, document: Json, deadline: float) -> None:
+    """Trains the run of `document`'s plan, or goes on with it, until it ends or the time does."""
+    run, plan = session.results.work / "runs" / part.folder, document["plan"]
     for attempt in range(ATTEMPTS):  # again if it fails: the last good checkpoint is there
         seconds = deadline - session.given.reserve_seconds - time.monotonic()
         if seconds < LEAST_S:
@@ -91,10 +101,6 @@ def distill(session: Session, part: Part, document: Json, deadline: float) -> No
         if ended.cut or ended.status in (0, 130):
             break
         document["reason"] = reason(ended)
-    is_done = document.get("step", 0) >= plan["total_steps"]
-    document["status"] = "done" if is_done else "unfinished"
-    session.results.save()
-    translate(session, run, deadline)
 
 
 def training_options(given: argparse.Namespace, part: Part, plan: Json) -> str:
