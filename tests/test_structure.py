@@ -103,7 +103,7 @@ MAY_IMPORT = {
     | {"__init__", "training", "planning", "domains", "scoring", "inference", "data", "networks"}
     | {"tasks", "methods", "engine", "metrics", "export", "losses", "console", "shrink"}
     | {"report.charts"},
-    "sweeping": EDGES | {"sweeping", "options", "engine", "plugins", "__main__"},
+    "sweeping": EDGES | {"sweeping", "options", "engine", "flags", "plugins", "__main__"},
     "recipes": EDGES
     | SHARED
     | {"__init__", "recipes", "data", "networks", "shrink", "tasks", "methods", "engine"}
