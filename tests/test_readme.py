@@ -140,6 +140,10 @@ def plan_of(line: str, datasets: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     # not measured: --latency-budget must not depend on what else the machine does
     monkeypatch.setattr("gancomp.shrink.budget.Clock.ms", lambda *_: 1.0)
     monkeypatch.setattr("gancomp.shrink.budget.Clock.teacher_ms", 1.0)
+    # nor exported, which would need the runtime, and a processor that computes in bf16
+    monkeypatch.setattr("gancomp.shrink.budget.Clock._pass", lambda *_: None)
+    monkeypatch.setattr("gancomp.export.timed.needed", lambda *_: None)
+    monkeypatch.setattr("gancomp.export.timed.has_bf16", lambda: True)
     load_plugins(shlex.split(line, comments=True)[1:])
     command, values = parse(words(line))
     values.pop("json")
