@@ -23,6 +23,7 @@ MEMORY = 80 * 2**30
 WAITS = ("_local_scalar_dense", "nonzero", "equal", "_unique2", "unique_dim", "masked_select")
 MIXES = ("copy_", "_to_copy", "_foreach_copy_", "set_", "is_same_size")  # between devices
 INDEXES = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index")
+RUNNING = ("running_mean", "running_var")
 
 
 class HostError(RuntimeError):
@@ -293,7 +294,8 @@ class Graph:
     def _keep_what_changes(self, func: Any, args: Any, kwargs: Any) -> None:
         """A capture changes nothing yet: see `undo`."""
         for index, item in enumerate(func._schema.arguments):
-            if item.alias_info is not None and item.alias_info.is_write:
+            written = item.alias_info is not None and item.alias_info.is_write
+            if written or item.name in RUNNING:  # batch norms do not declare that they write it
                 given = args[index] if index < len(args) else kwargs.get(item.name)
                 for tensor in _tensors(given):
                     self._before.append((tensor, tensor.clone()))

@@ -176,6 +176,26 @@ def test_a_replay_repeats_the_operations_on_the_same_addresses_and_nothing_of_th
         assert sums.tolist() == [9, 9]
 
 
+def test_running_statistics_after_replays_are_those_of_plain_steps() -> None:
+    """Batch norm's kernels write them without declaring it; a capture must not count as a step."""
+    first = cheapest("gan2g")
+    found = []
+    with fake_cuda():
+        for way, method in (("off", copy.deepcopy(first)), ("graphs", first)):
+            loop = loop_of(method.to(CUDA).train(), "cuda")
+            loop.graphs = use_way(method, CUDA, way, precision="fp32", say=lambda _: None)
+            for index in range(5):
+                run_step(loop, index, batch_of(method, index))
+            statistics = dict(method.named_buffers())
+            found.append({k: v.tolist() for k, v in statistics.items() if "running_var" in k})
+        assert loop.graphs is not None
+        assert loop.graphs.num_captured == 1
+    plain, replayed = found
+    assert len(plain) > 2
+    for name, values in plain.items():
+        assert replayed[name] == pytest.approx(values, rel=1e-4, abs=1e-5)
+
+
 def test_weights_that_a_replay_wrote_count_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept of them, such as StyleGAN2's mean style, goes by that."""
     monkeypatch.setattr(graphs, "WARM_UP", 1)
