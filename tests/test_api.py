@@ -459,6 +459,7 @@ HEAVY = [
 
 @pytest.mark.slow
 def test_the_types_of_results_are_known_to_mypy(tmp_path: Path) -> None:
+    pytest.importorskip("mypy", reason="needs the extra dev")
     snippet = tmp_path / "snippet.py"
     snippet.write_text(
         "import gancomp\n"

@@ -213,6 +213,8 @@ PRUNING = [name for name in SHRINKERS if getattr(resolve(SHRINKERS, "", name), "
 def test_what_prunes_the_teacher_keeps_its_architecture_whatever_the_preset_says(
     by: str, toy: Path
 ) -> None:
+    if by == "magnitude":
+        pytest.importorskip("torch_pruning", reason="needs the extra prune")
     assert PRUNING == ["magnitude", "cat", "co-evolution"]
     teacher = write_model(toy.parent / "teacher.safetensors", "resnet9")
     network = {"teacher": {"source": str(teacher)}}

@@ -228,6 +228,8 @@ def test_without_a_way_to_shrink_only_those_that_take_a_form_are_offered(toy: Pa
 
 @pytest.mark.parametrize("name", ["cat", "magnitude"])
 def test_pruning_takes_a_form_too(name: str) -> None:
+    if name == "magnitude":
+        pytest.importorskip("torch_pruning", reason="needs the extra prune")
     shrinker = resolve(SHRINKERS, "shrink", name)(options_type(name, "shrinker")())
     asked = setup_of(shrinker, "4.1ms", teacher=small_generator(4, norm="batch")).request
     said: list[str] = []
