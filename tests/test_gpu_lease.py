@@ -277,16 +277,16 @@ def test_results_are_there_before_the_wait_that_may_be_cut_off(
     assert (tmp_path / "back" / "summary.json").read_text() == '{"parts": {}}'
 
 
-def test_what_travels_is_the_checkout_without_what_git_ignores_and_shared(
+def test_what_travels_is_the_checkout_without_what_git_ignores(
     lease: ModuleType, tmp_path: Path
 ) -> None:
     assert lease.travels(tmp_path) == lease.UNKNOWN_TREE
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    for name, size in ((".gitignore", 0), ("code.py", 100), ("runs/big", 9000), ("shared/x", 7)):
+    for name, size in ((".gitignore", 0), ("code.py", 100), ("runs/big", 9000)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(bytes(size))
-    (tmp_path / ".gitignore").write_text("/runs/\n/shared/\n")
-    assert lease.travels(tmp_path) == 16 + 100 + 7 + 3 * lease.HEADER
+    (tmp_path / ".gitignore").write_text("/runs/\n")
+    assert lease.travels(tmp_path) == len("/runs/\n") + 100 + 2 * lease.HEADER
 
 
 def test_both_archives_hold_the_files_as_they_are_and_a_vgg_that_loads(

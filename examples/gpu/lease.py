@@ -215,7 +215,7 @@ def refusal(call: Call, root: Path, limits: Limits, *, beside: int) -> str | Non
 
 
 def travels(root: Path) -> int:
-    """Bytes that travel with every command: the checkout's files but for ignored ones, and shared/.
+    """Bytes that travel with every command: the checkout's files, but for ignored ones.
 
     Args:
         root: of the checkout.
@@ -225,7 +225,7 @@ def travels(root: Path) -> int:
         said = subprocess.run(listed, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return UNKNOWN_TREE
-    found = {root / name for name in said.split("\0") if name} | set((root / "shared").rglob("*"))
+    found = {root / name for name in said.split("\0") if name}
     return sum(path.lstat().st_size + HEADER for path in found if path.is_file())
 
 
